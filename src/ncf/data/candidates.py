@@ -1,0 +1,145 @@
+"""Candidate lists: the items among which a held-out positive has to be found.
+
+In: held-out positives and every positive that is known of each user. Out: `HeldOut` lists and their audit.
+The decision worth knowing: a negative is drawn as a rank among the items that its user does not have, and the
+rank is turned into an item by bisection. Every draw is therefore verified by construction, uniform and
+without replacement, with no rejection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+
+from ncf.data.interactions import Csr, HeldOut, Int32, Int64
+from ncf.errors import DataError
+
+_CHUNK = 16_384
+
+
+def generator_for(seed: int, purpose: str) -> np.random.Generator:
+    """A stream of its own for each purpose, so that one more draw here changes nothing there."""
+    number = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
+    return np.random.default_rng([seed, number])
+
+
+def draw(
+    user_rows: Int32, positives: Int32, known: Csr, items: int, count: int, generator: np.random.Generator
+) -> HeldOut:
+    """Lists of the positive and `count` distinct items that its user is not known to have.
+
+    `user_rows`, `positives`: [T]. A user with fewer than `count` such items is refused; `room` tells who has
+    enough.
+    """
+    if len(user_rows) and int(room(known, items)[user_rows].min()) < count:
+        raise DataError(
+            f"A user has interacted with so many of the {items:,} items that {count} negatives do not exist: "
+            f"use --negatives {max(1, int(room(known, items)[user_rows].min()))} or fewer."
+        )
+    candidates = np.empty((len(user_rows), 1 + count), np.int32)
+    candidates[:, 0] = positives
+    for start in range(0, len(user_rows), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        candidates[part, 1:] = _negatives(user_rows[part], known, items, count, generator)
+    return HeldOut(np.asarray(user_rows, np.int32), candidates)
+
+
+def room(known: Csr, items: int) -> Int64:
+    """How many items each user is not known to have: [U]."""
+    return items - known.counts
+
+
+def _negatives(
+    user_rows: Int32, known: Csr, items: int, count: int, generator: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    available = room(known, items)[user_rows]
+    ranks = np.empty((len(user_rows), count), np.int64)
+    sparse = available >= 4 * count
+    ranks[sparse] = _distinct_by_redrawing(available[sparse], count, generator)
+    if not bool(sparse.all()):
+        ranks[~sparse] = _distinct_by_shuffling(available[~sparse], count, generator)
+    return _missing_item(known, user_rows[:, None], ranks)
+
+
+def _distinct_by_redrawing(available: Int64, count: int, generator: np.random.Generator) -> Int64:
+    """[T, count] distinct numbers below `available`, a row each; fast where they are few among many."""
+    ranks = generator.integers(0, available[:, None], size=(len(available), count))
+    pending = np.arange(len(available))
+    while len(pending):
+        block = np.sort(ranks[pending], axis=1)
+        repeated = np.zeros(block.shape, bool)
+        repeated[:, 1:] = block[:, 1:] == block[:, :-1]
+        again = repeated.any(axis=1)
+        limits = np.broadcast_to(available[pending][:, None], block.shape)[repeated]
+        block[repeated] = generator.integers(0, limits)
+        ranks[pending] = block
+        pending = pending[again]
+    return ranks
+
+
+def _distinct_by_shuffling(available: Int64, count: int, generator: np.random.Generator) -> Int64:
+    """The same where there are hardly more than `count` numbers to draw from: a shuffle of all of them."""
+    keys = generator.random((len(available), int(available.max(initial=0))))
+    keys[np.arange(keys.shape[1]) >= available[:, None]] = 2.0
+    return np.argsort(keys, axis=1)[:, :count]
+
+
+def _missing_item(known: Csr, users: Int32, ranks: Int64) -> Int64:
+    """The item that is number `ranks` (from 0) among those that the user does not have, ascending.
+
+    Before the item at position j of a user's sorted items stand `column - j` missing ones, which rises with
+    j.
+    """
+    start = known.offsets[users]
+    low = np.broadcast_to(start, ranks.shape).copy()
+    high = np.broadcast_to(known.offsets[users + 1], ranks.shape).copy()
+    last = max(0, len(known.columns) - 1)
+    for _ in range(int((high - low).max(initial=0)).bit_length()):
+        middle = (low + high) >> 1
+        open_ = low < high
+        missing_before = known.columns[np.minimum(middle, last)] - (middle - start)
+        right = open_ & (missing_before <= ranks)
+        low = np.where(right, middle + 1, low)
+        high = np.where(right | ~open_, high, middle)
+    return ranks + (low - start)
+
+
+def published(user_rows: Int32, positives: Int32, negatives: Int32) -> HeldOut:
+    """Lists as somebody published them: [T], [T], [T, N]; order and content of the negatives are left as they
+    are.
+    """
+    candidates = np.concatenate([positives[:, None], negatives], axis=1)
+    return HeldOut(np.asarray(user_rows, np.int32), candidates.astype(np.int32))
+
+
+def audit(lists: HeldOut, known: Csr, train: Csr) -> dict[str, int]:
+    """How many lists have a defect of each kind, among `lists` lists of `negatives` negatives.
+
+    `known` is every positive of each user, `train` those of training.
+    """
+    found = {
+        "lists": len(lists),
+        "negatives": lists.candidates.shape[1] - 1,
+        "with_duplicates": 0,
+        "positive_among_negatives": 0,
+        "training_positives_among_negatives": 0,
+        "known_positives_among_negatives": 0,
+    }
+    for start in range(0, len(lists), _CHUNK):
+        users = lists.user_rows[start : start + _CHUNK, None]
+        block = lists.candidates[start : start + _CHUNK]
+        positive, others = block[:, :1], np.sort(block[:, 1:], axis=1)
+        is_positive = others == positive
+        in_train = train.contains(users, others)
+        other_known = known.contains(users, others) & ~is_positive
+        found["with_duplicates"] += _lists(others[:, 1:] == others[:, :-1])
+        found["positive_among_negatives"] += _lists(is_positive)
+        found["training_positives_among_negatives"] += _lists(in_train)
+        found["known_positives_among_negatives"] += _lists(other_known)
+    return found
+
+
+def _lists(defects: npt.NDArray[np.bool_]) -> int:
+    return int(defects.any(axis=1).sum())

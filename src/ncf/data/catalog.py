@@ -1,0 +1,287 @@
+"""The public data sets that are known by name, with licence and citation.
+
+In: a name, and optionally a folder that holds the files. Out: `Dataset` and report, as from any file. The
+decisions worth knowing: a set has several forms (bundled Parquet, the published text files) and each ends in
+the same rows; what is verified is the content, the sorted pairs and the lists, because the text files in
+circulation differ in columns that are not used. Files are looked for in --source, in $NCF_DATA, in `data/` of
+a checkout, in the cache, and then fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ncf.data import sources
+from ncf.data.dataset import Dataset
+from ncf.data.download import Progress, fetch
+from ncf.data.options import PrepareOptions
+from ncf.data.prepare import prepare_columns, prepare_published
+from ncf.data.report import PrepareReport
+from ncf.data.sources import Loaded
+from ncf.errors import ConfigError, DataError
+
+_NCF_FILES = "https://raw.githubusercontent.com/hexiangnan/neural_collaborative_filtering/master/Data/"
+_DEEPCF_FILES = "https://raw.githubusercontent.com/familyld/DeepCF/master/Data/"
+_GROUPLENS_FILES = "https://files.grouplens.org/datasets/movielens/"
+
+_MOVIELENS_LICENCE = "MovieLens: research use, no commercial use without permission of GroupLens, citation required; see data/README.md"
+_MOVIELENS_CITATION = (
+    "F. M. Harper and J. A. Konstan (2015). The MovieLens Datasets: History and Context. ACM TiiS 5(4), 19. "
+    "doi:10.1145/2827872"
+)
+_NCF_CITATION = "X. He et al. (2017). Neural Collaborative Filtering. WWW '17. doi:10.1145/3038912.3052569"
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One public file; `size` in bytes and `sha256` are None where the public file could not be seen."""
+
+    name: str
+    url: str
+    size: int | None = None
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way in which a set is stored: the files that must be there and how they are read.
+
+    `content` is the sha256 of what was read (see `content_digest`), None where it is not known.
+    """
+
+    files: tuple[str, ...]
+    load: Callable[[Path], Loaded]
+    content: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A known set. `remote` are the files of the form that is fetched if none is found."""
+
+    name: str
+    title: str
+    licence: str
+    citation: str
+    forms: tuple[Form, ...]
+    remote: tuple[RemoteFile, ...]
+    bundled: bool = False
+
+
+def _triple_files(prefix: str) -> tuple[str, ...]:
+    return tuple(f"{prefix}.{part}" for part in ("train.rating", "test.rating", "test.negative"))
+
+
+_ML_1M = "08e16d40877c9778062ee2f70a128c97f24636304c59ffe7f4784fbeb3ae9992"
+_ML_100K = "439762c0673d19e670de6b91ed8d47eac586f1da7fc7f26d1923858c4d47b92c"
+_LASTFM = "c5f6b08a97ac07f642bac1d5ff2f77ce7fc38def678d6c2809093c1a81f0af75"
+_PINTEREST = "9e287e75128e4dd8ea0f253629811e67c4fe8423fc2ed9a764b309e5d7e61153"
+
+CATALOG: dict[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "ml-1m",
+            "MovieLens-1M, the split of the NCF paper: one held-out film and 99 negatives a user",
+            _MOVIELENS_LICENCE,
+            f"{_MOVIELENS_CITATION}; split: {_NCF_CITATION}",
+            (
+                Form(
+                    ("ml-1m.train.parquet", "ml-1m.test.parquet", "ml-1m.negatives.parquet"),
+                    sources.bundled_split("ml-1m"),
+                    _ML_1M,
+                ),
+                Form(_triple_files("ml-1m"), sources.timeless_triple("ml-1m"), _ML_1M),
+            ),
+            tuple(RemoteFile(name, _NCF_FILES + name) for name in _triple_files("ml-1m")),
+            bundled=True,
+        ),
+        Entry(
+            "ml-100k",
+            "MovieLens-100K with times, titles, years and genres",
+            _MOVIELENS_LICENCE,
+            _MOVIELENS_CITATION,
+            (
+                Form(
+                    ("ml-100k.interactions.parquet", "ml-100k.items.parquet"),
+                    sources.bundled_columns("ml-100k"),
+                    _ML_100K,
+                ),
+                Form(("ml-100k.inter", "ml-100k.item"), sources.atomic_files("ml-100k"), _ML_100K),
+                Form(("ml-100k.zip",), sources.movielens_100k_zip, _ML_100K),
+            ),
+            (RemoteFile("ml-100k.zip", _GROUPLENS_FILES + "ml-100k.zip"),),
+            bundled=True,
+        ),
+        Entry(
+            "pinterest-20",
+            "Pinterest, users with 20 pins or more, the split of the NCF paper",
+            "Pinterest-20: research use; published by Geng et al. and He et al. without an explicit licence",
+            f"X. Geng et al. (2015). Learning Image and User Features for Recommendation in Social Networks. ICCV; "
+            f"{_NCF_CITATION}",
+            (
+                Form(_triple_files("pinterest-20"), sources.timeless_triple("pinterest-20")),
+                Form(
+                    ("pin.train.txt.gz", "pin.test.txt.gz", "pinterest-20.test.rating"),
+                    sources.pinterest_by_user,
+                    _PINTEREST,
+                ),
+            ),
+            (
+                RemoteFile("pinterest-20.train.rating", _NCF_FILES + "pinterest-20.train.rating"),
+                RemoteFile(
+                    "pinterest-20.test.rating",
+                    _NCF_FILES + "pinterest-20.test.rating",
+                    807_267,
+                    "3a8a8f7eb8e21cc5928b8259dd2c265269ecfa219d92ba829249956aa293d732",
+                ),
+                RemoteFile("pinterest-20.test.negative", _NCF_FILES + "pinterest-20.test.negative"),
+            ),
+        ),
+        Entry(
+            "lastfm",
+            "Last.fm artists (HetRec 2011), the split of DeepCF",
+            "HetRec 2011: research use, no commercial use without permission of Last.fm",
+            "I. Cantador et al. (2011). HetRec 2011, RecSys; split: Z.-H. Deng et al. (2019). DeepCF. AAAI",
+            (Form(_triple_files("lastfm"), sources.timeless_triple("lastfm"), _LASTFM),),
+            (
+                RemoteFile(
+                    "lastfm.train.rating",
+                    _DEEPCF_FILES + "lastfm.train.rating",
+                    910_279,
+                    "aa286fd070b5063ccdb3ef847b64c927e83dbc961d8804fa8454dd8964dc6662",
+                ),
+                RemoteFile(
+                    "lastfm.test.rating",
+                    _DEEPCF_FILES + "lastfm.test.rating",
+                    23_135,
+                    "1bbe3bddddaf7c49d6c3ed204bda72d97545ce1acf98c0e0c7234aff9fcb5ce0",
+                ),
+                RemoteFile(
+                    "lastfm.test.negative",
+                    _DEEPCF_FILES + "lastfm.test.negative",
+                    809_801,
+                    "331f05638d7a786f59dc33f346318018224bdb24a91a5d0444dcdbf24bf9498d",
+                ),
+            ),
+        ),
+    )
+}
+
+
+def entry(name: str) -> Entry:
+    if name not in CATALOG:
+        raise ConfigError(f"There is no data set '{name}' in the catalogue: it has {', '.join(CATALOG)}.")
+    return CATALOG[name]
+
+
+def prepare_catalog(
+    name: str,
+    options: PrepareOptions | None = None,
+    cache: str | Path | None = None,
+    source: str | Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[Dataset, PrepareReport]:
+    """Prepare a known set. `source`: a folder with its files; `cache`: where fetched files are kept."""
+    known = entry(name)
+    folder, form = locate(known, cache, source, progress)
+    loaded = form.load(folder)
+    if form.content is not None and content_digest(loaded) != form.content:
+        raise DataError(
+            f"The files of {name} in {folder} do not have the known content: remove them and let them be fetched again, "
+            "or give another folder with --source."
+        )
+    facts: dict[str, Any] = {
+        "source": {"kind": "catalogue", "from": f"{name} ({', '.join(form.files)})", **loaded.facts},
+        "title": known.title,
+        "licence": known.licence,
+        "citation": known.citation,
+        "time_unit": "as given",
+    }
+    return _prepare(loaded, options or PrepareOptions(), name, facts)
+
+
+def _prepare(
+    loaded: Loaded, options: PrepareOptions, name: str, facts: dict[str, Any]
+) -> tuple[Dataset, PrepareReport]:
+    if loaded.split is not None:
+        drop = replace(options, drop_unknown_users=options.drop_unknown_users or loaded.drops_unknown_users)
+        return prepare_published(loaded.split, drop, name, facts)
+    assert loaded.columns is not None
+    return prepare_columns(loaded.columns, options, name, facts, loaded.item_table)
+
+
+def locate(
+    known: Entry,
+    cache: str | Path | None = None,
+    source: str | Path | None = None,
+    progress: Progress | None = None,
+) -> tuple[Path, Form]:
+    """The folder that holds the set, and in which form; fetched if it is nowhere."""
+    if source is not None:
+        return _found(known, Path(source)) or _refuse_source(known, Path(source))
+    store = cache_folder(cache) / known.name
+    for folder in (*_data_folders(), store):
+        if found := _found(known, folder):
+            return found
+    for file in known.remote:
+        fetch(file.url, store / file.name, file.size, file.sha256, progress)
+    return _found(known, store) or _refuse_source(known, store)
+
+
+def _found(known: Entry, folder: Path) -> tuple[Path, Form] | None:
+    for form in known.forms:
+        if all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in form.files):
+            return folder, form
+    return None
+
+
+def _refuse_source(known: Entry, folder: Path) -> tuple[Path, Form]:
+    forms = " or ".join(f"({', '.join(form.files)})" for form in known.forms)
+    raise DataError(f"{folder} does not hold the files of {known.name}: it needs {forms}.")
+
+
+def _data_folders() -> list[Path]:
+    """$NCF_DATA, then `data/` of the checkout that holds this package or the current folder."""
+    folders = []
+    if configured := os.environ.get("NCF_DATA"):
+        folders.append(Path(configured))
+    for start in (Path(__file__).resolve(), Path.cwd() / "here"):
+        folders += [parent / "data" for parent in start.parents]
+    return folders
+
+
+def cache_folder(cache: str | Path | None = None) -> Path:
+    """Where fetched files are kept: what was asked for, else $NCF_CACHE, else the user's cache folder."""
+    if cache is not None:
+        return Path(cache)
+    if configured := os.environ.get("NCF_CACHE"):
+        return Path(configured)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ncf"
+
+
+def content_digest(loaded: Loaded) -> str:
+    """sha256 over the sorted training pairs and, in their order, the test pairs and lists; or over sorted
+    rows of user, item, rating and time.
+    """
+    digest = hashlib.sha256()
+    if loaded.split is not None:
+        split = loaded.split
+        order = np.lexsort((split.train_items, split.train_users))
+        parts = [split.train_users[order], split.train_items[order], split.test_users, split.test_items]
+        parts += [] if split.negatives is None else [split.negatives]
+    else:
+        assert loaded.columns is not None
+        columns = [loaded.columns.user, loaded.columns.item, loaded.columns.rating, loaded.columns.time]
+        arrays = [column.to_numpy() for column in columns if column is not None]
+        order = np.lexsort(arrays[1::-1])
+        parts = [array[order] for array in arrays]
+    for part in parts:
+        digest.update(np.ascontiguousarray(part, dtype="<i8").tobytes())
+    return digest.hexdigest()

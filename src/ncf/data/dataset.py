@@ -1,0 +1,304 @@
+"""Everything that training and judging need, prepared once, saved as one folder and mapped back into memory.
+
+In: the pieces that `prepare` made. Out: a folder of `.npy` and Parquet files with `dataset.json`, or the same
+opened again. The decision worth knowing: opening maps the big arrays and checks the size of every file, but
+the sha256 only of files below 64 MB, so that 100 million interactions open in a moment; `verify="full"` reads
+all of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ncf.data.files import atomic_folder, npy_sha256, sha256_of, write_text
+from ncf.data.interactions import Csr, HeldOut, Int64, Interactions, pair_keys
+from ncf.data.vocabulary import Vocabulary
+from ncf.errors import DataError, StorageError
+
+SCHEMA_VERSION = 1
+DESCRIPTION_FILE = "dataset.json"
+SMALL_FILE = 64 * 1024 * 1024
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A prepared set of interactions. U users and I items are the sizes of the two vocabularies.
+
+    `item_columns`: one row per item row, with `id`, `popularity` and any columns for display (title, year,
+    genres, …). `train`: without the positives of validation and test, sorted by user and then item. `known`:
+    every positive of train, validation and test; negatives are verified against it. `description`: plain JSON
+    values, see docs/data.md.
+    """
+
+    name: str
+    users: Vocabulary
+    items: Vocabulary
+    item_columns: pl.DataFrame
+    train: Interactions
+    validation: HeldOut
+    test: HeldOut
+    known: Csr
+    description: dict[str, Any]
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.digest:
+            object.__setattr__(self, "digest", _digest(self))
+
+    @property
+    def popularity(self) -> Int64:
+        """How many training interactions each item has: [I]."""
+        return self.item_columns["popularity"].to_numpy()
+
+    @property
+    def seen_in_training(self) -> Csr:
+        """The training positives of each user; with those of validation after `with_validation_in_training`."""
+        return self.train.csr(len(self.users))
+
+    def seen_before(self, stage: Literal["validation", "test"]) -> Csr:
+        """What a user has already interacted with when `stage` is judged: train, and for the test also
+        validation.
+        """
+        return (
+            self.seen_in_training
+            if stage == "validation"
+            else self._train_and_validation().csr(len(self.users))
+        )
+
+    def with_validation_in_training(self) -> Dataset:
+        """The same data for a final run: the validation positives are training interactions, validation is
+        empty.
+        """
+        train = self._train_and_validation()
+        popularity = pl.Series("popularity", train.item_counts(len(self.items)))
+        description = {**self.description, "validation_in_training": True}
+        return replace(
+            self,
+            train=train,
+            validation=HeldOut.empty(self.validation.candidates.shape[1] - 1),
+            item_columns=self.item_columns.with_columns(popularity),
+            description=description,
+            digest="",
+        )
+
+    def _train_and_validation(self) -> Interactions:
+        if not len(self.validation):
+            return self.train
+        return _merge(self.train, self.validation, len(self.items))
+
+    def save(self, folder: str | Path) -> None:
+        """Write the folder, atomically. A prepared data folder that is there is replaced; anything else is
+        refused.
+        """
+        target = Path(folder)
+        _refuse_foreign(target)
+        with atomic_folder(target) as temporary:
+            arrays = _arrays(self)
+            hashes = {name: npy_sha256(array) for name, array in arrays.items()}
+            for name, array in arrays.items():
+                _save_array(temporary / name, array)
+            pl.DataFrame({"id": _id_series(self.users)}).write_parquet(temporary / "users.parquet")
+            self.item_columns.write_parquet(temporary / "items.parquet")
+            for name in ("users.parquet", "items.parquet"):
+                hashes[name] = sha256_of(temporary / name)
+            files = {
+                name: {"bytes": (temporary / name).stat().st_size, "sha256": sha256}
+                for name, sha256 in sorted(hashes.items())
+            }
+            document = {
+                "schema_version": SCHEMA_VERSION,
+                "name": self.name,
+                "digest": self.digest,
+                "description": self.description,
+                "files": files,
+            }
+            write_text(
+                temporary / DESCRIPTION_FILE, json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+            )
+
+    @classmethod
+    def open(cls, folder: str | Path, verify: bool | Literal["full"] = True) -> Dataset:
+        """Map a prepared folder. `verify`: True checks sizes and small files, "full" every byte, False only
+        sizes.
+        """
+        folder = Path(folder)
+        document = _read_description(folder)
+        _check_files(folder, document["files"], verify)
+        try:
+            return _load(folder, document)
+        except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
+            raise DataError(_damaged(folder, f"it cannot be read ({error})")) from error
+
+
+def id_column(vocabulary: Vocabulary) -> pl.Series:
+    """The ids as a series named `id`: Int64 or String."""
+    return _id_series(vocabulary).alias("id")
+
+
+def _id_series(vocabulary: Vocabulary) -> pl.Series:
+    dtype = pl.Int64() if vocabulary.kind == "integer" else pl.String()
+    return pl.Series(
+        "id", vocabulary.ids.tolist() if vocabulary.kind == "string" else vocabulary.ids, dtype=dtype
+    )
+
+
+def _merge(train: Interactions, validation: HeldOut, items: int) -> Interactions:
+    """Both sets of positives, sorted. A merged row takes the latest time and the mean weight of its user's
+    others.
+    """
+    user_rows = np.concatenate([train.user_rows, validation.user_rows])
+    item_rows = np.concatenate([train.item_rows, validation.positives])
+    order = np.argsort(pair_keys(user_rows, item_rows, items), kind="stable")
+    timestamps = weights = None
+    if train.timestamps is not None:
+        added = _per_user(train, validation, "last")
+        timestamps = np.concatenate([train.timestamps, added]).astype(np.int64)[order]
+    if train.weights is not None:
+        added = _per_user(train, validation, "mean")
+        weights = np.concatenate([train.weights, added]).astype(np.float32)[order]
+    return Interactions(user_rows[order], item_rows[order], timestamps, weights)
+
+
+def _per_user(train: Interactions, validation: HeldOut, what: Literal["last", "mean"]) -> Array:
+    users = int(max(train.user_rows.max(initial=0), validation.user_rows.max(initial=0))) + 1
+    if what == "last" and train.timestamps is not None:
+        latest = np.zeros(users, np.int64)
+        np.maximum.at(latest, train.user_rows, train.timestamps)
+        return latest[validation.user_rows]
+    weights = train.weights if train.weights is not None else np.ones(len(train), np.float32)
+    total = np.bincount(train.user_rows, weights=weights, minlength=users)
+    counts = train.user_counts(users)
+    return (total / np.maximum(counts, 1))[validation.user_rows]
+
+
+def _arrays(dataset: Dataset) -> dict[str, Array]:
+    optional = {"train_timestamps.npy": dataset.train.timestamps, "train_weights.npy": dataset.train.weights}
+    return {
+        "train_users.npy": dataset.train.user_rows,
+        "train_items.npy": dataset.train.item_rows,
+        "known_offsets.npy": dataset.known.offsets,
+        "known_items.npy": dataset.known.columns,
+        "validation_users.npy": dataset.validation.user_rows,
+        "validation_candidates.npy": dataset.validation.candidates,
+        "test_users.npy": dataset.test.user_rows,
+        "test_candidates.npy": dataset.test.candidates,
+        **{name: array for name, array in optional.items() if array is not None},
+    }
+
+
+def _digest(dataset: Dataset) -> str:
+    """sha256 over names and bytes of all arrays, the ids and the item table; not over the description."""
+    digest = hashlib.sha256(f"ncf dataset {SCHEMA_VERSION}\n".encode())
+    for name, array in sorted(_arrays(dataset).items()):
+        digest.update(f"{name} {npy_sha256(array)}\n".encode())
+    for vocabulary in (dataset.users, dataset.items):
+        ids = vocabulary.ids
+        digest.update(ids.tobytes() if vocabulary.kind == "integer" else "\0".join(ids.tolist()).encode())
+    digest.update(dataset.item_columns.write_csv().encode())
+    return digest.hexdigest()
+
+
+def _save_array(path: Path, array: Array) -> None:
+    with path.open("wb") as file:
+        np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _refuse_foreign(target: Path) -> None:
+    if not target.exists():
+        return
+    if not target.is_dir():
+        raise StorageError(f"{target} is a file, not a folder: choose another output folder.")
+    if any(target.iterdir()) and not (target / DESCRIPTION_FILE).exists():
+        raise StorageError(
+            f"{target} holds other files and is not a prepared data folder: choose an empty or a new output folder."
+        )
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION_FILE
+    if not path.is_file():
+        raise DataError(
+            f"{folder} is not a prepared data folder (there is no {DESCRIPTION_FILE}): make one with "
+            f"'ncf prepare --input FILE --output {folder}'."
+        )
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        version = document["schema_version"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(_damaged(folder, f"{DESCRIPTION_FILE} cannot be read")) from error
+    if version != SCHEMA_VERSION:
+        raise DataError(
+            f"{folder} was prepared with schema version {version} and this version of ncf reads {SCHEMA_VERSION}: "
+            "run 'ncf prepare' again."
+        )
+    return dict(document)
+
+
+def _check_files(folder: Path, files: Any, verify: bool | Literal["full"]) -> None:
+    try:
+        expected = [(str(name), int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()]
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(_damaged(folder, f"{DESCRIPTION_FILE} does not list its files")) from error
+    for name, size, sha256 in expected:
+        path = folder / name
+        if not path.is_file():
+            raise DataError(_damaged(folder, f"{name} is missing"))
+        if path.stat().st_size != size:
+            raise DataError(_damaged(folder, f"{name} has {path.stat().st_size:,} bytes instead of {size:,}"))
+        wanted = verify == "full" or (verify and size < SMALL_FILE)
+        if wanted and sha256_of(path) != sha256:
+            raise DataError(_damaged(folder, f"the content of {name} has changed"))
+
+
+def _damaged(folder: Path, what: str) -> str:
+    return f"The data folder {folder} is damaged: {what}; run 'ncf prepare' again."
+
+
+def _load(folder: Path, document: dict[str, Any]) -> Dataset:
+    def array(name: str) -> Array:
+        return _map(folder / name)
+
+    files = document["files"]
+    item_columns = pl.read_parquet(folder / "items.parquet")
+    return Dataset(
+        name=document["name"],
+        users=Vocabulary(_ids(pl.read_parquet(folder / "users.parquet")["id"])),
+        items=Vocabulary(_ids(item_columns["id"])),
+        item_columns=item_columns,
+        train=Interactions(
+            array("train_users.npy"),
+            array("train_items.npy"),
+            array("train_timestamps.npy") if "train_timestamps.npy" in files else None,
+            array("train_weights.npy") if "train_weights.npy" in files else None,
+        ),
+        validation=HeldOut(array("validation_users.npy"), array("validation_candidates.npy")),
+        test=HeldOut(array("test_users.npy"), array("test_candidates.npy")),
+        known=Csr(array("known_offsets.npy"), array("known_items.npy")),
+        description=document["description"],
+        digest=document["digest"],
+    )
+
+
+def _ids(series: pl.Series) -> Array:
+    if series.dtype.is_integer():
+        return series.to_numpy()
+    return np.array(series.to_list(), dtype=object)
+
+
+def _map(path: Path) -> Array:
+    """The array as a view of the file; NumPy cannot map an empty one, so that is read."""
+    array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return np.asarray(array)

@@ -1,0 +1,143 @@
+"""Files that are either whole or not there at all.
+
+In: a target path and something that writes. Out: the finished file or folder under its name, or the earlier
+one untouched. The decision worth knowing: everything is written to a temporary sibling and renamed at the
+end, so a full disk, a kill or an exception never leaves half a result, and every error of the disk becomes
+one sentence.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ncf.errors import StorageError
+
+_CHUNK = 1 << 22
+
+_SENTENCES = {
+    errno.ENOSPC: "There is no space left to write {target}: free some space or choose another place; "
+    "nothing that was there before has been changed.",
+    errno.EDQUOT: "The disk quota does not allow writing {target}: free some space or choose another place; "
+    "nothing that was there before has been changed.",
+    errno.EACCES: "There is no permission to write {target}: choose another place or change its permissions.",
+    errno.EPERM: "There is no permission to write {target}: choose another place or change its permissions.",
+    errno.EROFS: "{target} lies on a read-only file system: choose another place.",
+    errno.ENOTDIR: "{target} cannot be written because a part of its path is a file, not a folder: "
+    "choose another place.",
+}
+
+
+def storage_error(error: OSError, target: str | Path) -> StorageError:
+    """The sentence for an `OSError` that was met while `target` was written."""
+    sentence = _SENTENCES.get(error.errno or 0)
+    if sentence is None:
+        reason = error.strerror or str(error)
+        sentence = f"{{target}} could not be written ({reason}): check the disk or choose another place."
+    return StorageError(sentence.format(target=target))
+
+
+@contextmanager
+def storage_errors(target: str | Path) -> Iterator[None]:
+    """Turn each `OSError` of the block into a `StorageError` sentence about `target`."""
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, target) from error
+
+
+def sha256_of(path: str | Path) -> str:
+    """The sha256 of a file's bytes, in hexadecimal, read in pieces of 4 MiB."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while piece := file.read(_CHUNK):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def npy_sha256(array: npt.NDArray[Any]) -> str:
+    """The sha256 that the `.npy` file of `array` has, without writing it."""
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(array))
+    digest = hashlib.sha256(header.getvalue())
+    flat = np.ascontiguousarray(array).reshape(-1)
+    step = max(1, _CHUNK // max(1, array.itemsize))
+    for start in range(0, flat.size, step):
+        digest.update(flat[start : start + step].tobytes())
+    return digest.hexdigest()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write and flush to the disk, so that the later rename never outruns the content."""
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+@contextmanager
+def atomic_file(target: str | Path) -> Iterator[Path]:
+    """Give a temporary sibling to write; it takes the name `target` when the block ends well."""
+    target = Path(target)
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: str | Path) -> Iterator[Path]:
+    """Give an empty temporary sibling to fill; it takes the name `target` when the block ends well.
+
+    A folder that already stands under the name is moved aside first and removed last. The caller decides
+    whether it may be replaced.
+    """
+    target = Path(target)
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+        try:
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            _swap(temporary, target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _swap(temporary: Path, target: Path) -> None:
+    if not target.exists():
+        temporary.rename(target)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".old", dir=target.parent))
+    target.rename(old / "content")
+    try:
+        temporary.rename(target)
+    except OSError:
+        (old / "content").rename(target)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

@@ -1,0 +1,199 @@
+"""Who interacted with what: three or four columns of one length, and the same seen user by user.
+
+In: rows of users and items (never ids), with optional times and weights. Out: `Interactions` (columns), `Csr`
+(items by user) and `HeldOut` (candidate lists). The decision worth knowing: membership of a pair is one
+vectorised bisection in the sorted items of its user, so no hash table over all pairs is ever built.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ncf.data.files import npy_sha256
+
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+Bool = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Csr:
+    """Items by user. `offsets` is [U + 1] int64, `columns` is [N] int32 and ascending within a user."""
+
+    offsets: Int64
+    columns: Int32
+
+    @property
+    def users(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def counts(self) -> Int64:
+        """How many items each user has: [U]."""
+        return np.diff(self.offsets)
+
+    def row(self, user: int) -> Int32:
+        """The items of one user: [n] ascending."""
+        return self.columns[self.offsets[user] : self.offsets[user + 1]]
+
+    def contains(self, users: npt.ArrayLike, items: npt.ArrayLike) -> Bool:
+        """Whether each pair is there. `users` and `items` broadcast against each other; the answer has their
+        shape.
+        """
+        user_rows, item_rows = np.broadcast_arrays(np.asarray(users), np.asarray(items))
+        low, high = self.offsets[user_rows], self.offsets[user_rows + 1]
+        position = bisect(self.columns, low, high, item_rows)
+        found = np.zeros(user_rows.shape, bool)
+        inside = position < high
+        found[inside] = self.columns[position[inside]] == item_rows[inside]
+        return found
+
+
+def bisect(values: npt.NDArray[Any], low: Int64, high: Int64, wanted: npt.NDArray[Any]) -> Int64:
+    """The first position in [low, high) whose value is not below `wanted`, for many sorted segments at once."""
+    low, high = np.array(low, np.int64), np.array(high, np.int64)
+    last = max(0, len(values) - 1)
+    for _ in range(int((high - low).max(initial=0)).bit_length()):
+        middle = (low + high) >> 1
+        open_ = low < high
+        below = open_ & (values[np.minimum(middle, last)] < wanted)
+        low = np.where(below, middle + 1, low)
+        high = np.where(below | ~open_, high, middle)
+    return low
+
+
+@dataclass(frozen=True)
+class Interactions:
+    """Columns of one length N. Times are in the unit of the source, or microseconds if that had dates.
+
+    `user_rows`, `item_rows`: [N] int32; `timestamps`: [N] int64 or None; `weights`: [N] float32 or None.
+    """
+
+    user_rows: Int32
+    item_rows: Int32
+    timestamps: Int64 | None = None
+    weights: npt.NDArray[np.float32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.user_rows)
+
+    def take(self, index: npt.NDArray[Any]) -> Interactions:
+        """The interactions at `index`, which is positions or a mask."""
+        return Interactions(
+            self.user_rows[index],
+            self.item_rows[index],
+            None if self.timestamps is None else self.timestamps[index],
+            None if self.weights is None else self.weights[index],
+        )
+
+    def csr(self, users: int) -> Csr:
+        """The items by user. Costs no copy of the items when the columns are sorted by user and item, as a
+        `Dataset` keeps them."""
+        offsets = np.zeros(users + 1, np.int64)
+        np.cumsum(self.user_counts(users), out=offsets[1:])
+        if is_sorted(self.user_rows, self.item_rows):
+            return Csr(offsets, self.item_rows)
+        return Csr(offsets, self.item_rows[np.lexsort((self.item_rows, self.user_rows))])
+
+    def user_counts(self, users: int) -> Int64:
+        """How many interactions each user has: [users]."""
+        return np.bincount(self.user_rows, minlength=users).astype(np.int64)
+
+    def item_counts(self, items: int) -> Int64:
+        """How many interactions each item has: [items]."""
+        return np.bincount(self.item_rows, minlength=items).astype(np.int64)
+
+    def statistics(self) -> dict[str, float | int]:
+        """Counts for a report; users and items that do not occur here are not counted."""
+        by_user = self.user_counts(0)
+        by_item = self.item_counts(0)
+        users, items = int((by_user > 0).sum()), int((by_item > 0).sum())
+        cells = max(1, users * items)
+        return {
+            "interactions": len(self),
+            "users": users,
+            "items": items,
+            "density": len(self) / cells,
+            "mean_per_user": len(self) / max(1, users),
+            "median_per_user": float(np.median(by_user[by_user > 0])) if users else 0.0,
+        }
+
+    def digest(self) -> str:
+        """sha256 over all columns; the order of the rows matters."""
+        columns = (self.user_rows, self.item_rows, self.timestamps, self.weights)
+        parts = ["none" if column is None else npy_sha256(column) for column in columns]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+def is_sorted(user_rows: Int32, item_rows: Int32) -> bool:
+    """Whether the pairs ascend by user and then by item."""
+    step = 1 << 22
+    for start in range(0, len(user_rows) - 1, step):
+        users, items = user_rows[start : start + step + 1], item_rows[start : start + step + 1]
+        rises = (users[1:] > users[:-1]) | ((users[1:] == users[:-1]) & (items[1:] >= items[:-1]))
+        if not bool(rises.all()):
+            return False
+    return True
+
+
+def pair_keys(user_rows: Int32, item_rows: Int32, items: int) -> Int64:
+    """One int64 a pair, in the order of user and then item: [N]."""
+    keys = user_rows.astype(np.int64)
+    keys *= items
+    keys += item_rows
+    return keys
+
+
+def latest(user_rows: Int32, item_rows: Int32, items: int, timestamps: Int64 | None = None) -> Int64:
+    """Positions that sort the pairs by user and item and keep one of each: the latest, else the last in the
+    file.
+
+    `items` is the size of the item vocabulary. The answer is [distinct pairs] int64.
+    """
+    keys = pair_keys(user_rows, item_rows, items)
+    order = pl.Series(keys).arg_sort().to_numpy().astype(np.int64)
+    keys = keys[order]
+    same_as_next = keys[1:] == keys[:-1]
+    if not bool(same_as_next.any()):
+        return order
+    repeated = np.zeros(len(keys), bool)
+    repeated[1:] |= same_as_next
+    repeated[:-1] |= same_as_next
+    among = order[repeated]
+    times = np.zeros(len(among), np.int64) if timestamps is None else timestamps[among]
+    order[repeated] = among[np.lexsort((among, times, keys[repeated]))]
+    return order[np.append(~same_as_next, True)]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Held-out positives, each at the head of its candidate list; may be empty.
+
+    `user_rows`: [T] int32; `candidates`: [T, 1 + N] int32 with the positive in column 0.
+    """
+
+    user_rows: Int32
+    candidates: Int32
+
+    @classmethod
+    def empty(cls, negatives: int = 0) -> HeldOut:
+        return cls(np.zeros(0, np.int32), np.zeros((0, 1 + negatives), np.int32))
+
+    @property
+    def positives(self) -> Int32:
+        """The held-out items: [T]."""
+        return self.candidates[:, 0]
+
+    @property
+    def negatives(self) -> Int32:
+        """The other candidates: [T, N]."""
+        return self.candidates[:, 1:]
+
+    def __len__(self) -> int:
+        return len(self.user_rows)

@@ -1,0 +1,80 @@
+"""What a caller can decide about the preparation of a data set.
+
+In: keywords, or what the command line collected. Out: `PrepareOptions`, checked. The decision worth knowing:
+"auto" validation means the same way of holding out as for the test, and one random item a user where a
+published split has no usable times.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from ncf.data.readers import ColumnNames, Format
+from ncf.errors import ConfigError
+
+Split = Literal["last", "random", "time"]
+Validation = Literal["auto", "last", "random", "none"]
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """Columns (None: guessed), filters, split and candidate lists.
+
+    `user`, `item`, `time`, `rating`: names in the file; `weight`: a column to keep as weight of each
+    interaction. `min_rating`: lower ratings are dropped, after duplicates; `min_user`, `min_item`: the
+    k-core. `split`: "last" and "random" hold one item a user out, "time" the last `test_fraction` of all
+    time. `negatives`: a candidate list has this many besides the positive. `items_file`: a table with titles
+    and other columns for display, joined by `items_id`.
+    """
+
+    user: str | None = None
+    item: str | None = None
+    time: str | None = None
+    rating: str | None = None
+    weight: str | None = None
+    format: Format | None = None
+    delimiter: str | None = None
+    header: bool | None = None
+    min_user: int = 1
+    min_item: int = 1
+    min_rating: float | None = None
+    split: Split = "last"
+    validation: Validation = "auto"
+    validation_popularity_exponent: float = 0.0
+    test_fraction: float = 0.1
+    validation_fraction: float = 0.1
+    negatives: int = 99
+    seed: int = 0
+    drop_unknown_users: bool = False
+    items_file: str | None = None
+    items_id: str | None = None
+
+    def __post_init__(self) -> None:
+        _one_of("split", self.split, ("last", "random", "time"))
+        _one_of("validation", self.validation, ("auto", "last", "random", "none"))
+        _at_least("negatives", self.negatives, 1)
+        _at_least("min-user", self.min_user, 1)
+        _at_least("min-item", self.min_item, 1)
+        _at_least("seed", self.seed, 0)
+        if not 0 < self.test_fraction < 1 or not 0 < self.validation_fraction < 1 - self.test_fraction:
+            raise ConfigError("The test and validation fractions must be above 0 and together below 1.")
+
+    @property
+    def columns(self) -> ColumnNames:
+        return ColumnNames(self.user, self.item, self.time, self.rating, self.weight)
+
+    def as_json(self) -> dict[str, Any]:
+        """All options that differ from their default, for the description of the data set."""
+        defaults = asdict(PrepareOptions())
+        return {key: value for key, value in asdict(self).items() if value != defaults[key]}
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ConfigError(f"--{name} must be one of {', '.join(allowed)}, not '{value}'.")
+
+
+def _at_least(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ConfigError(f"--{name} must be {least} or more, not {value}.")

@@ -1,0 +1,94 @@
+"""What the preparation read, dropped and made, as lines for a person.
+
+In: the description that is stored with the data set. Out: `PrepareReport.lines()`. The decision worth
+knowing: the report is a view of that description, so it can be printed again from any prepared folder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+REASONS = {
+    "duplicates": "repeated (user, item) pairs, the latest kept",
+    "below_min_rating": "interactions below the least rating",
+    "k_core_interactions": "interactions of users or items below the k-core",
+    "k_core_users": "users below the k-core",
+    "k_core_items": "items below the k-core",
+    "unknown_after_cut": "interactions after the cut whose user or item training does not know",
+    "unknown_test_users": "test users that do not occur in training",
+    "test_positives_in_train": "training rows that are test positives, taken out of training",
+}
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """`description` is `Dataset.description`."""
+
+    description: dict[str, Any]
+
+    def lines(self) -> list[str]:
+        """One fact a line: source, what was dropped and why, counts, split, audit, licence."""
+        return [
+            *self._source(),
+            *self._dropped(),
+            *self._counts(),
+            *self._split(),
+            *self._audit(),
+            *self._licence(),
+        ]
+
+    def _source(self) -> list[str]:
+        source = self.description["source"]
+        columns = ", ".join(f"{purpose} = {name}" for purpose, name in source.get("columns", {}).items())
+        lines = [f"read      {source['rows']:,} interactions from {source['from']}"]
+        return lines + ([f"columns   {columns}"] if columns else [])
+
+    def _dropped(self) -> list[str]:
+        dropped = {key: count for key, count in self.description["dropped"].items() if count}
+        if not dropped:
+            return ["dropped   nothing"]
+        return [f"dropped   {count:,} {REASONS.get(key, key)}" for key, count in dropped.items()]
+
+    def _counts(self) -> list[str]:
+        counts = self.description["counts"]
+        lines = [
+            f"kept      {counts['users']:,} users, {counts['items']:,} items, {counts['interactions']:,} interactions "
+            f"(density {counts['density']:.3%})"
+        ]
+        if counts["cold_items"]:
+            lines.append(f"cold      {counts['cold_items']:,} items without a training interaction")
+        return lines
+
+    def _split(self) -> list[str]:
+        split, counts = self.description["split"], self.description["counts"]
+        lines = [
+            f"split     {split['test']}; train {counts['train']:,}, validation {counts['validation']:,} "
+            f"({split['validation']}), test {counts['test']:,}; seed {self.description['seed']}"
+        ]
+        lines += [f"          {note}" for note in split["notes"]]
+        return lines
+
+    def _audit(self) -> list[str]:
+        return [line for stage in ("validation", "test") for line in self._audit_of(stage)]
+
+    def _audit_of(self, stage: str) -> list[str]:
+        audit = self.description["audit"][stage]
+        if not audit["lists"]:
+            return []
+        wrong = {
+            "with duplicates": audit["with_duplicates"],
+            "with the positive among the negatives": audit["positive_among_negatives"],
+            "with training positives among the negatives": audit["training_positives_among_negatives"],
+            "with other known positives among the negatives": audit["known_positives_among_negatives"]
+            - audit["training_positives_among_negatives"],
+        }
+        faults = [f"{count:,} {what}" for what, count in wrong.items() if count > 0]
+        return [
+            f"audit     {stage}: {audit['lists']:,} lists of 1 + {audit['negatives']} items"
+            f" ({self.description['split'][f'{stage}_lists']}): {'; '.join(faults) or 'no defect'}"
+        ]
+
+    def _licence(self) -> list[str]:
+        licence = self.description.get("licence")
+        return [f"licence   {licence}"] if licence else []

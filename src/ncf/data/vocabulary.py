@@ -1,0 +1,174 @@
+"""The caller's ids and the rows of a table, in both directions.
+
+In: ids, any mixture of Python values, arrays or series. Out: rows (int32, -1 for an id that is not known) or,
+the other way, ids. The decision worth knowing: a vocabulary is either all integers (sorted int64) or all
+strings (sorted). An id may arrive in the other clothes, as `"42"` for 42 or 42 for `"42"`, and is found; only
+the canonical decimal form counts, so `"042"` is not 42.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ncf.errors import DataError
+
+Rows = npt.NDArray[np.int32]
+
+CANONICAL_INTEGER = r"^(?:0|-?[1-9][0-9]{0,17})$"
+_MISSING = {"", "nan", "null", "none"}
+_TABLE_LIMIT = 1 << 26
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Ids by row. `ids` is [N], sorted and unique: int64, or an object array of str."""
+
+    ids: npt.NDArray[Any]
+
+    @classmethod
+    def build(cls, values: Iterable[Any]) -> Vocabulary:
+        """The vocabulary of all distinct values: integers if every one is an integer, otherwise strings."""
+        series = _as_series(values)
+        if series.dtype.is_integer():
+            return cls(series.unique().sort().cast(pl.Int64).to_numpy())
+        return cls(_object_array(sorted(set(series.cast(pl.String).to_list()))))
+
+    @property
+    def kind(self) -> Literal["integer", "string"]:
+        return "string" if self.ids.dtype == object else "integer"
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def row(self, id: Any) -> int:
+        """The row of one id, -1 if it is unknown."""
+        return int(self.rows([id])[0])
+
+    def rows(self, ids: Iterable[Any]) -> Rows:
+        """The rows of many ids: [len(ids)] int32, -1 where an id is unknown."""
+        series = _as_series(ids)
+        if len(series) == 0 or len(self) == 0:
+            return np.full(len(series), -1, np.int32)
+        if self.kind == "string":
+            row_of = self._row_of_string
+            found = (row_of.get(text, -1) for text in series.cast(pl.String).to_list())
+            return np.fromiter(found, np.int32, len(series))
+        return self._rows_of_integers(series)
+
+    def ids_of(self, rows: npt.ArrayLike) -> npt.NDArray[Any]:
+        """The ids at `rows`, in the shape of `rows`: int64 or object."""
+        rows = np.asarray(rows)
+        if rows.size and (rows.min() < 0 or rows.max() >= len(self)):
+            raise IndexError(f"rows must lie in 0..{len(self) - 1}")
+        return np.asarray(self.ids[rows.astype(np.int64)], dtype=self.ids.dtype)
+
+    @cached_property
+    def _row_of_string(self) -> dict[str, int]:
+        return {text: row for row, text in enumerate(self.ids.tolist())}
+
+    def _rows_of_integers(self, series: pl.Series) -> Rows:
+        if not series.dtype.is_integer():
+            text = series.cast(pl.String)
+            series = text.set(~text.str.contains(CANONICAL_INTEGER).fill_null(False), None)
+        numbers = series.cast(pl.Int64, strict=False)
+        rows = _search(self.ids, numbers.fill_null(0).to_numpy())
+        if numbers.null_count():
+            rows[numbers.is_null().to_numpy()] = -1
+        return rows
+
+
+def encode(series: pl.Series, column: str) -> tuple[Vocabulary, Rows]:
+    """The vocabulary of a whole column and the row of each of its values.
+
+    `series` is [N] of integers, or categorical or plain text; text that is canonical integers throughout
+    becomes an integer vocabulary. Missing ids are refused.
+    """
+    if series.null_count():
+        raise DataError(
+            f"The column '{column}' has {series.null_count():,} rows without an id: remove those rows."
+        )
+    if series.dtype.is_integer():
+        vocabulary = Vocabulary.build(series)
+        return vocabulary, vocabulary.rows(series)
+    return _encode_text(series.cast(pl.Categorical), column)
+
+
+def _encode_text(series: pl.Series, column: str) -> tuple[Vocabulary, Rows]:
+    distinct = series.unique()
+    texts = distinct.cast(pl.String)
+    missing = texts.filter(texts.str.to_lowercase().is_in(list(_MISSING)))
+    if len(missing):
+        raise DataError(f"The column '{column}' has rows whose id is '{missing[0]}': remove those rows.")
+    integers = bool(texts.str.contains(CANONICAL_INTEGER).all())
+    vocabulary = Vocabulary.build(texts.cast(pl.Int64) if integers else texts)
+    codes = distinct.to_physical().to_numpy()
+    row_of_code = np.full(int(codes.max(initial=0)) + 1, -1, np.int32)
+    row_of_code[codes] = vocabulary.rows(texts)
+    return vocabulary, row_of_code[series.to_physical().to_numpy()]
+
+
+def _search(ids: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> Rows:
+    """Rows of `wanted` in the sorted `ids`; a table of all ids in the range where that is the faster way."""
+    low, high = int(ids[0]), int(ids[-1])
+    span = high - low + 1
+    if len(wanted) > 1_000 and span <= min(_TABLE_LIMIT, 4 * len(wanted) + 4 * len(ids)):
+        table = np.full(span, -1, np.int32)
+        table[ids - low] = np.arange(len(ids), dtype=np.int32)
+        inside = (wanted >= low) & (wanted <= high)
+        if bool(inside.all()):
+            return table[wanted - low]
+        return np.where(inside, table[np.where(inside, wanted - low, 0)], np.int32(-1))
+    position = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
+    return np.where(ids[position] == wanted, position, -1).astype(np.int32)
+
+
+def _as_series(values: Iterable[Any]) -> pl.Series:
+    """A series of integers where all values are integers, otherwise of strings (integral floats read as
+    integers).
+    """
+    if isinstance(values, pl.Series):
+        series = values
+    elif isinstance(values, np.ndarray) and values.dtype != object:
+        series = pl.Series(values.reshape(-1))
+    else:
+        listed = list(values)
+        if all(isinstance(value, int | np.integer) and not isinstance(value, bool) for value in listed):
+            series = _integers_or_text([int(value) for value in listed])
+        else:
+            series = pl.Series([_text(value) for value in listed], dtype=pl.String)
+    if series.dtype == pl.UInt64:
+        return series.cast(pl.String)
+    if series.dtype.is_integer() or series.dtype == pl.String:
+        return series
+    if series.dtype.is_float():
+        whole = series.is_finite().fill_null(False) & (series == series.floor())
+        integral = series.set(~whole, None).cast(pl.Int64, strict=False)
+        return integral if bool(whole.all()) else integral.cast(pl.String).fill_null(series.cast(pl.String))
+    return series.cast(pl.String)
+
+
+def _integers_or_text(numbers: list[int]) -> pl.Series:
+    if all(-(2**63) <= number < 2**63 for number in numbers):
+        return pl.Series(numbers, dtype=pl.Int64)
+    return pl.Series([str(number) for number in numbers], dtype=pl.String)
+
+
+def _text(value: Any) -> str | None:
+    if value is None:
+        return None
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _object_array(texts: list[Any]) -> npt.NDArray[Any]:
+    array = np.empty(len(texts), dtype=object)
+    array[:] = texts
+    return array
