@@ -31,7 +31,10 @@ _NCF_FILES = "https://raw.githubusercontent.com/hexiangnan/neural_collaborative_
 _DEEPCF_FILES = "https://raw.githubusercontent.com/familyld/DeepCF/master/Data/"
 _GROUPLENS_FILES = "https://files.grouplens.org/datasets/movielens/"
 
-_MOVIELENS_LICENCE = "MovieLens: research use, no commercial use without permission of GroupLens, citation required; see data/README.md"
+_MOVIELENS_LICENCE = (
+    "MovieLens: research use, no commercial use without permission of GroupLens, citation required; "
+    "see data/README.md"
+)
 _MOVIELENS_CITATION = (
     "F. M. Harper and J. A. Konstan (2015). The MovieLens Datasets: History and Context. ACM TiiS 5(4), 19. "
     "doi:10.1145/2827872"
@@ -123,8 +126,8 @@ CATALOG: dict[str, Entry] = {
             "pinterest-20",
             "Pinterest, users with 20 pins or more, the split of the NCF paper",
             "Pinterest-20: research use; published by Geng et al. and He et al. without an explicit licence",
-            f"X. Geng et al. (2015). Learning Image and User Features for Recommendation in Social Networks. ICCV; "
-            f"{_NCF_CITATION}",
+            f"X. Geng et al. (2015). Learning Image and User Features for Recommendation in Social Networks. "
+            f"ICCV; {_NCF_CITATION}",
             (
                 Form(_triple_files("pinterest-20"), sources.timeless_triple("pinterest-20")),
                 Form(
@@ -194,8 +197,8 @@ def prepare_catalog(
     loaded = form.load(folder)
     if form.content is not None and content_digest(loaded) != form.content:
         raise DataError(
-            f"The files of {name} in {folder} do not have the known content: remove them and let them be fetched again, "
-            "or give another folder with --source."
+            f"The files of {name} in {folder} do not have the known content: remove them and let them be "
+            "fetched again, or give another folder with --source."
         )
     facts: dict[str, Any] = {
         "source": {"kind": "catalogue", "from": f"{name} ({', '.join(form.files)})", **loaded.facts},

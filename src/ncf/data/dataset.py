@@ -63,7 +63,7 @@ class Dataset:
 
     @property
     def seen_in_training(self) -> Csr:
-        """The training positives of each user; with those of validation after `with_validation_in_training`."""
+        """The training positives of each user (and validation, after `with_validation_in_training`)."""
         return self.train.csr(len(self.users))
 
     def seen_before(self, stage: Literal["validation", "test"]) -> Csr:
@@ -223,7 +223,8 @@ def _refuse_foreign(target: Path) -> None:
         raise StorageError(f"{target} is a file, not a folder: choose another output folder.")
     if any(target.iterdir()) and not (target / DESCRIPTION_FILE).exists():
         raise StorageError(
-            f"{target} holds other files and is not a prepared data folder: choose an empty or a new output folder."
+            f"{target} holds other files and is not a prepared data folder: choose an empty or a new "
+            "output folder."
         )
 
 
@@ -241,8 +242,8 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise DataError(_damaged(folder, f"{DESCRIPTION_FILE} cannot be read")) from error
     if version != SCHEMA_VERSION:
         raise DataError(
-            f"{folder} was prepared with schema version {version} and this version of ncf reads {SCHEMA_VERSION}: "
-            "run 'ncf prepare' again."
+            f"{folder} was prepared with schema version {version} and this version of ncf reads "
+            f"{SCHEMA_VERSION}: run 'ncf prepare' again."
         )
     return dict(document)
 

@@ -43,7 +43,8 @@ def fetch(
                 _download(url, target, size, sha256, progress, timeout)
     except Timeout as error:
         raise DataError(
-            f"Another process has been downloading {target.name} for a long time: end it, or remove {target}.lock."
+            f"Another process has been downloading {target.name} for a long time: "
+            f"end it, or remove {target}.lock."
         ) from error
     return target
 
@@ -62,9 +63,12 @@ def _download(
     digest = hashlib.sha256()
     with atomic_file(target) as temporary:
         with temporary.open("wb") as file:
-            received = _transfer(
-                url, lambda piece: (file.write(piece), digest.update(piece)), progress, timeout
-            )
+
+            def write(piece: bytes) -> None:
+                file.write(piece)
+                digest.update(piece)
+
+            received = _transfer(url, write, progress, timeout)
         if size is not None and received != size:
             raise DataError(_refused(url, f"it has {received:,} bytes and not {size:,}"))
         if sha256 is not None and digest.hexdigest() != sha256:
@@ -108,13 +112,13 @@ def _read(response: http.client.HTTPResponse, url: str) -> bytes:
 
 def _failed(url: str, reason: str) -> str:
     return (
-        f"{url} could not be downloaded ({reason}): try again, or fetch the file by other means and give its folder "
-        "with --source."
+        f"{url} could not be downloaded ({reason}): try again, or fetch the file by other "
+        "means and give its folder with --source."
     )
 
 
 def _refused(url: str, reason: str) -> str:
     return (
-        f"The file at {url} is not the known one ({reason}), so it was not kept: fetch the right one by other means "
-        "and give its folder with --source."
+        f"The file at {url} is not the known one ({reason}), so it was not kept: fetch the right one "
+        "by other means and give its folder with --source."
     )

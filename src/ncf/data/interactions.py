@@ -56,7 +56,7 @@ class Csr:
 
 
 def bisect(values: npt.NDArray[Any], low: Int64, high: Int64, wanted: npt.NDArray[Any]) -> Int64:
-    """The first position in [low, high) whose value is not below `wanted`, for many sorted segments at once."""
+    """The first position in [low, high) whose value is not below `wanted`, for many sorted segments."""
     low, high = np.array(low, np.int64), np.array(high, np.int64)
     last = max(0, len(values) - 1)
     for _ in range(int((high - low).max(initial=0)).bit_length()):
@@ -168,7 +168,8 @@ def latest(user_rows: Int32, item_rows: Int32, items: int, timestamps: Int64 | N
     among = order[repeated]
     times = np.zeros(len(among), np.int64) if timestamps is None else timestamps[among]
     order[repeated] = among[np.lexsort((among, times, keys[repeated]))]
-    return order[np.append(~same_as_next, True)]
+    last_of_pair: Bool = np.append(~same_as_next, True)
+    return np.asarray(order[last_of_pair], np.int64)
 
 
 @dataclass(frozen=True)

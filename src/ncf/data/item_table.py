@@ -44,7 +44,8 @@ def _id_column(table: pl.DataFrame, id_name: str | None) -> str:
             return lower[name.lower()]
     what = f"no column '{id_name}'" if id_name else "no column that looks like the item id"
     raise DataError(
-        f"There is {what} in the table of items: name it with --items-id; the columns are {', '.join(table.columns)}."
+        f"There is {what} in the table of items: name it with --items-id; the columns are "
+        f"{', '.join(table.columns)}."
     )
 
 

@@ -51,7 +51,7 @@ class _Parts:
 def prepare_file(
     path: str | Path, options: PrepareOptions | None = None, name: str | None = None
 ) -> tuple[Dataset, PrepareReport]:
-    """Prepare one file of interactions: see `readers` for the formats and `PrepareOptions` for the choices."""
+    """Prepare one file of interactions: see `readers` for formats and `PrepareOptions` for choices."""
     options = options or PrepareOptions()
     origin = source(path, options.format, options.delimiter, options.header)
     columns = read_columns(origin, options.columns, need_time=options.split in ("last", "time"))
@@ -191,7 +191,8 @@ def _refuse_trivial(table: _Table) -> None:
     for what, size in (("user", len(table.users)), ("item", len(table.items))):
         if size < 2:
             raise DataError(
-                f"There is only one {what}, so nothing can be ranked: give data with at least two users and two items."
+                f"There is only one {what}, so nothing can be ranked: give data with at least two "
+                "users and two items."
             )
 
 
@@ -277,7 +278,8 @@ def _refuse_no_test(long_enough: Bool, eligible: Bool, counts: Int64, items: int
             "Every user has interacted with every item, so nothing can be ranked: give more items."
         )
     raise DataError(
-        f"There are only {items:,} items, so lists with this many negatives do not exist: use --negatives {most} or fewer."
+        f"There are only {items:,} items, so lists with this many negatives do not exist: "
+        f"use --negatives {most} or fewer."
     )
 
 
@@ -299,8 +301,8 @@ def _split_at_a_moment(table: _Table, options: PrepareOptions) -> tuple[_Parts, 
     test, validation = cut.test[kept] & enough_here, cut.validation[kept] & enough_here
     if not bool(test.any()):
         raise DataError(
-            "No interaction after the cut in time belongs to a known user and item with enough unseen items: use a "
-            "larger test fraction, fewer --negatives, or --split last."
+            "No interaction after the cut in time belongs to a known user and item with enough unseen "
+            "items: use a larger test fraction, fewer --negatives, or --split last."
         )
     train = ~(test | validation)
     how = {
@@ -326,7 +328,7 @@ def _drawn(pairs: Interactions, known: Csr, items: int, options: PrepareOptions,
 
 
 def _encode_published(split: PublishedSplit) -> tuple[_Table, Interactions, dict[str, int]]:
-    """Rows for a published split. Items of the test or the lists alone stay in the vocabulary, as cold items."""
+    """Rows for a published split. Items of the test or the lists alone stay, as cold items."""
     users = Vocabulary.build(split.train_users)
     mentioned = [split.train_items, split.test_items]
     if split.negatives is not None:

@@ -302,10 +302,10 @@ class _Plan:
                 expressions.append(_is_text(column, dtype).alias(f"{purpose}_is_text"))
         if "time" in self.found:
             expressions.append(self._time().alias("time"))
-        for purpose in ("rating", "weight"):
-            if purpose in self.found:
-                expressions.append(pl.col(self.found[purpose]).cast(pl.Float32, strict=False).alias(purpose))
-        return expressions
+        numbers = [purpose for purpose in ("rating", "weight") if purpose in self.found]
+        return expressions + [
+            pl.col(self.found[purpose]).cast(pl.Float32, strict=False).alias(purpose) for purpose in numbers
+        ]
 
     def _must_be_text(self, collected: pl.DataFrame, purpose: str) -> bool:
         return bool(collected[f"{purpose}_is_text"].any())
@@ -441,7 +441,10 @@ def _gap_sentence(purpose: str, column: str, raw: Any, where: str, count: int) -
     due = "a number or an ISO date" if purpose == "time" else "a number"
     if purpose in ("user", "item"):
         due = "an id"
-    return f"The {purpose} (column '{column}') is '{raw}' in {where} ({rows}), where {due} is due: correct those rows."
+    return (
+        f"The {purpose} (column '{column}') is '{raw}' in {where} ({rows}), where {due} is due: "
+        "correct those rows."
+    )
 
 
 def _is_number(raw: Any) -> bool:
@@ -459,14 +462,14 @@ def _read_error(error: Exception, origin: Source) -> DataError:
     reason = " ".join(str(error).split()).split(". ")[0][:200]
     if origin.remote:
         return DataError(
-            f"{origin.path} could not be read from the storage ({reason}): check the address, the credentials and "
-            "the region."
+            f"{origin.path} could not be read from the storage ({reason}): check the address, the "
+            "credentials and the region."
         )
     if isinstance(error, pl.exceptions.NoDataError):
         return DataError(f"The file {origin.path} is empty: give a file with interactions.")
     if isinstance(error, PermissionError):
         return DataError(f"There is no permission to read {origin.path}: change its permissions.")
     return DataError(
-        f"{origin.path} cannot be read as {origin.format} ({reason}): the file may be cut off or damaged, or give its "
-        "format with --format or --delimiter."
+        f"{origin.path} cannot be read as {origin.format} ({reason}): the file may be cut off or "
+        "damaged, or give its format with --format or --delimiter."
     )

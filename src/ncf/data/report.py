@@ -53,8 +53,8 @@ class PrepareReport:
     def _counts(self) -> list[str]:
         counts = self.description["counts"]
         lines = [
-            f"kept      {counts['users']:,} users, {counts['items']:,} items, {counts['interactions']:,} interactions "
-            f"(density {counts['density']:.3%})"
+            f"kept      {counts['users']:,} users, {counts['items']:,} items, "
+            f"{counts['interactions']:,} interactions (density {counts['density']:.3%})"
         ]
         if counts["cold_items"]:
             lines.append(f"cold      {counts['cold_items']:,} items without a training interaction")

@@ -45,7 +45,8 @@ def hold_out(
 def _times(interactions: Interactions) -> Int64:
     if interactions.timestamps is None:
         raise DataError(
-            "A split by time needs a time column, and there is none: name it with --time, or use --split random."
+            "A split by time needs a time column, and there is none: name it with --time, or use "
+            "--split random."
         )
     return interactions.timestamps
 

@@ -66,8 +66,8 @@ def _existing(path: str) -> str:
         if Path(candidate).exists():
             return candidate
     raise DataError(
-        f"There is no file {path} (nor {path}.gz): a published split needs PREFIX.train.rating, PREFIX.test.rating "
-        "and PREFIX.test.negative."
+        f"There is no file {path} (nor {path}.gz): a published split needs PREFIX.train.rating, "
+        "PREFIX.test.rating and PREFIX.test.negative."
     )
 
 
@@ -94,8 +94,8 @@ def _read_negatives(path: str, test_users: Int64, test_items: Int64) -> Int64:
     head, rest = table.to_series(0), table.select(pl.all().exclude(table.columns[0]))
     if len(table) != len(test_users):
         raise DataError(
-            f"{path} has {len(table):,} lines and the test file has {len(test_users):,}: the file may be cut off, or the "
-            "two do not belong together."
+            f"{path} has {len(table):,} lines and the test file has {len(test_users):,}: the file may be "
+            "cut off, or the two do not belong together."
         )
     _check_heads(head, test_users, test_items, path)
     numbers = rest.select(pl.all().cast(pl.Int64, strict=False))
@@ -103,7 +103,8 @@ def _read_negatives(path: str, test_users: Int64, test_items: Int64) -> Int64:
     if bool(gaps.any()):
         line = int(gaps.arg_true()[0]) + 1
         raise DataError(
-            f"Line {line:,} of {path} has fewer negatives than the others or text among them: the file may be cut off."
+            f"Line {line:,} of {path} has fewer negatives than the others or text among them: the file may "
+            "be cut off."
         )
     return numbers.to_numpy()
 
@@ -122,14 +123,15 @@ def _check_heads(head: pl.Series, test_users: Int64, test_items: Int64, path: st
 
 
 def without_unknown_users(split: PublishedSplit, drop: bool) -> tuple[PublishedSplit, int]:
-    """Refuse test users that training does not have, or drop them: the split and how many users were dropped."""
+    """Refuse test users that training does not have, or drop them: the split and how many they were."""
     known = np.unique(split.train_users)
     unknown = ~np.isin(split.test_users, known)
     names = np.unique(split.test_users[unknown])
     if len(names) and not drop:
         raise DataError(
-            f"User {names[0]} occurs only in the test file ({len(names):,} such user{'s' if len(names) > 1 else ''} in "
-            "all), so nothing can be learned about that user: use --drop-unknown-users to leave such users out."
+            f"User {names[0]} occurs only in the test file ({len(names):,} such "
+            f"user{'s' if len(names) > 1 else ''} in all), so nothing can be learned about that user: "
+            "use --drop-unknown-users to leave such users out."
         )
     keep = ~unknown
     return _take_test(split, keep), len(names)
