@@ -1,10 +1,10 @@
 """Data: from a table of interactions to one folder that holds all that training and judging need."""
 
-from ncf.data.catalog import CATALOG, prepare_catalog
+from ncf.data.catalog import CATALOG
 from ncf.data.dataset import Dataset
 from ncf.data.interactions import Csr, HeldOut, Interactions
 from ncf.data.options import PrepareOptions
-from ncf.data.prepare import prepare_file, prepare_ncf_triple
+from ncf.data.prepare import prepare_catalog, prepare_file, prepare_ncf_triple
 from ncf.data.report import PrepareReport
 from ncf.data.vocabulary import Vocabulary
 

@@ -1,6 +1,6 @@
 """The public data sets that are known by name, with licence and citation.
 
-In: a name, and optionally a folder that holds the files. Out: `Dataset` and report, as from any file. The
+In: a name, and optionally a folder that holds the files. Out: where it lies and how it is read. The
 decisions worth knowing: a set has several forms (bundled Parquet, the published text files) and each ends in
 the same rows; what is verified is the content, the sorted pairs and the lists, because the text files in
 circulation differ in columns that are not used. Files are looked for in --source, in $NCF_DATA, in `data/` of
@@ -12,18 +12,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ncf.data import sources
-from ncf.data.dataset import Dataset
 from ncf.data.download import Progress, fetch
-from ncf.data.options import PrepareOptions
-from ncf.data.prepare import prepare_columns, prepare_published
-from ncf.data.report import PrepareReport
 from ncf.data.sources import Loaded
 from ncf.errors import ConfigError, DataError
 
@@ -182,42 +177,6 @@ def entry(name: str) -> Entry:
     if name not in CATALOG:
         raise ConfigError(f"There is no data set '{name}' in the catalogue: it has {', '.join(CATALOG)}.")
     return CATALOG[name]
-
-
-def prepare_catalog(
-    name: str,
-    options: PrepareOptions | None = None,
-    cache: str | Path | None = None,
-    source: str | Path | None = None,
-    progress: Progress | None = None,
-) -> tuple[Dataset, PrepareReport]:
-    """Prepare a known set. `source`: a folder with its files; `cache`: where fetched files are kept."""
-    known = entry(name)
-    folder, form = locate(known, cache, source, progress)
-    loaded = form.load(folder)
-    if form.content is not None and content_digest(loaded) != form.content:
-        raise DataError(
-            f"The files of {name} in {folder} do not have the known content: remove them and let them be "
-            "fetched again, or give another folder with --source."
-        )
-    facts: dict[str, Any] = {
-        "source": {"kind": "catalogue", "from": f"{name} ({', '.join(form.files)})", **loaded.facts},
-        "title": known.title,
-        "licence": known.licence,
-        "citation": known.citation,
-        "time_unit": "as given",
-    }
-    return _prepare(loaded, options or PrepareOptions(), name, facts)
-
-
-def _prepare(
-    loaded: Loaded, options: PrepareOptions, name: str, facts: dict[str, Any]
-) -> tuple[Dataset, PrepareReport]:
-    if loaded.split is not None:
-        drop = replace(options, drop_unknown_users=options.drop_unknown_users or loaded.drops_unknown_users)
-        return prepare_published(loaded.split, drop, name, facts)
-    assert loaded.columns is not None
-    return prepare_columns(loaded.columns, options, name, facts, loaded.item_table)
 
 
 def locate(

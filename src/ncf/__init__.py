@@ -1,0 +1,1 @@
+"""Neural collaborative filtering: from a table of interactions to recommendations."""

@@ -1,0 +1,69 @@
+"""The last step of every preparation: draw lists, count, audit, describe.
+
+In: the parts of a split. Out: the `Dataset` and its report. The decision worth knowing: the description is
+made here for all ways of preparation, so every data folder answers the same questions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from ncf.data.candidates import audit, draw, generator_for
+from ncf.data.dataset import Dataset, id_column
+from ncf.data.interactions import Csr, HeldOut, Interactions
+from ncf.data.item_table import item_columns
+from ncf.data.options import PrepareOptions
+from ncf.data.readers import read_table
+from ncf.data.report import PrepareReport
+from ncf.data.table import Table
+
+
+def drawn(pairs: Interactions, known: Csr, items: int, options: PrepareOptions, purpose: str) -> HeldOut:
+    generator = generator_for(options.seed, f"{purpose} candidates")
+    return draw(pairs.user_rows, pairs.item_rows, known, items, options.negatives, generator)
+
+
+def finish(
+    name: str,
+    table: Table,
+    train: Interactions,
+    validation: HeldOut,
+    test: HeldOut,
+    known: Csr,
+    options: PrepareOptions,
+    facts: dict[str, Any],
+    dropped: dict[str, int],
+    how: dict[str, Any],
+    item_table: pl.DataFrame | None = None,
+) -> tuple[Dataset, PrepareReport]:
+    """Count, audit, describe."""
+    popularity = train.item_counts(len(table.items))
+    train_csr = train.csr(len(table.users))
+    description = {
+        **facts,
+        "split": how,
+        "seed": options.seed,
+        "options": options.as_json(),
+        "dropped": dropped,
+        "counts": {
+            "users": len(table.users),
+            "items": len(table.items),
+            "interactions": len(known.columns),
+            "density": len(known.columns) / (len(table.users) * len(table.items)),
+            "train": len(train),
+            "validation": len(validation),
+            "test": len(test),
+            "cold_items": int((popularity == 0).sum()),
+        },
+        "audit": {
+            "validation": audit(validation, known, train_csr),
+            "test": audit(test, known, train_csr),
+        },
+    }
+    if options.items_file is not None:
+        item_table = read_table(options.items_file)
+    columns = item_columns(id_column(table.items), popularity, item_table, options.items_id)
+    dataset = Dataset(name, table.users, table.items, columns, train, validation, test, known, description)
+    return dataset, PrepareReport(description)

@@ -1,0 +1,159 @@
+"""The splits that we make ourselves: who gives up what, and why.
+
+In: a `Table` and the options. Out: `Parts`: training, and the held-out pairs of validation and test. The
+decision worth knowing: a user gives up its held-out positives only if it keeps at least one for training and
+enough unseen items exist for a full list; any other user stays in training whole, and is counted, so that
+every list has the same length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ncf.data.candidates import generator_for, room
+from ncf.data.interactions import Bool, Int64, Interactions
+from ncf.data.options import PrepareOptions
+from ncf.data.splits import hold_out, temporal_cut
+from ncf.data.table import Table, compact
+from ncf.errors import DataError
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a split makes of a table: training and the held-out pairs (as interactions). `how` is for the
+    report.
+    """
+
+    train: Interactions
+    validation: Interactions
+    test: Interactions
+    how: dict[str, Any]
+
+
+def split_table(table: Table, options: PrepareOptions) -> tuple[Parts, Table, dict[str, int]]:
+    if options.split == "time":
+        return _split_at_a_moment(table, options)
+    return _leave_one_out(table, options), table, {}
+
+
+def _leave_one_out(table: Table, options: PrepareOptions) -> Parts:
+    """One test positive a user and, unless "none", one validation positive."""
+    interactions, users, items = table.interactions, len(table.users), len(table.items)
+    scheme = options.split if options.validation == "auto" else options.validation
+    least = 2 if scheme == "none" else 3
+    counts = interactions.user_counts(users)
+    long_enough = counts >= least
+    eligible = long_enough & (items - counts >= options.negatives)
+    _refuse_no_test(long_enough, eligible, counts, items, least)
+    test_at = hold_out(
+        interactions, users, _one(options.split), eligible, generator_for(options.seed, "test split")
+    )
+    rest = interactions.take(all_but(test_at, len(interactions)))
+    validation_at = np.zeros(0, np.int64)
+    if scheme != "none":
+        validation_at = hold_out(
+            rest, users, _one(scheme), eligible, generator_for(options.seed, "validation split"),
+            options.validation_popularity_exponent,
+        )  # fmt: skip
+    how = {
+        "test": f"leave one out, {_SCHEMES[options.split]}",
+        "validation": validation_name(scheme, options),
+        "notes": who_stays(long_enough, eligible, least, options),
+    }
+    train = rest.take(all_but(validation_at, len(rest)))
+    return Parts(train, rest.take(validation_at), interactions.take(test_at), how)
+
+
+_SCHEMES = {"last": "the latest of each user", "random": "one at random of each user", "none": "none"}
+
+
+def _one(scheme: str) -> Any:
+    return scheme
+
+
+def validation_name(scheme: str, options: PrepareOptions) -> str:
+    if scheme == "random" and options.validation_popularity_exponent:
+        return (
+            f"{_SCHEMES[scheme]}, by popularity to the power of -{options.validation_popularity_exponent:g}"
+        )
+    return _SCHEMES[scheme]
+
+
+def all_but(positions: Int64, size: int) -> Bool:
+    keep = np.ones(size, bool)
+    keep[positions] = False
+    return keep
+
+
+def who_stays(long_enough: Bool, eligible: Bool, least: int, options: PrepareOptions) -> list[str]:
+    notes = []
+    short = int((~long_enough).sum())
+    full = int((long_enough & ~eligible).sum())
+    if short:
+        notes.append(f"{short:,} users have fewer than {least} interactions and stay in training only")
+    if full:
+        notes.append(
+            f"{full:,} users leave fewer than {options.negatives} items unseen and stay in training only"
+        )
+    return notes
+
+
+def _refuse_no_test(long_enough: Bool, eligible: Bool, counts: Int64, items: int, least: int) -> None:
+    if bool(eligible.any()):
+        return
+    if not bool(long_enough.any()):
+        raise DataError(
+            f"No user has {least} interactions or more, so none can be held out: give more data"
+            + (", or use --validation none." if least == 3 else ".")
+        )
+    most = int((items - counts[long_enough]).max())
+    if most < 1:
+        raise DataError(
+            "Every user has interacted with every item, so nothing can be ranked: give more items."
+        )
+    raise DataError(
+        f"There are only {items:,} items, so lists with this many negatives do not exist: "
+        f"use --negatives {most} or fewer."
+    )
+
+
+def _split_at_a_moment(table: Table, options: PrepareOptions) -> tuple[Parts, Table, dict[str, int]]:
+    """The last part of all time is the test; what training does not know is dropped, with its users and
+    items.
+    """
+    interactions = table.interactions
+    share = 0.0 if options.validation == "none" else options.validation_fraction
+    cut = temporal_cut(interactions, len(table.users), len(table.items), options.test_fraction, share)
+    kept = cut.train | cut.validation | cut.test
+    compacted = compact(Table(table.users, table.items, interactions.take(kept)))
+    if len(compacted.users) < 2 or len(compacted.items) < 2:
+        raise DataError(
+            "Before the cut in time there are no two users and two items: use --split last or random."
+        )
+    enough = room(compacted.interactions.csr(len(compacted.users)), len(compacted.items)) >= options.negatives
+    enough_here = enough[compacted.interactions.user_rows]
+    test, validation = cut.test[kept] & enough_here, cut.validation[kept] & enough_here
+    if not bool(test.any()):
+        raise DataError(
+            "No interaction after the cut in time belongs to a known user and item with enough unseen "
+            "items: use a larger test fraction, fewer --negatives, or --split last."
+        )
+    train = ~(test | validation)
+    how = {
+        "test": f"the last {options.test_fraction:.0%} of time",
+        "validation": f"the {share:.0%} before" if share else "none",
+        "notes": _crowded(enough, options),
+    }
+    rows = compacted.interactions
+    parts = Parts(rows.take(train), rows.take(validation), rows.take(test), how)
+    return parts, compacted, {"unknown_after_cut": int((~kept).sum())}
+
+
+def _crowded(enough: Bool, options: PrepareOptions) -> list[str]:
+    full = int((~enough).sum())
+    if not full:
+        return []
+    return [f"{full:,} users leave fewer than {options.negatives} items unseen and stay in training only"]

@@ -1,0 +1,92 @@
+"""From the standing of the held-out positive in its candidate list to hit ratio, NDCG, MRR and recall.
+
+In: how many other candidates score above the positive, and how many tie with it. Out: one value a held-out row, to be
+averaged by whoever needs to (sums and counts are divided once).
+
+The decision worth knowing is the tie rule. Under `expected` a metric is its mean over every order of the tied
+candidates: a constant scorer over 1 + 99 candidates gets HR@10 = .10, what guessing gets. `pessimistic` puts the
+positive behind all its ties and `optimistic` before them (a constant scorer then gets 0 and 1).
+
+Legend: T held-out rows, C candidates.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+Ties = Literal["expected", "pessimistic", "optimistic"]
+Floats = npt.NDArray[np.float64]
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where each positive stands: `above` [T] others score higher, `tied` [T] others score the same."""
+
+    above: Counts
+    tied: Counts
+
+    @classmethod
+    def of_scores(cls, scores_TC: Tensor, candidates_TC: Tensor) -> "Standing":
+        """The positive is in column 0; a candidate that is the positive itself does not count as another.
+
+        A score that is not a number stands behind every number, and as a positive's score ties with all others.
+        """
+        scores_TC = torch.nan_to_num(scores_TC.float(), nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+        others_TC = candidates_TC != candidates_TC[:, :1]
+        above_T = ((scores_TC > scores_TC[:, :1]) & others_TC).sum(1)
+        tied_T = ((scores_TC == scores_TC[:, :1]) & others_TC).sum(1)
+        return cls(above_T.cpu().numpy(), tied_T.cpu().numpy())
+
+    def settled(self, ties: Ties) -> "Standing":
+        """The same standing with the ties decided; under `expected` they stay open."""
+        if ties == "expected":
+            return self
+        above = self.above + self.tied if ties == "pessimistic" else self.above
+        return Standing(above, np.zeros_like(self.tied))
+
+    def __len__(self) -> int:
+        return len(self.above)
+
+
+def rank(standing: Standing) -> Floats:
+    """[T]: 1 + others above + half of the ties, the expected place in the list."""
+    return 1.0 + standing.above + standing.tied / 2.0
+
+
+def hit_ratio(standing: Standing, k: int) -> Floats:
+    """[T]: the chance that the positive is among the first k (1 or 0 where nothing ties)."""
+    return _mean_over_places(standing, np.ones(k))
+
+
+def ndcg(standing: Standing, k: int) -> Floats:
+    """[T]: 1 / log2(1 + place) within the first k, else 0; the ideal gain of one positive is 1."""
+    return _mean_over_places(standing, 1.0 / np.log2(np.arange(2, k + 2)))
+
+
+def reciprocal_rank(standing: Standing) -> Floats:
+    """[T]: 1 / place, over the whole list."""
+    longest = int((standing.above + standing.tied).max(initial=0)) + 1
+    return _mean_over_places(standing, 1.0 / np.arange(1, longest + 1))
+
+
+def recall(standing: Standing, k: int, user_rows: npt.NDArray[np.int32]) -> Floats:
+    """One value a user: the share of the user's held-out positives among the first k.
+
+    With one positive a user (leave-one-out) this is the hit ratio.
+    """
+    _, group = np.unique(user_rows, return_inverse=True)
+    hits = np.bincount(group, weights=hit_ratio(standing, k))
+    return np.asarray(hits / np.bincount(group), dtype=np.float64)
+
+
+def _mean_over_places(standing: Standing, gains: Floats) -> Floats:
+    """[T]: the mean of `gains` over the places above + 1 ... above + tied + 1, which are equally likely."""
+    total = np.concatenate([[0.0], np.cumsum(gains)])
+    first = np.minimum(standing.above, len(gains))
+    behind = np.minimum(standing.above + standing.tied + 1, len(gains))
+    return np.asarray((total[behind] - total[first]) / (standing.tied + 1), dtype=np.float64)

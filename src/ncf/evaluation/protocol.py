@@ -1,0 +1,187 @@
+"""How a model is judged: sampled (one positive among 99 negatives) or full (among every item the user has not seen).
+
+In: anything that scores, and held-out rows. Out: a `Judgement` with one value a row for each metric, their means and
+intervals. docs/protocol.md says why each rule is as it is.
+
+Legend: B batch, C candidates, I items, T held-out rows.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ncf.config import EvaluationConfig
+from ncf.data import Csr, Dataset, HeldOut
+from ncf.evaluation import metrics, statistics
+from ncf.evaluation.metrics import Floats, Standing
+from ncf.runtime import Workers, spans
+
+_SCORES_AT_ONCE = 2**15
+_CATALOGUE_SCORES_AT_ONCE = 2**22
+
+
+class Scorer(Protocol):
+    """What the protocol asks of a model; `ncf.models.Scorer` makes one of GMF, MLP and NeuMF."""
+
+    def __call__(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
+        """Scores [B, C] of C candidates for each user; higher is better."""
+
+    def catalogue(self, users_B: Tensor) -> Tensor:
+        """Scores [B, I] of every item."""
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One value a held-out row for each metric (`recall@k`: one a user), under one protocol and tie rule."""
+
+    protocol: str
+    ties: str
+    values: dict[str, Floats]
+    intervals: dict[str, tuple[float, float]]
+    catalogue: dict[str, float]
+    """Full ranking only: coverage and popularity bias of the lists themselves."""
+    nonnumbers: int = 0
+    """Held-out rows whose scores contain something that is not a number."""
+
+    @property
+    def means(self) -> dict[str, float]:
+        """Each metric's mean; an empty judgement has none."""
+        return {name: float(values.mean()) for name, values in self.values.items() if len(values)}
+
+    def to_json(self) -> dict[str, object]:
+        """What `metrics.json` and `--json` hold."""
+        return {
+            "protocol": self.protocol,
+            "ties": self.ties,
+            "rows": max((len(values) for values in self.values.values()), default=0),
+            "metrics": {**self.means, **self.catalogue},
+            "intervals": {name: list(pair) for name, pair in self.intervals.items()},
+        }
+
+
+def judge_sampled(
+    scorer: Scorer, held_out: HeldOut, config: EvaluationConfig, workers: Workers, device: torch.device | str = "cpu"
+) -> Judgement:
+    """Rank each positive among its candidate list (He et al. 2017, section 4.1: 99 negatives)."""
+    rows = max(1, _SCORES_AT_ONCE // max(1, held_out.candidates.shape[1]))
+    parts = spans(len(held_out), -(-len(held_out) // rows)) if len(held_out) else []
+
+    def standing(part: slice) -> tuple[Standing, int]:
+        users_T = torch.from_numpy(held_out.user_rows[part].astype(np.int64)).to(device)
+        items_TC = torch.from_numpy(held_out.candidates[part].astype(np.int64)).to(device)
+        with torch.inference_mode():
+            scores_TC = scorer(users_T, items_TC).float()
+            return Standing.of_scores(scores_TC, items_TC), int(scores_TC.isnan().any(1).sum())
+
+    standings = workers.map(standing, parts)
+    return _judge("sampled", standings, held_out, config, {})
+
+
+def judge_full(
+    scorer: Scorer, dataset: Dataset, held_out: HeldOut, config: EvaluationConfig, workers: Workers, depth: int = 10
+) -> Judgement:
+    """Rank each positive among all items but those the user is known to have used otherwise.
+
+    Positives of training, validation and test other than the one that is ranked are masked. Users are scored in
+    chunks, so memory does not grow with their number. Coverage and popularity are of the first `depth` items.
+    """
+    order = np.argsort(held_out.user_rows, kind="stable")
+    rows = max(1, _CATALOGUE_SCORES_AT_ONCE // len(dataset.items))
+    parts = spans(len(order), -(-len(order) // rows)) if len(order) else []
+    shown = np.zeros(len(dataset.items), dtype=np.int64)
+
+    def standing(part: slice) -> tuple[Standing, int, np.ndarray]:
+        with torch.inference_mode():
+            return _full_standing(scorer, dataset, held_out, order[part], depth)
+
+    standings: list[tuple[Standing, int]] = []
+    for one, nonnumbers, top in workers.map(standing, parts):
+        standings.append((one, nonnumbers))
+        shown += np.bincount(top, minlength=len(shown))
+    sorted_rows = HeldOut(held_out.user_rows[order], held_out.candidates[order])
+    return _judge("full", standings, sorted_rows, config, catalogue_figures(shown, dataset.popularity, depth))
+
+
+def _full_standing(
+    scorer: Scorer, dataset: Dataset, held_out: HeldOut, rows: np.ndarray, depth: int
+) -> tuple[Standing, int, np.ndarray]:
+    users = held_out.user_rows[rows].astype(np.int64)
+    positives = torch.from_numpy(held_out.positives[rows].astype(np.int64))
+    scores = scorer.catalogue(torch.from_numpy(users)).float()
+    nonnumbers = int(scores.isnan().any(1).sum())
+    scores = torch.nan_to_num(scores, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
+    of_positive = scores.gather(1, positives[:, None])
+    mask_known(scores, dataset.known, users)
+    standing = Standing((scores > of_positive).sum(1).numpy(), ((scores == of_positive) & (scores > -torch.inf)).sum(1).numpy())
+    scores.scatter_(1, positives[:, None], of_positive)
+    return standing, nonnumbers, scores.topk(min(depth, scores.shape[1]), dim=1).indices.numpy().ravel()
+
+
+def mask_known(scores_BI: Tensor, known: Csr, users_B: np.ndarray) -> None:
+    """Set the scores of what each user has used to minus infinity, in place."""
+    begin, end = known.offsets[users_B], known.offsets[users_B + 1]
+    lengths = end - begin
+    rows = np.repeat(np.arange(len(users_B)), lengths)
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    columns = known.columns[np.repeat(begin, lengths) + within]
+    scores_BI[torch.from_numpy(rows), torch.from_numpy(columns.astype(np.int64))] = -torch.inf
+
+
+def catalogue_figures(shown: np.ndarray, popularity: np.ndarray, depth: int) -> dict[str, float]:
+    """Coverage (share of items that anybody is shown) and popularity bias (how often a shown item is used in
+    training, over how often a training interaction's item is: above 1 the model favours the popular)."""
+    total = max(1, int(shown.sum()))
+    mean_shown = float((shown * popularity).sum()) / total
+    mean_used = float((popularity.astype(np.float64) ** 2).sum()) / max(1.0, float(popularity.sum()))
+    return {
+        f"coverage@{depth}": float((shown > 0).mean()),
+        f"popularity_bias@{depth}": mean_shown / max(mean_used, 1e-12),
+    }
+
+
+def _judge(
+    protocol: str,
+    standings: list[tuple[Standing, int]],
+    held_out: HeldOut,
+    config: EvaluationConfig,
+    catalogue: dict[str, float],
+) -> Judgement:
+    above = np.concatenate([s.above for s, _ in standings]) if standings else np.zeros(0, np.int64)
+    tied = np.concatenate([s.tied for s, _ in standings]) if standings else np.zeros(0, np.int64)
+    values = measure(Standing(above, tied).settled(config.ties), np.asarray(held_out.user_rows), config.cutoffs)
+    return Judgement(
+        protocol,
+        config.ties,
+        values,
+        _intervals(values, config.bootstrap),
+        catalogue,
+        sum(nonnumbers for _, nonnumbers in standings),
+    )
+
+
+def measure(standing: Standing, user_rows: np.ndarray, cutoffs: tuple[int, ...]) -> dict[str, Floats]:
+    """Every metric at every cutoff."""
+    by_cutoff = {
+        "hr": metrics.hit_ratio,
+        "ndcg": metrics.ndcg,
+        "recall": partial(metrics.recall, user_rows=user_rows),
+    }
+    values = {f"{name}@{k}": metric(standing, k) for name, metric in by_cutoff.items() for k in cutoffs}
+    values["mrr"] = metrics.reciprocal_rank(standing)
+    return values
+
+
+def _intervals(values: dict[str, Floats], resamples: int) -> dict[str, tuple[float, float]]:
+    """Metrics of the same length are resampled together."""
+    if not resamples:
+        return {}
+    result: dict[str, tuple[float, float]] = {}
+    for length in {len(v) for v in values.values() if len(v)}:
+        names = [name for name, v in values.items() if len(v) == length]
+        pairs = statistics.intervals(np.stack([values[name] for name in names]), resamples)
+        result.update({name: (float(low), float(high)) for name, (low, high) in zip(names, pairs, strict=True)})
+    return result

@@ -1,0 +1,87 @@
+"""A trained model, ready to score: what depends on items alone is computed once, and layers run in place.
+
+Used wherever a model is judged or serves. Equal to the model's own `forward` and `catalogue` up to the last bits of
+float32 (tests/models/test_scoring.py).
+
+Legend: B batch, C candidates of a user, I items, H hidden width.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ncf.models.build import Model, halves
+from ncf.models.gmf import GMF
+from ncf.models.mlp import MLP
+
+_CHUNK_SCORES = 8192
+
+
+class Scorer:
+    """Scores in float32 from a snapshot of the model's item side; make a new one after training has moved on."""
+
+    def __init__(self, model: Model) -> None:
+        with torch.inference_mode():
+            self._halves = [_GmfScorer(half) if isinstance(half, GMF) else _MlpScorer(half) for half in halves(model)]
+
+    @torch.inference_mode()
+    def __call__(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
+        """Logits [B, C] of C candidates for each user."""
+        return self._in_chunks(users_B, items_BC.shape[1], lambda half, part: half.pairs(users_B[part], items_BC[part]))
+
+    @torch.inference_mode()
+    def catalogue(self, users_B: Tensor) -> Tensor:
+        """Logits [B, I] of every item."""
+        return self._in_chunks(users_B, self._halves[0].items, lambda half, part: half.catalogue(users_B[part]))
+
+    def _in_chunks(self, users_B: Tensor, width: int, score: Callable[["_Half", slice], Tensor]) -> Tensor:
+        logits = torch.empty(len(users_B), width, device=users_B.device)
+        step = max(1, _CHUNK_SCORES // max(1, width))
+        for start in range(0, len(users_B), step):
+            part = slice(start, start + step)
+            torch.sum(torch.stack([score(half, part) for half in self._halves]), 0, out=logits[part])
+        return logits
+
+
+class _GmfScorer:
+    def __init__(self, model: GMF) -> None:
+        self._users, self._items = model.user_table, model.item_table
+        self._output, self._bias = model.output, model.bias
+        self.items = len(model.item_table)
+
+    def pairs(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
+        vectors = self._items.index_select(0, items_BC.reshape(-1)).view(*items_BC.shape, -1)
+        weighted = self._users.index_select(0, users_B) * self._output
+        return torch.bmm(vectors, weighted[:, :, None]).squeeze(2).add_(self._bias)
+
+    def catalogue(self, users_B: Tensor) -> Tensor:
+        return torch.addmm(self._bias, self._users.index_select(0, users_B) * self._output, self._items.T)
+
+
+class _MlpScorer:
+    def __init__(self, model: MLP) -> None:
+        self._first, self._users = model.first, model.user_table
+        self._layers = [(layer.weight.T, layer.bias) for layer in model.tower.linears()]
+        self._output, self._bias = model.output, model.bias
+        self._item_half = model.first.item_half(model.item_table)
+        self.items = len(model.item_table)
+
+    def pairs(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
+        hidden = self._item_half.index_select(0, items_BC.reshape(-1)).view(*items_BC.shape, -1)
+        return self._tower(users_B, hidden)
+
+    def catalogue(self, users_B: Tensor) -> Tensor:
+        return self._tower(users_B, self._item_half.repeat(len(users_B), 1, 1))
+
+    def _tower(self, users_B: Tensor, hidden_BCH: Tensor) -> Tensor:
+        """The item halves become the activations: they are overwritten."""
+        shape = hidden_BCH.shape[:2]
+        hidden_BCH += self._first.user_half(self._users.index_select(0, users_B))[:, None]
+        hidden = hidden_BCH.view(-1, hidden_BCH.shape[2]).relu_()
+        for weight, bias in self._layers:
+            hidden = torch.addmm(bias, hidden, weight).relu_()
+        return (hidden @ self._output).view(shape).add_(self._bias)
+
+
+_Half = _GmfScorer | _MlpScorer

@@ -1,0 +1,109 @@
+"""Where a run computes: device, precision, threads, and generators derived from (seed, purpose, counters).
+
+The one decision worth knowing: nothing in ncf draws from a global generator. A generator is made where it is needed
+from the seed, the name of its purpose and the counters that tell draws apart (epoch, block, rank), so any part of a
+run can be drawn again without running what came before it; that is what makes a resumed run equal to the bit.
+"""
+
+import os
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
+
+import numpy as np
+import torch
+
+from ncf.errors import ConfigError
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+
+
+def seed_of(seed: int, purpose: str, *counters: int) -> int:
+    """A 63-bit seed for one purpose; different purposes and counters give independent streams."""
+    sequence = np.random.SeedSequence((seed, zlib.crc32(purpose.encode()), *counters))
+    return int(sequence.generate_state(1, np.uint64)[0] >> 1)
+
+
+def generator(
+    seed: int, purpose: str, *counters: int, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """A torch generator from `seed_of`."""
+    return torch.Generator(device=device).manual_seed(seed_of(seed, purpose, *counters))
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto` takes a CUDA device where there is one; a name torch cannot use is a `ConfigError`."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError):
+        raise ConfigError(
+            f"train.device = {name!r} is not usable here: choose 'cpu', 'cuda' where there is one, or 'auto'."
+        ) from None
+    return device
+
+
+def choose_precision(name: str, device: torch.device) -> torch.dtype:
+    """`auto` is bfloat16 where the hardware multiplies it natively (CUDA, AVX512-BF16, AMX), else float32."""
+    if name != "auto":
+        return torch.bfloat16 if name == "bfloat16" else torch.float32
+    native = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_multiplies_bfloat16()
+    return torch.bfloat16 if native else torch.float32
+
+
+def _cpu_multiplies_bfloat16() -> bool:
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def choose_threads(threads: int = 0) -> int:
+    """0 is every core that this process may run on, inside a container's or scheduler's limits."""
+    return threads or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+
+
+class Workers:
+    """A few threads that each run torch single-threaded.
+
+    Splitting a step once into one part a thread costs two synchronisations; torch's own threads cost two for every
+    operation, and stall on a machine whose cores are busy. Results are combined in the order of the parts, so they
+    do not depend on which thread was faster.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._pool = ThreadPoolExecutor(threads, "ncf-worker") if threads > 1 else None
+
+    def map(self, function: Callable[[Part], Result], parts: list[Part]) -> list[Result]:
+        """`[function(part) for part in parts]`, side by side."""
+        if self._pool is None or len(parts) < 2:
+            return [function(part) for part in parts]
+        return list(self._pool.map(function, parts))
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
+@contextmanager
+def workers(threads: int) -> Iterator[Workers]:
+    """`Workers`, with torch's own threading set to one while they live."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    pool = Workers(threads)
+    try:
+        yield pool
+    finally:
+        pool.close()
+        torch.set_num_threads(before)
+
+
+def spans(length: int, parts: int) -> list[slice]:
+    """`length` positions cut into at most `parts` contiguous spans of nearly equal size, none empty."""
+    parts = max(1, min(parts, length))
+    bounds = [length * part // parts for part in range(parts + 1)]
+    return [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]

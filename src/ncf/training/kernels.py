@@ -1,0 +1,310 @@
+"""Forward and backward of a training step, written out, in chunks that stay in the processor's cache.
+
+In: a batch of groups (one user, one positive, K negatives). Out: the loss and the gradient of every parameter, equal
+to autograd's on the same objective (tests/training/test_kernels.py compares them):
+
+    mean over the loss's terms + l2 * mean over the groups of ( |p_u|² + mean over the candidates of |q_i|² )
+
+The decisions worth knowing. The tower's activations of a chunk of groups are used for the backward pass while they
+are still in cache, instead of all activations of the batch going to memory and back. The user's half of the first
+layer is computed once a group; the item's half is one product over the rows that take part, and its gradient is
+gathered per row before it goes back through that product once. Each thread works on its own span of groups into its
+own accumulators, which are added in a fixed order: results depend on the number of threads, never on their timing.
+
+Legend: B groups, C = 1 + K candidates, D factors, E embedding width, H hidden width, R rows that take part;
+b is a chunk of B, and n = b x C.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ncf.models import GMF, MLP, Model, halves
+from ncf.runtime import Workers, spans
+from ncf.training.losses import Loss
+from ncf.training.rows import RowGradient, Rows
+
+Gradients = dict[nn.Parameter, RowGradient]
+_relu_backward = torch.ops.aten.threshold_backward
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B groups: the rows of the user table and of the item table [B, C] (positive first) that they mean."""
+
+    users: Rows
+    items: Rows
+
+    @property
+    def groups(self) -> int:
+        """B."""
+        return len(self.users.index)
+
+    @property
+    def candidates(self) -> int:
+        """C."""
+        return self.items.index.shape[1]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a step minimises and how it computes: see the module's formula."""
+
+    loss: Loss
+    l2_gmf: float = 0.0
+    l2_mlp: float = 0.0
+    precision: torch.dtype = torch.float32
+    chunk: int = 512
+    """Groups a chunk."""
+
+
+def loss_and_gradients(
+    model: Model,
+    batch: Batch,
+    objective: Objective,
+    workers: Workers,
+    generators: list[torch.Generator] | None = None,
+) -> tuple[Tensor, Gradients]:
+    """One step: the loss summed over its terms (a scalar tensor, L2 left out) and all gradients.
+
+    `generators`, one a thread, draw the dropout masks; without them there is no dropout.
+    """
+    steps = [_step(half, batch, objective) for half in halves(model)]
+    cuts = spans(batch.groups, workers.threads)
+    shares = [
+        [step.share(cut, generators[number] if generators else None) for step in steps]
+        for number, cut in enumerate(cuts)
+    ]
+    scale = 1.0 / objective.loss.terms(batch.groups, batch.candidates)
+
+    def run(number: int) -> Tensor:
+        return _run_span(shares[number], cuts[number], batch, objective, scale)
+
+    losses = workers.map(run, list(range(len(cuts))))
+    reductions = [
+        (step, part, [share[place] for share in shares])
+        for place, step in enumerate(steps)
+        for part in ("users", "items")
+    ]
+    gradients: Gradients = {}
+    for reduced in workers.map(lambda r: r[0].reduce(r[1], r[2]), reductions):
+        gradients.update(reduced)
+    return torch.stack(losses).sum(), gradients
+
+
+def _step(half: GMF | MLP, batch: Batch, objective: Objective) -> "_GmfStep | _MlpStep":
+    return _GmfStep(half, batch, objective) if isinstance(half, GMF) else _MlpStep(half, batch, objective)
+
+
+def _run_span(
+    shares: "list[_GmfShare | _MlpShare]", cut: slice, batch: Batch, objective: Objective, scale: float
+) -> Tensor:
+    """Forward, loss and backward of one thread's groups, chunk by chunk."""
+    total = batch.users.index.new_zeros((), dtype=torch.float32)
+    for start in range(cut.start, cut.stop, objective.chunk):
+        chunk = slice(start, min(cut.stop, start + objective.chunk))
+        logits_bC = shares[0].forward(chunk)
+        for share in shares[1:]:
+            logits_bC += share.forward(chunk)
+        loss, gradient_bC = objective.loss.sum_and_gradient(logits_bC)
+        total += loss
+        gradient_bC *= scale
+        for share in shares:
+            share.backward(chunk, gradient_bC)
+    for share in shares:
+        share.finish()
+    return total
+
+
+def _l2(values: Tensor, table: Tensor, rows: Rows, strength: float, draws: int) -> Tensor:
+    """Add the gradient of strength / draws * sum over the draws of |row|²."""
+    if strength:
+        values.addcmul_(table, rows.times_drawn()[:, None], value=2.0 * strength / draws)
+    return values
+
+
+class _GmfStep:
+    """One step of a GMF: the rows that take part and where gradients are gathered."""
+
+    def __init__(self, model: GMF, batch: Batch, objective: Objective) -> None:
+        self.model, self.batch, self.l2 = model, batch, objective.l2_gmf
+        self.user_table = batch.users.take(model.user_table.detach())
+        self.item_table = batch.items.take(model.item_table.detach())
+        self.output = model.output.detach()
+        self.bias = model.bias.detach()
+        self.d_user_BD = self.user_table.new_empty(batch.groups, self.user_table.shape[1])
+
+    def share(self, span: slice, _: torch.Generator | None) -> "_GmfShare":
+        return _GmfShare(self, span)
+
+    def reduce(self, part: str, shares: "list[_GmfShare]") -> Gradients:
+        batch, model = self.batch, self.model
+        if part == "users":
+            values = torch.zeros_like(self.user_table).index_add_(0, batch.users.index, self.d_user_BD)
+            _l2(values, self.user_table, batch.users, self.l2, batch.groups)
+            return {
+                model.user_table: RowGradient(batch.users.rows, values),
+                model.output: RowGradient(None, _sum([share.d_output for share in shares])),
+                model.bias: RowGradient(None, _sum([share.d_bias for share in shares])),
+            }
+        values = _sum([share.d_items for share in shares])
+        _l2(values, self.item_table, batch.items, self.l2, batch.items.index.numel())
+        return {model.item_table: RowGradient(batch.items.rows, values)}
+
+
+class _GmfShare:
+    """One thread's part of a GMF step: logit = (h * p_u) . q_i + b."""
+
+    def __init__(self, step: _GmfStep, span: slice) -> None:
+        self.step, self.span = step, span
+        self.d_items = torch.zeros_like(step.item_table)
+        self.d_output = torch.zeros_like(step.output)
+        self.d_bias = torch.zeros_like(step.bias)
+
+    def forward(self, chunk: slice) -> Tensor:
+        step, index_bC = self.step, self.step.batch.items.index[chunk]
+        self.index_n = index_bC.reshape(-1)
+        self.user_bD = step.user_table.index_select(0, step.batch.users.index[chunk])
+        self.weighted_bD = self.user_bD * step.output
+        self.items_bCD = step.item_table.index_select(0, self.index_n).view(*index_bC.shape, -1)
+        return torch.bmm(self.items_bCD, self.weighted_bD[:, :, None]).squeeze(2) + step.bias
+
+    def backward(self, chunk: slice, gradient_bC: Tensor) -> None:
+        step = self.step
+        d_weighted_bD = torch.bmm(gradient_bC[:, None], self.items_bCD).squeeze(1)
+        torch.mul(d_weighted_bD, step.output, out=step.d_user_BD[chunk])
+        self.d_output += torch.einsum("bd,bd->d", d_weighted_bD, self.user_bD)
+        self.d_bias += gradient_bC.sum()
+        d_items_nD = (gradient_bC[:, :, None] * self.weighted_bD[:, None]).view(len(self.index_n), -1)
+        self.d_items.index_add_(0, self.index_n, d_items_nD)
+
+    def finish(self) -> None:
+        """Nothing is left to do: gradients are complete after the last chunk."""
+
+
+class _MlpStep:
+    """One step of an MLP: both halves of the first layer, and the tower's weights in the step's precision."""
+
+    def __init__(self, model: MLP, batch: Batch, objective: Objective) -> None:
+        self.model, self.batch, self.l2 = model, batch, objective.l2_mlp
+        self.precision = objective.precision
+        self.keep = 1.0 - model.tower.dropout
+        self.user_table = batch.users.take(model.user_table.detach())
+        self.item_table = batch.items.take(model.item_table.detach())
+        self.user_weight = self._cast(model.first.user_weight)
+        self.item_weight = self._cast(model.first.item_weight)
+        self.first_bias = self._cast(model.first.bias)
+        self.low_items = self.item_table.to(self.precision)
+        self.item_half_RH = self.low_items @ self.item_weight.T
+        self.weights = [self._cast(layer.weight) for layer in model.tower.linears()]
+        self.biases = [self._cast(layer.bias) for layer in model.tower.linears()]
+        self.output = self._cast(model.output)
+        self.bias = model.bias.detach()
+        self.d_user_BE = self.user_table.new_empty(batch.groups, self.user_table.shape[1])
+
+    def _cast(self, parameter: nn.Parameter) -> Tensor:
+        return parameter.detach().to(self.precision)
+
+    def share(self, span: slice, generator: torch.Generator | None) -> "_MlpShare":
+        return _MlpShare(self, span, generator)
+
+    def reduce(self, part: str, shares: "list[_MlpShare]") -> Gradients:
+        return self._reduce_users(shares) if part == "users" else self._reduce_items(shares)
+
+    def _reduce_users(self, shares: "list[_MlpShare]") -> Gradients:
+        batch, model = self.batch, self.model
+        values = torch.zeros_like(self.user_table).index_add_(0, batch.users.index, self.d_user_BE)
+        _l2(values, self.user_table, batch.users, self.l2, batch.groups)
+        small = {
+            model.first.user_weight: [share.d_user_weight for share in shares],
+            model.first.bias: [share.d_first_bias for share in shares],
+            model.output: [share.d_output for share in shares],
+            model.bias: [share.d_bias for share in shares],
+        }
+        for number, layer in enumerate(model.tower.linears()):
+            small[layer.weight] = [share.d_weights[number] for share in shares]
+            small[layer.bias] = [share.d_biases[number] for share in shares]
+        gradients = {parameter: RowGradient(None, _sum(parts)) for parameter, parts in small.items()}
+        return {model.user_table: RowGradient(batch.users.rows, values), **gradients}
+
+    def _reduce_items(self, shares: "list[_MlpShare]") -> Gradients:
+        batch, model = self.batch, self.model
+        d_half_RH = _sum([share.d_item_half for share in shares]).to(self.precision)
+        values = (d_half_RH @ self.item_weight).float()
+        _l2(values, self.item_table, batch.items, self.l2, batch.items.index.numel())
+        return {
+            model.item_table: RowGradient(batch.items.rows, values),
+            model.first.item_weight: RowGradient(None, (d_half_RH.T @ self.low_items).float()),
+        }
+
+
+class _MlpShare:
+    """One thread's part of an MLP step."""
+
+    def __init__(self, step: _MlpStep, span: slice, generator: torch.Generator | None) -> None:
+        self.step, self.span, self.generator = step, span, generator
+        self.dropping = generator is not None and step.keep < 1.0
+        self.scale = 1.0 / step.keep if self.dropping else 1.0
+        users = step.user_table.index_select(0, step.batch.users.index[span])
+        self.users_BE = users.to(step.precision)
+        self.user_half_BH = torch.addmm(step.first_bias, self.users_BE, step.user_weight.T)
+        self.d_user_half_BH = torch.empty_like(self.user_half_BH)
+        self.d_item_half = step.item_table.new_zeros(step.item_half_RH.shape)
+        self.d_weights = [torch.zeros_like(weight, dtype=torch.float32) for weight in step.weights]
+        self.d_biases = [torch.zeros_like(bias, dtype=torch.float32) for bias in step.biases]
+        self.d_output = torch.zeros_like(step.output, dtype=torch.float32)
+        self.d_bias = torch.zeros_like(step.bias)
+
+    def _activate(self, hidden_nH: Tensor) -> Tensor:
+        """ReLU and dropout, in place; the kept units are scaled so that the expectation stays."""
+        hidden_nH = hidden_nH.relu_()
+        if self.dropping:
+            keep = torch.empty_like(hidden_nH).bernoulli_(self.step.keep, generator=self.generator)
+            hidden_nH.mul_(keep).mul_(self.scale)
+        return hidden_nH
+
+    def forward(self, chunk: slice) -> Tensor:
+        step, index_bC = self.step, self.step.batch.items.index[chunk]
+        self.index_n = index_bC.reshape(-1)
+        groups, candidates = index_bC.shape
+        here = slice(chunk.start - self.span.start, chunk.stop - self.span.start)
+        hidden_nH = step.item_half_RH.index_select(0, self.index_n)
+        hidden_nH.view(groups, candidates, -1).add_(self.user_half_BH[here, None])
+        self.outputs = [self._activate(hidden_nH)]
+        for weight, bias in zip(step.weights, step.biases, strict=True):
+            self.outputs.append(self._activate(torch.addmm(bias, self.outputs[-1], weight.T)))
+        return (self.outputs[-1] @ step.output).float().view(groups, candidates) + step.bias
+
+    def backward(self, chunk: slice, gradient_bC: Tensor) -> None:
+        step = self.step
+        gradient_n = gradient_bC.reshape(-1).to(step.precision)
+        self.d_bias += gradient_bC.sum()
+        self.d_output += (gradient_n @ self.outputs[-1]).float()
+        d_hidden = self._through_activation(gradient_n[:, None] * step.output, self.outputs[-1])
+        for number in reversed(range(len(step.weights))):
+            self.d_weights[number] += d_hidden.T @ self.outputs[number]
+            self.d_biases[number] += d_hidden.sum(0, dtype=torch.float32)
+            d_hidden = self._through_activation(d_hidden @ step.weights[number], self.outputs[number])
+        here = slice(chunk.start - self.span.start, chunk.stop - self.span.start)
+        torch.sum(d_hidden.view(*gradient_bC.shape, -1), 1, out=self.d_user_half_BH[here])
+        self.d_item_half.index_add_(0, self.index_n, d_hidden.float())
+
+    def _through_activation(self, gradient_nH: Tensor, output_nH: Tensor) -> Tensor:
+        """Zero where the ReLU or the dropout left nothing, scaled by what dropout scaled."""
+        gradient_nH = _relu_backward(gradient_nH, output_nH, 0.0)
+        return gradient_nH.mul_(self.scale) if self.dropping else gradient_nH
+
+    def finish(self) -> None:
+        """The user's half of the first layer, backward, for the whole span at once."""
+        step = self.step
+        self.d_user_weight = (self.d_user_half_BH.T @ self.users_BE).float()
+        self.d_first_bias = self.d_user_half_BH.sum(0, dtype=torch.float32)
+        step.d_user_BE[self.span] = (self.d_user_half_BH @ step.user_weight).float()
+
+
+def _sum(parts: list[Tensor]) -> Tensor:
+    """Added in the order of the threads, into the first."""
+    for part in parts[1:]:
+        parts[0] += part
+    return parts[0]
