@@ -12,10 +12,10 @@ import polars as pl
 
 from ncf.data.candidates import audit, draw, generator_for
 from ncf.data.dataset import Dataset, id_column
+from ncf.data.formats import read_table
 from ncf.data.interactions import Csr, HeldOut, Interactions
 from ncf.data.item_table import item_columns
 from ncf.data.options import PrepareOptions
-from ncf.data.readers import read_table
 from ncf.data.report import PrepareReport
 from ncf.data.table import Table
 

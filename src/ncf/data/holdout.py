@@ -16,7 +16,7 @@ import numpy as np
 from ncf.data.candidates import generator_for, room
 from ncf.data.interactions import Bool, Int64, Interactions
 from ncf.data.options import PrepareOptions
-from ncf.data.splits import hold_out, temporal_cut
+from ncf.data.splits import as_scheme, hold_out, temporal_cut
 from ncf.data.table import Table, compact
 from ncf.errors import DataError
 
@@ -49,13 +49,13 @@ def _leave_one_out(table: Table, options: PrepareOptions) -> Parts:
     eligible = long_enough & (items - counts >= options.negatives)
     _refuse_no_test(long_enough, eligible, counts, items, least)
     test_at = hold_out(
-        interactions, users, _one(options.split), eligible, generator_for(options.seed, "test split")
+        interactions, users, as_scheme(options.split), eligible, generator_for(options.seed, "test split")
     )
     rest = interactions.take(all_but(test_at, len(interactions)))
     validation_at = np.zeros(0, np.int64)
     if scheme != "none":
         validation_at = hold_out(
-            rest, users, _one(scheme), eligible, generator_for(options.seed, "validation split"),
+            rest, users, as_scheme(scheme), eligible, generator_for(options.seed, "validation split"),
             options.validation_popularity_exponent,
         )  # fmt: skip
     how = {
@@ -68,10 +68,6 @@ def _leave_one_out(table: Table, options: PrepareOptions) -> Parts:
 
 
 _SCHEMES = {"last": "the latest of each user", "random": "one at random of each user", "none": "none"}
-
-
-def _one(scheme: str) -> Any:
-    return scheme
 
 
 def validation_name(scheme: str, options: PrepareOptions) -> str:

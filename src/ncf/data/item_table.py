@@ -10,7 +10,7 @@ from __future__ import annotations
 import polars as pl
 
 from ncf.data.interactions import Int64
-from ncf.data.readers import GUESSES
+from ncf.data.names import GUESSES
 from ncf.data.vocabulary import Vocabulary
 from ncf.errors import DataError
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from ncf.data.readers import ColumnNames, Format
+from ncf.data.formats import Format
+from ncf.data.names import ColumnNames
 from ncf.errors import ConfigError
 
 Split = Literal["last", "random", "time"]

@@ -17,10 +17,11 @@ from ncf.data import catalog
 from ncf.data.assemble import drawn, finish
 from ncf.data.dataset import Dataset
 from ncf.data.download import Progress
+from ncf.data.formats import source
 from ncf.data.holdout import split_table
 from ncf.data.options import PrepareOptions
 from ncf.data.published import prepare_published
-from ncf.data.readers import Columns, read_columns, source
+from ncf.data.readers import Columns, read_columns
 from ncf.data.report import PrepareReport
 from ncf.data.sources import Loaded
 from ncf.data.table import encode_columns, filtered, refuse_trivial

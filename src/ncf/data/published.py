@@ -18,7 +18,7 @@ from ncf.data.holdout import all_but, validation_name, who_stays
 from ncf.data.interactions import Csr, HeldOut, Int64, Interactions, latest, pair_keys
 from ncf.data.options import PrepareOptions
 from ncf.data.report import PrepareReport
-from ncf.data.splits import hold_out
+from ncf.data.splits import as_scheme, hold_out
 from ncf.data.table import Table, refuse_trivial
 from ncf.data.triple import PublishedSplit, without_unknown_users
 from ncf.data.vocabulary import Vocabulary
@@ -36,10 +36,7 @@ def prepare_published(
     known = _known(table, test)
     validation, train, scheme, notes = _validation_of_published(table, known, options)
     if split.negatives is None:
-        lists = draw(
-            test.user_rows, test.item_rows, known, len(table.items), options.negatives,
-            generator_for(options.seed, "test"),
-        )  # fmt: skip
+        lists = drawn(test, known, len(table.items), options, "test")
     else:
         negatives = table.items.rows(split.negatives.reshape(-1)).reshape(split.negatives.shape)
         lists = published(test.user_rows, test.item_rows, negatives)
@@ -100,7 +97,7 @@ def _validation_of_published(
     eligible = long_enough & (room(known, items) >= options.negatives)
     generator = generator_for(options.seed, "validation split")
     exponent = options.validation_popularity_exponent
-    at = hold_out(interactions, users, _one(scheme), eligible, generator, exponent)
+    at = hold_out(interactions, users, as_scheme(scheme), eligible, generator, exponent)
     lists = drawn(interactions.take(at), known, items, options, "validation")
     train = interactions.take(all_but(at, len(interactions)))
     return lists, train, validation_name(scheme, options), who_stays(long_enough, eligible, 2, options)

@@ -20,6 +20,15 @@ from ncf.errors import DataError
 Scheme = Literal["last", "random"]
 
 
+def as_scheme(name: str) -> Scheme:
+    """`name` as a scheme of `hold_out`."""
+    if name == "last":
+        return "last"
+    if name == "random":
+        return "random"
+    raise ValueError(f"there is no hold-out scheme '{name}'")
+
+
 def hold_out(
     interactions: Interactions,
     users: int,

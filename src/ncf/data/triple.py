@@ -16,8 +16,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ncf.data.formats import scan, source
 from ncf.data.interactions import Int64
-from ncf.data.readers import ColumnNames, Columns, read_columns, scan, source
+from ncf.data.names import ColumnNames
+from ncf.data.readers import Columns, read_columns
 from ncf.errors import DataError
 
 

@@ -1,0 +1,175 @@
+"""The file formats: how each is recognised and scanned.
+
+In: a path. Out: a lazy frame with the columns of the file; those of text formats are strings. The decision
+worth knowing: one set of options of the scanner for every format, and every error that the scanner knows
+becomes one sentence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from ncf.errors import DataError
+
+Format = Literal["csv", "parquet", "jsonl", "movielens"]
+
+SCAN_ERRORS = (pl.exceptions.PolarsError, OSError)
+"""What scanning a file can raise; anything else is a defect of ours."""
+
+HEADERLESS = ["user", "item", "rating", "timestamp"]
+_SUFFIXES: dict[str, tuple[Format, str, bool]] = {
+    ".csv": ("csv", ",", True),
+    ".tsv": ("csv", "\t", True),
+    ".tab": ("csv", "\t", True),
+    ".inter": ("csv", "\t", True),
+    ".item": ("csv", "\t", True),
+    ".user": ("csv", "\t", True),
+    ".rating": ("csv", "\t", False),
+    ".data": ("csv", "\t", False),
+    ".dat": ("movielens", "::", False),
+    ".parquet": ("parquet", "", True),
+    ".pq": ("parquet", "", True),
+    ".jsonl": ("jsonl", "", True),
+    ".ndjson": ("jsonl", "", True),
+    ".json": ("jsonl", "", True),
+}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file and how to read it. `header` False: the columns are user, item, rating, timestamp, in this
+    order.
+    """
+
+    path: str
+    format: Format
+    delimiter: str
+    header: bool
+
+    @property
+    def remote(self) -> bool:
+        return "://" in self.path
+
+
+def source(path: str | Path, format: Format | None = None, delimiter: str | None = None,
+           header: bool | None = None) -> Source:  # fmt: skip
+    """How to read `path`, by its suffix (before `.gz`); what is given explicitly wins."""
+    text = str(path)
+    plain = text[: -len(".gz")] if text.endswith(".gz") else text
+    guess = _SUFFIXES.get(Path(plain).suffix.lower())
+    if guess is None and format is None and delimiter is None:
+        raise DataError(
+            f"The format of {text} is not known by its name: it must end in one of {', '.join(_SUFFIXES)} "
+            "(also with .gz), or give --format or --delimiter."
+        )
+    kind, separator, has_header = guess or ("csv", ",", True)
+    if format is not None and format != kind:
+        kind, separator, has_header = format, {"movielens": "::"}.get(format, ","), format != "movielens"
+    if delimiter is not None:
+        kind, separator = ("movielens" if len(delimiter) > 1 else "csv"), delimiter
+    return Source(text, kind, separator, has_header if header is None else header)
+
+
+def read_table(path: str | Path, format: Format | None = None, delimiter: str | None = None) -> pl.DataFrame:
+    """A whole small table, as it is, with RecBole's type suffixes taken off the names."""
+    origin = source(path, format, delimiter)
+    try:
+        table = scan(origin, infer=True).collect()
+    except SCAN_ERRORS as error:
+        raise read_error(error, origin) from error
+    return table.rename({name: bare(name) for name in table.columns})
+
+
+def scan(origin: Source, infer: bool = False) -> pl.LazyFrame:
+    """The file as a lazy frame; text formats have String columns unless `infer`."""
+    if not origin.remote:
+        _check_local(origin.path)
+    try:
+        if origin.format == "parquet":
+            return pl.scan_parquet(origin.path)
+        if origin.format == "jsonl":
+            return pl.scan_ndjson(origin.path, infer_schema_length=1000)
+        if origin.format == "movielens":
+            return _scan_long_delimiter(origin)
+        return _scan_csv(origin, infer)
+    except SCAN_ERRORS as error:
+        raise read_error(error, origin) from error
+
+
+def _check_local(path: str) -> None:
+    if not Path(path).exists():
+        raise DataError(f"There is no file {path}: check the path.")
+    if Path(path).is_dir():
+        raise DataError(f"{path} is a folder, not a file of interactions: give the file itself.")
+    if Path(path).stat().st_size == 0:
+        raise DataError(f"The file {path} is empty: give a file with interactions.")
+
+
+def _scan_csv(origin: Source, infer: bool) -> pl.LazyFrame:
+    frame = pl.scan_csv(
+        origin.path,
+        separator=origin.delimiter,
+        has_header=origin.header,
+        infer_schema=infer,
+        infer_schema_length=10_000,
+        quote_char='"' if origin.delimiter != "\t" else None,
+    )
+    return frame if origin.header else _name_by_position(frame)
+
+
+def _scan_long_delimiter(origin: Source) -> pl.LazyFrame:
+    lines = pl.scan_csv(
+        origin.path,
+        has_header=False,
+        separator="\x01",
+        quote_char=None,
+        infer_schema=False,
+        encoding="utf8-lossy",
+    )
+    first = lines.head(1).collect().item(0, 0)
+    width = str(first).count(origin.delimiter) + 1
+    line = lines.collect_schema().names()[0]
+    fields = pl.col(line).str.split_exact(origin.delimiter, width - 1)
+    named = fields.struct.rename_fields([f"column_{position}" for position in range(width)])
+    frame = lines.select(named.alias("fields")).unnest("fields")
+    return _name_by_position(frame)
+
+
+def _name_by_position(frame: pl.LazyFrame) -> pl.LazyFrame:
+    present = frame.collect_schema().names()
+    return frame.rename(dict(zip(present, HEADERLESS, strict=False)))
+
+
+def schema_of(frame: pl.LazyFrame, origin: Source) -> pl.Schema:
+    try:
+        return frame.collect_schema()
+    except SCAN_ERRORS as error:
+        raise read_error(error, origin) from error
+
+
+def bare(name: str) -> str:
+    return name.split(":", 1)[0].strip()
+
+
+def read_error(error: Exception, origin: Source) -> DataError:
+    """The sentence for whatever the reader met."""
+    if isinstance(error, DataError):
+        return error
+    reason = " ".join(str(error).split()).split(". ")[0][:200]
+    if origin.remote:
+        return DataError(
+            f"{origin.path} could not be read from the storage ({reason}): check the address, the "
+            "credentials and the region."
+        )
+    if isinstance(error, pl.exceptions.NoDataError):
+        return DataError(f"The file {origin.path} is empty: give a file with interactions.")
+    if isinstance(error, PermissionError):
+        return DataError(f"There is no permission to read {origin.path}: change its permissions.")
+    return DataError(
+        f"{origin.path} cannot be read as {origin.format} ({reason}): the file may be cut off or "
+        "damaged, or give its format with --format or --delimiter."
+    )
