@@ -117,7 +117,7 @@ def published(user_rows: Int32, positives: Int32, negatives: Int32) -> HeldOut:
 def audit(lists: HeldOut, known: Csr, train: Csr) -> dict[str, int]:
     """How many lists have a defect of each kind, among `lists` lists of `negatives` negatives.
 
-    `known` is every positive of each user, `train` those of training.
+    `known` is every positive of each user, `train` those of training, which are among them.
     """
     found = {
         "lists": len(lists),
@@ -132,8 +132,9 @@ def audit(lists: HeldOut, known: Csr, train: Csr) -> dict[str, int]:
         block = lists.candidates[start : start + _CHUNK]
         positive, others = block[:, :1], np.sort(block[:, 1:], axis=1)
         is_positive = others == positive
-        in_train = train.contains(users, others)
-        other_known = known.contains(users, others) & ~is_positive
+        is_known = known.contains(users, others)
+        in_train = train.contains(users, others) if bool(is_known.any()) else is_known
+        other_known = is_known & ~is_positive
         found["with_duplicates"] += _lists(others[:, 1:] == others[:, :-1])
         found["positive_among_negatives"] += _lists(is_positive)
         found["training_positives_among_negatives"] += _lists(in_train)
