@@ -111,6 +111,13 @@ class EvaluationConfig(Section):
     """Resamples behind the confidence intervals; 0 leaves them out."""
 
 
+class PublishedConfig(Section):
+    """What others printed for this model on these data; shown beside our figures and never used."""
+
+    source: str
+    metrics: dict[str, float]
+
+
 class PretrainingConfig(Section):
     """GMF and MLP are trained first and fused; `alpha` is the GMF's share of the output layer (equation 13)."""
 
@@ -128,6 +135,7 @@ class Experiment(Section):
     train: TrainConfig = TrainConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     pretraining: PretrainingConfig | None = None
+    published: PublishedConfig | None = None
 
     @model_validator(mode="after")
     def _fusing_needs_halves(self) -> Self:
@@ -213,7 +221,7 @@ _HABITS = {"checkpoint_every", "keep_checkpoints"}
 
 
 def _deciding(experiment: Experiment) -> dict[str, Any]:
-    values = experiment.model_dump(mode="json", exclude={"name", "data", "evaluation", "pretraining"})
+    values = experiment.model_dump(mode="json", exclude={"name", "data", "evaluation", "pretraining", "published"})
     values["train"] = {key: value for key, value in values["train"].items() if key not in _HABITS}
     if experiment.pretraining:
         values["pretraining"] = {

@@ -6,6 +6,8 @@ run can be drawn again without running what came before it; that is what makes a
 """
 
 import os
+import signal
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -100,6 +102,31 @@ def workers(threads: int) -> Iterator[Workers]:
     finally:
         pool.close()
         torch.set_num_threads(before)
+
+
+@contextmanager
+def stop_requested() -> Iterator[Callable[[], bool]]:
+    """Gives a function that tells whether ctrl-C or SIGTERM has come; the second one ends the process as usual.
+
+    Elsewhere than on the main thread, where Python admits no handlers, the answer is always no.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    received: list[int] = []
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, _: object) -> None:
+        received.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def spans(length: int, parts: int) -> list[slice]:

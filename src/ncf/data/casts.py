@@ -60,55 +60,36 @@ def has_fractions(column: pl.Expr) -> pl.Expr:
 
 def as_integer(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     """The column as Int64; null where that is not possible."""
+    if not (_is_numeric(dtype) or dtype == pl.String):
+        return pl.lit(None, pl.Int64)
     if dtype.is_float():
         return pl.when(column.round() == column).then(column).cast(pl.Int64, strict=False)
     return column.cast(pl.Int64, strict=False)
 
 
 def is_text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """Whether a value is an id that an integer cannot carry: text, or a number with leading zeros or a plus
-    sign.
-    """
+    """Whether a value is an id that an integer cannot carry: text, or digits after a zero or a plus sign."""
     if dtype == pl.String:
-        not_canonical = (column.str.starts_with("0") & (column.str.len_bytes() > 1)) | column.str.starts_with(
-            "+"
-        )
-        not_canonical = not_canonical | column.str.starts_with("-0")
+        padded = column.str.starts_with("0") & (column.str.len_bytes() > 1)
+        signed = column.str.starts_with("+") | column.str.starts_with("-0")
         no_number = column.is_not_null() & column.cast(pl.Int64, strict=False).is_null()
-        return (not_canonical | no_number).fill_null(False)
-    if dtype.is_integer() and dtype != pl.UInt64:
-        return pl.lit(False)
-    if dtype.is_float():
-        return pl.lit(False)
-    return column.is_not_null()
+        return (padded | signed | no_number).fill_null(False)
+    return pl.lit(False) if _is_numeric(dtype) else column.is_not_null()
 
 
-def gap_sentence(purpose: str, column: str, raw: Any, where: str, count: int) -> str:
-    rows = f"{count:,} row{'s' if count > 1 else ''} in all"
+def _is_numeric(dtype: pl.DataType) -> bool:
+    return dtype.is_float() or (dtype.is_integer() and dtype != pl.UInt64)
+
+
+def gap_sentence(purpose: str, column: str, raw: Any, where: str, count: int, negative: bool = False) -> str:
+    """What is wrong with the value `raw` of a column and what to do; `negative`: it is a time before 0."""
+    what = f"The {purpose} (column '{column}')"
+    place = f"in {where} ({count:,} row{'s' if count > 1 else ''} in all)"
     if raw is None:
-        return (
-            f"The {purpose} (column '{column}') is missing in {where} ({rows}): the file may be cut off; "
-            "complete or remove those rows."
-        )
+        return f"{what} is missing {place}: the file may be cut off; complete or remove those rows."
     if isinstance(raw, float) and raw != raw:
-        return f"The {purpose} (column '{column}') is NaN in {where} ({rows}): remove those rows."
-    if purpose == "time" and _is_number(raw):
-        return (
-            f"The time (column '{column}') is {raw} in {where} ({rows}): times must be numbers from 0 on; "
-            "correct or remove those rows."
-        )
-    due = "a number or an ISO date" if purpose == "time" else "a number"
-    if purpose in ("user", "item"):
-        due = "an id"
-    return (
-        f"The {purpose} (column '{column}') is '{raw}' in {where} ({rows}), where {due} is due: "
-        "correct those rows."
-    )
-
-
-def _is_number(raw: Any) -> bool:
-    try:
-        float(raw)
-    except (TypeError, ValueError):
-        return not isinstance(raw, str)
-    return True
+        return f"{what} is NaN {place}: remove those rows."
+    if negative:
+        return f"{what} is {raw} {place}, which is before 0 or 1970: correct or remove those rows."
+    due = {"user": "an id", "item": "an id", "time": "a number or an ISO date"}.get(purpose, "a number")
+    return f"{what} is '{raw}' {place}, where {due} is due: correct those rows."

@@ -137,4 +137,5 @@ class _Pass:
         where = f"row {row + 1:,} of {self.origin.path}"
         if self.origin.format in ("csv", "movielens"):
             where = f"line {row + 1 + self.origin.header:,} of {self.origin.path}"
-        return gap_sentence(purpose, bare(self.found[purpose]), raw, where, count)
+        negative = purpose == "time" and (values[row] or 0) < 0
+        return gap_sentence(purpose, bare(self.found[purpose]), raw, where, count, negative)

@@ -15,9 +15,10 @@ import torch
 from torch import Tensor
 
 from ncf.config import EvaluationConfig
-from ncf.data import Csr, Dataset, HeldOut
+from ncf.data import Dataset, HeldOut
 from ncf.evaluation import metrics, statistics
 from ncf.evaluation.metrics import Floats, Standing
+from ncf.models import mask_items
 from ncf.runtime import Workers, spans
 
 _SCORES_AT_ONCE = 2**15
@@ -115,20 +116,10 @@ def _full_standing(
     nonnumbers = int(scores.isnan().any(1).sum())
     scores = torch.nan_to_num(scores, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     of_positive = scores.gather(1, positives[:, None])
-    mask_known(scores, dataset.known, users)
+    mask_items(scores, dataset.known, users)
     standing = Standing((scores > of_positive).sum(1).numpy(), ((scores == of_positive) & (scores > -torch.inf)).sum(1).numpy())
     scores.scatter_(1, positives[:, None], of_positive)
     return standing, nonnumbers, scores.topk(min(depth, scores.shape[1]), dim=1).indices.numpy().ravel()
-
-
-def mask_known(scores_BI: Tensor, known: Csr, users_B: np.ndarray) -> None:
-    """Set the scores of what each user has used to minus infinity, in place."""
-    begin, end = known.offsets[users_B], known.offsets[users_B + 1]
-    lengths = end - begin
-    rows = np.repeat(np.arange(len(users_B)), lengths)
-    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-    columns = known.columns[np.repeat(begin, lengths) + within]
-    scores_BI[torch.from_numpy(rows), torch.from_numpy(columns.astype(np.int64))] = -torch.inf
 
 
 def catalogue_figures(shown: np.ndarray, popularity: np.ndarray, depth: int) -> dict[str, float]:

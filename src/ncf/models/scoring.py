@@ -8,9 +8,11 @@ Legend: B batch, C candidates of a user, I items, H hidden width.
 
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from ncf.data import Csr
 from ncf.models.build import Model, halves
 from ncf.models.gmf import GMF
 from ncf.models.mlp import MLP
@@ -82,6 +84,17 @@ class _MlpScorer:
         for weight, bias in self._layers:
             hidden = torch.addmm(bias, hidden, weight).relu_()
         return (hidden @ self._output).view(shape).add_(self._bias)
+
+
+def mask_items(scores_BI: Tensor, items_of: Csr, users_B: np.ndarray) -> None:
+    """Set the scores of each user's items to minus infinity, in place; a user row of -1 has none."""
+    known_B = np.maximum(users_B, 0)
+    begin = items_of.offsets[known_B]
+    lengths = np.where(users_B >= 0, items_of.offsets[known_B + 1] - begin, 0)
+    rows = np.repeat(np.arange(len(users_B)), lengths)
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    columns = items_of.columns[np.repeat(begin, lengths) + within]
+    scores_BI[torch.from_numpy(rows), torch.from_numpy(columns.astype(np.int64))] = -torch.inf
 
 
 _Half = _GmfScorer | _MlpScorer

@@ -1,0 +1,5 @@
+"""`python -m ncf` is `ncf`."""
+
+from ncf.cli import main
+
+main()

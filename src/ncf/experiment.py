@@ -1,0 +1,298 @@
+"""The whole way in one place: train a model on a prepared data set, judge it, write the artifact; judge it again later.
+
+A run is a folder: `run.json` (settings, where the data are), `events.jsonl`, `checkpoints/`, `artifact/`, and for a
+pre-trained NeuMF the runs of its halves in `gmf/` and `mlp/`.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ncf.config import Experiment
+from ncf.data import CATALOG, Dataset, PrepareOptions, PrepareReport, prepare_catalog
+from ncf.data.files import storage_errors, write_text
+from ncf.errors import ConfigError, DataError, StorageError
+from ncf.evaluation import Comparison, Judgement, compare, judge_full, judge_sampled
+from ncf.models import GMF, MLP, Model, NeuMF, Scorer, build_model, parameter_count
+from ncf.runtime import Workers, choose_device, choose_threads, generator, workers
+from ncf.serving.artifact import Artifact, locate_artifact, open_artifact, write_artifact
+from ncf.serving.card import model_card
+from ncf.training import Fit, Trainer, fit
+from ncf.training.checkpoint import Checkpoints
+from ncf.training.tracking import JsonLines, Silent, Tracker, Trackers
+from ncf.training.trainer import Judging
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run: its folder, its artifact, and what was measured (`metrics.json` of the artifact)."""
+
+    folder: Path
+    artifact: Path
+    metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Manner:
+    """How a run is carried out, apart from what it computes."""
+
+    resume: bool = False
+    overwrite: bool = False
+    report_best_on_test: bool = False
+    tracker: Tracker = Silent()  # noqa: RUF009 - it has no state
+    stop: Callable[[], bool] = lambda: False
+
+
+def open_data(experiment: Experiment, folder: str | None, say: Callable[[str], None] = print) -> tuple[Dataset, Path]:
+    """The data set of a run: the folder that is given, or the recipe's; a known set is prepared on first use."""
+    path = folder or experiment.data.path
+    name = experiment.data.catalog
+    if path is None and name is None:
+        raise ConfigError("Which data? Give --data FOLDER, or set data.path or data.catalog in the recipe.")
+    target = Path(path or f"data/{name}")
+    if path is None and name is not None and not (target / "dataset.json").is_file():
+        say(f"Preparing the known data set {name} in {target}.")
+        dataset, report = prepare_catalog(name, PrepareOptions())
+        dataset.save(target)
+        for line in report.lines():
+            say(line)
+    return Dataset.open(target), target
+
+
+def train(
+    dataset: Dataset,
+    experiment: Experiment,
+    output: str | Path | None = None,
+    *,
+    data_path: str | Path | None = None,
+    gmf: str | Path | None = None,
+    mlp: str | Path | None = None,
+    manner: Manner | None = None,
+) -> Run:
+    """Train, judge on test, write the artifact. `gmf` and `mlp` are runs to fuse instead of training them first.
+
+    `output` is the run's folder; without it a new one is made in `runs/`, named after the experiment. A folder that
+    holds a run already is refused, unless the manner is to resume or to overwrite it.
+    """
+    manner = manner or Manner()
+    folder = _claim(Path(output) if output else _fresh(experiment.name), manner)
+    tracker = Trackers([manner.tracker, JsonLines(folder / "events.jsonl")])
+    data = {"path": str(Path(data_path).resolve()) if data_path else None, "digest": dataset.digest}
+    with storage_errors(folder):
+        document = {"experiment": experiment.model_dump(mode="json"), "data": data}
+        write_text(folder / "run.json", json.dumps(document, indent=2))
+    pretrained = _pretrain(dataset, experiment, folder, gmf, mlp, manner)
+    tracker.start(experiment.name, experiment.model_dump(mode="json"))
+    with workers(choose_threads(experiment.train.threads)) as pool:
+        return _train_here(dataset, experiment, folder, pretrained, manner, tracker, pool)
+
+
+def _train_here(
+    dataset: Dataset,
+    experiment: Experiment,
+    folder: Path,
+    pretrained: tuple[Model, Model] | None,
+    manner: Manner,
+    tracker: Tracker,
+    pool: Workers,
+) -> Run:
+    began = time.perf_counter()
+    config = experiment.train
+    seen = dataset.with_validation_in_training() if config.validation == "train-on-it" else dataset
+    model = build_model(
+        experiment.model, len(dataset.users), len(dataset.items), generator(config.seed, "init")
+    ).to(choose_device(config.device))
+    if pretrained is not None:
+        _fuse(model, pretrained, experiment)
+    trainer = Trainer(seen, model, config, pool)
+    _say_what(trainer, seen, tracker)
+    checkpoints = Checkpoints(folder / "checkpoints", experiment.digest(), dataset.digest, config.keep_checkpoints)
+    judging = Judging(seen, experiment.evaluation, manner.report_best_on_test)
+    fitted = fit(trainer, judging, tracker, checkpoints, manner.resume, manner.stop)
+    metrics = _measure(trainer, seen, experiment, fitted)
+    metrics["seconds"] = round(time.perf_counter() - began, 2)
+    card = model_card(experiment, dataset, metrics, parameter_count(trainer.judged))
+    artifact = write_artifact(
+        folder / "artifact", trainer.judged, experiment, seen, metrics, card, dataset.digest
+    )
+    tracker.finish({"metrics": metrics["test"]["metrics"], "artifact": str(artifact)})
+    return Run(folder, artifact, metrics)
+
+
+def _pretrain(
+    dataset: Dataset,
+    experiment: Experiment,
+    folder: Path,
+    gmf: str | Path | None,
+    mlp: str | Path | None,
+    manner: Manner,
+) -> tuple[Model, Model] | None:
+    """Both halves, from runs that are given or trained now."""
+    recipe = experiment.pretraining
+    if recipe is None:
+        if gmf or mlp:
+            raise ConfigError("--gmf and --mlp need a recipe with a [pretraining] table: see recipes/.")
+        return None
+    found = []
+    for name, given, half in (("gmf", gmf, recipe.gmf), ("mlp", mlp, recipe.mlp)):
+        if given is None:
+            target = folder / name
+            if manner.resume and (target / "artifact" / "manifest.json").is_file():
+                given = target
+            else:
+                quiet = Manner(manner.resume, manner.overwrite, False, manner.tracker, manner.stop)
+                given = train(dataset, half, target, manner=quiet).folder
+        artifact = open_artifact(given)
+        _same_data(artifact, dataset)
+        found.append(artifact.model)
+    return found[0], found[1]
+
+
+def _fuse(model: Model, pretrained: tuple[Model, Model], experiment: Experiment) -> None:
+    gmf, mlp = pretrained
+    assert isinstance(model, NeuMF) and experiment.pretraining is not None
+    if not isinstance(gmf, GMF) or not isinstance(mlp, MLP):
+        raise ConfigError("--gmf takes a run of kind gmf and --mlp one of kind mlp.")
+    try:
+        model.load_pretrained(gmf, mlp, experiment.pretraining.alpha)
+    except RuntimeError as error:
+        raise ConfigError(
+            "The pre-trained models do not fit the NeuMF's sizes (factors, embedding, tower): "
+            + str(error).splitlines()[-1].strip()
+        ) from None
+
+
+def _say_what(trainer: Trainer, dataset: Dataset, tracker: Tracker) -> None:
+    precision = str(trainer.objective.precision).removeprefix("torch.")
+    lazily = f"; updated lazily: {', '.join(sorted(trainer.lazy))}" if trainer.lazy else ""
+    tracker.say(
+        f"{parameter_count(trainer.model):,} parameters, {len(dataset.train):,} positives an epoch in "
+        f"{trainer.sampler.steps:,} steps, {trainer.workers.threads} threads, tower in {precision}{lazily}."
+    )
+
+
+def _measure(trainer: Trainer, dataset: Dataset, experiment: Experiment, fitted: Fit) -> dict[str, Any]:
+    scorer, rules = Scorer(trainer.judged), experiment.evaluation
+    test = judge_sampled(scorer, dataset.test, rules, trainer.workers, trainer.sampler.device)
+    metrics: dict[str, Any] = {"test": test.to_json(), "selected": _selected(fitted)}
+    if len(dataset.validation):
+        validation = judge_sampled(scorer, dataset.validation, rules, trainer.workers, trainer.sampler.device)
+        metrics["validation"] = validation.to_json()
+    best = max((row for row in fitted.history if "test_hr@10" in row), key=lambda row: row["test_hr@10"], default=None)
+    if best is not None:
+        metrics["best_on_test"] = {
+            "warning": "chosen on the test set, as papers print it: it flatters and is no estimate",
+            **{name: best[name] for name in ("epoch", "test_hr@10", "test_ndcg@10")},
+        }
+    metrics["history"] = fitted.history
+    return metrics
+
+
+def _selected(fitted: Fit) -> str:
+    if fitted.best is not None:
+        return f"epoch {fitted.best}, the best on validation"
+    return f"epoch {fitted.history[-1]['epoch']}, the last" if fitted.history else "the fused halves, not trained on"
+
+
+def judge(
+    path: str | Path,
+    data: str | Path | None = None,
+    *,
+    full: bool = False,
+    split: str = "test",
+    ties: str | None = None,
+    cutoffs: tuple[int, ...] | None = None,
+) -> tuple[Judgement, Artifact]:
+    """Judge an artifact or run again: on its own data, or on the prepared folder that is given."""
+    artifact = open_artifact(path)
+    dataset = _data_of(path, artifact, data)
+    rules = artifact.experiment.evaluation
+    changes = {"ties": ties or rules.ties, "cutoffs": cutoffs or rules.cutoffs}
+    rules = type(rules).model_validate(rules.model_dump() | changes)
+    held_out = dataset.test if split == "test" else dataset.validation
+    if not len(held_out):
+        raise DataError(f"The data hold no {split} interactions to judge on: prepare them with a split that does.")
+    scorer = Scorer(artifact.model)
+    with workers(choose_threads()) as pool:
+        if full:
+            return judge_full(scorer, dataset, held_out, rules, pool), artifact
+        return judge_sampled(scorer, held_out, rules, pool), artifact
+
+
+def compare_runs(
+    a: str | Path, b: str | Path, data: str | Path | None = None, *, full: bool = False, k: int = 10
+) -> dict[str, Comparison]:
+    """Both runs on the same held-out rows: paired figures for HR@k, NDCG@k and MRR."""
+    first, artifact_a = judge(a, data, full=full, cutoffs=(k,))
+    second, artifact_b = judge(b, data, full=full, cutoffs=(k,))
+    digests = [artifact.manifest["data"]["digest"] for artifact in (artifact_a, artifact_b)]
+    if digests[0] != digests[1]:
+        raise DataError(f"{a} and {b} were trained on different data, so their held-out rows cannot be paired.")
+    return {
+        name: compare(first.values[name], second.values[name]) for name in (f"hr@{k}", f"ndcg@{k}", "mrr")
+    }
+
+
+def _data_of(path: str | Path, artifact: Artifact, data: str | Path | None) -> Dataset:
+    """The given folder, or the one that the run was trained on; its digest must be the artifact's."""
+    if data is None:
+        document = locate_artifact(path).parent / "run.json"
+        try:
+            data = json.loads(document.read_text("utf-8"))["data"]["path"]
+        except (OSError, ValueError, KeyError):
+            data = None
+    if data is None:
+        raise DataError(f"It is not known where the data of {path} are: give --data FOLDER.")
+    dataset = Dataset.open(data)
+    _same_data(artifact, dataset)
+    return dataset
+
+
+def _same_data(artifact: Artifact, dataset: Dataset) -> None:
+    trained_on = artifact.manifest["data"]
+    if trained_on["digest"] != dataset.digest:
+        raise DataError(
+            f"{artifact.folder} was trained on {trained_on['name']} ({trained_on['digest'][:12]}) and these data are "
+            f"{dataset.name} ({dataset.digest[:12]}): give --data with the folder it was trained on."
+        )
+
+
+def _fresh(name: str) -> Path:
+    number, folder = 1, Path("runs") / name
+    while folder.exists():
+        number += 1
+        folder = Path("runs") / f"{name}-{number}"
+    return folder
+
+
+def _claim(folder: Path, manner: Manner) -> Path:
+    """Make the run's folder; one that holds a run, or anything else, is not touched unasked."""
+    with storage_errors(folder):
+        if folder.is_dir() and any(folder.iterdir()) and not manner.resume:
+            _clear(folder, manner)
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _clear(folder: Path, manner: Manner) -> None:
+    if not (folder / "run.json").is_file():
+        raise StorageError(f"{folder} holds other files and is no run: choose an empty or a new --output.")
+    if not manner.overwrite:
+        raise StorageError(
+            f"{folder} holds a run already: --resume goes on with it, --overwrite replaces it, or choose another --output."
+        )
+    shutil.rmtree(folder)
+
+
+def known_data() -> list[str]:
+    """Names for `data.catalog`."""
+    return sorted(CATALOG)
+
+
+def report_lines(dataset: Dataset) -> list[str]:
+    """The preparation report of a prepared folder."""
+    return PrepareReport(dataset.description).lines()

@@ -1,0 +1,1 @@
+"""Serving: the artifact and the recommender that speaks the caller's ids."""

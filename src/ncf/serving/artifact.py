@@ -1,0 +1,176 @@
+"""The artifact: one folder that holds all that serving needs, verified whenever it is opened.
+
+| file | what |
+| --- | --- |
+| `model.safetensors` | weights, float32 |
+| `config.json` | the experiment; sizes of the model are read from the weights, never from here |
+| `users.parquet`, `items.parquet` | ids by row; items with popularity and columns for display |
+| `seen_offsets.npy`, `seen_items.npy` | what each user is known to have used (CSR), mapped and not copied |
+| `metrics.json`, `MODEL_CARD.md` | how it was judged, for programs and for people |
+| `manifest.json` | schema version, sha256 of every file, digests of data and experiment, versions |
+
+There is no pickle in it. A damaged artifact, or one of a newer schema, is refused with a sentence.
+"""
+
+import json
+import platform
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from ncf.config import Experiment
+from ncf.data import Csr, Dataset, Vocabulary
+from ncf.data.dataset import id_column
+from ncf.data.files import atomic_folder, sha256_of, write_text
+from ncf.errors import ArtifactError
+from ncf.models import Model, build_model
+
+SCHEMA_VERSION = 1
+_MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """An opened artifact. `item_columns` has one row an item row, with `id`, `popularity` and display columns."""
+
+    folder: Path
+    model: Model
+    experiment: Experiment
+    users: Vocabulary
+    items: Vocabulary
+    item_columns: pl.DataFrame
+    seen: Csr
+    metrics: dict[str, Any]
+    manifest: dict[str, Any]
+
+
+def write_artifact(
+    folder: Path,
+    model: Model,
+    experiment: Experiment,
+    dataset: Dataset,
+    metrics: dict[str, Any],
+    card: str,
+    data_digest: str | None = None,
+) -> Path:
+    """Write `folder` whole or not at all; an artifact that stands there is replaced at the end.
+
+    `data_digest` names the prepared data where the model was trained on a variant of them (validation included).
+    """
+    with atomic_folder(folder) as temporary:
+        weights = {name: value.detach().float().cpu().contiguous() for name, value in model.state_dict().items()}
+        save_file(weights, temporary / "model.safetensors")
+        pl.DataFrame({"id": id_column(dataset.users)}).write_parquet(temporary / "users.parquet")
+        dataset.item_columns.write_parquet(temporary / "items.parquet")
+        np.save(temporary / "seen_offsets.npy", dataset.known.offsets, allow_pickle=False)
+        np.save(temporary / "seen_items.npy", dataset.known.columns, allow_pickle=False)
+        write_text(temporary / "config.json", experiment.model_dump_json(indent=2))
+        write_text(temporary / "metrics.json", json.dumps(metrics, indent=2))
+        write_text(temporary / "MODEL_CARD.md", card)
+        manifest = _manifest(temporary, experiment, dataset.name, data_digest or dataset.digest)
+        write_text(temporary / _MANIFEST, json.dumps(manifest, indent=2))
+    return folder
+
+
+def _manifest(folder: Path, experiment: Experiment, data_name: str, data_digest: str) -> dict[str, Any]:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "experiment": {"name": experiment.name, "digest": experiment.digest()},
+        "data": {"name": data_name, "digest": data_digest},
+        "versions": {"ncf": version("ncf"), "torch": version("torch"), "python": platform.python_version()},
+        "files": {
+            path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(folder.iterdir())
+        },
+    }
+
+
+def locate_artifact(path: str | Path) -> Path:
+    """The artifact folder behind a path: itself, or `artifact/` of a run."""
+    path = Path(path)
+    for candidate in (path, path / "artifact"):
+        if (candidate / _MANIFEST).is_file():
+            return candidate
+    if not path.exists():
+        raise ArtifactError(f"There is no {path}: give the --output folder of 'ncf train' or an artifact folder.")
+    if (path / "checkpoints").is_dir():
+        raise ArtifactError(f"The run {path} has not finished: go on with 'ncf train … --output {path} --resume'.")
+    raise ArtifactError(
+        f"{path} holds no artifact (no {_MANIFEST}): give the --output folder of 'ncf train' or an artifact folder."
+    )
+
+
+def open_artifact(path: str | Path) -> Artifact:
+    """Verify every file against the manifest, then load."""
+    folder = locate_artifact(path)
+    manifest = _verified_manifest(folder)
+    try:
+        return _load(folder, manifest)
+    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(
+            f"The artifact {folder} cannot be read ({error}): train again, or copy it afresh."
+        ) from error
+
+
+def _verified_manifest(folder: Path) -> dict[str, Any]:
+    damaged = f"The artifact {folder} is damaged: {{}}; copy it afresh, or train again."
+    try:
+        manifest = json.loads((folder / _MANIFEST).read_text("utf-8"))
+        schema, files = manifest["schema_version"], dict(manifest["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ArtifactError(damaged.format(f"{_MANIFEST} cannot be read")) from None
+    if schema != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"The artifact {folder} has schema version {schema} and this ncf reads {SCHEMA_VERSION}: "
+            f"use the ncf that wrote it ({manifest.get('versions', {}).get('ncf', 'unknown')}), or train again."
+        )
+    for name, expected in files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ArtifactError(damaged.format(f"{name} is missing"))
+        if path.stat().st_size != expected["bytes"] or sha256_of(path) != expected["sha256"]:
+            raise ArtifactError(damaged.format(f"{name} is not as it was written"))
+    return dict(manifest)
+
+
+def _load(folder: Path, manifest: dict[str, Any]) -> Artifact:
+    experiment = Experiment.parse(json.loads((folder / "config.json").read_text("utf-8")), source="config.json")
+    items = pl.read_parquet(folder / "items.parquet")
+    users = _vocabulary(pl.read_parquet(folder / "users.parquet"))
+    weights = load_file(folder / "model.safetensors")
+    model = build_model(experiment.model, *_table_sizes(weights))
+    model.load_state_dict(weights, assign=True)
+    model.requires_grad_(False)
+    return Artifact(
+        folder=folder,
+        model=model.eval(),
+        experiment=experiment,
+        users=users,
+        items=_vocabulary(items),
+        item_columns=items,
+        seen=Csr(
+            np.load(folder / "seen_offsets.npy", mmap_mode="r", allow_pickle=False),
+            np.load(folder / "seen_items.npy", mmap_mode="r", allow_pickle=False),
+        ),
+        metrics=json.loads((folder / "metrics.json").read_text("utf-8")),
+        manifest=manifest,
+    )
+
+
+def _vocabulary(table: pl.DataFrame) -> Vocabulary:
+    ids = table["id"]
+    return Vocabulary(ids.to_numpy() if ids.dtype.is_integer() else np.array(ids.to_list(), dtype=object))
+
+
+def _table_sizes(weights: dict[str, Any]) -> tuple[int, int]:
+    """Numbers of users and items, from the tables' shapes."""
+    users = next(len(value) for name, value in weights.items() if name.endswith("user_table"))
+    items = next(len(value) for name, value in weights.items() if name.endswith("item_table"))
+    return users, items

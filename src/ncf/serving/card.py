@@ -1,0 +1,63 @@
+"""The model card: what a person must know before using the artifact (Mitchell et al., FAT*'19), as Markdown."""
+
+from typing import Any
+
+from ncf.config import Experiment
+from ncf.data import Dataset
+
+
+def model_card(experiment: Experiment, dataset: Dataset, metrics: dict[str, Any], parameters: int) -> str:
+    """The text of `MODEL_CARD.md`."""
+    sections = [
+        f"# {experiment.name}",
+        f"{_KINDS[experiment.model.kind]}, trained by ncf on `{dataset.name}`. {parameters:,} parameters.",
+        "## Figures",
+        _figures(metrics),
+        "## Data",
+        _data(dataset),
+        "## Settings",
+        "```json\n" + experiment.model_dump_json(indent=2, include={"model", "train"}) + "\n```",
+        "## Limits",
+        _LIMITS,
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+_KINDS = {
+    "gmf": "Generalized matrix factorization (GMF; He et al., WWW'17)",
+    "mlp": "Multi-layer perceptron (MLP; He et al., WWW'17)",
+    "neumf": "Neural matrix factorization (NeuMF; He et al., WWW'17)",
+}
+
+_LIMITS = """\
+- Scores are logits: they order the items of one user and are no probabilities to compare between users.
+- Users who were not in training are answered by popularity.
+- The figures are of the protocol that is named with them; a full ranking of the catalogue gives smaller ones and can
+  order models differently (Krichene & Rendle, KDD'20).
+- What the data leave out (who was never shown an item, why somebody did not use it) the model cannot know; it tends to
+  show popular items more often than they are used."""
+
+
+def _figures(metrics: dict[str, Any]) -> str:
+    test = metrics.get("test")
+    if not test or not test["metrics"]:
+        return "No test interactions were held out, so there are none."
+    lines = [
+        f"Test split, {test['protocol']} protocol, {test['ties']} ties, {test['rows']:,} held-out interactions; "
+        f"weights of {metrics['selected']}.",
+        "",
+        "| metric | value | 95% interval |",
+        "| --- | --- | --- |",
+    ]
+    for name, value in test["metrics"].items():
+        low, high = test["intervals"].get(name, (None, None))
+        lines.append(f"| {name} | {value:.4f} | {'' if low is None else f'{low:.4f} – {high:.4f}'} |")
+    return "\n".join(lines)
+
+
+def _data(dataset: Dataset) -> str:
+    licence = dataset.description.get("licence")
+    return (
+        f"{len(dataset.users):,} users, {len(dataset.items):,} items, {len(dataset.train):,} training interactions; "
+        f"digest `{dataset.digest[:16]}`." + (f" Licence: {licence}" if licence else "")
+    )
