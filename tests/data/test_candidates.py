@@ -16,7 +16,9 @@ Pairs = Callable[[int, int, int, int], Interactions]
 
 def test_draw_shape_and_dtype(pairs: Pairs) -> None:
     known = pairs(0, 10, 50, 200).csr(10)
-    lists = draw(np.arange(10, dtype=np.int32), np.arange(10, dtype=np.int32), known, 50, 7, generator_for(0, "t"))
+    lists = draw(
+        np.arange(10, dtype=np.int32), np.arange(10, dtype=np.int32), known, 50, 7, generator_for(0, "t")
+    )
     assert (lists.candidates.shape, lists.candidates.dtype) == ((10, 8), np.int32)
     assert lists.user_rows.dtype == np.int32
     assert lists.positives.tolist() == list(range(10))
@@ -90,7 +92,9 @@ def test_audit_agrees_with_a_loop(pairs: Pairs) -> None:
     users = np.arange(40, dtype=np.int32)
     lists = HeldOut(users, rng.integers(0, 60, (40, 6)).astype(np.int32))
     both = np.unique(
-        np.concatenate([train.user_rows * 60 + train.item_rows, users * 60 + lists.positives]).astype(np.int64)
+        np.concatenate([train.user_rows * 60 + train.item_rows, users * 60 + lists.positives]).astype(
+            np.int64
+        )
     )
     known = Interactions((both // 60).astype(np.int32), (both % 60).astype(np.int32)).csr(40)
     train_csr = train.csr(40)

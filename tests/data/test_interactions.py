@@ -62,7 +62,9 @@ def test_latest_shape_and_dtype() -> None:
     assert order.tolist() == [1, 2]
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 2)), min_size=1), st.booleans())
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 2)), min_size=1), st.booleans()
+)
 def test_latest_agrees_with_a_dictionary(rows: list[tuple[int, int, int]], timed: bool) -> None:
     best: dict[tuple[int, int], tuple[int, int]] = {}
     for position, (user, item, time) in enumerate(rows):
@@ -70,7 +72,9 @@ def test_latest_agrees_with_a_dictionary(rows: list[tuple[int, int, int]], timed
         best[user, item] = max(best.get((user, item), score), score)
     expected = [position for _, (_, position) in sorted(best.items())]
     users, items, times = (np.array(column) for column in zip(*rows, strict=True))
-    order = latest(users.astype(np.int32), items.astype(np.int32), 4, times.astype(np.int64) if timed else None)
+    order = latest(
+        users.astype(np.int32), items.astype(np.int32), 4, times.astype(np.int64) if timed else None
+    )
     assert order.tolist() == expected
 
 

@@ -69,7 +69,9 @@ def test_random_depends_on_the_generator_alone(pairs: Pairs) -> None:
 
 def test_last_without_times_is_refused() -> None:
     table = Interactions(np.zeros(2, np.int32), np.arange(2, dtype=np.int32))
-    with pytest.raises(DataError, match="needs a time column, and there is none: name it with --time, or use"):
+    with pytest.raises(
+        DataError, match="needs a time column, and there is none: name it with --time, or use"
+    ):
         hold_out(table, 1, "last", np.ones(1, bool), generator())
 
 

@@ -36,8 +36,8 @@ def test_a_mixture_becomes_strings() -> None:
 @pytest.mark.parametrize(
     ("asked", "row"),
     [(42, 1), ("42", 1), (np.int32(42), 1), (42.0, 1), ("042", -1), ("+42", -1), (" 42", -1), ("42.0", -1),
-     ("", -1), ("x", -1), (None, -1), (42.5, -1), (float("nan"), -1), (True, -1), (10**30, -1), ("9" * 30, -1),
-     ("-5", 0), (-5, 0)],
+     ("", -1), ("x", -1), (None, -1), (42.5, -1), (float("nan"), -1),
+     (True, -1), (10**30, -1), ("9" * 30, -1), ("-5", 0), (-5, 0)],
 )  # fmt: skip
 def test_integer_vocabulary_finds_only_canonical_forms(asked: object, row: int) -> None:
     assert Vocabulary.build([-5, 42]).row(asked) == row
@@ -117,7 +117,9 @@ def test_text_that_is_integers_throughout_is_an_integer_vocabulary() -> None:
 
 @pytest.mark.parametrize("missing", ["NaN", "null", "None", ""])
 def test_missing_ids_are_refused(missing: str) -> None:
-    with pytest.raises(DataError, match=rf"column 'user' has rows whose id is '{missing}': remove those rows"):
+    with pytest.raises(
+        DataError, match=rf"column 'user' has rows whose id is '{missing}': remove those rows"
+    ):
         encode(pl.Series(["a", missing]), "user")
 
 

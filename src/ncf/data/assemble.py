@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from ncf.data.candidates import audit, draw, generator_for
-from ncf.data.dataset import Dataset, id_column
+from ncf.data.dataset import Dataset
 from ncf.data.formats import read_table
 from ncf.data.interactions import Csr, HeldOut, Interactions
 from ncf.data.item_table import item_columns
@@ -64,6 +64,6 @@ def finish(
     }
     if options.items_file is not None:
         item_table = read_table(options.items_file)
-    columns = item_columns(id_column(table.items), popularity, item_table, options.items_id)
+    columns = item_columns(table.items.series(), popularity, item_table, options.items_id)
     dataset = Dataset(name, table.users, table.items, columns, train, validation, test, known, description)
     return dataset, PrepareReport(description)

@@ -1,34 +1,24 @@
 """Everything that training and judging need, prepared once, saved as one folder and mapped back into memory.
 
-In: the pieces that `prepare` made. Out: a folder of `.npy` and Parquet files with `dataset.json`, or the same
-opened again. The decision worth knowing: opening maps the big arrays and checks the size of every file, but
-the sha256 only of files below 64 MB, so that 100 million interactions open in a moment; `verify="full"` reads
-all of them.
+In: the pieces that `prepare` made. Out: a folder, or the same opened again. The decision worth knowing:
+train, validation and test are apart from the start, and `known` holds all three, so a negative can be
+verified without a look at the split.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
-from ncf.data.files import atomic_folder, npy_sha256, sha256_of, write_text
+from ncf.data.files import npy_sha256
+from ncf.data.folder import SCHEMA_VERSION, Array, Verify, damaged, map_array, read_document, write_folder
 from ncf.data.interactions import Csr, HeldOut, Int64, Interactions, pair_keys
 from ncf.data.vocabulary import Vocabulary
-from ncf.errors import DataError, StorageError
-
-SCHEMA_VERSION = 1
-DESCRIPTION_FILE = "dataset.json"
-SMALL_FILE = 64 * 1024 * 1024
-
-Array = npt.NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -59,7 +49,7 @@ class Dataset:
     @property
     def popularity(self) -> Int64:
         """How many training interactions each item has: [I]."""
-        return self.item_columns["popularity"].to_numpy()
+        return self.item_columns["popularity"].to_numpy(writable=True)
 
     @property
     def seen_in_training(self) -> Csr:
@@ -98,59 +88,20 @@ class Dataset:
         return _merge(self.train, self.validation, len(self.items))
 
     def save(self, folder: str | Path) -> None:
-        """Write the folder, atomically. A prepared data folder that is there is replaced; anything else is
-        refused.
-        """
-        target = Path(folder)
-        _refuse_foreign(target)
-        with atomic_folder(target) as temporary:
-            arrays = _arrays(self)
-            hashes = {name: npy_sha256(array) for name, array in arrays.items()}
-            for name, array in arrays.items():
-                _save_array(temporary / name, array)
-            pl.DataFrame({"id": _id_series(self.users)}).write_parquet(temporary / "users.parquet")
-            self.item_columns.write_parquet(temporary / "items.parquet")
-            for name in ("users.parquet", "items.parquet"):
-                hashes[name] = sha256_of(temporary / name)
-            files = {
-                name: {"bytes": (temporary / name).stat().st_size, "sha256": sha256}
-                for name, sha256 in sorted(hashes.items())
-            }
-            document = {
-                "schema_version": SCHEMA_VERSION,
-                "name": self.name,
-                "digest": self.digest,
-                "description": self.description,
-                "files": files,
-            }
-            write_text(
-                temporary / DESCRIPTION_FILE, json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-            )
+        """Write the folder, atomically. A prepared folder that is there is replaced, others are refused."""
+        tables = {"users.parquet": self.users.series().to_frame(), "items.parquet": self.item_columns}
+        document = {"name": self.name, "digest": self.digest, "description": self.description}
+        write_folder(Path(folder), _arrays(self), tables, document)
 
     @classmethod
-    def open(cls, folder: str | Path, verify: bool | Literal["full"] = True) -> Dataset:
-        """Map a prepared folder. `verify`: True checks sizes and small files, "full" every byte, False only
-        sizes.
-        """
+    def open(cls, folder: str | Path, verify: Verify = True) -> Dataset:
+        """Map a prepared folder. `verify`: True checks sizes and small files, "full" everything."""
         folder = Path(folder)
-        document = _read_description(folder)
-        _check_files(folder, document["files"], verify)
+        document = read_document(folder, verify)
         try:
             return _load(folder, document)
         except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
-            raise DataError(_damaged(folder, f"it cannot be read ({error})")) from error
-
-
-def id_column(vocabulary: Vocabulary) -> pl.Series:
-    """The ids as a series named `id`: Int64 or String."""
-    return _id_series(vocabulary).alias("id")
-
-
-def _id_series(vocabulary: Vocabulary) -> pl.Series:
-    dtype = pl.Int64() if vocabulary.kind == "integer" else pl.String()
-    return pl.Series(
-        "id", vocabulary.ids.tolist() if vocabulary.kind == "string" else vocabulary.ids, dtype=dtype
-    )
+            raise damaged(folder, f"it cannot be read ({error})") from error
 
 
 def _merge(train: Interactions, validation: HeldOut, items: int) -> Interactions:
@@ -209,75 +160,16 @@ def _digest(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def _save_array(path: Path, array: Array) -> None:
-    with path.open("wb") as file:
-        np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _refuse_foreign(target: Path) -> None:
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise StorageError(f"{target} is a file, not a folder: choose another output folder.")
-    if any(target.iterdir()) and not (target / DESCRIPTION_FILE).exists():
-        raise StorageError(
-            f"{target} holds other files and is not a prepared data folder: choose an empty or a new "
-            "output folder."
-        )
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / DESCRIPTION_FILE
-    if not path.is_file():
-        raise DataError(
-            f"{folder} is not a prepared data folder (there is no {DESCRIPTION_FILE}): make one with "
-            f"'ncf prepare --input FILE --output {folder}'."
-        )
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-        version = document["schema_version"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(_damaged(folder, f"{DESCRIPTION_FILE} cannot be read")) from error
-    if version != SCHEMA_VERSION:
-        raise DataError(
-            f"{folder} was prepared with schema version {version} and this version of ncf reads "
-            f"{SCHEMA_VERSION}: run 'ncf prepare' again."
-        )
-    return dict(document)
-
-
-def _check_files(folder: Path, files: Any, verify: bool | Literal["full"]) -> None:
-    try:
-        expected = [(str(name), int(entry["bytes"]), str(entry["sha256"])) for name, entry in files.items()]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(_damaged(folder, f"{DESCRIPTION_FILE} does not list its files")) from error
-    for name, size, sha256 in expected:
-        path = folder / name
-        if not path.is_file():
-            raise DataError(_damaged(folder, f"{name} is missing"))
-        if path.stat().st_size != size:
-            raise DataError(_damaged(folder, f"{name} has {path.stat().st_size:,} bytes instead of {size:,}"))
-        wanted = verify == "full" or (verify and size < SMALL_FILE)
-        if wanted and sha256_of(path) != sha256:
-            raise DataError(_damaged(folder, f"the content of {name} has changed"))
-
-
-def _damaged(folder: Path, what: str) -> str:
-    return f"The data folder {folder} is damaged: {what}; run 'ncf prepare' again."
-
-
 def _load(folder: Path, document: dict[str, Any]) -> Dataset:
     def array(name: str) -> Array:
-        return _map(folder / name)
+        return map_array(folder / name)
 
     files = document["files"]
     item_columns = pl.read_parquet(folder / "items.parquet")
     return Dataset(
         name=document["name"],
-        users=Vocabulary(_ids(pl.read_parquet(folder / "users.parquet")["id"])),
-        items=Vocabulary(_ids(item_columns["id"])),
+        users=Vocabulary.of_series(pl.read_parquet(folder / "users.parquet")["id"]),
+        items=Vocabulary.of_series(item_columns["id"]),
         item_columns=item_columns,
         train=Interactions(
             array("train_users.npy"),
@@ -291,15 +183,3 @@ def _load(folder: Path, document: dict[str, Any]) -> Dataset:
         description=document["description"],
         digest=document["digest"],
     )
-
-
-def _ids(series: pl.Series) -> Array:
-    if series.dtype.is_integer():
-        return series.to_numpy()
-    return np.array(series.to_list(), dtype=object)
-
-
-def _map(path: Path) -> Array:
-    """The array as a view of the file; NumPy cannot map an empty one, so that is read."""
-    array: Array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return np.asarray(array)

@@ -57,5 +57,15 @@ def _renamed(table: pl.DataFrame) -> pl.DataFrame:
             names[found] = target
     table = table.rename(names)
     table = table.drop([name for name in _RESERVED if name in table.columns])
+    table = table.with_columns(_flat(table[name]) for name in table.columns)
     first = [name for name in _NAMES if name in table.columns]
     return table.select([*first, *[name for name in table.columns if name not in first]])
+
+
+def _flat(column: pl.Series) -> pl.Series:
+    """Lists as words in one string, structs as JSON; other columns as they are."""
+    if isinstance(column.dtype, pl.List):
+        return column.cast(pl.List(pl.String)).list.join(" ")
+    if isinstance(column.dtype, pl.Struct):
+        return column.struct.json_encode()
+    return column

@@ -37,8 +37,21 @@ class Vocabulary:
         """The vocabulary of all distinct values: integers if every one is an integer, otherwise strings."""
         series = _as_series(values)
         if series.dtype.is_integer():
-            return cls(series.unique().sort().cast(pl.Int64).to_numpy())
-        return cls(_object_array(sorted(set(series.cast(pl.String).to_list()))))
+            return cls.of_series(series.unique().sort().cast(pl.Int64))
+        return cls(_objects(sorted(set(series.cast(pl.String).to_list()))))
+
+    @classmethod
+    def of_series(cls, series: pl.Series) -> Vocabulary:
+        """The vocabulary whose `series()` this is: sorted and unique already."""
+        return cls(
+            series.to_numpy(writable=True) if series.dtype.is_integer() else _objects(series.to_list())
+        )
+
+    def series(self) -> pl.Series:
+        """The ids in row order as a series named `id`: Int64 or String."""
+        if self.kind == "integer":
+            return pl.Series("id", self.ids, dtype=pl.Int64)
+        return pl.Series("id", self.ids.tolist(), dtype=pl.String)
 
     @property
     def kind(self) -> Literal["integer", "string"]:
@@ -168,7 +181,7 @@ def _text(value: Any) -> str | None:
     return str(value)
 
 
-def _object_array(texts: list[Any]) -> npt.NDArray[Any]:
+def _objects(texts: list[Any]) -> npt.NDArray[Any]:
     array = np.empty(len(texts), dtype=object)
     array[:] = texts
     return array

@@ -1,0 +1,200 @@
+"""Each format gives the same columns, and each defect of a file its sentence."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from ncf.data.formats import source
+from ncf.data.names import ColumnNames
+from ncf.data.readers import Columns, read_columns
+from ncf.errors import DataError
+
+Write = Callable[[str, str], Path]
+ROWS = [(1, 20, 5.0, 978300760), (1, 21, 3.0, 978302109), (2, 20, 1.0, 978301968)]
+
+
+def read(path: Path, names: ColumnNames | None = None, need_time: bool = False) -> Columns:
+    return read_columns(source(path), names or ColumnNames(), need_time)
+
+
+def text(separator: str, header: str = "") -> str:
+    lines = [separator.join([str(u), str(i), f"{r:g}", str(t)]) for u, i, r, t in ROWS]
+    return header + "\n".join(lines) + "\n"
+
+
+FILES = {
+    "a.csv": text(",", "user_id,item_id,rating,timestamp\n"),
+    "a.tsv": text("\t", "user\titem\trating\ttime\n"),
+    "a.inter": text("\t", "user_id:token\titem_id:token\trating:float\ttimestamp:float\n"),
+    "ratings.dat": text("::"),
+    "u.data": text("\t"),
+    "x.train.rating": text("\t"),
+    "a.jsonl": "".join(f'{{"ts": {t}, "user": {u}, "item": {i}, "rating": {r}}}\n' for u, i, r, t in ROWS),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("compressed", [False, True])
+def test_each_format_gives_the_same_columns(tmp_path: Path, name: str, compressed: bool) -> None:
+    path = tmp_path / (f"{name}.gz" if compressed else name)
+    path.write_bytes(gzip.compress(FILES[name].encode()) if compressed else FILES[name].encode())
+    check(read(path))
+
+
+def test_parquet(tmp_path: Path) -> None:
+    frame = pl.DataFrame(ROWS, schema=["user_id", "item_id", "rating", "timestamp"], orient="row")
+    frame.with_columns(pl.col("user_id").cast(pl.UInt16)).write_parquet(tmp_path / "a.parquet")
+    check(read(tmp_path / "a.parquet"))
+
+
+def check(columns: Columns) -> None:
+    assert columns.user.dtype == columns.item.dtype == pl.Int64
+    assert columns.time is not None
+    assert columns.rating is not None
+    assert columns.time.dtype == pl.Int64
+    assert columns.rating.dtype == pl.Float32
+    rows = list(zip(columns.user, columns.item, columns.rating, columns.time, strict=True))
+    assert rows == ROWS
+    assert columns.time_unit == "as given"
+    assert columns.weight is None
+
+
+def test_ids_with_leading_zeros_stay_text(write: Write) -> None:
+    columns = read(write("a.csv", "user,item\n007,1\n7,1\n"))
+    assert columns.user.cast(pl.String).to_list() == ["007", "7"]
+    assert columns.item.dtype == pl.Int64
+
+
+def test_text_that_comes_late_makes_text_of_all(write: Write) -> None:
+    lines = "".join(f"{n},{n}\n" for n in range(20_000))
+    columns = read(write("a.csv", f"user,item\n{lines}x,1\n"))
+    assert columns.user.cast(pl.String)[-2:].to_list() == ["19999", "x"]
+
+
+def test_parquet_types(tmp_path: Path) -> None:
+    moment = datetime(2024, 1, 1, tzinfo=UTC)
+    frame = pl.DataFrame({"user": [1.0, 2.0], "item": ["a", "b"], "time": [moment, moment]})
+    frame.with_columns(pl.col("item").cast(pl.Categorical)).write_parquet(tmp_path / "a.parquet")
+    columns = read(tmp_path / "a.parquet")
+    assert columns.user.to_list() == [1, 2]
+    assert columns.item.cast(pl.String).to_list() == ["a", "b"]
+    assert columns.time is not None
+    assert columns.time.to_list() == [int(moment.timestamp() * 1e6)] * 2
+    assert columns.time_unit == "microseconds"
+
+
+@pytest.mark.parametrize(
+    ("values", "expected", "unit"),
+    [
+        (("10.0", "11.0"), [10, 11], "as given"),
+        (("10.25", "11"), [10_250_000, 11_000_000], "microseconds"),
+        (("1970-01-01", "1970-01-02"), [0, 86_400_000_000], "microseconds"),
+        (("1970-01-01T00:00:01Z", "1970-01-01T00:00:02Z"), [1_000_000, 2_000_000], "microseconds"),
+    ],
+)
+def test_times(write: Write, values: tuple[str, str], expected: list[int], unit: str) -> None:
+    columns = read(write("a.csv", f"user,item,ts\n1,1,{values[0]}\n1,2,{values[1]}\n"))
+    assert columns.time is not None
+    assert columns.time.to_list() == expected
+    assert columns.time_unit == unit
+
+
+def test_weights_are_read_only_when_named(write: Write) -> None:
+    path = write("a.csv", "user,item,weight\n1,1,0.5\n")
+    assert read(path).weight is None
+    weight = read(path, ColumnNames(weight="weight")).weight
+    assert weight is not None
+    assert weight.to_list() == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ("1,1,5,9\nx,2,5,9\n,3,5,9\n", r"The user \(column 'user'\) is missing in line 4 of"),
+        ("1,1,5,9\n1,,5,9\n", r"The item \(column 'item'\) is missing in line 3 of"),
+        (
+            "1,1,5,9\n1,2,good,9\n",
+            r"The rating .* is 'good' in line 3 of .* \(1 row in all\), where a number is due",
+        ),
+        ("1,1,5,9\n1,2,NaN,9\n", r"The rating .* is 'NaN' in line 3"),
+        (
+            "1,1,5,9\n1,2,5,noon\n",
+            r"The time .* is 'noon' in line 3 of .* where a number or an ISO date is due",
+        ),
+        (
+            "1,1,5,9\n1,2,5,-3\n1,3,5,-4\n",
+            r"The time .* is -3 in line 3 of .* \(2 rows in all\), which is before 0 or 1970",
+        ),
+        ("1,1,5,9\n1,2,5\n", r"The time .* is missing in line 3 .*the file may be cut off"),
+        ("1,1,5,9\n1\n", r"The item .* is missing in line 3 .*the file may be cut off"),
+        ("1,1,5,9\n1,2,5,9,7\n", "cannot be read as csv .*more fields"),
+        ("1,1,5,1960-01-01\n", r"The time .* is 1960-01-01 in line 2 .* which is before 0 or 1970"),
+        ("", "has no rows: give a file with interactions"),
+    ],
+)
+def test_defects_of_a_csv_file(write: Write, body: str, sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        read(write("a.csv", f"user,item,rating,time\n{body}"))
+
+
+def test_nan_ids_and_nan_times_in_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"user": [1.0, float("nan")], "item": [1, 2]}).write_parquet(path)
+    with pytest.raises(DataError, match=r"The user \(column 'user'\) is NaN in row 2 of .*remove those rows"):
+        read(path)
+    pl.DataFrame({"user": [1, 2], "item": [1, 2], "ts": [0.5, float("nan")]}).write_parquet(path)
+    with pytest.raises(DataError, match=r"The time \(column 'ts'\) is NaN in row 2"):
+        read(path)
+
+
+def test_fractional_ids_in_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"user": [1.0, 1.5], "item": [1, 2]}).write_parquet(path)
+    with pytest.raises(
+        DataError, match=r"The user \(column 'user'\) is '1\.5' in row 2 of .* where an id is due"
+    ):
+        read(path)
+
+
+def test_compressed_file_that_is_cut_off(tmp_path: Path) -> None:
+    lines = "".join(f"{n % 977},{n % 991},{n}\n" for n in range(50_000))
+    whole = gzip.compress(f"user,item,ts\n{lines}".encode())
+    path = tmp_path / "a.csv.gz"
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match="the file may be cut off or damaged"):
+        read(path)
+
+
+def test_json_lines_that_are_cut_off(write: Write) -> None:
+    with pytest.raises(DataError, match=r"cannot be read as jsonl .*the file may be cut off"):
+        read(write("a.jsonl", FILES["a.jsonl"][:-20]))
+
+
+def test_movielens_line_that_is_cut_off(write: Write) -> None:
+    with pytest.raises(DataError, match=r"The item \(column 'item'\) is missing in line 3 of"):
+        read(write("ratings.dat", FILES["ratings.dat"].rsplit("::", 3)[0]))
+
+
+def test_storage_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as listener:  # bound but not listening: connections are refused at once
+        listener.bind(("127.0.0.1", 0))
+        for name, value in {
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{listener.getsockname()[1]}",
+            "AWS_ACCESS_KEY_ID": "test",
+            "AWS_SECRET_ACCESS_KEY": "test",
+            "AWS_REGION": "us-east-1",
+            "AWS_ALLOW_HTTP": "true",
+            "POLARS_CLOUD_MAX_RETRIES": "0",
+        }.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(
+            DataError, match=r"could not be read from the storage .*check the address, the credentials"
+        ):
+            read_columns(source("s3://bucket/a.csv"), ColumnNames())
