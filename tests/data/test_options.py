@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ncf.data.options import PrepareOptions
+from ncf.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"split": "first"}, "--split must be one of last, random, time, not 'first'"),
+        ({"validation": "yes"}, "--validation must be one of auto, last, random, none, not 'yes'"),
+        ({"negatives": 0}, "--negatives must be 1 or more, not 0"),
+        ({"min_user": 0}, "--min-user must be 1 or more"),
+        ({"min_item": -1}, "--min-item must be 1 or more"),
+        ({"seed": -1}, "--seed must be 0 or more"),
+        (
+            {"test_fraction": 0.6, "validation_fraction": 0.5},
+            "fractions must be above 0 and together below 1",
+        ),
+        ({"test_fraction": 0.0}, "fractions must be above 0"),
+    ],
+)
+def test_wrong_values(values: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        PrepareOptions(**values)
+
+
+def test_only_what_differs_is_described() -> None:
+    assert PrepareOptions().as_json() == {}
+    assert PrepareOptions(seed=3, user="who").as_json() == {"seed": 3, "user": "who"}
+
+
+def test_column_names() -> None:
+    assert PrepareOptions(time="ts", weight="w").columns.time == "ts"
+    assert PrepareOptions(weight="w").columns.weight == "w"
