@@ -28,18 +28,32 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")]
-Data = Annotated[str | None, typer.Option("--data", help="Prepared data folder; by default the one it was trained on.")]
-RunPath = Annotated[str, typer.Argument(metavar="RUN", help="Output folder of 'ncf train', or an artifact folder.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")
+]
+Data = Annotated[
+    str | None, typer.Option("--data", help="Prepared data folder; by default the one it was trained on.")
+]
+RunPath = Annotated[
+    str, typer.Argument(metavar="RUN", help="Output folder of 'ncf train', or an artifact folder.")
+]
 
 
 @app.command()
 def prepare(
     output: Annotated[str | None, typer.Option(help="Folder to write; data/NAME for a known set.")] = None,
-    input: Annotated[str | None, typer.Option(help="CSV, TSV, Parquet, JSON lines, .inter, …; local or s3://.")] = None,
-    ncf: Annotated[str | None, typer.Option(help="PREFIX of .train.rating, .test.rating, .test.negative.")] = None,
-    catalog: Annotated[str | None, typer.Option(help="A known set: ml-1m, ml-100k, pinterest-20, lastfm.")] = None,
-    source: Annotated[str | None, typer.Option(help="Folder with the files of a known set, instead of a download.")] = None,
+    input: Annotated[
+        str | None, typer.Option(help="CSV, TSV, Parquet, JSON lines, .inter, …; local or s3://.")
+    ] = None,
+    ncf: Annotated[
+        str | None, typer.Option(help="PREFIX of .train.rating, .test.rating, .test.negative.")
+    ] = None,
+    catalog: Annotated[
+        str | None, typer.Option(help="A known set: ml-1m, ml-100k, pinterest-20, lastfm.")
+    ] = None,
+    source: Annotated[
+        str | None, typer.Option(help="Folder with the files of a known set, instead of a download.")
+    ] = None,
     user: Annotated[str | None, typer.Option(help="Column of user ids.")] = None,
     item: Annotated[str | None, typer.Option(help="Column of item ids.")] = None,
     time: Annotated[str | None, typer.Option(help="Column of times.")] = None,
@@ -47,7 +61,9 @@ def prepare(
     format: Annotated[str | None, typer.Option(help="Format, where the file name does not tell it.")] = None,
     delimiter: Annotated[str | None, typer.Option(help="Field delimiter of a text file.")] = None,
     header: Annotated[bool | None, typer.Option(help="Whether a text file begins with names.")] = None,
-    items: Annotated[str | None, typer.Option(help="Table with titles and other columns of the items.")] = None,
+    items: Annotated[
+        str | None, typer.Option(help="Table with titles and other columns of the items.")
+    ] = None,
     items_id: Annotated[str | None, typer.Option(help="Its id column.")] = None,
     min_user: Annotated[int, typer.Option(help="k-core: interactions that a user must have.")] = 1,
     min_item: Annotated[int, typer.Option(help="k-core: interactions that an item must have.")] = 1,
@@ -59,7 +75,9 @@ def prepare(
     ] = 0.0,
     negatives: Annotated[int, typer.Option(help="Negatives in a candidate list.")] = 99,
     seed: Annotated[int, typer.Option(help="Seed of splits and candidate lists.")] = 0,
-    drop_unknown_users: Annotated[bool, typer.Option(help="Drop test rows of users without training rows.")] = False,
+    drop_unknown_users: Annotated[
+        bool, typer.Option(help="Drop test rows of users without training rows.")
+    ] = False,
 ) -> None:
     """Make a prepared data folder from a table of interactions, a published split or a known data set."""
     from ncf.data import PrepareOptions, prepare_catalog, prepare_file, prepare_ncf_triple
@@ -91,15 +109,28 @@ def _finish_preparing(prepared: "tuple[Dataset, PrepareReport]", output: str) ->
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="A TOML file; recipes/ has one for each published result.")],
-    output: Annotated[str | None, typer.Option(help="Folder of the run; a new one in runs/ by default.")] = None,
+    output: Annotated[
+        str | None, typer.Option(help="Folder of the run; a new one in runs/ by default.")
+    ] = None,
     data: Annotated[str | None, typer.Option(help="Prepared data folder, instead of the recipe's.")] = None,
-    set: Annotated[list[str] | None, typer.Option("--set", help="Override a setting: section.key=value.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint of --output.")] = False,
+    set: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a setting: section.key=value.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint of --output.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --output.")] = False,
-    gmf: Annotated[str | None, typer.Option(help="Pre-trained GMF run to fuse, instead of training one.")] = None,
-    mlp: Annotated[str | None, typer.Option(help="Pre-trained MLP run to fuse, instead of training one.")] = None,
+    gmf: Annotated[
+        str | None, typer.Option(help="Pre-trained GMF run to fuse, instead of training one.")
+    ] = None,
+    mlp: Annotated[
+        str | None, typer.Option(help="Pre-trained MLP run to fuse, instead of training one.")
+    ] = None,
     report_best_on_test: Annotated[
-        bool, typer.Option("--report-best-on-test", help="Also judge every epoch on test, as papers do (it flatters).")
+        bool,
+        typer.Option(
+            "--report-best-on-test", help="Also judge every epoch on test, as papers do (it flatters)."
+        ),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     as_json: Json = False,
@@ -117,11 +148,15 @@ def train(
     tracker = Silent() if quiet else console.ConsoleTracker()
     with stop_requested() as stop:
         manner = experiment.Manner(resume, overwrite, report_best_on_test, tracker, stop)
-        run = experiment.train(dataset, settings, output, data_path=data_path, gmf=gmf, mlp=mlp, manner=manner)
+        run = experiment.train(
+            dataset, settings, output, data_path=data_path, gmf=gmf, mlp=mlp, manner=manner
+        )
     if as_json:
         _print_json({"run": str(run.folder), "artifact": str(run.artifact), **run.metrics})
         return
-    _print_figures(f"{settings.name}, test, weights of {run.metrics['selected']}", run.metrics["test"], settings)
+    _print_figures(
+        f"{settings.name}, test, weights of {run.metrics['selected']}", run.metrics["test"], settings
+    )
     best = run.metrics.get("best_on_test")
     if best:
         typer.echo(
@@ -134,10 +169,14 @@ def train(
 def evaluate(
     run: RunPath,
     data: Data = None,
-    full: Annotated[bool, typer.Option("--full", help="Rank the whole catalogue, what is known masked.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Rank the whole catalogue, what is known masked.")
+    ] = False,
     split: Annotated[str, typer.Option(help="test or validation.")] = "test",
     ties: Annotated[str | None, typer.Option(help="expected, pessimistic or optimistic.")] = None,
-    k: Annotated[list[int] | None, typer.Option("--k", "-k", help="Cutoff; may be given more than once.")] = None,
+    k: Annotated[
+        list[int] | None, typer.Option("--k", "-k", help="Cutoff; may be given more than once.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Judge a run on held-out interactions: sampled protocol, or --full."""
@@ -203,7 +242,9 @@ def recommend(
     k: Annotated[int, typer.Option("--k", "-k", help="How many items.")] = 10,
     candidate: Annotated[list[str] | None, typer.Option(help="Only among these items; repeat.")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Not this item; repeat.")] = None,
-    include_seen: Annotated[bool, typer.Option("--include-seen", help="Do not leave out what the user has used.")] = False,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Do not leave out what the user has used.")
+    ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="An unknown user is an error.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -219,7 +260,12 @@ def recommend(
         answers = [recommender.similar_items(similar_to, k)]
     else:
         answers = recommender.recommend(
-            users, k, exclude_seen=not include_seen, candidates=candidate, exclude=exclude or (), strict=strict
+            users,
+            k,
+            exclude_seen=not include_seen,
+            candidates=candidate,
+            exclude=exclude or (),
+            strict=strict,
         )
     if as_json:
         key = "item" if similar_to is not None else "user"
@@ -234,7 +280,9 @@ def batch(
     run: RunPath,
     output: Annotated[str, typer.Option(help="File to write: .parquet, .csv or .jsonl.")],
     k: Annotated[int, typer.Option("--k", "-k", help="How many items a user.")] = 10,
-    include_seen: Annotated[bool, typer.Option("--include-seen", help="Do not leave out what users have used.")] = False,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Do not leave out what users have used.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Recommendations for every user into one file, in bounded memory."""
@@ -243,7 +291,9 @@ def batch(
 
     written = write_batch(Recommender.open(run), Path(output), k, exclude_seen=not include_seen)
     if as_json:
-        _print_json({"output": output, "users": written.users, "rows": written.rows, "seconds": written.seconds})
+        _print_json(
+            {"output": output, "users": written.users, "rows": written.rows, "seconds": written.seconds}
+        )
         return
     typer.echo(f"{written.rows:,} rows for {written.users:,} users in {written.seconds:.1f} s: {output}")
 
@@ -259,7 +309,9 @@ def _read_ids(path: Path) -> list[str]:
     try:
         ids = [line.strip() for line in path.read_text("utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The file of users {path} cannot be read ({error}): give a text file, one id a line.") from None
+        raise ConfigError(
+            f"The file of users {path} cannot be read ({error}): give a text file, one id a line."
+        ) from None
     if not any(ids):
         raise ConfigError(f"The file of users {path} is empty: it needs one id a line.")
     return [user for user in ids if user]
@@ -268,7 +320,11 @@ def _read_ids(path: Path) -> list[str]:
 def _answer_json(recommender: "Recommender", answer: "Recommendation", key: str) -> dict[str, Any]:
     described = recommender.describe(answer.items)
     items = [
-        {"item": row.pop("id"), "score": score, **{name: value for name, value in row.items() if value is not None}}
+        {
+            "item": row.pop("id"),
+            "score": score,
+            **{name: value for name, value in row.items() if value is not None},
+        }
         for row, score in zip(described, answer.scores, strict=True)
     ]
     return {key: answer.subject, "source": answer.source, "items": items, "ignored": answer.ignored}

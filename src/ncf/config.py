@@ -177,9 +177,13 @@ def read_recipe(path: Path) -> dict[str, Any]:
         text = path.read_text("utf-8")
         values: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except FileNotFoundError:
-        raise ConfigError(f"There is no recipe {path}: check the path, or see recipes/ for ready ones.") from None
+        raise ConfigError(
+            f"There is no recipe {path}: check the path, or see recipes/ for ready ones."
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"The recipe {path} cannot be read ({error}): check the path and its permissions.") from None
+        raise ConfigError(
+            f"The recipe {path} cannot be read ({error}): check the path and its permissions."
+        ) from None
     except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
         raise ConfigError(f"The recipe {path} is not valid: {error}.") from None
     halves = values.get("pretraining")
@@ -221,7 +225,9 @@ _HABITS = {"checkpoint_every", "keep_checkpoints"}
 
 
 def _deciding(experiment: Experiment) -> dict[str, Any]:
-    values = experiment.model_dump(mode="json", exclude={"name", "data", "evaluation", "pretraining", "published"})
+    values = experiment.model_dump(
+        mode="json", exclude={"name", "data", "evaluation", "pretraining", "published"}
+    )
     values["train"] = {key: value for key, value in values["train"].items() if key not in _HABITS}
     if experiment.pretraining:
         values["pretraining"] = {

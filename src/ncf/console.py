@@ -4,7 +4,6 @@ Everything goes to standard error or, where it is the answer itself, to standard
 object and nothing else.
 """
 
-
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,9 +33,11 @@ class ConsoleTracker(Silent):
 
     def start(self, run: str, settings: Mapping[str, Any]) -> None:
         model, train = settings["model"], settings["train"]
-        say(f"Training {run}: {model['kind']}, {train['epochs']} epochs, {train['negatives']} negatives a positive.")
+        say(
+            f"Training {run}: {model['kind']}, {train['epochs']} epochs, {train['negatives']} negatives a positive."
+        )
 
-    def progress(self, epoch: int, done: int, total: int, loss: float | None) -> None:
+    def progress(self, epoch: int, done: int, total: int) -> None:
         if not ERR.is_terminal:
             return
         if self._bar is None:
@@ -59,9 +60,11 @@ class ConsoleTracker(Silent):
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         self.close()
         parts = [f"epoch {epoch:>3}", f"loss {figures['loss']:.4f}"]
-        for stage in ("validation", "test"):
-            if f"{stage}_hr@10" in figures:
-                parts.append(f"{stage} HR@10 {figures[f'{stage}_hr@10']:.4f} NDCG@10 {figures[f'{stage}_ndcg@10']:.4f}")
+        parts += [
+            f"{stage} HR@10 {figures[f'{stage}_hr@10']:.4f} NDCG@10 {figures[f'{stage}_ndcg@10']:.4f}"
+            for stage in ("validation", "test")
+            if f"{stage}_hr@10" in figures
+        ]
         parts.append(f"{figures['seconds']:.1f} s ({figures['samples_per_second'] / 1e6:.2f} M samples/s)")
         say("  ".join(parts))
 
@@ -113,5 +116,3 @@ def items_table(title: str, rows: Sequence[Mapping[str, Any]], scores: Sequence[
         shown = [str(row.get(name) or "") for name in columns]
         table.add_row(str(place), str(row["id"]), *shown, f"{score:.3f}")
     return table
-
-

@@ -47,7 +47,9 @@ class Manner:
     stop: Callable[[], bool] = lambda: False
 
 
-def open_data(experiment: Experiment, folder: str | None, say: Callable[[str], None] = print) -> tuple[Dataset, Path]:
+def open_data(
+    experiment: Experiment, folder: str | None, say: Callable[[str], None] = print
+) -> tuple[Dataset, Path]:
     """The data set of a run: the folder that is given, or the recipe's; a known set is prepared on first use."""
     path = folder or experiment.data.path
     name = experiment.data.catalog
@@ -110,7 +112,9 @@ def _train_here(
         _fuse(model, pretrained, experiment)
     trainer = Trainer(seen, model, config, pool)
     _say_what(trainer, seen, tracker)
-    checkpoints = Checkpoints(folder / "checkpoints", experiment.digest(), dataset.digest, config.keep_checkpoints)
+    checkpoints = Checkpoints(
+        folder / "checkpoints", experiment.digest(), dataset.digest, config.keep_checkpoints
+    )
     judging = Judging(seen, experiment.evaluation, manner.report_best_on_test)
     fitted = fit(trainer, judging, tracker, checkpoints, manner.resume, manner.stop)
     metrics = _measure(trainer, seen, experiment, fitted)
@@ -154,7 +158,8 @@ def _pretrain(
 
 def _fuse(model: Model, pretrained: tuple[Model, Model], experiment: Experiment) -> None:
     gmf, mlp = pretrained
-    assert isinstance(model, NeuMF) and experiment.pretraining is not None
+    assert isinstance(model, NeuMF)
+    assert experiment.pretraining is not None
     if not isinstance(gmf, GMF) or not isinstance(mlp, MLP):
         raise ConfigError("--gmf takes a run of kind gmf and --mlp one of kind mlp.")
     try:
@@ -182,7 +187,11 @@ def _measure(trainer: Trainer, dataset: Dataset, experiment: Experiment, fitted:
     if len(dataset.validation):
         validation = judge_sampled(scorer, dataset.validation, rules, trainer.workers, trainer.sampler.device)
         metrics["validation"] = validation.to_json()
-    best = max((row for row in fitted.history if "test_hr@10" in row), key=lambda row: row["test_hr@10"], default=None)
+    best = max(
+        (row for row in fitted.history if "test_hr@10" in row),
+        key=lambda row: row["test_hr@10"],
+        default=None,
+    )
     if best is not None:
         metrics["best_on_test"] = {
             "warning": "chosen on the test set, as papers print it: it flatters and is no estimate",
@@ -195,7 +204,11 @@ def _measure(trainer: Trainer, dataset: Dataset, experiment: Experiment, fitted:
 def _selected(fitted: Fit) -> str:
     if fitted.best is not None:
         return f"epoch {fitted.best}, the best on validation"
-    return f"epoch {fitted.history[-1]['epoch']}, the last" if fitted.history else "the fused halves, not trained on"
+    return (
+        f"epoch {fitted.history[-1]['epoch']}, the last"
+        if fitted.history
+        else "the fused halves, not trained on"
+    )
 
 
 def judge(
@@ -215,7 +228,9 @@ def judge(
     rules = type(rules).model_validate(rules.model_dump() | changes)
     held_out = dataset.test if split == "test" else dataset.validation
     if not len(held_out):
-        raise DataError(f"The data hold no {split} interactions to judge on: prepare them with a split that does.")
+        raise DataError(
+            f"The data hold no {split} interactions to judge on: prepare them with a split that does."
+        )
     scorer = Scorer(artifact.model)
     with workers(choose_threads()) as pool:
         if full:
@@ -231,7 +246,9 @@ def compare_runs(
     second, artifact_b = judge(b, data, full=full, cutoffs=(k,))
     digests = [artifact.manifest["data"]["digest"] for artifact in (artifact_a, artifact_b)]
     if digests[0] != digests[1]:
-        raise DataError(f"{a} and {b} were trained on different data, so their held-out rows cannot be paired.")
+        raise DataError(
+            f"{a} and {b} were trained on different data, so their held-out rows cannot be paired."
+        )
     return {
         name: compare(first.values[name], second.values[name]) for name in (f"hr@{k}", f"ndcg@{k}", "mrr")
     }

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -29,9 +30,7 @@ def seed_of(seed: int, purpose: str, *counters: int) -> int:
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)
 
 
-def generator(
-    seed: int, purpose: str, *counters: int, device: torch.device | str = "cpu"
-) -> torch.Generator:
+def generator(seed: int, purpose: str, *counters: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A torch generator from `seed_of`."""
     return torch.Generator(device=device).manual_seed(seed_of(seed, purpose, *counters))
 
@@ -64,7 +63,9 @@ def _cpu_multiplies_bfloat16() -> bool:
 
 def choose_threads(threads: int = 0) -> int:
     """0 is every core that this process may run on, inside a container's or scheduler's limits."""
-    return threads or len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+    return threads or len(
+        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    )
 
 
 class Workers:
@@ -133,4 +134,4 @@ def spans(length: int, parts: int) -> list[slice]:
     """`length` positions cut into at most `parts` contiguous spans of nearly equal size, none empty."""
     parts = max(1, min(parts, length))
     bounds = [length * part // parts for part in range(parts + 1)]
-    return [slice(a, b) for a, b in zip(bounds, bounds[1:], strict=False)]
+    return [slice(a, b) for a, b in pairwise(bounds)]

@@ -6,6 +6,7 @@ intervals. docs/protocol.md says why each rule is as it is.
 Legend: B batch, C candidates, I items, T held-out rows.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -65,7 +66,11 @@ class Judgement:
 
 
 def judge_sampled(
-    scorer: Scorer, held_out: HeldOut, config: EvaluationConfig, workers: Workers, device: torch.device | str = "cpu"
+    scorer: Scorer,
+    held_out: HeldOut,
+    config: EvaluationConfig,
+    workers: Workers,
+    device: torch.device | str = "cpu",
 ) -> Judgement:
     """Rank each positive among its candidate list (He et al. 2017, section 4.1: 99 negatives)."""
     rows = max(1, _SCORES_AT_ONCE // max(1, held_out.candidates.shape[1]))
@@ -83,7 +88,12 @@ def judge_sampled(
 
 
 def judge_full(
-    scorer: Scorer, dataset: Dataset, held_out: HeldOut, config: EvaluationConfig, workers: Workers, depth: int = 10
+    scorer: Scorer,
+    dataset: Dataset,
+    held_out: HeldOut,
+    config: EvaluationConfig,
+    workers: Workers,
+    depth: int = 10,
 ) -> Judgement:
     """Rank each positive among all items but those the user is known to have used otherwise.
 
@@ -117,7 +127,10 @@ def _full_standing(
     scores = torch.nan_to_num(scores, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     of_positive = scores.gather(1, positives[:, None])
     mask_items(scores, dataset.known, users)
-    standing = Standing((scores > of_positive).sum(1).numpy(), ((scores == of_positive) & (scores > -torch.inf)).sum(1).numpy())
+    standing = Standing(
+        (scores > of_positive).sum(1).numpy(),
+        ((scores == of_positive) & (scores > -torch.inf)).sum(1).numpy(),
+    )
     scores.scatter_(1, positives[:, None], of_positive)
     return standing, nonnumbers, scores.topk(min(depth, scores.shape[1]), dim=1).indices.numpy().ravel()
 
@@ -143,7 +156,9 @@ def _judge(
 ) -> Judgement:
     above = np.concatenate([s.above for s, _ in standings]) if standings else np.zeros(0, np.int64)
     tied = np.concatenate([s.tied for s, _ in standings]) if standings else np.zeros(0, np.int64)
-    values = measure(Standing(above, tied).settled(config.ties), np.asarray(held_out.user_rows), config.cutoffs)
+    values = measure(
+        Standing(above, tied).settled(config.ties), np.asarray(held_out.user_rows), config.cutoffs
+    )
     return Judgement(
         protocol,
         config.ties,
@@ -156,7 +171,7 @@ def _judge(
 
 def measure(standing: Standing, user_rows: np.ndarray, cutoffs: tuple[int, ...]) -> dict[str, Floats]:
     """Every metric at every cutoff."""
-    by_cutoff = {
+    by_cutoff: dict[str, Callable[[Standing, int], Floats]] = {
         "hr": metrics.hit_ratio,
         "ndcg": metrics.ndcg,
         "recall": partial(metrics.recall, user_rows=user_rows),
@@ -174,5 +189,7 @@ def _intervals(values: dict[str, Floats], resamples: int) -> dict[str, tuple[flo
     for length in {len(v) for v in values.values() if len(v)}:
         names = [name for name, v in values.items() if len(v) == length]
         pairs = statistics.intervals(np.stack([values[name] for name in names]), resamples)
-        result.update({name: (float(low), float(high)) for name, (low, high) in zip(names, pairs, strict=True)})
+        result.update(
+            {name: (float(low), float(high)) for name, (low, high) in zip(names, pairs, strict=True)}
+        )
     return result

@@ -47,7 +47,7 @@ def compare(a: Floats, b: Floats, resamples: int = 10_000, seed: int = 0) -> Com
     `a` and `b` are [T], the same held-out rows in the same order. Under the null hypothesis each row's pair may be
     swapped (Edgington & Onghena, Randomization Tests; scipy.stats.permutation_test, type "samples").
     """
-    from scipy import stats
+    from scipy import stats  # type: ignore[import-untyped]
 
     difference = b - a
     low, high = intervals(difference[None], resamples, seed)[0]
@@ -64,5 +64,10 @@ def compare(a: Floats, b: Floats, resamples: int = 10_000, seed: int = 0) -> Com
         rng=np.random.default_rng(seed),
     )
     return Comparison(
-        float(a.mean()), float(b.mean()), float(difference.mean()), float(low), float(high), float(test.pvalue)
+        float(a.mean()),
+        float(b.mean()),
+        float(difference.mean()),
+        float(low),
+        float(high),
+        float(test.pvalue),
     )

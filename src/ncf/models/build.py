@@ -10,7 +10,9 @@ from ncf.models.neumf import NeuMF
 Model = GMF | MLP | NeuMF
 
 
-def build_model(config: ModelConfig, users: int, items: int, generator: torch.Generator | None = None) -> Model:
+def build_model(
+    config: ModelConfig, users: int, items: int, generator: torch.Generator | None = None
+) -> Model:
     """The architecture of `config` for `users` x `items`; all zeros without a generator (for loading weights)."""
     model = _assemble(config, users, items)
     if generator is not None:

@@ -8,6 +8,7 @@ once a user and the item's half once an item, never once a pair.
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class Tower(nn.Module):
 
     def __init__(self, widths: tuple[int, ...], dropout: float = 0.0) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.dropout = dropout
 
     def reset(self, generator: torch.Generator) -> None:

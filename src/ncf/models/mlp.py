@@ -48,7 +48,8 @@ class MLP(nn.Module):
         """Logits [B, C] of C candidates for each of B users (rows of the tables)."""
         user_half_BH = self.first.user_half(self.user_table[users_B])
         item_half_BCH = self._item_half(items_BC)
-        return self.tower(user_half_BH[:, None] + item_half_BCH) @ self.output + self.bias
+        hidden: Tensor = self.tower(user_half_BH[:, None] + item_half_BCH)
+        return hidden @ self.output + self.bias
 
     def catalogue(self, users_B: Tensor) -> Tensor:
         """Logits [B, I] of every item; users go through in chunks, so that memory stays bounded."""
@@ -57,7 +58,7 @@ class MLP(nn.Module):
         chunk = max(1, _CATALOGUE_CHUNK_BYTES // (4 * item_half_IH.numel()))
         parts = [
             self.tower(part[:, None] + item_half_IH) @ self.output + self.bias
-            for part in user_half_BH.split(chunk)
+            for part in torch.split(user_half_BH, chunk)
         ]
         return torch.cat(parts) if parts else user_half_BH.new_zeros(0, len(item_half_IH))
 

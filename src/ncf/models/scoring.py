@@ -25,17 +25,23 @@ class Scorer:
 
     def __init__(self, model: Model) -> None:
         with torch.inference_mode():
-            self._halves = [_GmfScorer(half) if isinstance(half, GMF) else _MlpScorer(half) for half in halves(model)]
+            self._halves = [
+                _GmfScorer(half) if isinstance(half, GMF) else _MlpScorer(half) for half in halves(model)
+            ]
 
     @torch.inference_mode()
     def __call__(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
         """Logits [B, C] of C candidates for each user."""
-        return self._in_chunks(users_B, items_BC.shape[1], lambda half, part: half.pairs(users_B[part], items_BC[part]))
+        return self._in_chunks(
+            users_B, items_BC.shape[1], lambda half, part: half.pairs(users_B[part], items_BC[part])
+        )
 
     @torch.inference_mode()
     def catalogue(self, users_B: Tensor) -> Tensor:
         """Logits [B, I] of every item."""
-        return self._in_chunks(users_B, self._halves[0].items, lambda half, part: half.catalogue(users_B[part]))
+        return self._in_chunks(
+            users_B, self._halves[0].items, lambda half, part: half.catalogue(users_B[part])
+        )
 
     def _in_chunks(self, users_B: Tensor, width: int, score: Callable[["_Half", slice], Tensor]) -> Tensor:
         logits = torch.empty(len(users_B), width, device=users_B.device)

@@ -27,7 +27,6 @@ from safetensors.torch import load_file, save_file
 
 from ncf.config import Experiment
 from ncf.data import Csr, Dataset, Vocabulary
-from ncf.data.dataset import id_column
 from ncf.data.files import atomic_folder, sha256_of, write_text
 from ncf.errors import ArtifactError
 from ncf.models import Model, build_model
@@ -65,9 +64,11 @@ def write_artifact(
     `data_digest` names the prepared data where the model was trained on a variant of them (validation included).
     """
     with atomic_folder(folder) as temporary:
-        weights = {name: value.detach().float().cpu().contiguous() for name, value in model.state_dict().items()}
+        weights = {
+            name: value.detach().float().cpu().contiguous() for name, value in model.state_dict().items()
+        }
         save_file(weights, temporary / "model.safetensors")
-        pl.DataFrame({"id": id_column(dataset.users)}).write_parquet(temporary / "users.parquet")
+        dataset.users.series().to_frame().write_parquet(temporary / "users.parquet")
         dataset.item_columns.write_parquet(temporary / "items.parquet")
         np.save(temporary / "seen_offsets.npy", dataset.known.offsets, allow_pickle=False)
         np.save(temporary / "seen_items.npy", dataset.known.columns, allow_pickle=False)
@@ -87,7 +88,8 @@ def _manifest(folder: Path, experiment: Experiment, data_name: str, data_digest:
         "data": {"name": data_name, "digest": data_digest},
         "versions": {"ncf": version("ncf"), "torch": version("torch"), "python": platform.python_version()},
         "files": {
-            path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)} for path in sorted(folder.iterdir())
+            path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+            for path in sorted(folder.iterdir())
         },
     }
 
@@ -99,9 +101,13 @@ def locate_artifact(path: str | Path) -> Path:
         if (candidate / _MANIFEST).is_file():
             return candidate
     if not path.exists():
-        raise ArtifactError(f"There is no {path}: give the --output folder of 'ncf train' or an artifact folder.")
+        raise ArtifactError(
+            f"There is no {path}: give the --output folder of 'ncf train' or an artifact folder."
+        )
     if (path / "checkpoints").is_dir():
-        raise ArtifactError(f"The run {path} has not finished: go on with 'ncf train … --output {path} --resume'.")
+        raise ArtifactError(
+            f"The run {path} has not finished: go on with 'ncf train … --output {path} --resume'."
+        )
     raise ArtifactError(
         f"{path} holds no artifact (no {_MANIFEST}): give the --output folder of 'ncf train' or an artifact folder."
     )
@@ -141,9 +147,11 @@ def _verified_manifest(folder: Path) -> dict[str, Any]:
 
 
 def _load(folder: Path, manifest: dict[str, Any]) -> Artifact:
-    experiment = Experiment.parse(json.loads((folder / "config.json").read_text("utf-8")), source="config.json")
+    experiment = Experiment.parse(
+        json.loads((folder / "config.json").read_text("utf-8")), source="config.json"
+    )
     items = pl.read_parquet(folder / "items.parquet")
-    users = _vocabulary(pl.read_parquet(folder / "users.parquet"))
+    users = Vocabulary.of_series(pl.read_parquet(folder / "users.parquet")["id"])
     weights = load_file(folder / "model.safetensors")
     model = build_model(experiment.model, *_table_sizes(weights))
     model.load_state_dict(weights, assign=True)
@@ -153,7 +161,7 @@ def _load(folder: Path, manifest: dict[str, Any]) -> Artifact:
         model=model.eval(),
         experiment=experiment,
         users=users,
-        items=_vocabulary(items),
+        items=Vocabulary.of_series(items["id"]),
         item_columns=items,
         seen=Csr(
             np.load(folder / "seen_offsets.npy", mmap_mode="r", allow_pickle=False),
@@ -162,11 +170,6 @@ def _load(folder: Path, manifest: dict[str, Any]) -> Artifact:
         metrics=json.loads((folder / "metrics.json").read_text("utf-8")),
         manifest=manifest,
     )
-
-
-def _vocabulary(table: pl.DataFrame) -> Vocabulary:
-    ids = table["id"]
-    return Vocabulary(ids.to_numpy() if ids.dtype.is_integer() else np.array(ids.to_list(), dtype=object))
 
 
 def _table_sizes(weights: dict[str, Any]) -> tuple[int, int]:

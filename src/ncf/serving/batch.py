@@ -1,9 +1,10 @@
 """Recommendations for every user into one file, a bounded number of users at a time."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from polars.io.plugins import register_io_source
@@ -11,6 +12,12 @@ from polars.io.plugins import register_io_source
 from ncf.data.files import atomic_file
 from ncf.errors import ConfigError
 from ncf.serving.recommender import Recommender
+
+_SINKS: dict[str, Callable[[pl.LazyFrame, Path], None]] = {
+    ".parquet": lambda frame, path: frame.sink_parquet(path),
+    ".csv": lambda frame, path: frame.sink_csv(path),
+    ".jsonl": lambda frame, path: frame.sink_ndjson(path),
+}
 
 
 @dataclass(frozen=True)
@@ -27,15 +34,12 @@ def write_batch(recommender: Recommender, output: Path, k: int = 10, *, exclude_
 
     The format follows the name: .parquet, .csv or .jsonl. Raises `ConfigError` for another one.
     """
-    sinks = {".parquet": pl.LazyFrame.sink_parquet, ".csv": pl.LazyFrame.sink_csv, ".jsonl": pl.LazyFrame.sink_ndjson}
-    sink = sinks.get(output.suffix)
+    sink = _SINKS.get(output.suffix)
     if sink is None:
-        raise ConfigError(f"{output} must end in one of {', '.join(sinks)}, which also chooses the format.")
+        raise ConfigError(f"{output} must end in one of {', '.join(_SINKS)}, which also chooses the format.")
     began, rows = time.perf_counter(), 0
 
-    def batches(
-        with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, batch_size: int | None
-    ) -> Iterator[pl.DataFrame]:
+    def batches(*_: Any) -> Iterator[pl.DataFrame]:
         nonlocal rows
         for table in recommender.batches(k, exclude_seen):
             rows += len(table)

@@ -82,7 +82,9 @@ class Recommender:
         """
         _check_k(k)
         if _is_one(users):
-            return self.recommend([users], k, exclude_seen=exclude_seen, candidates=candidates, exclude=exclude, strict=strict)[0]
+            return self.recommend(
+                [users], k, exclude_seen=exclude_seen, candidates=candidates, exclude=exclude, strict=strict
+            )[0]
         rows = self.users.rows(list(users))
         if strict:
             _refuse_unknown("user", list(users), rows)
@@ -119,7 +121,9 @@ class Recommender:
     def score(self, users: Sequence[Id], items: Sequence[Id]) -> np.ndarray:
         """[N] float32: the score of each pair (users[n], items[n]). Raises `UnknownIdError` for unknown ids."""
         if len(users) != len(items):
-            raise ConfigError(f"Pairs need as many users as items, and these are {len(users)} and {len(items)}.")
+            raise ConfigError(
+                f"Pairs need as many users as items, and these are {len(users)} and {len(items)}."
+            )
         user_rows, item_rows = self.users.rows(list(users)), self.items.rows(list(items))
         _refuse_unknown("user", list(users), user_rows)
         _refuse_unknown("item", list(items), item_rows)
@@ -175,7 +179,9 @@ class Recommender:
             "score": pl.Float32,
         }
 
-    def _allowed(self, candidates: Sequence[Id] | None, exclude: Sequence[Id]) -> tuple[Tensor | None, list[Id]]:
+    def _allowed(
+        self, candidates: Sequence[Id] | None, exclude: Sequence[Id]
+    ) -> tuple[Tensor | None, list[Id]]:
         """[I] bool, None for everything; and the ids that are not known."""
         if candidates is None and not len(exclude):
             return None, []
@@ -194,7 +200,9 @@ class Recommender:
             return self._listed(user, scores, items, "popularity", ignored)
         return self._listed(self.users.ids_of([row]).tolist()[0], scores, items, "model", ignored)
 
-    def _listed(self, subject: Id, scores: Tensor, rows: Tensor, source: str, ignored: list[Id]) -> Recommendation:
+    def _listed(
+        self, subject: Id, scores: Tensor, rows: Tensor, source: str, ignored: list[Id]
+    ) -> Recommendation:
         there = scores > -torch.inf
         return Recommendation(
             subject, self.items.ids_of(rows[there].numpy()).tolist(), scores[there].tolist(), source, ignored

@@ -52,7 +52,10 @@ class Checkpoints:
         """Write the checkpoint of (epoch, step) and remove all but the newest."""
         target = self.folder / f"epoch-{epoch:05d}-step-{step:09d}"
         with atomic_folder(target) as temporary:
-            save_file({n: t.detach().contiguous().cpu() for n, t in checkpoint.tensors.items()}, temporary / _TENSORS)
+            save_file(
+                {n: t.detach().contiguous().cpu() for n, t in checkpoint.tensors.items()},
+                temporary / _TENSORS,
+            )
             state = {**checkpoint.state, **self._identity, "sha256": sha256_of(temporary / _TENSORS)}
             write_text(temporary / _STATE, json.dumps(state))
         for old in self._found()[: -self._keep]:

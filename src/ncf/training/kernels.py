@@ -18,14 +18,14 @@ b is a chunk of B, and n = b x C.
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ncf.models import GMF, MLP, Model, halves
 from ncf.runtime import Workers, spans
 from ncf.training.losses import Loss
 from ncf.training.rows import RowGradient, Rows
 
-Gradients = dict[nn.Parameter, RowGradient]
+Gradients = dict[Tensor, RowGradient]
 _relu_backward = torch.ops.aten.threshold_backward
 
 
@@ -82,13 +82,9 @@ def loss_and_gradients(
         return _run_span(shares[number], cuts[number], batch, objective, scale)
 
     losses = workers.map(run, list(range(len(cuts))))
-    reductions = [
-        (step, part, [share[place] for share in shares])
-        for place, step in enumerate(steps)
-        for part in ("users", "items")
-    ]
     gradients: Gradients = {}
-    for reduced in workers.map(lambda r: r[0].reduce(r[1], r[2]), reductions):
+    reductions = [reduction for step in steps for reduction in (step.reduce_users, step.reduce_items)]
+    for reduced in workers.map(lambda reduction: reduction(), reductions):
         gradients.update(reduced)
     return torch.stack(losses).sum(), gradients
 
@@ -134,21 +130,25 @@ class _GmfStep:
         self.output = model.output.detach()
         self.bias = model.bias.detach()
         self.d_user_BD = self.user_table.new_empty(batch.groups, self.user_table.shape[1])
+        self.shares: list[_GmfShare] = []
 
     def share(self, span: slice, _: torch.Generator | None) -> "_GmfShare":
-        return _GmfShare(self, span)
+        self.shares.append(_GmfShare(self, span))
+        return self.shares[-1]
 
-    def reduce(self, part: str, shares: "list[_GmfShare]") -> Gradients:
+    def reduce_users(self) -> Gradients:
         batch, model = self.batch, self.model
-        if part == "users":
-            values = torch.zeros_like(self.user_table).index_add_(0, batch.users.index, self.d_user_BD)
-            _l2(values, self.user_table, batch.users, self.l2, batch.groups)
-            return {
-                model.user_table: RowGradient(batch.users.rows, values),
-                model.output: RowGradient(None, _sum([share.d_output for share in shares])),
-                model.bias: RowGradient(None, _sum([share.d_bias for share in shares])),
-            }
-        values = _sum([share.d_items for share in shares])
+        values = torch.zeros_like(self.user_table).index_add_(0, batch.users.index, self.d_user_BD)
+        _l2(values, self.user_table, batch.users, self.l2, batch.groups)
+        return {
+            model.user_table: RowGradient(batch.users.rows, values),
+            model.output: RowGradient(None, _sum([share.d_output for share in self.shares])),
+            model.bias: RowGradient(None, _sum([share.d_bias for share in self.shares])),
+        }
+
+    def reduce_items(self) -> Gradients:
+        batch, model = self.batch, self.model
+        values = _sum([share.d_items for share in self.shares])
         _l2(values, self.item_table, batch.items, self.l2, batch.items.index.numel())
         return {model.item_table: RowGradient(batch.items.rows, values)}
 
@@ -202,21 +202,20 @@ class _MlpStep:
         self.output = self._cast(model.output)
         self.bias = model.bias.detach()
         self.d_user_BE = self.user_table.new_empty(batch.groups, self.user_table.shape[1])
+        self.shares: list[_MlpShare] = []
 
-    def _cast(self, parameter: nn.Parameter) -> Tensor:
+    def _cast(self, parameter: Tensor) -> Tensor:
         return parameter.detach().to(self.precision)
 
     def share(self, span: slice, generator: torch.Generator | None) -> "_MlpShare":
-        return _MlpShare(self, span, generator)
+        self.shares.append(_MlpShare(self, span, generator))
+        return self.shares[-1]
 
-    def reduce(self, part: str, shares: "list[_MlpShare]") -> Gradients:
-        return self._reduce_users(shares) if part == "users" else self._reduce_items(shares)
-
-    def _reduce_users(self, shares: "list[_MlpShare]") -> Gradients:
-        batch, model = self.batch, self.model
+    def reduce_users(self) -> Gradients:
+        batch, model, shares = self.batch, self.model, self.shares
         values = torch.zeros_like(self.user_table).index_add_(0, batch.users.index, self.d_user_BE)
         _l2(values, self.user_table, batch.users, self.l2, batch.groups)
-        small = {
+        small: dict[Tensor, list[Tensor]] = {
             model.first.user_weight: [share.d_user_weight for share in shares],
             model.first.bias: [share.d_first_bias for share in shares],
             model.output: [share.d_output for share in shares],
@@ -228,9 +227,9 @@ class _MlpStep:
         gradients = {parameter: RowGradient(None, _sum(parts)) for parameter, parts in small.items()}
         return {model.user_table: RowGradient(batch.users.rows, values), **gradients}
 
-    def _reduce_items(self, shares: "list[_MlpShare]") -> Gradients:
+    def reduce_items(self) -> Gradients:
         batch, model = self.batch, self.model
-        d_half_RH = _sum([share.d_item_half for share in shares]).to(self.precision)
+        d_half_RH = _sum([share.d_item_half for share in self.shares]).to(self.precision)
         values = (d_half_RH @ self.item_weight).float()
         _l2(values, self.item_table, batch.items, self.l2, batch.items.index.numel())
         return {

@@ -30,7 +30,9 @@ def lazy_tables(model: Model, choice: str) -> set[str]:
     if choice == "dense":
         return set()
     return {
-        name for name, table in tables(model).items() if choice == "lazy" or table.numel() * 4 >= _LAZY_FROM_BYTES
+        name
+        for name, table in tables(model).items()
+        if choice == "lazy" or table.numel() * 4 >= _LAZY_FROM_BYTES
     }
 
 
@@ -79,7 +81,10 @@ class Optimizer:
         table_names = set(tables(model))
         decayed = [p for name, p in self._dense.items() if name not in table_names and p.ndim > 1]
         plain = [p for name, p in self._dense.items() if name in table_names or p.ndim == 1]
-        groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}]
+        groups = [
+            {"params": decayed, "weight_decay": config.weight_decay},
+            {"params": plain, "weight_decay": 0.0},
+        ]
         self._adamw = torch.optim.AdamW(
             [group for group in groups if group["params"]], lr=1.0, betas=_BETAS, eps=_EPS, fused=True
         )
@@ -100,7 +105,9 @@ class Optimizer:
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that a later step depends on, by name; empty before the first step of AdamW."""
-        state = {f"{name}.{key}": value for name, adam in self._lazy.items() for key, value in adam.state().items()}
+        state = {
+            f"{name}.{key}": value for name, adam in self._lazy.items() for key, value in adam.state().items()
+        }
         for name, parameter in self._dense.items():
             for key, value in self._adamw.state.get(parameter, {}).items():
                 state[f"{name}.{key}"] = value

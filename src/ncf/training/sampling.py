@@ -89,7 +89,9 @@ def _bitmap(known: Csr, items: int) -> Tensor:
 class NegativeSampler:
     """Draws items, uniformly or in proportion to (1 + popularity)^exponent, and redraws what is known."""
 
-    def __init__(self, known: KnownPositives, popularity: Tensor | None = None, exponent: float = 0.0) -> None:
+    def __init__(
+        self, known: KnownPositives, popularity: Tensor | None = None, exponent: float = 0.0
+    ) -> None:
         self._known = known
         self._cumulative: Tensor | None = None
         if popularity is not None and exponent:

@@ -17,7 +17,7 @@ class Tracker(Protocol):
     def start(self, run: str, settings: Mapping[str, Any]) -> None:
         """A run begins; `settings` are JSON values."""
 
-    def progress(self, epoch: int, done: int, total: int, loss: float | None) -> None:
+    def progress(self, epoch: int, done: int, total: int) -> None:
         """`done` of `total` steps of an epoch; often called, so it must be cheap."""
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
@@ -36,7 +36,7 @@ class Silent:
     def start(self, run: str, settings: Mapping[str, Any]) -> None:
         """Dropped."""
 
-    def progress(self, epoch: int, done: int, total: int, loss: float | None) -> None:
+    def progress(self, epoch: int, done: int, total: int) -> None:
         """Dropped."""
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
@@ -84,10 +84,10 @@ class Trackers:
         for tracker in self._trackers:
             tracker.start(run, settings)
 
-    def progress(self, epoch: int, done: int, total: int, loss: float | None) -> None:
+    def progress(self, epoch: int, done: int, total: int) -> None:
         """Pass on."""
         for tracker in self._trackers:
-            tracker.progress(epoch, done, total, loss)
+            tracker.progress(epoch, done, total)
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         """Pass on."""

@@ -145,7 +145,9 @@ class Trainer:
 
     def _dropout_generators(self, step: int) -> list[torch.Generator]:
         seed, epoch, device = self.config.seed, self.position.epoch, self.sampler.device
-        return [generator(seed, "dropout", epoch, step, n, device=device) for n in range(self.workers.threads)]
+        return [
+            generator(seed, "dropout", epoch, step, n, device=device) for n in range(self.workers.threads)
+        ]
 
     @torch.no_grad()
     def _update_average(self, done: int) -> None:
@@ -209,7 +211,7 @@ def fit(
         fitted = _resume(trainer, checkpoints, tracker)
     config = trainer.config
     while trainer.position.epoch < config.epochs and not fitted.stopped_early:
-        result = trainer.train_epoch(lambda e, d, t: tracker.progress(e, d, t, None), stop)
+        result = trainer.train_epoch(tracker.progress, stop)
         if result is None:
             _save(trainer, fitted, checkpoints)
             raise Interrupted(_farewell(trainer, checkpoints))
@@ -225,7 +227,9 @@ def fit(
     return fitted
 
 
-def _after_epoch(trainer: Trainer, judging: Judging, fitted: Fit, result: EpochResult, tracker: Tracker) -> None:
+def _after_epoch(
+    trainer: Trainer, judging: Judging, fitted: Fit, result: EpochResult, tracker: Tracker
+) -> None:
     if not torch.isfinite(torch.tensor(result.loss)):
         raise NcfError(
             f"The loss is no longer a number after epoch {result.epoch}: lower train.learning_rate, "
@@ -251,7 +255,9 @@ def _after_epoch(trainer: Trainer, judging: Judging, fitted: Fit, result: EpochR
 
 
 def _judge(trainer: Trainer, held_out: Any, evaluation: EvaluationConfig) -> Judgement:
-    return judge_sampled(Scorer(trainer.judged), held_out, evaluation, trainer.workers, trainer.sampler.device)
+    return judge_sampled(
+        Scorer(trainer.judged), held_out, evaluation, trainer.workers, trainer.sampler.device
+    )
 
 
 def _keep_best(trainer: Trainer, fitted: Fit, epoch: int, figure: float) -> None:
