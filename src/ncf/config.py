@@ -63,6 +63,9 @@ class TrainConfig(Section):
     sampler: Literal["uniform", "popularity"] = "uniform"
     popularity_exponent: NonNegative = 0.75
     """Negatives are drawn in proportion to popularity to this power, with `sampler = "popularity"`."""
+    exclude: Literal["training", "known"] = "training"
+    """No negative is a positive of its user: in `training`, or among all that is `known` (train, validation and test).
+    `known` is right for a model that ships; it leaks the held-out items into training, so its figures flatter."""
     loss: Literal["bce", "bpr", "softmax"] = "bce"
     learning_rate: Positive = 0.003
     schedule: Literal["cosine", "constant"] = "cosine"

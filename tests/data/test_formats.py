@@ -36,6 +36,7 @@ def test_the_suffix_says_how_to_read(name: str, format: str, delimiter: str, hea
 
 def test_what_is_given_wins() -> None:
     assert source("a.txt", delimiter=";").delimiter == ";"
+    assert source("a.txt", delimiter="\\t").delimiter == "\t"
     assert source("a.txt", delimiter="::").format == "movielens"
     assert source("a.csv", header=False).header is False
     assert source("a.txt", format="jsonl").format == "jsonl"

@@ -56,3 +56,22 @@ def test_a_needed_time_names_the_other_remedy() -> None:
 def test_one_column_cannot_be_both() -> None:
     with pytest.raises(DataError, match="cannot both be the column 'user'"):
         resolve(schema("user", "item"), ColumnNames(item="user"), ORIGIN, False)
+
+
+@pytest.mark.parametrize(
+    ("columns", "sentence"),
+    [
+        (
+            ("user;item;ts",),
+            r"events\.csv has one column only, 'user;item;ts': its delimiter may be --delimiter ';'",
+        ),
+        (("user\titem",), r"its delimiter may be --delimiter '\\t'"),
+        (
+            ("1", "20", "5.0"),
+            r"The first line of events\.csv holds data \(1, 20, 5\.0\) and no names: use --no-header",
+        ),
+    ],
+)
+def test_another_delimiter_or_no_header(columns: tuple[str, ...], sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        resolve(schema(*columns), ColumnNames(), ORIGIN, False)

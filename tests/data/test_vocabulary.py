@@ -97,6 +97,23 @@ def test_round_trip(values: list[int | str]) -> None:
     assert vocabulary.rows(vocabulary.ids).tolist() == list(range(len(vocabulary)))
 
 
+queries = st.one_of(
+    st.integers(-(2**70), 2**70),
+    st.text("-+0123456789. x\n", max_size=22),
+    st.floats(),
+    st.none(),
+    st.booleans(),
+)
+
+
+@given(st.lists(queries, max_size=5), st.lists(st.integers(-(2**63), 2**63 - 1), min_size=1, max_size=5))
+def test_few_and_many_ids_are_found_alike(asked: list[object], known: list[int]) -> None:
+    vocabulary = Vocabulary.build([*known, 0, 7])
+    asked = [*asked, *map(str, known), *known]
+    many = vocabulary.rows([*asked, *([7] * 300)])[: len(asked)]
+    assert vocabulary.rows(asked).tolist() == many.tolist()
+
+
 def test_encode_shape_and_dtype() -> None:
     vocabulary, rows = encode(pl.Series([5, 3, 5]), "user")
     assert rows.dtype == np.int32
@@ -113,6 +130,8 @@ def test_encode_text_keeps_every_id(texts: list[str]) -> None:
 def test_text_that_is_integers_throughout_is_an_integer_vocabulary() -> None:
     assert encode(pl.Series(["10", "9", "-1"]), "user")[0].ids.tolist() == [-1, 9, 10]
     assert encode(pl.Series(["10", "09"]), "user")[0].kind == "string"
+    assert encode(pl.Series([str(2**63 - 1)]), "user")[0].row(str(2**63 - 1)) == 0
+    assert encode(pl.Series([str(2**63)]), "user")[0].kind == "string"
 
 
 @pytest.mark.parametrize("missing", ["NaN", "null", "None", ""])

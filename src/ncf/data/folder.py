@@ -35,7 +35,7 @@ def write_folder(
 
     `document` is completed with `schema_version` and `files` (bytes and sha256 of each).
     """
-    _refuse_foreign(target)
+    refuse_foreign(target)
     with atomic_folder(target) as temporary:
         hashes = {name: npy_sha256(array) for name, array in arrays.items()}
         for name, array in arrays.items():
@@ -77,7 +77,8 @@ def write_array(path: Path, array: Array) -> None:
         os.fsync(file.fileno())
 
 
-def _refuse_foreign(target: Path) -> None:
+def refuse_foreign(target: Path) -> None:
+    """Refuse a target that is neither new, empty nor a prepared folder; cheap, so ask before long work."""
     if not target.exists():
         return
     if not target.is_dir():

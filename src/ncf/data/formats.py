@@ -70,7 +70,8 @@ def source(path: str | Path, format: Format | None = None, delimiter: str | None
     if format is not None and format != kind:
         kind, separator, has_header = format, {"movielens": "::"}.get(format, ","), format != "movielens"
     if delimiter is not None:
-        kind, separator = ("movielens" if len(delimiter) > 1 else "csv"), delimiter
+        delimiter = delimiter.replace("\\t", "\t")
+        kind, separator = ("movielens" if len(delimiter.encode()) > 1 else "csv"), delimiter
     return Source(text, kind, separator, has_header if header is None else header)
 
 

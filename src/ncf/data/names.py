@@ -7,6 +7,7 @@ case and to RecBole's type suffixes (`user_id:token`), and the error lists the c
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import polars as pl
@@ -85,7 +86,25 @@ def _match(schema: pl.Schema, wanted: tuple[str, ...]) -> str | None:
     return None
 
 
+def _misread(schema: pl.Schema, origin: Source) -> str | None:
+    """The sentence for a text file whose delimiter or header is not what its name says."""
+    names = list(schema)
+    if origin.format != "csv" or not origin.header:
+        return None
+    used = next((mark for mark in (";", "\t", "|", ",") if mark in names[0]), None)
+    if len(names) == 1 and used is not None:
+        shown = "\\t" if used == "\t" else used
+        return f"{origin.path} has one column only, '{names[0]}': its delimiter may be --delimiter '{shown}'."
+    if all(re.fullmatch(r"-?[0-9.]+(_duplicated_[0-9]+)?", name) for name in names):
+        return (
+            f"The first line of {origin.path} holds data ({', '.join(names)}) and no names: use --no-header."
+        )
+    return None
+
+
 def _no_column(purpose: str, wanted: str | None, schema: pl.Schema, origin: Source) -> str:
+    if misread := _misread(schema, origin):
+        return misread
     what = f"There is no column '{wanted}'" if wanted else f"No column looks like the {purpose}"
     columns = ", ".join(f"'{bare(name)}'" for name in schema)
     otherwise = ", or use --split random" if purpose == "time" and wanted is None else ""

@@ -54,6 +54,10 @@ class PrepareOptions:
     def __post_init__(self) -> None:
         _one_of("split", self.split, ("last", "random", "time"))
         _one_of("validation", self.validation, ("auto", "last", "random", "none"))
+        if self.format is not None:
+            _one_of("format", self.format, ("csv", "parquet", "jsonl", "movielens"))
+        if self.delimiter == "":
+            raise ConfigError("--delimiter must not be empty.")
         _at_least("negatives", self.negatives, 1)
         _at_least("min-user", self.min_user, 1)
         _at_least("min-item", self.min_item, 1)

@@ -8,6 +8,7 @@ the canonical decimal form counts, so `"042"` is not 42.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,9 +22,10 @@ from ncf.errors import DataError
 
 Rows = npt.NDArray[np.int32]
 
-CANONICAL_INTEGER = r"^(?:0|-?[1-9][0-9]{0,17})$"
+CANONICAL_INTEGER = r"^(?:0|-?[1-9][0-9]{0,18})$"
 _MISSING = {"", "nan", "null", "none"}
 _TABLE_LIMIT = 1 << 26
+_FEW = 256
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Vocabulary:
 
     def rows(self, ids: Iterable[Any]) -> Rows:
         """The rows of many ids: [len(ids)] int32, -1 where an id is unknown."""
+        if isinstance(ids, list) and len(ids) <= _FEW and self.kind == "integer" and len(self):
+            return self._rows_of_few(ids)
         series = _as_series(ids)
         if len(series) == 0 or len(self) == 0:
             return np.full(len(series), -1, np.int32)
@@ -85,6 +89,13 @@ class Vocabulary:
     @cached_property
     def _row_of_string(self) -> dict[str, int]:
         return {text: row for row, text in enumerate(self.ids.tolist())}
+
+    def _rows_of_few(self, ids: list[Any]) -> Rows:
+        """The same without a series, for the ids of one request."""
+        numbers = [_integer(id) for id in ids]
+        rows = _search(self.ids, np.array([number or 0 for number in numbers], np.int64))
+        rows[[number is None for number in numbers]] = -1
+        return rows
 
     def _rows_of_integers(self, series: pl.Series) -> Rows:
         if not series.dtype.is_integer():
@@ -119,8 +130,9 @@ def _encode_text(series: pl.Series, column: str) -> tuple[Vocabulary, Rows]:
     missing = texts.filter(texts.str.to_lowercase().is_in(list(_MISSING)))
     if len(missing):
         raise DataError(f"The column '{column}' has rows whose id is '{missing[0]}': remove those rows.")
-    integers = bool(texts.str.contains(CANONICAL_INTEGER).all())
-    vocabulary = Vocabulary.build(texts.cast(pl.Int64) if integers else texts)
+    numbers = texts.cast(pl.Int64, strict=False)
+    integers = bool(texts.str.contains(CANONICAL_INTEGER).all()) and not numbers.null_count()
+    vocabulary = Vocabulary.build(numbers if integers else texts)
     codes = distinct.to_physical().to_numpy()
     row_of_code = np.full(int(codes.max(initial=0)) + 1, -1, np.int32)
     row_of_code[codes] = vocabulary.rows(texts)
@@ -165,6 +177,21 @@ def _as_series(values: Iterable[Any]) -> pl.Series:
         integral = series.set(~whole, None).cast(pl.Int64, strict=False)
         return integral if bool(whole.all()) else integral.cast(pl.String).fill_null(series.cast(pl.String))
     return series.cast(pl.String)
+
+
+def _integer(value: Any) -> int | None:
+    """The int64 that `value` stands for in its canonical form, or None."""
+    if isinstance(value, bool | np.bool_):
+        return None
+    if (
+        isinstance(value, int | np.integer)
+        or (isinstance(value, float | np.floating) and float(value).is_integer())
+        or (isinstance(value, str) and re.fullmatch(CANONICAL_INTEGER, value))
+    ):
+        number = int(value)
+    else:
+        return None
+    return number if -(2**63) <= number < 2**63 else None
 
 
 def _integers_or_text(numbers: list[int]) -> pl.Series:

@@ -1,8 +1,11 @@
 """An epoch's groups: positives in a new order, each with K negatives drawn afresh and verified.
 
-In: training positives and, for every user, all positives known (train, validation and test). Out: blocks of groups,
-users [B] and items [B, 1 + K] with the positive in column 0. No negative is an item that its user is known to have
-used. What a block holds follows from (seed, epoch, block) alone, so a resumed run draws what the killed one would have.
+In: training positives, and for every user the positives that no negative may be: those of training, or all that are
+known (train, validation and test). Out: blocks of groups, users [B] and items [B, 1 + K] with the positive in column 0.
+What a block holds follows from (seed, epoch, block) alone, so a resumed run draws what the killed one would have.
+
+The decision worth knowing: sparing the held-out positives tells the model something about them, which flatters what is
+measured afterwards (docs/protocol.md has the figures); so measured runs exclude the positives of training only.
 
 Small vocabularies are verified in a bitmap of users x items (one bit a pair), large ones by bisection in the sorted
 items of each user.
@@ -44,7 +47,7 @@ class KnownPositives:
             self._bitmap = _bitmap(known, items).to(device)
             return
         self._offsets = torch.from_numpy(np.array(known.offsets)).to(device)
-        self._columns = torch.from_numpy(np.array(known.columns)).to(device)
+        self._columns = torch.from_numpy(np.append(known.columns, np.int32(-1))).to(device)  # never empty
         self._longest = int(known.counts.max(initial=0))
 
     def contains(self, users_N: Tensor, items_N: Tensor) -> Tensor:
@@ -147,14 +150,16 @@ class GroupSampler:
         batch_size: int,
         negatives: int,
         exponent: float = 0.0,
+        exclude: str = "training",
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
         _refuse_users_without_negatives(dataset)
+        excluded = dataset.known if exclude == "known" else dataset.seen_in_training
         self.device = torch.device(device)
         self._users, self._items = dataset.train.user_rows, dataset.train.item_rows
         self._sampler = NegativeSampler(
-            KnownPositives(dataset.known, len(dataset.items), device),
+            KnownPositives(excluded, len(dataset.items), device),
             torch.from_numpy(np.array(dataset.popularity)).to(device),
             exponent,
         )

@@ -76,6 +76,7 @@ class Trainer:
             batch_size=config.batch_size,
             negatives=config.negatives,
             exponent=config.popularity_exponent if config.sampler == "popularity" else 0.0,
+            exclude=config.exclude,
             seed=config.seed,
             device=device,
         )

@@ -1,0 +1,116 @@
+"""Negatives: none is known, all that may be drawn are, in the right proportions, and the same again from a seed."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from support import checkerboard, csr_of, dataset_of, planted
+
+from ncf.errors import DataError
+from ncf.runtime import Workers, generator
+from ncf.training.sampling import GroupSampler, KnownPositives, NegativeSampler
+
+SETS = st.lists(st.lists(st.integers(0, 17), unique=True), min_size=1, max_size=9)
+STRATEGIES = pytest.mark.parametrize("bitmap_limit", [2**28, 0], ids=["bitmap", "bisection"])
+
+
+def test_contains_answers_one_bool_a_pair() -> None:
+    answer = KnownPositives(csr_of([[1], []]), 19).contains(torch.tensor([0, 0, 1]), torch.tensor([1, 2, 1]))
+    assert answer.shape == (3,)
+    assert answer.dtype == torch.bool
+
+
+@STRATEGIES
+@given(sets=SETS)
+def test_contains_is_set_membership(sets: list[list[int]], bitmap_limit: int) -> None:
+    known = KnownPositives(csr_of(sets), 19, bitmap_limit=bitmap_limit)
+    users, items = torch.meshgrid(torch.arange(len(sets)), torch.arange(19), indexing="ij")
+    answer = known.contains(users.ravel(), items.ravel()).view(len(sets), 19)
+    assert answer.tolist() == [[item in items for item in range(19)] for items in sets]
+
+
+@STRATEGIES
+@given(sets=SETS, seed=st.integers(0, 99))
+def test_no_negative_is_known(sets: list[list[int]], seed: int, bitmap_limit: int) -> None:
+    sampler = NegativeSampler(KnownPositives(csr_of(sets), 19, bitmap_limit=bitmap_limit))
+    users = torch.arange(len(sets)).repeat(20)
+    drawn = sampler.draw(users, generator(seed, "test"))
+    assert drawn.shape == users.shape
+    assert all(item not in sets[user] for user, item in zip(users.tolist(), drawn.tolist(), strict=True))
+
+
+def test_a_user_with_one_item_left_gets_that_item() -> None:
+    sampler = NegativeSampler(KnownPositives(csr_of([[i for i in range(500) if i != 77]]), 500))
+    assert set(sampler.draw(torch.zeros(50, dtype=torch.long), generator(0, "test")).tolist()) == {77}
+
+
+def test_uniform_negatives_are_uniform_over_what_is_left() -> None:
+    sampler = NegativeSampler(KnownPositives(csr_of([[0, 1]]), 12))
+    drawn = sampler.draw(torch.zeros(20_000, dtype=torch.long), generator(0, "test"))
+    counts = np.bincount(drawn, minlength=12)
+    assert counts[:2].sum() == 0
+    assert np.abs(counts[2:] / 2000 - 1).max() < 0.1
+
+
+def test_popularity_negatives_follow_the_exponent() -> None:
+    popularity = torch.tensor([0, 3, 15, 63])
+    sampler = NegativeSampler(KnownPositives(csr_of([[]]), 4), popularity, exponent=0.5)
+    drawn = sampler.draw(torch.zeros(30_000, dtype=torch.long), generator(0, "test"))
+    expected = np.array([1, 2, 4, 8]) / 15
+    np.testing.assert_allclose(np.bincount(drawn, minlength=4) / 30_000, expected, atol=0.01)
+
+
+def epoch(sampler: GroupSampler, number: int, threads: int = 1, first_step: int = 0) -> list[tuple[int, list, list]]:
+    workers = Workers(threads)
+    blocks = sampler.epoch(number, workers, first_step)
+    steps = [(s, u.tolist(), i.tolist()) for b in blocks for s, u, i in b.steps(sampler.batch_size)]
+    workers.close()
+    return steps
+
+
+def test_an_epoch_has_every_positive_once_and_drops_none() -> None:
+    dataset = planted()
+    steps = epoch(GroupSampler(dataset, batch_size=100, negatives=3), 0)
+    assert [step for step, _, _ in steps] == list(range(-(-len(dataset.train) // 100)))
+    pairs = sorted((user, items[0]) for _, users, rows in steps for user, items in zip(users, rows, strict=True))
+    assert pairs == sorted(zip(dataset.train.user_rows.tolist(), dataset.train.item_rows.tolist(), strict=True))
+    assert all(len(items) == 4 for _, _, rows in steps for items in rows)
+
+
+def test_negatives_and_order_change_every_epoch_and_repeat_with_the_seed() -> None:
+    sampler = GroupSampler(checkerboard(), batch_size=64, negatives=2, seed=3)
+    assert epoch(sampler, 0) == epoch(sampler, 0)
+    assert epoch(sampler, 0) != epoch(sampler, 1)
+    assert epoch(sampler, 0) != epoch(GroupSampler(checkerboard(), batch_size=64, negatives=2, seed=4), 0)
+
+
+def test_what_is_drawn_depends_neither_on_threads_nor_on_where_the_epoch_is_entered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ncf.training.sampling._DRAWS_A_BLOCK", 256)
+    sampler = GroupSampler(planted(), batch_size=64, negatives=2)
+    whole = epoch(sampler, 0)
+    assert epoch(sampler, 0, threads=3) == whole
+    entered = [step for step in epoch(sampler, 0, first_step=9) if step[0] >= 9]
+    assert entered == [step for step in whole if step[0] >= 9]
+
+
+@pytest.mark.parametrize("exclude", ["training", "known"])
+def test_negatives_are_verified_against_what_is_asked(exclude: str) -> None:
+    dataset = checkerboard()
+    sampler = GroupSampler(dataset, batch_size=64, negatives=8, exclude=exclude)
+    known = dataset.known if exclude == "known" else dataset.seen_in_training
+    held_out_drawn = 0
+    for number in range(5):
+        for _, users, rows in epoch(sampler, number):
+            for user, items in zip(users, rows, strict=True):
+                assert not set(items[1:]) & set(known.row(user).tolist())
+                held_out_drawn += len(set(items[1:]) & set(dataset.known.row(user).tolist()))
+    assert (held_out_drawn > 0) == (exclude == "training")
+
+
+def test_a_user_of_everything_is_refused_with_a_sentence() -> None:
+    dataset = dataset_of([(0, 0), (0, 1), (1, 0)], users=2, items=2)
+    with pytest.raises(DataError, match="1 users have used every item .*100.*remove them"):
+        GroupSampler(dataset, batch_size=2, negatives=1)
