@@ -13,10 +13,10 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-from ncf.data.interactions import Csr, HeldOut, Int32, Int64
+from ncf.data.interactions import Csr, HeldOut, Int32, Int64, bisect
 from ncf.errors import DataError
 
-_CHUNK = 16_384
+_CHUNK = 1_024
 
 
 def generator_for(seed: int, purpose: str) -> np.random.Generator:
@@ -92,18 +92,12 @@ def _missing_item(known: Csr, users: Int32, ranks: Int64) -> Int64:
     Before the item at position j of a user's sorted items stand `column - j` missing ones, which rises with
     j.
     """
+    if not len(known.columns):
+        return ranks
     start = known.offsets[users]
-    low = np.broadcast_to(start, ranks.shape).copy()
-    high = np.broadcast_to(known.offsets[users + 1], ranks.shape).copy()
-    last = max(0, len(known.columns) - 1)
-    for _ in range(int((high - low).max(initial=0)).bit_length()):
-        middle = (low + high) >> 1
-        open_ = low < high
-        missing_before = known.columns[np.minimum(middle, last)] - (middle - start)
-        right = open_ & (missing_before <= ranks)
-        low = np.where(right, middle + 1, low)
-        high = np.where(right | ~open_, high, middle)
-    return ranks + (low - start)
+    low, high = (np.broadcast_to(ends, ranks.shape) for ends in (start, known.offsets[users + 1]))
+    end = bisect(low, high, lambda at: known.columns.take(at, mode="clip") - (at - start) <= ranks)
+    return ranks + (end - start)
 
 
 def published(user_rows: Int32, positives: Int32, negatives: Int32) -> HeldOut:

@@ -8,6 +8,7 @@ vectorised bisection in the sorted items of its user, so no hash table over all 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,24 +49,28 @@ class Csr:
         """
         user_rows, item_rows = np.broadcast_arrays(np.asarray(users), np.asarray(items))
         low, high = self.offsets[user_rows], self.offsets[user_rows + 1]
-        position = bisect(self.columns, low, high, item_rows)
+        if not len(self.columns):
+            return np.zeros(user_rows.shape, bool)
+        position = bisect(low, high, lambda at: self.columns.take(at, mode="clip") < item_rows)
         found = np.zeros(user_rows.shape, bool)
         inside = position < high
         found[inside] = self.columns[position[inside]] == item_rows[inside]
         return found
 
 
-def bisect(values: npt.NDArray[Any], low: Int64, high: Int64, wanted: npt.NDArray[Any]) -> Int64:
-    """The first position in [low, high) whose value is not below `wanted`, for many sorted segments."""
-    low, high = np.array(low, np.int64), np.array(high, np.int64)
-    last = max(0, len(values) - 1)
-    for _ in range(int((high - low).max(initial=0)).bit_length()):
-        middle = (low + high) >> 1
-        open_ = low < high
-        below = open_ & (values[np.minimum(middle, last)] < wanted)
-        low = np.where(below, middle + 1, low)
-        high = np.where(below | ~open_, high, middle)
-    return low
+def bisect(low: Int64, high: Int64, is_before: Callable[[Int64], Bool]) -> Int64:
+    """The first position in [low, high) for which `is_before` is false, for many segments at once.
+
+    `is_before(positions)` must be true up to some position of each segment and false from there on; it is
+    also asked about positions at the end of a segment, where its answer does not count.
+    """
+    first, size = np.array(low, np.int64), np.asarray(high - low, np.int64)
+    for _ in range(int(size.max(initial=0)).bit_length()):
+        half = size >> 1
+        before = is_before(first + half) & (size > 0)
+        first += (half + 1) * before
+        size = np.where(before, size - half - 1, half)
+    return first
 
 
 @dataclass(frozen=True)
