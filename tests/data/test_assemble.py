@@ -7,16 +7,8 @@ from ncf.data import Dataset
 
 def test_the_description_answers_the_same_questions(dataset: Dataset) -> None:
     description = dataset.description
-    assert set(description) == {
-        "source",
-        "time_unit",
-        "split",
-        "seed",
-        "options",
-        "dropped",
-        "counts",
-        "audit",
-    }
+    questions = "schema_version source time_unit split seed options dropped counts audit"
+    assert set(description) == set(questions.split())
     assert set(description["audit"]) == {"validation", "test"}
     json.dumps(description)
 

@@ -8,7 +8,7 @@ import pytest
 from ncf.data.options import PrepareOptions
 from ncf.data.published import prepare_published
 from ncf.data.triple import PublishedSplit
-from ncf.errors import DataError
+from ncf.errors import ConfigError, DataError
 
 FACTS = {"source": {"kind": "test", "from": "memory"}}
 
@@ -114,3 +114,8 @@ def test_duplicates_are_counted() -> None:
     doubled = split(train_users=np.repeat([5, 6, 7], 6), train_items=np.repeat(np.arange(10, 19), 2))
     dataset, _ = prepare_published(doubled, OPTIONS, "x", FACTS)
     assert dataset.description["dropped"]["duplicates"] == 9
+
+
+def test_options_that_would_change_a_published_split_are_refused() -> None:
+    with pytest.raises(ConfigError, match="--split, --min-user cannot be used with a published split"):
+        prepare_published(split(), PrepareOptions(split="random", min_user=5), "x", FACTS)

@@ -198,3 +198,13 @@ def test_storage_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
             DataError, match=r"could not be read from the storage .*check the address, the credentials"
         ):
             read_columns(source("s3://bucket/a.csv"), ColumnNames())
+
+
+def test_byte_order_mark_quotes_and_carriage_returns(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes('\ufeffuser,item,ts\r\n"a ""b""","x,y",1\r\n'.encode())
+    columns = read(path)
+    assert columns.user.cast(pl.String).to_list() == ['a "b"']
+    assert columns.item.cast(pl.String).to_list() == ["x,y"]
+    assert columns.time is not None
+    assert columns.time.to_list() == [1]

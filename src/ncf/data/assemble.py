@@ -12,6 +12,7 @@ import polars as pl
 
 from ncf.data.candidates import audit, draw, generator_for
 from ncf.data.dataset import Dataset
+from ncf.data.folder import SCHEMA_VERSION
 from ncf.data.formats import read_table
 from ncf.data.interactions import Csr, HeldOut, Interactions
 from ncf.data.item_table import item_columns
@@ -42,6 +43,7 @@ def finish(
     popularity = train.item_counts(len(table.items))
     train_csr = train.csr(len(table.users))
     description = {
+        "schema_version": SCHEMA_VERSION,
         **facts,
         "split": how,
         "seed": options.seed,

@@ -22,12 +22,14 @@ from ncf.data.splits import as_scheme, hold_out
 from ncf.data.table import Table, refuse_trivial
 from ncf.data.triple import PublishedSplit, without_unknown_users
 from ncf.data.vocabulary import Vocabulary
+from ncf.errors import ConfigError
 
 
 def prepare_published(
     split: PublishedSplit, options: PrepareOptions, name: str, facts: dict[str, Any]
 ) -> tuple[Dataset, PrepareReport]:
     """Prepare a published split. Test positives that stand in the training file are taken out of it."""
+    _refuse_what_does_not_apply(options)
     rows = len(split.train_users) + len(split.test_users)
     split, unknown = without_unknown_users(split, options.drop_unknown_users)
     table, test, dropped = encode_published(split)
@@ -49,6 +51,19 @@ def prepare_published(
     }
     facts = {**facts, "source": {**facts["source"], "rows": rows}, "time_unit": "as given"}
     return finish(name, table, train, validation, lists, known, options, facts, dropped, how)
+
+
+def _refuse_what_does_not_apply(options: PrepareOptions) -> None:
+    """A published split fixes its own rows and test; an option that would change them is not silently
+    ignored.
+    """
+    fixed = ("split", "min_user", "min_item", "min_rating", "weight")
+    given = [f"--{name.replace('_', '-')}" for name in fixed if name in options.as_json()]
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)} cannot be used with a published split, whose interactions and test are fixed: "
+            "leave it out, or prepare the file of interactions with --input."
+        )
 
 
 def encode_published(split: PublishedSplit) -> tuple[Table, Interactions, dict[str, int]]:
