@@ -25,6 +25,7 @@ from ncf.training import Fit, Trainer, fit
 from ncf.training.checkpoint import Checkpoints
 from ncf.training.tracking import JsonLines, Silent, Tracker, Trackers
 from ncf.training.trainer import Judging
+from ncf.training.warm_start import start_spectral
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ def _train_here(
     ).to(choose_device(config.device))
     if pretrained is not None:
         _fuse(model, pretrained, experiment)
+    elif config.start == "spectral":
+        start_spectral(model, seen.seen_in_training, len(seen.items), config.negatives, config.seed, pool)
     trainer = Trainer(seen, model, config, pool)
     _say_what(trainer, seen, tracker)
     checkpoints = Checkpoints(

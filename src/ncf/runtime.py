@@ -26,7 +26,8 @@ Result = TypeVar("Result")
 
 def seed_of(seed: int, purpose: str, *counters: int) -> int:
     """A 63-bit seed for one purpose; different purposes and counters give independent streams."""
-    sequence = np.random.SeedSequence((seed, zlib.crc32(purpose.encode()), *counters))
+    # The number of counters comes first: a SeedSequence takes (1,) and (1, 0) for the same.
+    sequence = np.random.SeedSequence((len(counters), seed, zlib.crc32(purpose.encode()), *counters))
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)
 
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ncf.data import Csr, Dataset
 from ncf.errors import DataError
-from ncf.runtime import Workers, generator
+from ncf.runtime import Workers, generator, seed_of
 
 _BITMAP_LIMIT_BYTES = 256 * 2**20
 _DRAWS_A_BLOCK = 2**20
@@ -176,7 +176,7 @@ class GroupSampler:
             yield from workers.map(lambda block: self._block(epoch, block, order), batch)
 
     def _order(self, epoch: int) -> np.ndarray:
-        random = np.random.default_rng(np.random.SeedSequence((self.seed, 1, epoch)))
+        random = np.random.default_rng(seed_of(self.seed, "order", epoch))
         order = np.arange(len(self._users), dtype=np.int32)
         random.shuffle(order)
         return order

@@ -1,0 +1,182 @@
+"""A spectral warm start: tables that begin at what a closed-form model already knows.
+
+In: the training interactions. Out: first values of the tables. Three steps, each of seconds on ML-1M:
+
+1. EASE (Steck, WWW'19): item-item weights B = I - P diag(P)^-1 with P = (X'X + lambda I)^-1, diagonal zero, so the
+   score X B of a used item does not count its own use.
+2. Calibration: a logistic regression on (s, log(max(s, 0) + .01)) of sampled positives and negatives turns scores
+   into the logits of the probabilities that cross-entropy training looks for.
+3. Truncated singular value decomposition (Halko et al., SIAM Review '11) of these logits, centred, and rotated at random
+   so that no column of a table is more important than another.
+
+Gradient descent then starts near the best low-rank model instead of at noise. Nothing but the model's first values
+changes, and nothing is read but training interactions. docs/accuracy.md has what it brings.
+
+Legend: U users, I items, N sampled pairs, D table width.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ncf.data import Csr
+from ncf.errors import ConfigError
+from ncf.models import GMF, Model, halves
+from ncf.runtime import Workers, generator, seed_of, spans
+
+_EASE_L2 = 1000.0
+_ITEMS_LIMIT = 20_000
+_LOGITS_LIMIT = 2**30
+_FIT_POSITIVES = 200_000
+_NEWTON_STEPS = 12
+_USERS_AT_ONCE = 512
+_OVERSAMPLE, _POWER_ITERATIONS = 8, 2
+_MLP_STD = 0.3
+_LOGIT_LIMIT = 9.2
+
+
+@dataclass(frozen=True)
+class Logits:
+    """Calibrated EASE logits of every pair, without their mean: `centred` [U, I] float32, and the `mean`."""
+
+    centred: Tensor
+    mean: float
+
+
+def start_spectral(model: Model, train: Csr, items: int, negatives: int, seed: int, workers: Workers) -> None:
+    """Overwrite the tables of `model`. Raises `ConfigError` for data too large for a closed form."""
+    _refuse_large(train.users, items)
+    logits = ease_logits(train, items, negatives, seed, workers)
+    for half in halves(model):
+        with torch.no_grad():
+            if isinstance(half, GMF):
+                _start_gmf(half, logits, seed)
+            else:
+                _start_mlp(half.user_table, half.item_table, logits, seed)
+
+
+def _refuse_large(users: int, items: int) -> None:
+    if items > _ITEMS_LIMIT or users * items > _LOGITS_LIMIT:
+        raise ConfigError(
+            f"train.start = 'spectral' inverts an items x items matrix and holds users x items logits, which for "
+            f"{users:,} users and {items:,} items is too much: set train.start = 'random'."
+        )
+
+
+def _start_gmf(half: GMF, logits: Logits, seed: int) -> None:
+    """p . q is the rank-D approximation of the centred logits; h is one, the bias their mean."""
+    users, items = factorise(logits.centred, half.output.numel(), generator(seed, "spectral", 0))
+    balance = (users.std() / items.std()).sqrt()
+    half.user_table.copy_(users / balance)
+    half.item_table.copy_(items * balance)
+    half.output.fill_(1.0)
+    half.bias.fill_(logits.mean)
+
+
+def _start_mlp(user_table: Tensor, item_table: Tensor, logits: Logits, seed: int) -> None:
+    """Directions only, to a common scale: the tower learns what to make of them. Items lose their popularity."""
+    centred = logits.centred - logits.centred.mean(0, keepdim=True)
+    for table, values in zip(
+        (user_table, item_table), factorise(centred, user_table.shape[1], generator(seed, "spectral", 1)), strict=True
+    ):
+        table.copy_(values * (_MLP_STD / values.std()))
+
+
+def ease_logits(train: Csr, items: int, negatives: int, seed: int, workers: Workers) -> Logits:
+    """Scores of EASE as logits, calibrated to one positive among `negatives` negatives."""
+    weights = ease_weights(train, items, workers)
+    scores = torch.empty(train.users, items)
+
+    def score(part: slice) -> None:
+        torch.mm(dense_rows(train, items, part), weights, out=scores[part])
+
+    workers.map(score, spans(train.users, -(-train.users // _USERS_AT_ONCE)))
+    weights_of = _calibration(scores, train, items, negatives, seed)
+
+    def calibrate(part: slice) -> None:
+        features = _features(scores[part])
+        total = sum(feature.mul_(weight) for feature, weight in zip(features, weights_of, strict=True))
+        torch.clamp(total, -_LOGIT_LIMIT, _LOGIT_LIMIT, out=scores[part])
+
+    workers.map(calibrate, spans(train.users, -(-train.users // _USERS_AT_ONCE)))
+    mean = scores.mean().item()
+    return Logits(scores.sub_(mean), mean)
+
+
+def ease_weights(train: Csr, items: int, workers: Workers, l2: float = _EASE_L2) -> Tensor:
+    """[I, I] float32 with a zero diagonal: equation 8 of the paper."""
+
+    def gram(part: slice) -> Tensor:
+        total = torch.zeros(items, items)
+        for inner in spans(part.stop - part.start, -(-(part.stop - part.start) // _USERS_AT_ONCE)):
+            rows = dense_rows(train, items, slice(part.start + inner.start, part.start + inner.stop))
+            total.addmm_(rows.T, rows)
+        return total
+
+    grams = workers.map(gram, spans(train.users, workers.threads))
+    total = torch.stack(grams).sum(0) if len(grams) > 1 else grams[0]
+    total.diagonal().add_(l2)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(total))
+    weights = inverse.div_(-inverse.diagonal().clone())
+    weights.diagonal().zero_()
+    return weights
+
+
+def dense_rows(train: Csr, items: int, part: slice) -> Tensor:
+    """[users of the part, I] float32 of zeros and ones."""
+    offsets = train.offsets[part.start : part.stop + 1]
+    columns = train.columns[offsets[0] : offsets[-1]].astype(np.int64)
+    rows = np.repeat(np.arange(part.stop - part.start), np.diff(offsets))
+    dense = torch.zeros(part.stop - part.start, items)
+    dense[torch.from_numpy(rows), torch.from_numpy(columns)] = 1.0
+    return dense
+
+
+def _features(scores: Tensor) -> list[Tensor]:
+    """The score, the log of its positive part, and one; each of the shape of `scores`."""
+    return [scores.clone(), scores.clamp(min=0.0).add_(0.01).log_(), torch.ones_like(scores)]
+
+
+def _calibration(scores: Tensor, train: Csr, items: int, negatives: int, seed: int) -> list[float]:
+    """Logistic regression by Newton's method on sampled positives and unverified-then-filtered negatives."""
+    random = np.random.default_rng(seed_of(seed, "calibration"))
+    size = min(_FIT_POSITIVES, len(train.columns))
+    chosen = random.choice(len(train.columns), size, replace=False)
+    users = np.searchsorted(train.offsets, chosen, side="right") - 1
+    drawn_users, drawn = np.repeat(users, negatives), random.integers(0, items, size * negatives)
+    fresh = ~train.contains(drawn_users, drawn)
+    all_users = torch.from_numpy(np.concatenate([users, drawn_users[fresh]]))
+    all_items = torch.from_numpy(np.concatenate([train.columns[chosen].astype(np.int64), drawn[fresh]]))
+    labels = torch.zeros(len(all_users), dtype=torch.float64)
+    labels[:size] = 1.0
+    features = torch.stack(_features(scores[all_users, all_items]), dim=1).double()
+    weights = torch.zeros(3, dtype=torch.float64)
+    ridge = 1e-6 * torch.eye(3, dtype=torch.float64)
+    for _ in range(_NEWTON_STEPS):
+        shares = torch.sigmoid(features @ weights)
+        curvature = (features * (shares * (1.0 - shares))[:, None]).T @ features + ridge
+        weights += torch.linalg.solve(curvature, features.T @ (labels - shares))
+    return [float(weight) for weight in weights]
+
+
+def factorise(matrix: Tensor, width: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """[U, D] and [I, D] whose product is the best rank-D approximation of `matrix`, up to the random projection.
+
+    Where the matrix has fewer than D singular values, the other columns are zero before the rotation.
+    """
+    rank = min(width, *matrix.shape)
+    sketch = matrix @ torch.randn(
+        matrix.shape[1], min(width + _OVERSAMPLE, *matrix.shape), generator=random, dtype=matrix.dtype
+    )
+    for _ in range(_POWER_ITERATIONS):
+        sketch = matrix @ (matrix.T @ torch.linalg.qr(sketch).Q)
+    basis = torch.linalg.qr(sketch).Q
+    left, values, right = torch.linalg.svd(basis.T @ matrix, full_matrices=False)
+    root = values[:rank].sqrt()
+    users, items = matrix.new_zeros(matrix.shape[0], width), matrix.new_zeros(matrix.shape[1], width)
+    users[:, :rank] = (basis @ left[:, :rank]) * root
+    items[:, :rank] = right[:rank].T * root
+    rotation = torch.linalg.qr(torch.randn(width, width, generator=random, dtype=matrix.dtype)).Q
+    return users @ rotation, items @ rotation

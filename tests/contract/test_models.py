@@ -1,0 +1,60 @@
+"""What every model must do, whatever it is made of: one class, run for each kind, start and loss.
+
+A new kind of model is added to `KINDS` and passes as it is.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support import checkerboard, dataset_of, experiment, planted
+
+from ncf.experiment import judge, train
+from ncf.serving.recommender import Recommender
+
+KINDS = ["gmf", "mlp", "neumf"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+class TestModelContract:
+    @pytest.mark.parametrize("loss", ["bce", "bpr", "softmax"])
+    def test_learns_the_checkerboard(self, kind: str, loss: str, tmp_path: Path) -> None:
+        """Held-out items are of the user's colour, all other candidates of the other: the right rank is 1."""
+        run = train(checkerboard(), experiment(kind, epochs=120, loss=loss, exclude="known"), tmp_path / "run")
+        assert run.metrics["test"]["metrics"]["hr@1"] == 1.0
+
+    @pytest.mark.parametrize("start", ["random", "spectral"])
+    def test_finds_planted_factors(self, kind: str, start: str, tmp_path: Path) -> None:
+        """Far above popularity, which finds hardly more than chance (10 of 31) in these lists."""
+        run = train(planted(), experiment(kind, start=start, patience=5), tmp_path / "run")
+        assert run.metrics["test"]["metrics"]["hr@10"] > 0.75
+
+    def test_recommends_what_is_left_of_the_users_colour(self, kind: str, tmp_path: Path) -> None:
+        dataset = checkerboard()
+        run = train(dataset, experiment(kind, epochs=120), tmp_path / "run")
+        recommender = Recommender.open(run.artifact)
+        for user in (100, 101, 117):
+            answer = recommender.recommend(user, k=30, exclude_seen=False)
+            own = [item for item, _ in answer][:15]
+            assert {item % 2 for item in own} == {user % 2}
+            assert answer.scores == sorted(answer.scores, reverse=True)
+            assert len(set(answer.items)) == 30
+
+    def test_similar_items_are_of_the_same_colour(self, kind: str, tmp_path: Path) -> None:
+        run = train(checkerboard(), experiment(kind, epochs=120), tmp_path / "run")
+        similar = Recommender.open(run.artifact).similar_items(502, k=10)
+        assert np.mean([item % 2 == 0 for item in similar.items]) >= 0.9
+        assert 502 not in similar.items
+
+    def test_one_item_for_everybody_is_ranked_first(self, kind: str, tmp_path: Path) -> None:
+        train_pairs = [(user, 0) for user in range(1, 30)] + [(user, 1 + user % 9) for user in range(30)]
+        dataset = dataset_of(train_pairs, 30, 10, test=[(0, [0, *[i for i in range(2, 10)]])])
+        run = train(dataset, experiment(kind, epochs=120), tmp_path / "run")
+        assert run.metrics["test"]["metrics"]["hr@1"] == 1.0
+
+    def test_the_artifact_judges_as_the_run_did(self, kind: str, tmp_path: Path) -> None:
+        dataset = planted()
+        dataset.save(tmp_path / "data")
+        run = train(dataset, experiment(kind, epochs=3), tmp_path / "run", data_path=tmp_path / "data")
+        judgement, _ = judge(tmp_path / "run")
+        assert judgement.to_json() == run.metrics["test"]

@@ -1,0 +1,106 @@
+"""The artifact comes back as it was written, or is refused with a sentence."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from support import checkerboard, experiment, model_of
+
+from ncf.data.files import atomic_folder
+from ncf.errors import ArtifactError, StorageError
+from ncf.serving import artifact as artifact_module
+from ncf.serving.artifact import open_artifact, write_artifact
+
+FILES = {
+    "model.safetensors", "config.json", "users.parquet", "items.parquet", "seen_offsets.npy", "seen_items.npy",
+    "metrics.json", "MODEL_CARD.md", "manifest.json",
+}  # fmt: skip
+
+
+def written(folder: Path) -> Path:
+    dataset, settings = checkerboard(), experiment("neumf")
+    model = model_of("neumf", 40, 30, tower=[16, 8])
+    return write_artifact(folder / "artifact", model, settings, dataset, {"test": {}}, "# card\n")
+
+
+def test_everything_comes_back(tmp_path: Path) -> None:
+    opened = open_artifact(written(tmp_path))
+    assert {path.name for path in opened.folder.iterdir()} == FILES
+    expected = model_of("neumf", 40, 30, tower=[16, 8])
+    assert all(torch.equal(a, b) for a, b in zip(opened.model.parameters(), expected.parameters(), strict=True))
+    assert opened.experiment == experiment("neumf")
+    assert opened.users.ids.tolist() == list(range(100, 140))
+    assert opened.item_columns["title"].to_list()[3] == "Item 3"
+    assert opened.seen.row(5).tolist() == checkerboard().known.row(5).tolist()
+    assert not any(parameter.requires_grad for parameter in opened.model.parameters())
+
+
+def test_a_run_folder_leads_to_its_artifact(tmp_path: Path) -> None:
+    written(tmp_path)
+    assert open_artifact(tmp_path).folder == tmp_path / "artifact"
+
+
+def test_there_is_no_pickle_in_it(tmp_path: Path) -> None:
+    for path in written(tmp_path).iterdir():
+        assert not path.read_bytes().startswith((b"\x80", b"PK")), path.name
+
+
+@pytest.mark.parametrize("name", sorted(FILES - {"manifest.json"}))
+def test_one_flipped_bit_is_noticed_in_every_file(tmp_path: Path, name: str) -> None:
+    file = written(tmp_path) / name
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ArtifactError, match=f"is damaged: {name} is not as it was written; copy it afresh"):
+        open_artifact(tmp_path)
+
+
+@pytest.mark.parametrize("name", sorted(FILES - {"manifest.json"}))
+def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
+    (written(tmp_path) / name).unlink()
+    with pytest.raises(ArtifactError, match=f"{name} is missing"):
+        open_artifact(tmp_path)
+
+
+def test_a_damaged_manifest(tmp_path: Path) -> None:
+    (written(tmp_path) / "manifest.json").write_text('{"schema_version": 1, "fil')
+    with pytest.raises(ArtifactError, match=r"manifest.json cannot be read; copy it afresh"):
+        open_artifact(tmp_path)
+
+
+def test_a_newer_artifact(tmp_path: Path) -> None:
+    path = written(tmp_path) / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
+    with pytest.raises(ArtifactError, match="has schema version 99 and this ncf reads 1: use the ncf that wrote it"):
+        open_artifact(tmp_path)
+
+
+def test_what_is_no_artifact(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="There is no .*absent"):
+        open_artifact(tmp_path / "absent")
+    with pytest.raises(ArtifactError, match="holds no artifact"):
+        open_artifact(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(ArtifactError, match=r"has not finished: go on with .*--resume"):
+        open_artifact(tmp_path)
+
+
+def test_a_full_disk_leaves_the_earlier_artifact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {path.name: path.read_bytes() for path in written(tmp_path).iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(artifact_module, "save_file", full)
+    with pytest.raises(StorageError, match="There is no space left to write .*artifact"):
+        written(tmp_path)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "artifact").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["artifact"]
+
+
+def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "x") as temporary:
+        (temporary / "half").write_text("half")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []

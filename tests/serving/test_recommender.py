@@ -1,0 +1,137 @@
+"""The recommender speaks the caller's ids, leaves out what it should, and says where an answer comes from."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from support import checkerboard, experiment, model_of
+
+from ncf.errors import ConfigError, UnknownIdError
+from ncf.serving.artifact import write_artifact
+from ncf.serving.batch import write_batch
+from ncf.serving.recommender import Recommender
+
+
+@pytest.fixture
+def recommender(tmp_path: Path) -> Recommender:
+    """Users 100..139, items 500..529, random weights."""
+    model = model_of("neumf", 40, 30, tower=[16, 8])
+    return Recommender.open(
+        write_artifact(tmp_path / "artifact", model, experiment("neumf"), checkerboard(), {"test": {}}, "")
+    )
+
+
+def exact(recommender: Recommender, user: int) -> list[int]:
+    """Ids in the order of the model's scores, what is seen left out."""
+    scores = recommender.artifact.model.catalogue(torch.tensor([user - 100]))[0]
+    seen = set(recommender.artifact.seen.row(user - 100).tolist())
+    return [500 + int(row) for row in scores.argsort(descending=True) if int(row) not in seen]
+
+
+def test_one_id_gives_one_answer_and_several_give_a_list(recommender: Recommender) -> None:
+    one = recommender.recommend(104, k=3)
+    assert (one.subject, len(one), one.source) == (104, 3, "model")
+    several = recommender.recommend([104, 105], k=3)
+    assert [answer.subject for answer in several] == [104, 105]
+    assert several[0].items == one.items
+    assert several[0].scores == pytest.approx(one.scores)
+    assert recommender.recommend([], k=3) == []
+
+
+def test_the_order_is_the_models_with_what_is_seen_left_out(recommender: Recommender) -> None:
+    for user in range(100, 140):
+        assert recommender.recommend(user, k=10).items == exact(recommender, user)[:10]
+
+
+def test_ids_are_of_the_callers_type_however_they_are_asked(recommender: Recommender) -> None:
+    by_text, by_number, by_numpy = (recommender.recommend(user, k=2) for user in ("104", 104, np.int64(104)))
+    assert by_text == by_number == by_numpy
+    assert all(type(item) is int for item in by_text.items)
+
+
+def test_k_beyond_what_is_left_gives_what_is_left(recommender: Recommender) -> None:
+    assert len(recommender.recommend(100, k=10**9)) == 15
+    assert len(recommender.recommend(100, k=10**9, exclude_seen=False)) == 30
+
+
+@pytest.mark.parametrize("k", [0, -1, 2.5, "10", True, None])
+def test_bad_k(recommender: Recommender, k: object) -> None:
+    with pytest.raises(ConfigError, match="k must be a whole number of at least 1"):
+        recommender.recommend(100, k=k)  # type: ignore[arg-type]
+
+
+def test_candidates_and_exclusions(recommender: Recommender) -> None:
+    wanted = exact(recommender, 100)
+    some = [*wanted[3:8], 999]
+    answer = recommender.recommend(100, k=10, candidates=some)
+    assert answer.items == wanted[3:8]
+    assert answer.ignored == [999]
+    assert recommender.recommend(100, k=2, exclude=[wanted[0], "x"]).items == wanted[1:3]
+    assert recommender.recommend(100, k=10, candidates=[]).items == []
+    assert recommender.recommend(100, k=5, candidates=some, exclude=some).items == []
+
+
+def test_unknown_users_get_the_popular_and_are_told(recommender: Recommender) -> None:
+    answer = recommender.recommend("nobody", k=30)
+    popularity = recommender.artifact.item_columns["popularity"].to_list()
+    assert (answer.subject, answer.source) == ("nobody", "popularity")
+    assert answer.items == sorted(range(500, 530), key=lambda item: (-popularity[item - 500], item))
+    mixed = recommender.recommend([104, "nobody"], k=2)
+    assert [one.source for one in mixed] == ["model", "popularity"]
+    with pytest.raises(UnknownIdError, match="does not know user 'nobody' and 1 others"):
+        recommender.recommend(["nobody", 104, 7], strict=True)
+
+
+def test_scores_of_pairs(recommender: Recommender) -> None:
+    scores = recommender.score([104, 104, 110], [500, 501, 529])
+    assert scores.shape == (3,)
+    assert scores.dtype == np.float32
+    catalogue = recommender.artifact.model.catalogue(torch.tensor([4, 10]))
+    expected = [catalogue[0, 0], catalogue[0, 1], catalogue[1, 29]]
+    np.testing.assert_allclose(scores, [float(value) for value in expected], rtol=1e-5, atol=1e-6)
+    with pytest.raises(UnknownIdError, match="does not know item 999"):
+        recommender.score([104], [999])
+    with pytest.raises(ConfigError, match="as many users as items"):
+        recommender.score([104], [])
+
+
+def test_similar_items_by_cosine(recommender: Recommender) -> None:
+    vectors = torch.nn.functional.normalize(recommender.artifact.model.item_vectors(), dim=1).detach()
+    cosine = vectors @ vectors[7]
+    cosine[7] = -2
+    answer = recommender.similar_items(507, k=4)
+    assert answer.items == [500 + int(row) for row in cosine.argsort(descending=True)[:4]]
+    assert answer.source == "similar"
+    with pytest.raises(UnknownIdError, match="does not know item 'x'"):
+        recommender.similar_items("x")
+
+
+def test_descriptions_have_titles_where_there_are_any(recommender: Recommender) -> None:
+    known, unknown = recommender.describe([503, 999])
+    assert (known["id"], known["title"]) == (503, "Item 3")
+    assert unknown == {"id": 999}
+
+
+@pytest.mark.parametrize("at_once", [30, 210, 10**6])
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+def test_batch_has_the_rows_of_recommend(
+    recommender: Recommender, tmp_path: Path, at_once: int, suffix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ncf.serving.recommender._SCORES_AT_ONCE", at_once)
+    output = tmp_path / f"recs{suffix}"
+    written = write_batch(recommender, output, k=4)
+    read = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}[suffix]
+    table = read(output)
+    assert (written.users, written.rows, len(table)) == (40, 160, 160)
+    assert table.columns == ["user", "rank", "item", "score"]
+    for answer in recommender.recommend(list(range(100, 140)), k=4):
+        rows = table.filter(pl.col("user") == answer.subject)
+        assert rows["item"].to_list() == answer.items
+        assert rows["rank"].to_list() == [1, 2, 3, 4]
+
+
+def test_batch_formats_are_named(recommender: Recommender, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"must end in one of .parquet, .csv, .jsonl"):
+        write_batch(recommender, tmp_path / "recs.xlsx")

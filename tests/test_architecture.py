@@ -1,0 +1,95 @@
+"""The import rule of the house, read from the source: a file imports only from its own wing and those before it."""
+
+import ast
+import sys
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "ncf"
+WINGS = {
+    "errors": set(),
+    "config": {"errors"},
+    "runtime": {"errors"},
+    "data": {"errors"},
+    "models": {"errors", "config", "runtime", "data"},
+    "evaluation": {"errors", "config", "runtime", "data", "models"},
+    "training": {"errors", "config", "runtime", "data", "models", "evaluation"},
+    "serving": {"errors", "config", "runtime", "data", "models"},
+    "experiment": {"errors", "config", "runtime", "data", "models", "evaluation", "training", "serving"},
+    "console": {"errors", "training"},
+    "cli": {"errors", "config", "runtime", "data", "training", "serving", "experiment", "console"},
+    "__init__": {"errors", "config", "data", "serving", "experiment"},
+    "__main__": {"cli"},
+}  # fmt: skip
+ONLY_IN = {
+    "boto3": "sagemaker/", "sagemaker": "sagemaker/", "horovod": "training/distributed.py", "typer": "cli.py",
+    "rich": ("console.py", "cli.py"),
+}  # fmt: skip
+NEVER_BELOW_THE_APP = {"http", "starlette", "uvicorn", "requests", "httpx", "socket", "socketserver"}
+FILES = sorted(SOURCE.rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    """Absolute module names that a file imports, wherever it does so, those for type checking included."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name} imports relatively"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return names
+
+
+def wing(path: Path) -> str:
+    parts = path.relative_to(SOURCE).parts
+    return parts[0] if len(parts) > 1 else path.stem
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_file_imports_only_what_comes_before_it(path: Path) -> None:
+    own = wing(path)
+    for name in imports(path):
+        root, _, rest = name.partition(".")
+        if root == "ncf" and rest:
+            other = rest.split(".")[0]
+            known = other in WINGS
+            assert not known or other == own or other in WINGS[own], f"{path.name} imports {name}"
+        allowed = ONLY_IN.get(root)
+        assert allowed is None or str(path.relative_to(SOURCE)).startswith(allowed), f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if wing(p) == "data"], ids=lambda path: path.stem)
+def test_data_knows_nothing_of_torch(path: Path) -> None:
+    assert not any(name.split(".")[0] == "torch" for name in imports(path))
+
+
+def test_nothing_below_the_app_speaks_http() -> None:
+    """But the download of known data sets, which is all that opens a connection."""
+    speaking = {
+        str(path.relative_to(SOURCE))
+        for path in FILES
+        if {name.split(".")[0] for name in imports(path)} & NEVER_BELOW_THE_APP
+    }
+    assert speaking <= {"data/download.py", "serving/app.py"}
+
+
+def test_nothing_draws_from_a_global_generator() -> None:
+    forbidden = ("torch.manual_seed", "np.random.seed", "random.seed(", "np.random.rand")
+    for path in FILES:
+        text = path.read_text("utf-8")
+        assert not any(call in text for call in forbidden), path
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    for path in FILES:
+        assert ast.get_docstring(ast.parse(path.read_text("utf-8"))), path
+
+
+def test_importing_ncf_imports_neither_torch_nor_the_command_line() -> None:
+    import subprocess
+
+    code = "import ncf, sys; print([m for m in ('torch', 'polars', 'typer', 'boto3') if m in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"

@@ -1,0 +1,89 @@
+"""EASE against its closed form, the factorisation against a full one, and what the start is worth."""
+
+import pytest
+import torch
+from support import checkerboard, dataset_of, experiment, model_of, planted
+
+from ncf.config import EvaluationConfig
+from ncf.errors import ConfigError
+from ncf.evaluation import judge_sampled
+from ncf.models import Scorer, build_model
+from ncf.runtime import Workers, generator
+from ncf.training import warm_start
+from ncf.training.warm_start import dense_rows, ease_logits, ease_weights, factorise, start_spectral
+
+
+def dense(users: int = 300, items: int = 120) -> torch.Tensor:
+    return dense_rows(planted().seen_in_training, items, slice(0, users))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_ease_is_the_closed_form(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm_start, "_USERS_AT_ONCE", 37)
+    workers = Workers(threads)
+    weights = ease_weights(planted().seen_in_training, 120, workers, l2=5.0)
+    workers.close()
+    assert weights.shape == (120, 120)
+    assert weights.dtype == torch.float32
+    x = dense().double()
+    inverse = torch.linalg.inv(x.T @ x + 5.0 * torch.eye(120, dtype=torch.float64))
+    expected = -inverse / inverse.diagonal()
+    expected.diagonal().zero_()
+    torch.testing.assert_close(weights.double(), expected, rtol=1e-3, atol=1e-4)
+
+
+def test_dense_rows_are_the_interactions() -> None:
+    rows = dense_rows(dataset_of([(0, 1), (2, 0), (2, 2)], 3, 3).seen_in_training, 3, slice(1, 3))
+    assert rows.tolist() == [[0, 0, 0], [1, 0, 1]]
+
+
+def test_logits_are_centred_and_tell_positives_from_negatives() -> None:
+    logits = ease_logits(planted().seen_in_training, 120, 4, 0, Workers(1))
+    assert logits.centred.shape == (300, 120)
+    assert abs(float(logits.centred.mean())) < 1e-4
+    used = dense().bool()
+    assert logits.centred[used].mean() > logits.centred[~used].mean() + 1.0
+
+
+def test_factorising_is_the_best_approximation_of_its_rank() -> None:
+    matrix = torch.randn(50, 12, generator=generator(0, "a")) @ torch.randn(12, 40, generator=generator(0, "b"))
+    users, items = factorise(matrix, 12, generator(1, "sketch"))
+    assert (users.shape, items.shape) == ((50, 12), (40, 12))
+    torch.testing.assert_close(users @ items.T, matrix, rtol=1e-3, atol=1e-3)
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    users, items = factorise(matrix, 5, generator(1, "sketch"))
+    best = (left[:, :5] * values[:5]) @ right[:5]
+    assert torch.dist(users @ items.T, matrix) < 1.01 * torch.dist(best, matrix)
+
+
+def test_a_table_wider_than_the_matrix_is_filled_up() -> None:
+    matrix = torch.randn(6, 4, generator=generator(0, "a"))
+    users, items = factorise(matrix, 9, generator(1, "sketch"))
+    assert (users.shape, items.shape) == ((6, 9), (4, 9))
+    torch.testing.assert_close(users @ items.T, matrix, rtol=1e-4, atol=1e-4)
+
+
+def test_gmf_starts_as_good_as_a_trained_model() -> None:
+    dataset, rules = planted(), EvaluationConfig(cutoffs=(10,), bootstrap=0)
+    model = build_model(experiment("gmf").model, 300, 120, generator(0, "init"))
+    before = judge_sampled(Scorer(model), dataset.test, rules, Workers(1)).means["ndcg@10"]
+    start_spectral(model, dataset.seen_in_training, 120, 4, 0, Workers(1))
+    after = judge_sampled(Scorer(model), dataset.test, rules, Workers(1)).means["ndcg@10"]
+    assert after > before + 0.2
+
+
+@pytest.mark.parametrize("kind", ["gmf", "mlp", "neumf"])
+def test_the_start_follows_from_the_seed_and_from_training_only(kind: str) -> None:
+    models = [model_of(kind, 40, 30) for _ in range(3)]
+    plain = checkerboard()
+    for model, seed in zip(models, (0, 0, 1), strict=True):
+        start_spectral(model, plain.seen_in_training, 30, 4, seed, Workers(1))
+    first, again, other = (next(model.parameters()) for model in models)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_data_too_large_for_a_closed_form_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warm_start, "_ITEMS_LIMIT", 20)
+    with pytest.raises(ConfigError, match=r"40 users and 30 items is too much: set train.start = 'random'"):
+        start_spectral(model_of("gmf", 40, 30), checkerboard().seen_in_training, 30, 4, 0, Workers(1))
