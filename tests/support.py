@@ -50,7 +50,8 @@ def held_out(rows: list[tuple[int, list[int]]]) -> HeldOut:
     if not rows:
         return HeldOut.empty(1)
     return HeldOut(
-        np.array([user for user, _ in rows], dtype=np.int32), np.array([one for _, one in rows], dtype=np.int32)
+        np.array([user for user, _ in rows], dtype=np.int32),
+        np.array([one for _, one in rows], dtype=np.int32),
     )
 
 
@@ -110,7 +111,9 @@ def model_of(kind: str = "neumf", users: int = 20, items: int = 30, seed: int = 
     with torch.no_grad():
         for parameter in built.parameters():
             if parameter.ndim == 1:
-                parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator(seed, "bias", parameter.numel())))
+                parameter.add_(
+                    0.1 * torch.randn(parameter.shape, generator=generator(seed, "bias", parameter.numel()))
+                )
     return built
 
 

@@ -57,7 +57,9 @@ def test_a_file_imports_only_what_comes_before_it(path: Path) -> None:
             known = other in WINGS
             assert not known or other == own or other in WINGS[own], f"{path.name} imports {name}"
         allowed = ONLY_IN.get(root)
-        assert allowed is None or str(path.relative_to(SOURCE)).startswith(allowed), f"{path.name} imports {name}"
+        assert allowed is None or str(path.relative_to(SOURCE)).startswith(allowed), (
+            f"{path.name} imports {name}"
+        )
 
 
 @pytest.mark.parametrize("path", [p for p in FILES if wing(p) == "data"], ids=lambda path: path.stem)

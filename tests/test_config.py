@@ -16,13 +16,21 @@ def test_every_recipe_is_valid_and_named_like_its_file(path: Path) -> None:
 
 
 def test_there_is_a_recipe_for_each_published_model() -> None:
-    assert {"ml-1m-gmf", "ml-1m-mlp", "ml-1m-neumf", "ml-1m-neumf-pretrained"} <= {path.stem for path in RECIPES}
+    assert {"ml-1m-gmf", "ml-1m-mlp", "ml-1m-neumf", "ml-1m-neumf-pretrained"} <= {
+        path.stem for path in RECIPES
+    }
 
 
 def test_overrides_are_read_as_toml() -> None:
     settings = Experiment.parse(
         {"name": "x"},
-        ["train.epochs=5", "train.learning_rate=1e-2", "model.kind=gmf", "model.tower=[32, 8]", "data.path=data/a b"],
+        [
+            "train.epochs=5",
+            "train.learning_rate=1e-2",
+            "model.kind=gmf",
+            "model.tower=[32, 8]",
+            "data.path=data/a b",
+        ],
     )
     assert (settings.train.epochs, settings.train.learning_rate) == (5, 0.01)
     assert (settings.model.kind, settings.model.tower, settings.data.path) == ("gmf", (32, 8), "data/a b")
@@ -74,14 +82,21 @@ def test_halves_are_read_from_beside_the_recipe(tmp_path: Path) -> None:
     assert settings.pretraining is not None
     assert settings.pretraining.gmf.model.factors == 8
     fused.write_text('name = "n"\n[pretraining]\ngmf = "m.toml"\nmlp = "m.toml"')
-    with pytest.raises(ConfigError, match="fuses a gmf and an mlp into a neumf, and these are mlp, mlp and neumf"):
+    with pytest.raises(
+        ConfigError, match="fuses a gmf and an mlp into a neumf, and these are mlp, mlp and neumf"
+    ):
         Experiment.load(fused)
 
 
 def test_the_digest_is_of_what_decides_the_result() -> None:
     base = Experiment.parse({"name": "a"})
     same = Experiment.parse(
-        {"name": "b", "data": {"path": "elsewhere"}, "train": {"keep_checkpoints": 9}, "evaluation": {"bootstrap": 7}}
+        {
+            "name": "b",
+            "data": {"path": "elsewhere"},
+            "train": {"keep_checkpoints": 9},
+            "evaluation": {"bootstrap": 7},
+        }
     )
     assert base.digest() == same.digest()
     assert base.digest() != Experiment.parse({"train": {"learning_rate": 0.1}}).digest()

@@ -56,7 +56,9 @@ def test_unusable_devices_are_named() -> None:
             runtime.choose_device(name)
 
 
-def test_precision_is_what_is_asked_or_what_the_machine_does_natively(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_precision_is_what_is_asked_or_what_the_machine_does_natively(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     cpu = torch.device("cpu")
     assert runtime.choose_precision("bfloat16", cpu) == torch.bfloat16
     assert runtime.choose_precision("float32", cpu) == torch.float32

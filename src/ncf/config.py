@@ -26,6 +26,14 @@ class Section(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
+    @classmethod
+    def checked(cls, values: Mapping[str, Any], source: str) -> Self:
+        """The section from a mapping; raises `ConfigError` with the first mistake, named after `source`."""
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            raise ConfigError(f"{source}: {_first_mistake(error)}") from None
+
 
 class DataConfig(Section):
     """Where the prepared data set comes from: a folder of `ncf prepare`, or a known data set by name."""
@@ -166,10 +174,7 @@ class Experiment(Section):
         merged = json.loads(json.dumps(values))
         for override in overrides:
             _override(merged, override)
-        try:
-            return cls.model_validate(merged)
-        except ValidationError as error:
-            raise ConfigError(f"{source}: {_first_mistake(error)}") from None
+        return cls.checked(merged, source)
 
     def digest(self) -> str:
         """sha256 over what decides the result; where the data lie, names and checkpoint habits do not."""

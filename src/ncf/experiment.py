@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ncf.config import Experiment
+from ncf.config import EvaluationConfig, Experiment
 from ncf.data import CATALOG, Dataset, PrepareOptions, PrepareReport, prepare_catalog
 from ncf.data.files import storage_errors, write_text
 from ncf.errors import ConfigError, DataError, StorageError
@@ -228,7 +228,7 @@ def judge(
     dataset = _data_of(path, artifact, data)
     rules = artifact.experiment.evaluation
     changes = {"ties": ties or rules.ties, "cutoffs": cutoffs or rules.cutoffs}
-    rules = type(rules).model_validate(rules.model_dump() | changes)
+    rules = EvaluationConfig.checked(rules.model_dump() | changes, "evaluation")
     held_out = dataset.test if split == "test" else dataset.validation
     if not len(held_out):
         raise DataError(

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support import checkerboard, dataset_of, experiment, planted
 
 from ncf.experiment import judge, train
 from ncf.serving.recommender import Recommender
+from support import checkerboard, dataset_of, experiment, planted
 
 KINDS = ["gmf", "mlp", "neumf"]
 
@@ -20,7 +20,9 @@ class TestModelContract:
     @pytest.mark.parametrize("loss", ["bce", "bpr", "softmax"])
     def test_learns_the_checkerboard(self, kind: str, loss: str, tmp_path: Path) -> None:
         """Held-out items are of the user's colour, all other candidates of the other: the right rank is 1."""
-        run = train(checkerboard(), experiment(kind, epochs=120, loss=loss, exclude="known"), tmp_path / "run")
+        run = train(
+            checkerboard(), experiment(kind, epochs=120, loss=loss, exclude="known"), tmp_path / "run"
+        )
         assert run.metrics["test"]["metrics"]["hr@1"] == 1.0
 
     @pytest.mark.parametrize("start", ["random", "spectral"])
@@ -48,7 +50,7 @@ class TestModelContract:
 
     def test_one_item_for_everybody_is_ranked_first(self, kind: str, tmp_path: Path) -> None:
         train_pairs = [(user, 0) for user in range(1, 30)] + [(user, 1 + user % 9) for user in range(30)]
-        dataset = dataset_of(train_pairs, 30, 10, test=[(0, [0, *[i for i in range(2, 10)]])])
+        dataset = dataset_of(train_pairs, 30, 10, test=[(0, [0, *range(2, 10)])])
         run = train(dataset, experiment(kind, epochs=120), tmp_path / "run")
         assert run.metrics["test"]["metrics"]["hr@1"] == 1.0
 

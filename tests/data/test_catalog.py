@@ -150,9 +150,7 @@ def test_content_digest_ignores_the_order_of_training_rows() -> None:
     assert content_digest(other) != content_digest(loaded)
 
 
-@pytest.mark.skipif(
-    "NCF_TEST_SOURCES" not in os.environ, reason="NCF_TEST_SOURCES does not name a folder of files"
-)
+@pytest.mark.sources
 @pytest.mark.parametrize(
     ("name", "users", "items", "train", "audit"),
     [

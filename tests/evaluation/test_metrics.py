@@ -45,7 +45,9 @@ def test_equals_the_mean_over_all_orders(scores: list[float], k: int) -> None:
     one = standing([scores])
     places = range(1, len(scores) + 1)
     assert metrics.hit_ratio(one, k)[0] == pytest.approx(slow(scores, {p: 1.0 for p in places if p <= k}))
-    assert metrics.ndcg(one, k)[0] == pytest.approx(slow(scores, {p: 1 / math.log2(1 + p) for p in places if p <= k}))
+    assert metrics.ndcg(one, k)[0] == pytest.approx(
+        slow(scores, {p: 1 / math.log2(1 + p) for p in places if p <= k})
+    )
     assert metrics.reciprocal_rank(one)[0] == pytest.approx(slow(scores, {p: 1 / p for p in places}))
     assert metrics.rank(one)[0] == pytest.approx(slow(scores, {p: float(p) for p in places}))
 

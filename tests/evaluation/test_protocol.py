@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from support import checkerboard, dataset_of, model_of, planted
 
 from ncf.config import EvaluationConfig
 from ncf.data import Dataset, HeldOut
 from ncf.evaluation import judge_full, judge_sampled, protocol
 from ncf.models import Scorer
 from ncf.runtime import Workers
+from support import checkerboard, dataset_of, model_of, planted
 
 RULES = EvaluationConfig(cutoffs=(1, 10), bootstrap=50)
 ONE = Workers(1)

@@ -51,6 +51,7 @@ def test_equal_models_do_not_differ() -> None:
 def test_p_is_uniform_where_nothing_differs() -> None:
     random = np.random.default_rng(4)
     values = [
-        compare(*(random.random((2, 60)) < 0.4).astype(float), resamples=200, seed=n).p_value for n in range(200)
+        compare(*(random.random((2, 60)) < 0.4).astype(float), resamples=200, seed=n).p_value
+        for n in range(200)
     ]
     assert 0.01 <= np.mean(np.array(values) <= 0.05) <= 0.10

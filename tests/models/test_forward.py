@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from support import model_of
 
 from ncf.models import GMF, MLP, NeuMF, parameter_count
+from support import model_of
 
 KINDS = ["gmf", "mlp", "neumf"]
 
@@ -97,7 +97,9 @@ def test_fusing_mixes_the_pretrained_logits_by_alpha(alpha: float) -> None:
     assert isinstance(fused, NeuMF)
     fused.load_pretrained(gmf, mlp, alpha)
     users, items = draws()
-    torch.testing.assert_close(fused(users, items), alpha * gmf(users, items) + (1 - alpha) * mlp(users, items))
+    torch.testing.assert_close(
+        fused(users, items), alpha * gmf(users, items) + (1 - alpha) * mlp(users, items)
+    )
 
 
 def test_parameters_are_counted() -> None:

@@ -5,9 +5,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support import csr_of, model_of
 
 from ncf.models import Scorer, mask_items, scoring
+from support import csr_of, model_of
 
 KINDS = ["gmf", "mlp", "neumf"]
 

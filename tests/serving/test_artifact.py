@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from support import checkerboard, experiment, model_of
 
 from ncf.data.files import atomic_folder
 from ncf.errors import ArtifactError, StorageError
 from ncf.serving import artifact as artifact_module
 from ncf.serving.artifact import open_artifact, write_artifact
+from support import checkerboard, experiment, model_of
 
 FILES = {
     "model.safetensors", "config.json", "users.parquet", "items.parquet", "seen_offsets.npy", "seen_items.npy",
@@ -28,7 +28,9 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     opened = open_artifact(written(tmp_path))
     assert {path.name for path in opened.folder.iterdir()} == FILES
     expected = model_of("neumf", 40, 30, tower=[16, 8])
-    assert all(torch.equal(a, b) for a, b in zip(opened.model.parameters(), expected.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(opened.model.parameters(), expected.parameters(), strict=True)
+    )
     assert opened.experiment == experiment("neumf")
     assert opened.users.ids.tolist() == list(range(100, 140))
     assert opened.item_columns["title"].to_list()[3] == "Item 3"
@@ -72,7 +74,9 @@ def test_a_damaged_manifest(tmp_path: Path) -> None:
 def test_a_newer_artifact(tmp_path: Path) -> None:
     path = written(tmp_path) / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
-    with pytest.raises(ArtifactError, match="has schema version 99 and this ncf reads 1: use the ncf that wrote it"):
+    with pytest.raises(
+        ArtifactError, match="has schema version 99 and this ncf reads 1: use the ncf that wrote it"
+    ):
         open_artifact(tmp_path)
 
 
@@ -100,7 +104,11 @@ def test_a_full_disk_leaves_the_earlier_artifact(tmp_path: Path, monkeypatch: py
 
 
 def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), atomic_folder(tmp_path / "x") as temporary:
-        (temporary / "half").write_text("half")
-        raise RuntimeError
+    def fail() -> None:
+        with atomic_folder(tmp_path / "x") as temporary:
+            (temporary / "half").write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
     assert list(tmp_path.iterdir()) == []

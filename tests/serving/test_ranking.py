@@ -15,7 +15,9 @@ def test_shapes_and_types() -> None:
     assert best(torch.randn(3, 0), 5)[1].shape == (3, 0)
 
 
-@given(st.lists(st.lists(st.integers(-2, 2), min_size=6, max_size=6), min_size=1, max_size=4), st.integers(1, 7))
+@given(
+    st.lists(st.lists(st.integers(-2, 2), min_size=6, max_size=6), min_size=1, max_size=4), st.integers(1, 7)
+)
 def test_equals_sorting_by_score_and_then_by_row(table: list[list[int]], k: int) -> None:
     scores = torch.tensor(table, dtype=torch.float32)
     scores[scores == -2] = -torch.inf

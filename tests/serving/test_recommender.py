@@ -6,12 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from support import checkerboard, experiment, model_of
 
 from ncf.errors import ConfigError, UnknownIdError
 from ncf.serving.artifact import write_artifact
 from ncf.serving.batch import write_batch
 from ncf.serving.recommender import Recommender
+from support import checkerboard, experiment, model_of
 
 
 @pytest.fixture

@@ -41,7 +41,10 @@ def test_none_at_all(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("experiment", "data", "sentence"),
-    [("other", "data", "belongs to another experiment"), ("experiment", "other", "was trained on other data")],
+    [
+        ("other", "data", "belongs to another experiment"),
+        ("experiment", "other", "was trained on other data"),
+    ],
 )
 def test_foreign_checkpoints_are_refused(tmp_path: Path, experiment: str, data: str, sentence: str) -> None:
     Checkpoints(tmp_path, "experiment", "data").save(1, 0, Checkpoint(tensors(), STATE))

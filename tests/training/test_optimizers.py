@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from support import experiment, model_of
 
 from ncf.config import TrainConfig
 from ncf.training import optimizers
 from ncf.training.optimizers import LazyAdam, Optimizer, lazy_tables, learning_rate, tables
 from ncf.training.rows import RowGradient
+from support import experiment, model_of
 
 
 def table(rows: int = 6, width: int = 3) -> torch.nn.Parameter:

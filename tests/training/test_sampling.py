@@ -5,11 +5,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from support import checkerboard, csr_of, dataset_of, planted
 
 from ncf.errors import DataError
 from ncf.runtime import Workers, generator
 from ncf.training.sampling import GroupSampler, KnownPositives, NegativeSampler
+from support import checkerboard, csr_of, dataset_of, planted
 
 SETS = st.lists(st.lists(st.integers(0, 17), unique=True), min_size=1, max_size=9)
 STRATEGIES = pytest.mark.parametrize("bitmap_limit", [2**28, 0], ids=["bitmap", "bisection"])
@@ -61,7 +61,9 @@ def test_popularity_negatives_follow_the_exponent() -> None:
     np.testing.assert_allclose(np.bincount(drawn, minlength=4) / 30_000, expected, atol=0.01)
 
 
-def epoch(sampler: GroupSampler, number: int, threads: int = 1, first_step: int = 0) -> list[tuple[int, list, list]]:
+def epoch(
+    sampler: GroupSampler, number: int, threads: int = 1, first_step: int = 0
+) -> list[tuple[int, list, list]]:
     workers = Workers(threads)
     blocks = sampler.epoch(number, workers, first_step)
     steps = [(s, u.tolist(), i.tolist()) for b in blocks for s, u, i in b.steps(sampler.batch_size)]
@@ -73,8 +75,12 @@ def test_an_epoch_has_every_positive_once_and_drops_none() -> None:
     dataset = planted()
     steps = epoch(GroupSampler(dataset, batch_size=100, negatives=3), 0)
     assert [step for step, _, _ in steps] == list(range(-(-len(dataset.train) // 100)))
-    pairs = sorted((user, items[0]) for _, users, rows in steps for user, items in zip(users, rows, strict=True))
-    assert pairs == sorted(zip(dataset.train.user_rows.tolist(), dataset.train.item_rows.tolist(), strict=True))
+    pairs = sorted(
+        (user, items[0]) for _, users, rows in steps for user, items in zip(users, rows, strict=True)
+    )
+    assert pairs == sorted(
+        zip(dataset.train.user_rows.tolist(), dataset.train.item_rows.tolist(), strict=True)
+    )
     assert all(len(items) == 4 for _, _, rows in steps for items in rows)
 
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from support import checkerboard, experiment, planted
 
 from ncf.config import Experiment
 from ncf.data import Dataset
@@ -16,6 +15,7 @@ from ncf.training import Fit, Trainer, fit
 from ncf.training.checkpoint import Checkpoints
 from ncf.training.tracking import Silent
 from ncf.training.trainer import Judging
+from support import checkerboard, experiment, planted
 
 
 class Recorder(Silent):
@@ -40,7 +40,12 @@ def checkpoints_of(settings: Experiment, dataset: Dataset, folder: Path) -> Chec
 
 
 def run(
-    settings: Experiment, dataset: Dataset, folder: Path | None = None, *, resume: bool = False, stop_at: int = 0
+    settings: Experiment,
+    dataset: Dataset,
+    folder: Path | None = None,
+    *,
+    resume: bool = False,
+    stop_at: int = 0,
 ) -> tuple[Model, Recorder, Fit | None]:
     """Train; with `stop_at`, ask to stop after that many steps."""
     trainer, recorder, steps = trainer_of(settings, dataset), Recorder(), 0

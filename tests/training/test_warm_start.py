@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from support import checkerboard, dataset_of, experiment, model_of, planted
 
 from ncf.config import EvaluationConfig
 from ncf.errors import ConfigError
@@ -11,6 +10,7 @@ from ncf.models import Scorer, build_model
 from ncf.runtime import Workers, generator
 from ncf.training import warm_start
 from ncf.training.warm_start import dense_rows, ease_logits, ease_weights, factorise, start_spectral
+from support import checkerboard, dataset_of, experiment, model_of, planted
 
 
 def dense(users: int = 300, items: int = 120) -> torch.Tensor:
@@ -21,12 +21,14 @@ def dense(users: int = 300, items: int = 120) -> torch.Tensor:
 def test_ease_is_the_closed_form(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warm_start, "_USERS_AT_ONCE", 37)
     workers = Workers(threads)
-    weights = ease_weights(planted().seen_in_training, 120, workers, l2=5.0)
+    weights = ease_weights(planted().seen_in_training, 120, workers, l2=5.0, dropout=0.25, user_exponent=0.5)
     workers.close()
     assert weights.shape == (120, 120)
     assert weights.dtype == torch.float32
     x = dense().double()
-    inverse = torch.linalg.inv(x.T @ x + 5.0 * torch.eye(120, dtype=torch.float64))
+    counts = x.sum(1)
+    gram = x.T @ (x * (counts / counts.mean()).pow(-0.5)[:, None])
+    inverse = torch.linalg.inv(gram + torch.diag(5.0 + gram.diagonal() / 3.0))
     expected = -inverse / inverse.diagonal()
     expected.diagonal().zero_()
     torch.testing.assert_close(weights.double(), expected, rtol=1e-3, atol=1e-4)
@@ -46,7 +48,9 @@ def test_logits_are_centred_and_tell_positives_from_negatives() -> None:
 
 
 def test_factorising_is_the_best_approximation_of_its_rank() -> None:
-    matrix = torch.randn(50, 12, generator=generator(0, "a")) @ torch.randn(12, 40, generator=generator(0, "b"))
+    matrix = torch.randn(50, 12, generator=generator(0, "a")) @ torch.randn(
+        12, 40, generator=generator(0, "b")
+    )
     users, items = factorise(matrix, 12, generator(1, "sketch"))
     assert (users.shape, items.shape) == ((50, 12), (40, 12))
     torch.testing.assert_close(users @ items.T, matrix, rtol=1e-3, atol=1e-3)

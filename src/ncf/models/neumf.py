@@ -40,9 +40,7 @@ class NeuMF(nn.Module):
 
     def forward(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
         """Logits [B, C] of C candidates for each of B users (rows of the tables)."""
-        logits: Tensor = self.gmf(users_B, items_BC)
-        logits = logits + self.mlp(users_B, items_BC)
-        return logits
+        return torch.add(self.gmf(users_B, items_BC), self.mlp(users_B, items_BC))
 
     def catalogue(self, users_B: Tensor) -> Tensor:
         """Logits [B, I] of every item."""

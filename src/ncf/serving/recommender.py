@@ -139,7 +139,7 @@ class Recommender:
         cosine_I = self._vectors @ self._vectors[int(row[0])]
         cosine_I[int(row[0])] = -torch.inf
         scores, rows = best(cosine_I[None], k)
-        return self._listed(item, scores[0], rows[0], "similar", [])
+        return self._listed(self.items.ids_of(row).tolist()[0], scores[0], rows[0], "similar", [])
 
     def describe(self, items: Sequence[Id]) -> list[dict[str, Any]]:
         """What there is to display of each item: its id, title and other columns; only the id of an unknown one."""

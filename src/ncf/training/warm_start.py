@@ -2,8 +2,9 @@
 
 In: the training interactions. Out: first values of the tables. Three steps, each of seconds on ML-1M:
 
-1. EASE (Steck, WWW'19): item-item weights B = I - P diag(P)^-1 with P = (X'X + lambda I)^-1, diagonal zero, so the
-   score X B of a used item does not count its own use.
+1. EASE (Steck, WWW'19) in its denoising form (Steck, NeurIPS'20): item-item weights B = I - P diag(P)^-1 with
+   P = (G + lambda I + p / (1 - p) diag(G))^-1 and G = X'WX, diagonal zero, so the score X B of a used item does not count
+   its own use. W weighs users by n_u^-1/2: an item in a short history says more.
 2. Calibration: a logistic regression on (s, log(max(s, 0) + .01)) of sampled positives and negatives turns scores
    into the logits of the probabilities that cross-entropy training looks for.
 3. Truncated singular value decomposition (Halko et al., SIAM Review '11) of these logits, centred, and rotated at random
@@ -26,7 +27,7 @@ from ncf.errors import ConfigError
 from ncf.models import GMF, Model, halves
 from ncf.runtime import Workers, generator, seed_of, spans
 
-_EASE_L2 = 1000.0
+_EASE_L2, _EASE_DROPOUT, _USER_EXPONENT = 200.0, 0.33, 0.5
 _ITEMS_LIMIT = 20_000
 _LOGITS_LIMIT = 2**30
 _FIT_POSITIVES = 200_000
@@ -79,7 +80,9 @@ def _start_mlp(user_table: Tensor, item_table: Tensor, logits: Logits, seed: int
     """Directions only, to a common scale: the tower learns what to make of them. Items lose their popularity."""
     centred = logits.centred - logits.centred.mean(0, keepdim=True)
     for table, values in zip(
-        (user_table, item_table), factorise(centred, user_table.shape[1], generator(seed, "spectral", 1)), strict=True
+        (user_table, item_table),
+        factorise(centred, user_table.shape[1], generator(seed, "spectral", 1)),
+        strict=True,
     ):
         table.copy_(values * (_MLP_STD / values.std()))
 
@@ -97,7 +100,7 @@ def ease_logits(train: Csr, items: int, negatives: int, seed: int, workers: Work
 
     def calibrate(part: slice) -> None:
         features = _features(scores[part])
-        total = sum(feature.mul_(weight) for feature, weight in zip(features, weights_of, strict=True))
+        total = torch.stack([f.mul_(weight) for f, weight in zip(features, weights_of, strict=True)]).sum(0)
         torch.clamp(total, -_LOGIT_LIMIT, _LOGIT_LIMIT, out=scores[part])
 
     workers.map(calibrate, spans(train.users, -(-train.users // _USERS_AT_ONCE)))
@@ -105,19 +108,30 @@ def ease_logits(train: Csr, items: int, negatives: int, seed: int, workers: Work
     return Logits(scores.sub_(mean), mean)
 
 
-def ease_weights(train: Csr, items: int, workers: Workers, l2: float = _EASE_L2) -> Tensor:
-    """[I, I] float32 with a zero diagonal: equation 8 of the paper."""
+def ease_weights(
+    train: Csr,
+    items: int,
+    workers: Workers,
+    l2: float = _EASE_L2,
+    dropout: float = _EASE_DROPOUT,
+    user_exponent: float = _USER_EXPONENT,
+) -> Tensor:
+    """[I, I] float32 with a zero diagonal; with `dropout` and `user_exponent` zero, equation 8 of EASE."""
+    counts = torch.from_numpy(np.maximum(train.counts, 1).astype(np.float32))
+    user_weights = (counts / counts.mean()) ** -user_exponent
 
     def gram(part: slice) -> Tensor:
         total = torch.zeros(items, items)
         for inner in spans(part.stop - part.start, -(-(part.stop - part.start) // _USERS_AT_ONCE)):
-            rows = dense_rows(train, items, slice(part.start + inner.start, part.start + inner.stop))
-            total.addmm_(rows.T, rows)
+            users = slice(part.start + inner.start, part.start + inner.stop)
+            rows = dense_rows(train, items, users)
+            total.addmm_(rows.T, rows * user_weights[users, None])
         return total
 
     grams = workers.map(gram, spans(train.users, workers.threads))
     total = torch.stack(grams).sum(0) if len(grams) > 1 else grams[0]
-    total.diagonal().add_(l2)
+    diagonal = total.diagonal()
+    diagonal.mul_(1.0 + dropout / (1.0 - dropout)).add_(l2)
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(total))
     weights = inverse.div_(-inverse.diagonal().clone())
     weights.diagonal().zero_()

@@ -1,0 +1,498 @@
+"""The command line, as a process: what is printed where, and with which exit code."""
+
+import gzip
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+ENVIRONMENT = {**os.environ, "COLUMNS": "120", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
+RECIPE = """
+name = "small"
+[model]
+kind = "neumf"
+factors = 8
+embedding = 8
+tower = [16, 8]
+[train]
+epochs = 3
+batch_size = 256
+threads = 1
+learning_rate = 0.01
+[evaluation]
+bootstrap = 50
+"""
+
+
+def ncf(*arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run `ncf` and check its exit code."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ncf", *map(str, arguments)],
+        capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def refused(*arguments: object, cwd: Path) -> str:
+    """The one sentence of a refusal: exit code 2, nothing on standard output, no traceback."""
+    done = ncf(*arguments, cwd=cwd, code=2)
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    sentence = done.stderr.strip().splitlines()[-1]
+    assert sentence.startswith("ncf: ")
+    return sentence
+
+
+def events(rows: int = 3000) -> pl.DataFrame:
+    random = np.random.default_rng(0)
+    taste = random.normal(size=(80, 3)) @ random.normal(size=(3, 60)) + random.gumbel(size=(80, 60))
+    users, items = np.nonzero(np.argsort(np.argsort(-taste, axis=1), axis=1) < rows // 80)
+    return pl.DataFrame(
+        {
+            "user_id": [f"u{user}" for user in users],
+            "item_id": items + 1000,
+            "ts": random.permutation(len(users)) + 1_600_000_000,
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a prepared data set and a trained run; tests only read it."""
+    folder = tmp_path_factory.mktemp("project")
+    events().write_csv(folder / "events.csv")
+    titles = pl.DataFrame({"item_id": range(1000, 1060), "title": [f"Film {n}" for n in range(60)]})
+    titles.write_csv(folder / "titles.csv")
+    (folder / "small.toml").write_text(RECIPE)
+    ncf("prepare", "--input", "events.csv", "--time", "ts", "--items", "titles.csv", "--negatives", 20,
+        "--output", "data/mine", cwd=folder)  # fmt: skip
+    ncf("train", "small.toml", "--data", "data/mine", "--output", "runs/small", cwd=folder)
+    return folder
+
+
+def parsed(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The one JSON object on standard output."""
+    value = json.loads(done.stdout)
+    assert isinstance(value, dict)
+    return value
+
+
+def test_help_is_quick_to_import_and_lists_the_commands(tmp_path: Path) -> None:
+    done = ncf("--help", cwd=tmp_path)
+    for command in ("prepare", "train", "evaluate", "compare", "recommend", "batch"):
+        assert command in done.stdout
+    code = "import sys, ncf.cli; print([m for m in ('torch', 'polars', 'numpy') if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+
+
+def test_prepare_tells_what_it_did(project: Path, tmp_path: Path) -> None:
+    done = ncf("prepare", "--input", project / "events.csv", "--user", "user_id", "--item", "item_id", "--time", "ts",
+               "--negatives", 20, "--output", tmp_path / "out", cwd=tmp_path)  # fmt: skip
+    for word in ("read", "dropped", "kept", "split", "audit", "wrote"):
+        assert f"{word} " in done.stdout
+
+
+def test_evaluate_prints_a_table_and_one_json_object(project: Path) -> None:
+    assert "ndcg@10" in ncf("evaluate", "runs/small", cwd=project).stdout
+    result = parsed(ncf("evaluate", "runs/small", "--json", cwd=project))
+    assert 0.0 < result["metrics"]["hr@10"] <= 1.0
+    assert result["metrics"]["ndcg@10"] <= result["metrics"]["hr@10"]
+    assert result["intervals"]["hr@10"][0] <= result["metrics"]["hr@10"] <= result["intervals"]["hr@10"][1]
+    assert result["protocol"] == "sampled"
+    full = parsed(ncf("evaluate", "runs/small", "--full", "-k", 5, "--json", cwd=project))
+    assert full["protocol"] == "full"
+    assert full["metrics"]["hr@5"] <= result["metrics"]["hr@5"]
+    assert 0 < full["metrics"]["coverage@10"] <= 1
+
+
+def test_evaluate_other_ties_and_splits(project: Path) -> None:
+    validation = parsed(ncf("evaluate", "runs/small", "--split", "validation", "--json", cwd=project))
+    assert validation["split"] == "validation"
+    assert (
+        parsed(ncf("evaluate", "runs/small", "--ties", "pessimistic", "--json", cwd=project))["ties"]
+        == "pessimistic"
+    )
+    assert "--split must be test or validation" in refused(
+        "evaluate", "runs/small", "--split", "x", cwd=project
+    )
+    assert "ties" in refused("evaluate", "runs/small", "--ties", "x", cwd=project)
+
+
+def test_recommend_for_people_and_for_programs(project: Path) -> None:
+    done = ncf("recommend", "runs/small", "--user", "u42", "-k", 5, cwd=project)
+    assert "For user u42" in done.stdout
+    assert "Film" in done.stdout
+    answers = parsed(
+        ncf("recommend", "runs/small", "--user", "u42", "--user", "stranger", "-k", 5, "--json", cwd=project)
+    )
+    known, unknown = answers["recommendations"]
+    assert (known["user"], known["source"], unknown["source"]) == ("u42", "model", "popularity")
+    assert [set(item) >= {"item", "score", "title"} for item in known["items"]] == [True] * 5
+    assert all(isinstance(item["item"], int) for item in known["items"])
+    used = set(events().filter(pl.col("user_id") == "u42")["item_id"])
+    assert not used & {item["item"] for item in known["items"]}
+
+
+def test_recommend_from_a_file_similar_items_and_filters(project: Path, tmp_path: Path) -> None:
+    users = tmp_path / "users.txt"
+    users.write_text("u1\n\nu2\n")
+    answers = parsed(ncf("recommend", "runs/small", "--users-file", users, "--json", cwd=project))[
+        "recommendations"
+    ]
+    assert [answer["user"] for answer in answers] == ["u1", "u2"]
+    similar = parsed(ncf("recommend", "runs/small", "--similar-to", 1005, "-k", 3, "--json", cwd=project))
+    (answer,) = similar["recommendations"]
+    assert (answer["item"], answer["source"], len(answer["items"])) == (1005, "similar", 3)
+    one = ncf("recommend", "runs/small", "--user", "u1", "--candidate", 1003, "--candidate", 77, "--include-seen", "--json",
+              cwd=project)  # fmt: skip
+    assert [item["item"] for item in parsed(one)["recommendations"][0]["items"]] == [1003]
+    assert parsed(one)["recommendations"][0]["ignored"] == ["77"]
+
+
+def test_batch_writes_every_user(project: Path, tmp_path: Path) -> None:
+    output = tmp_path / "recs.parquet"
+    result = parsed(ncf("batch", "runs/small", "--output", output, "-k", 4, "--json", cwd=project))
+    table = pl.read_parquet(output)
+    assert result["rows"] == len(table) == 80 * 4
+    alone = parsed(ncf("recommend", "runs/small", "--user", "u7", "-k", 4, "--json", cwd=project))
+    expected = [item["item"] for item in alone["recommendations"][0]["items"]]
+    assert table.filter(pl.col("user") == "u7").sort("rank")["item"].to_list() == expected
+
+
+def test_compare_says_whether_two_runs_differ(project: Path, tmp_path: Path) -> None:
+    ncf("train", "small.toml", "--data", "data/mine", "--output", tmp_path / "gmf", "--set", "model.kind=gmf",
+        "--set", "train.epochs=1", cwd=project)  # fmt: skip
+    assert "95% interval" in ncf("compare", "runs/small", tmp_path / "gmf", cwd=project).stdout
+    same = parsed(ncf("compare", "runs/small", "runs/small", "--json", cwd=project))
+    assert same["metrics"]["hr@10"]["p_value"] == 1.0
+
+
+def test_the_same_seed_gives_the_same_figures(project: Path, tmp_path: Path) -> None:
+    again = parsed(
+        ncf(
+            "train",
+            "small.toml",
+            "--data",
+            "data/mine",
+            "--output",
+            tmp_path / "again",
+            "--json",
+            cwd=project,
+        )
+    )
+    first = parsed(ncf("evaluate", "runs/small", "--json", cwd=project))
+    assert again["test"]["metrics"] == first["metrics"]
+
+
+def test_best_on_test_is_named_as_what_it_is(project: Path, tmp_path: Path) -> None:
+    done = ncf(
+        "train",
+        "small.toml",
+        "--data",
+        "data/mine",
+        "--output",
+        tmp_path / "r",
+        "--report-best-on-test",
+        cwd=project,
+    )
+    assert "Best on test, as papers print it (it flatters)" in done.stdout
+    assert (
+        "Best on test"
+        not in ncf(
+            "train", "small.toml", "--data", "data/mine", "--output", tmp_path / "s", cwd=project
+        ).stdout
+    )
+
+
+def test_pretraining_trains_both_halves_or_takes_them(project: Path, tmp_path: Path) -> None:
+    for kind in ("gmf", "mlp"):
+        (tmp_path / f"{kind}.toml").write_text(
+            RECIPE.replace('"small"', f'"{kind}"').replace('"neumf"', f'"{kind}"')
+        )
+    fused = tmp_path / "fused.toml"
+    fused.write_text(RECIPE + '[pretraining]\ngmf = "gmf.toml"\nmlp = "mlp.toml"\nalpha = 0.5\n')
+    data = ("--data", project / "data/mine")
+    ncf("train", fused, *data, "--output", tmp_path / "fused", cwd=tmp_path)
+    assert {path.name for path in (tmp_path / "fused").iterdir()} >= {"gmf", "mlp", "artifact"}
+    taken = parsed(ncf("train", fused, *data, "--output", tmp_path / "taken", "--gmf", tmp_path / "fused/gmf",
+                       "--mlp", tmp_path / "fused/mlp", "--json", cwd=tmp_path))  # fmt: skip
+    whole = parsed(ncf("evaluate", tmp_path / "fused", "--json", cwd=tmp_path))
+    assert taken["test"]["metrics"] == whole["metrics"]
+    only = parsed(
+        ncf(
+            "train",
+            fused,
+            *data,
+            "--output",
+            tmp_path / "only",
+            "--set",
+            "train.epochs=0",
+            "--json",
+            cwd=tmp_path,
+        )
+    )
+    assert only["selected"] == "the fused halves, not trained on"
+    swapped = refused("train", fused, *data, "--output", tmp_path / "x", "--gmf", tmp_path / "fused/mlp",
+                      "--mlp", tmp_path / "fused/gmf", cwd=tmp_path)  # fmt: skip
+    assert "--gmf takes a run of kind gmf" in swapped
+    other = refused("train", fused, *data, "--output", tmp_path / "y", "--gmf", tmp_path / "fused/gmf",
+                    "--mlp", tmp_path / "fused/mlp", "--set", "model.factors=4", cwd=tmp_path)  # fmt: skip
+    assert "do not fit the NeuMF's sizes" in other
+    assert "[pretraining] table" in refused("train", project / "small.toml", *data, "--output", tmp_path / "z",
+                                            "--gmf", tmp_path / "fused/gmf", cwd=tmp_path)  # fmt: skip
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_says_how_to_go_on_and_ends_like_one_that_was_not(
+    project: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    arguments = ["train", "small.toml", "--data", "data/mine", "--set", "train.epochs=60", "--output"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ncf", *arguments, str(tmp_path / "stopped")],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=project, env=ENVIRONMENT,
+    )  # fmt: skip
+    log = tmp_path / "stopped" / "events.jsonl"
+    deadline = time.monotonic() + 60
+    while not (log.exists() and log.read_text().count('"epoch"') >= 3) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "run the same command with --resume to go on" in said
+    assert "has not finished" in refused("evaluate", tmp_path / "stopped", cwd=project)
+    resumed = parsed(ncf(*arguments, tmp_path / "stopped", "--resume", "--json", cwd=project))
+    whole = parsed(ncf(*arguments, tmp_path / "whole", "--json", cwd=project))
+    assert [row["loss"] for row in resumed["history"]] == [row["loss"] for row in whole["history"]]
+    assert resumed["test"] == whole["test"]
+
+
+def test_a_killed_run_resumes(project: Path, tmp_path: Path) -> None:
+    arguments = ["train", "small.toml", "--data", "data/mine", "--set", "train.epochs=60", "--output"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ncf", *arguments, str(tmp_path / "killed")],
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=project, env=ENVIRONMENT,
+    )  # fmt: skip
+    checkpoints = tmp_path / "killed" / "checkpoints"
+    deadline = time.monotonic() + 60
+    while not list(checkpoints.glob("epoch-*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    resumed = parsed(ncf(*arguments, tmp_path / "killed", "--resume", "--json", cwd=project))
+    assert [row["epoch"] for row in resumed["history"]] == list(range(1, 61))
+
+
+def test_a_second_run_over_the_first_is_refused_or_asked_for(project: Path, tmp_path: Path) -> None:
+    arguments = (
+        "train",
+        "small.toml",
+        "--data",
+        "data/mine",
+        "--set",
+        "train.epochs=1",
+        "--output",
+        tmp_path / "run",
+    )
+    ncf(*arguments, cwd=project)
+    before = (tmp_path / "run/artifact/manifest.json").read_bytes()
+    assert "--resume goes on with it, --overwrite replaces it" in refused(*arguments, cwd=project)
+    assert (tmp_path / "run/artifact/manifest.json").read_bytes() == before
+    ncf(*arguments, "--overwrite", cwd=project)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("precious")
+    sentence = refused(
+        "train",
+        "small.toml",
+        "--data",
+        "data/mine",
+        "--output",
+        tmp_path / "mine",
+        "--overwrite",
+        cwd=project,
+    )
+    assert "holds other files and is no run" in sentence
+    assert (tmp_path / "mine/thesis.txt").read_text() == "precious"
+
+
+def test_runs_without_an_output_get_names_of_their_own(project: Path, tmp_path: Path) -> None:
+    arguments = ("train", project / "small.toml", "--data", project / "data/mine", "--set", "train.epochs=1")
+    first, second = (parsed(ncf(*arguments, "--json", cwd=tmp_path))["run"] for _ in range(2))
+    assert (first, second) == ("runs/small", "runs/small-2")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("empty.csv", "", "empty"),
+        ("columns.csv", "a,b\n1,2\n", "user"),
+        ("text.csv", "user_id,item_id,ts\n1,2,yesterday\n2,3,4\n", "ts"),
+        ("one-user.csv", "user_id,item_id,ts\n1,2,3\n1,3,4\n1,4,5\n", "user"),
+        ("one-item.csv", "user_id,item_id,ts\n1,2,3\n2,2,4\n3,2,5\n", "item"),
+        ("negative.csv", "user_id,item_id,ts\n1,2,-3\n2,3,4\n", "negative"),
+        ("nan.csv", "user_id,item_id,ts\n1,NaN,3\n2,3,4\n", "item"),
+        ("cut.csv", "user_id,item_id,ts\n1,2,3\n2,3,4\n3,", "cut|line|missing|empty"),
+    ],
+)  # fmt: skip
+def test_bad_tables_are_refused_in_one_sentence(
+    tmp_path: Path, name: str, content: str, sentence: str
+) -> None:
+    import re
+
+    (tmp_path / name).write_text(content)
+    said = refused("prepare", "--input", name, "--time", "ts", "--output", "out", cwd=tmp_path)
+    assert re.search(sentence, said), said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_truncated_gzip_is_refused(tmp_path: Path) -> None:
+    content = gzip.compress(events().write_csv().encode())
+    (tmp_path / "events.csv.gz").write_bytes(content[: len(content) // 2])
+    refused("prepare", "--input", "events.csv.gz", "--output", "out", cwd=tmp_path)
+
+
+def test_an_id_seen_only_in_test_is_refused_with_the_remedy(tmp_path: Path) -> None:
+    lines = [f"{user}\t{item}\t1\t0" for user in range(5) for item in range(user, user + 6)]
+    (tmp_path / "x.train.rating").write_text("\n".join(lines) + "\n")
+    (tmp_path / "x.test.rating").write_text("".join(f"{user}\t{user + 7}\t1\t0\n" for user in range(6)))
+    negatives = "".join(f"({user},{user + 7})\t20\t21\n" for user in range(6))
+    (tmp_path / "x.test.negative").write_text(negatives)
+    said = refused("prepare", "--ncf", "x", "--output", "out", cwd=tmp_path)
+    assert "--drop-unknown-users" in said
+    ncf("prepare", "--ncf", "x", "--output", "out", "--drop-unknown-users", "--negatives", 3, cwd=tmp_path)
+
+
+def test_exactly_one_source_and_somewhere_to_write(tmp_path: Path) -> None:
+    assert "Give exactly one of --input, --ncf, --catalog; none was given" in refused("prepare", cwd=tmp_path)
+    both = refused("prepare", "--input", "a.csv", "--catalog", "ml-1m", "--output", "x", cwd=tmp_path)
+    assert "--input and --catalog were given" in both
+    (tmp_path / "a.csv").write_text("user_id,item_id\n1,2\n")
+    assert "Give --output FOLDER" in refused("prepare", "--input", "a.csv", cwd=tmp_path)
+    assert "unheard-of" in refused("prepare", "--catalog", "unheard-of", cwd=tmp_path)
+
+
+def test_mistakes_of_training_are_sentences(project: Path, tmp_path: Path) -> None:
+    assert "There is no recipe" in refused("train", "absent.toml", cwd=project)
+    assert "Which data?" in refused("train", "small.toml", cwd=project)
+    assert "is not a prepared data folder" in refused("train", "small.toml", "--data", tmp_path, cwd=project)
+    assert "train.epoch is no setting" in refused(
+        "train", "small.toml", "--set", "train.epoch=3", cwd=project
+    )
+    assert "--resume needs the --output" in refused(
+        "train", "small.toml", "--data", "data/mine", "--resume", cwd=project
+    )
+    spectral = (
+        "train",
+        "small.toml",
+        "--data",
+        "data/mine",
+        "--set",
+        "train.device=abacus",
+        "--output",
+        tmp_path / "x",
+    )
+    assert "train.device = 'abacus' is not usable here" in refused(*spectral, cwd=project)
+
+
+def test_a_checkpoint_of_other_settings_is_refused(project: Path, tmp_path: Path) -> None:
+    arguments = (
+        "train",
+        "small.toml",
+        "--data",
+        "data/mine",
+        "--output",
+        tmp_path / "run",
+        "--set",
+        "train.epochs=1",
+    )
+    ncf(*arguments, cwd=project)
+    said = refused(*arguments, "--set", "train.learning_rate=0.5", "--resume", cwd=project)
+    assert "belongs to another experiment (its settings differ)" in said
+
+
+def test_a_damaged_artifact_and_foreign_data_are_refused(project: Path, tmp_path: Path) -> None:
+    import shutil
+
+    run = tmp_path / "run"
+    shutil.copytree(project / "runs/small", run)
+    weights = run / "artifact/model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-9] ^= 4
+    weights.write_bytes(content)
+    assert "model.safetensors is not as it was written" in refused(
+        "recommend", run, "--user", "u1", cwd=project
+    )
+    ncf(
+        "prepare",
+        "--input",
+        "events.csv",
+        "--time",
+        "ts",
+        "--negatives",
+        10,
+        "--output",
+        tmp_path / "other",
+        cwd=project,
+    )
+    assert "was trained on" in refused("evaluate", "runs/small", "--data", tmp_path / "other", cwd=project)
+
+
+def test_mistakes_of_recommending_are_sentences(project: Path, tmp_path: Path) -> None:
+    assert "Give exactly one of --user" in refused("recommend", "runs/small", cwd=project)
+    assert "k must be a whole number of at least 1" in refused(
+        "recommend", "runs/small", "--user", "u1", "-k", 0, cwd=project
+    )
+    assert "does not know user 'x'" in refused(
+        "recommend", "runs/small", "--user", "x", "--strict", cwd=project
+    )
+    assert "does not know item '77'" in refused("recommend", "runs/small", "--similar-to", 77, cwd=project)
+    (tmp_path / "empty.txt").write_text("\n")
+    assert "is empty" in refused(
+        "recommend", "runs/small", "--users-file", tmp_path / "empty.txt", cwd=project
+    )
+    assert "cannot be read" in refused(
+        "recommend", "runs/small", "--users-file", tmp_path / "none.txt", cwd=project
+    )
+    assert "There is no" in refused("recommend", "runs/none", "--user", "u1", cwd=project)
+    assert "must end in one of" in refused(
+        "batch", "runs/small", "--output", tmp_path / "x.xlsx", cwd=project
+    )
+
+
+def test_a_full_disk_leaves_one_sentence_and_what_was_there(project: Path, tmp_path: Path) -> None:
+    """A file size limit stands in for the full disk: writing beyond it fails in the middle of a file."""
+    arguments = [
+        "-m",
+        "ncf",
+        "prepare",
+        "--input",
+        str(project / "events.csv"),
+        "--time",
+        "ts",
+        "--negatives",
+        "20",
+    ]
+    limited = f"ulimit -f 4; trap '' XFSZ; exec {sys.executable} {' '.join(arguments)} --output out"
+    done = subprocess.run(
+        ["bash", "-c", limited], capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert done.stderr.startswith("ncf: out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_reader_that_goes_away_is_no_traceback(project: Path) -> None:
+    command = f"{sys.executable} -m ncf recommend runs/small --users-file users.txt -k 50 | head -1"
+    (project / "users.txt").write_text("".join(f"u{n}\n" for n in range(80)))
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, cwd=project, env=ENVIRONMENT
+    )
+    assert "Traceback" not in done.stderr
