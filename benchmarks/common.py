@@ -7,6 +7,7 @@ wall seconds: on a machine that others use, they tell what the work cost where w
 
 import argparse
 import json
+import math
 import os
 import platform
 import resource
@@ -84,6 +85,11 @@ def torch_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def plural(threads: int) -> str:
+    """How the tables say it."""
+    return "1 thread" if threads == 1 else f"{threads} threads"
 
 
 def movielens() -> Dataset:
@@ -167,7 +173,7 @@ class Report:
         self.document.setdefault("targets", []).append(
             {
                 "what": what,
-                "measured": measured,
+                "measured": measured if math.isfinite(measured) else None,
                 "wanted": wanted,
                 "sense": "at least" if at_least else "at most",
                 "met": met,

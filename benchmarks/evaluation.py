@@ -16,10 +16,21 @@ from functools import partial
 import numpy as np
 import torch
 
-from common import Report, Timing, command_line, movielens, raw, share_of, take_turns, timed, torch_threads
+from common import (
+    Report,
+    Timing,
+    command_line,
+    movielens,
+    plural,
+    raw,
+    share_of,
+    take_turns,
+    timed,
+    torch_threads,
+)
 from ncf.config import EvaluationConfig, ModelConfig, TrainConfig
 from ncf.data import Dataset, HeldOut
-from ncf.evaluation import judge_full, judge_sampled
+from ncf.evaluation import Judgement, judge_full, judge_sampled
 from ncf.models import NeuMF, Scorer, build_model
 from ncf.runtime import generator, workers
 from ncf.training import Trainer
@@ -80,25 +91,36 @@ def best_threads(work: Callable[[], object]) -> int:
     return min(trials, key=trials.__getitem__)
 
 
-def measure_peers(
-    model: NeuMF, dataset: Dataset, rows: int, rounds: int, report: Report
-) -> dict[str, Timing]:
-    """The peers over `rows` lists, in the threads that suit them."""
+def in_threads(threads: int, work: Callable[[], object]) -> object:
+    """The peer's work with torch's own threads."""
+    with torch_threads(threads):
+        return work()
+
+
+def sampled(model: NeuMF, dataset: Dataset, threads: int) -> Judgement:
+    """Our way: the scorer is made and all lists are judged."""
+    with workers(threads) as pool:
+        return judge_sampled(Scorer(model), dataset.test, RULES, pool)
+
+
+def full_ranking(model: NeuMF, dataset: Dataset, lists: HeldOut, threads: int) -> Judgement:
+    """Every item for the users of `lists`, what is known masked."""
+    with workers(threads) as pool:
+        return judge_full(Scorer(model), dataset, lists, RULES, pool)
+
+
+def measure(model: NeuMF, dataset: Dataset, rows: int, rounds: int, report: Report) -> dict[str, Timing]:
+    """The peers over `rows` lists, in as many threads as suit them, and ours over all lists, in turns."""
     trial = peers(model, part_of(dataset.test, max(100, rows // 10)), dataset)
     threads = {name: best_threads(work) for name, work in trial.items()}
     report.keep("threads_of_the_peers", threads)
-    timings: dict[str, Timing] = {}
-    for name, work in peers(model, part_of(dataset.test, rows), dataset).items():
-        with torch_threads(threads[name]):
-            timings |= take_turns({name: work}, rounds, warm_up=False)
-    return timings
-
-
-def measure_ours(model: NeuMF, dataset: Dataset, threads: int, rounds: int) -> dict[str, Timing]:
-    """All lists, and the making of the scorer each time."""
-    with workers(threads) as pool:
-        name = f"judge_sampled, {threads} thread{'s' * (threads > 1)}"
-        return take_turns({name: lambda: judge_sampled(Scorer(model), dataset.test, RULES, pool)}, rounds)
+    competitors: dict[str, Callable[[], object]] = {
+        name: partial(in_threads, threads[name], work)
+        for name, work in peers(model, part_of(dataset.test, rows), dataset).items()
+    }
+    for number in (1, 2):
+        competitors[f"judge_sampled, {plural(number)}"] = partial(sampled, model, dataset, number)
+    return take_turns(competitors, rounds)
 
 
 def agreement(model: NeuMF, dataset: Dataset) -> dict[str, float]:
@@ -121,15 +143,13 @@ def agreement(model: NeuMF, dataset: Dataset) -> dict[str, float]:
 
 
 def measure_full(model: NeuMF, dataset: Dataset, rows: int, rounds: int) -> dict[str, Timing]:
-    """Every item for each of `rows` users, what is known masked."""
+    """Full ranking of `rows` users."""
     lists = part_of(dataset.test, rows)
-    timings: dict[str, Timing] = {}
-    for threads in (1, 2):
-        with workers(threads) as pool:
-            name = f"judge_full, {threads} thread{'s' * (threads > 1)}"
-            work = partial(judge_full, Scorer(model), dataset, lists, RULES, pool)
-            timings |= take_turns({name: work}, rounds, warm_up=False)
-    return timings
+    competitors = {
+        f"judge_full, {plural(number)}": partial(full_ranking, model, dataset, lists, number)
+        for number in (1, 2)
+    }
+    return take_turns(competitors, rounds, warm_up=False)
 
 
 def tabulate(
@@ -156,16 +176,13 @@ def main(arguments: argparse.Namespace) -> None:
     """Measure, compare the figures, print, write."""
     report = Report("evaluation", arguments)
     dataset = movielens()
-    rounds = arguments.rounds or (3 if arguments.quick else 7)
+    rounds = arguments.rounds or (3 if arguments.quick else 5)
     model = trained(dataset, 0.2 if arguments.quick else 1.0)
     everyone = len(dataset.test)
     peer_rows, full_rows = (everyone // 10, everyone // 10) if arguments.quick else (everyone, everyone)
 
-    timings = measure_peers(model, dataset, peer_rows, 1 if arguments.quick else 3, report)
-    lists = dict.fromkeys(timings, peer_rows)
-    for threads in (1, 2):
-        timings |= measure_ours(model, dataset, threads, rounds)
-    lists = {name: lists.get(name, everyone) for name in timings}
+    timings = measure(model, dataset, peer_rows, rounds, report)
+    lists = {name: peer_rows if name in (PORT, KIND) else everyone for name in timings}
     tabulate(
         report, f"Sampled protocol: {everyone:,} lists of 100, NeuMF 32, 128-64-32", timings, lists, PORT
     )
@@ -190,7 +207,7 @@ def main(arguments: argparse.Namespace) -> None:
         report.keep(name, values)
     report.keep("lists_full", full_rows)
     slowest = timings[PORT].seconds / peer_rows * everyone
-    best = min(timings[f"judge_sampled, {name}"].seconds for name in ("1 thread", "2 threads"))
+    best = min(timings[f"judge_sampled, {plural(number)}"].seconds for number in (1, 2))
     report.target("sampled evaluation, times the port's loop", slowest / best, TARGET)
     report.say(f"Against the kinder peer: {timings[KIND].seconds / peer_rows * everyone / best:.1f} times.")
     report.target(

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from scipy.sparse import coo_matrix  # type: ignore[import-untyped]
 
-from common import Report, Timing, command_line, movielens, raw, take_turns, timed
+from common import Report, Timing, command_line, movielens, plural, raw, take_turns, timed
 from ncf.data import Dataset
 from ncf.runtime import Workers, workers
 from ncf.training.sampling import GroupSampler, KnownPositives, NegativeSampler
@@ -82,8 +82,7 @@ def measure_ours(samplers: dict[str, GroupSampler], threads: int, rounds: int) -
     """Seconds an epoch of every sampler."""
     with workers(threads) as pool:
         work = {
-            f"{name}, {threads} thread{'s' * (threads > 1)}": partial(epoch, sampler, pool)
-            for name, sampler in samplers.items()
+            f"{name}, {plural(threads)}": partial(epoch, sampler, pool) for name, sampler in samplers.items()
         }
         return take_turns(work, rounds)
 
