@@ -7,7 +7,7 @@ checkpoint and exit code 130. Modules are imported where a command needs them, s
 import json
 import os
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -146,7 +146,7 @@ def train(
     settings = Experiment.load(recipe, set or ())
     dataset, data_path = experiment.open_data(settings, data, console.say)
     tracker = Silent() if quiet else console.ConsoleTracker()
-    with stop_requested() as stop:
+    with closing(tracker), stop_requested() as stop:
         manner = experiment.Manner(resume, overwrite, report_best_on_test, tracker, stop)
         run = experiment.train(
             dataset, settings, output, data_path=data_path, gmf=gmf, mlp=mlp, manner=manner
@@ -154,8 +154,11 @@ def train(
     if as_json:
         _print_json({"run": str(run.folder), "artifact": str(run.artifact), **run.metrics})
         return
-    _print_figures(
-        f"{settings.name}, test, weights of {run.metrics['selected']}", run.metrics["test"], settings
+    means = run.metrics["test"]["metrics"]
+    shown = [f"{label} {means[key]:.4f}" for key, label in (("hr@10", "HR@10"), ("ndcg@10", "NDCG@10")) if key in means]
+    typer.echo(
+        f"Test, weights of {run.metrics['selected']}: {', '.join(shown) or 'nothing was held out'} "
+        f"('ncf evaluate {run.folder}' tells more)."
     )
     best = run.metrics.get("best_on_test")
     if best:

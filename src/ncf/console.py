@@ -97,6 +97,8 @@ def figures_table(
     if published:
         table.add_column("published", justify="right")
     for name, value in metrics.items():
+        if name.startswith("recall") and value == metrics.get(name.replace("recall", "hr")):
+            continue  # one positive a user: recall is the hit ratio
         pair = intervals.get(name)
         row = [name, f"{value:.4f}", f"{pair[0]:.4f} – {pair[1]:.4f}" if pair else ""]
         table.add_row(*row, *([f"{published[name]:.3f}" if name in published else ""] if published else []))

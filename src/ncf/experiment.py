@@ -112,6 +112,7 @@ def _train_here(
     if pretrained is not None:
         _fuse(model, pretrained, experiment)
     elif config.start == "spectral":
+        tracker.say("Spectral start: fitting the closed-form model and taking its singular vectors.")
         start_spectral(model, seen.seen_in_training, len(seen.items), config.negatives, config.seed, pool)
     trainer = Trainer(seen, model, config, pool)
     _say_what(trainer, seen, tracker)

@@ -55,7 +55,7 @@ class Objective:
     l2_gmf: float = 0.0
     l2_mlp: float = 0.0
     precision: torch.dtype = torch.float32
-    chunk: int = 512
+    chunk: int = 1024
     """Groups a chunk."""
 
 
@@ -168,13 +168,13 @@ class _GmfShare:
         self.user_bD = step.user_table.index_select(0, step.batch.users.index[chunk])
         self.weighted_bD = self.user_bD * step.output
         self.items_bCD = step.item_table.index_select(0, self.index_n).view(*index_bC.shape, -1)
-        return torch.bmm(self.items_bCD, self.weighted_bD[:, :, None]).squeeze(2) + step.bias
+        return (self.items_bCD * self.weighted_bD[:, None]).sum(2).add_(step.bias)
 
     def backward(self, chunk: slice, gradient_bC: Tensor) -> None:
         step = self.step
-        d_weighted_bD = torch.bmm(gradient_bC[:, None], self.items_bCD).squeeze(1)
+        d_weighted_bD = self.items_bCD.mul_(gradient_bC[:, :, None]).sum(1)
         torch.mul(d_weighted_bD, step.output, out=step.d_user_BD[chunk])
-        self.d_output += torch.einsum("bd,bd->d", d_weighted_bD, self.user_bD)
+        self.d_output += d_weighted_bD.mul_(self.user_bD).sum(0)
         self.d_bias += gradient_bC.sum()
         d_items_nD = (gradient_bC[:, :, None] * self.weighted_bD[:, None]).view(len(self.index_n), -1)
         self.d_items.index_add_(0, self.index_n, d_items_nD)
@@ -248,7 +248,7 @@ class _MlpShare:
         users = step.user_table.index_select(0, step.batch.users.index[span])
         self.users_BE = users.to(step.precision)
         self.user_half_BH = torch.addmm(step.first_bias, self.users_BE, step.user_weight.T)
-        self.d_user_half_BH = torch.empty_like(self.user_half_BH)
+        self.d_user_half_BH = torch.empty_like(self.user_half_BH, dtype=torch.float32)
         self.d_item_half = step.item_table.new_zeros(step.item_half_RH.shape)
         self.d_weights = [torch.zeros_like(weight, dtype=torch.float32) for weight in step.weights]
         self.d_biases = [torch.zeros_like(bias, dtype=torch.float32) for bias in step.biases]
@@ -286,8 +286,9 @@ class _MlpShare:
             self.d_biases[number] += d_hidden.sum(0, dtype=torch.float32)
             d_hidden = self._through_activation(d_hidden @ step.weights[number], self.outputs[number])
         here = slice(chunk.start - self.span.start, chunk.stop - self.span.start)
-        torch.sum(d_hidden.view(*gradient_bC.shape, -1), 1, out=self.d_user_half_BH[here])
-        self.d_item_half.index_add_(0, self.index_n, d_hidden.float())
+        d_first_nH = d_hidden.float()
+        torch.sum(d_first_nH.view(*gradient_bC.shape, -1), 1, out=self.d_user_half_BH[here])
+        self.d_item_half.index_add_(0, self.index_n, d_first_nH)
 
     def _through_activation(self, gradient_nH: Tensor, output_nH: Tensor) -> Tensor:
         """Zero where the ReLU or the dropout left nothing, scaled by what dropout scaled."""
@@ -297,9 +298,10 @@ class _MlpShare:
     def finish(self) -> None:
         """The user's half of the first layer, backward, for the whole span at once."""
         step = self.step
-        self.d_user_weight = (self.d_user_half_BH.T @ self.users_BE).float()
-        self.d_first_bias = self.d_user_half_BH.sum(0, dtype=torch.float32)
-        step.d_user_BE[self.span] = (self.d_user_half_BH @ step.user_weight).float()
+        self.d_first_bias = self.d_user_half_BH.sum(0)
+        d_user_half_BH = self.d_user_half_BH.to(step.precision)
+        self.d_user_weight = (d_user_half_BH.T @ self.users_BE).float()
+        step.d_user_BE[self.span] = (d_user_half_BH @ step.user_weight).float()
 
 
 def _sum(parts: list[Tensor]) -> Tensor:

@@ -33,6 +33,9 @@ class Tracker(Protocol):
 class Silent:
     """A tracker that drops everything; the base of those that care for only some of it."""
 
+    def close(self) -> None:
+        """Nothing to tidy up."""
+
     def start(self, run: str, settings: Mapping[str, Any]) -> None:
         """Dropped."""
 

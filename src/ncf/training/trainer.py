@@ -28,7 +28,7 @@ from ncf.training.rows import Rows
 from ncf.training.sampling import GroupSampler
 from ncf.training.tracking import Tracker
 
-_CPU_CHUNK = 512
+_CPU_CHUNK = 1024
 _DEVICE_CHUNK = 2**20
 SELECTION_METRIC = "ndcg@10"
 
