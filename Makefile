@@ -23,7 +23,7 @@ demo: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo
 
 test: venv
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 lint: venv
 	$(BIN)/ruff check .

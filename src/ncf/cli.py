@@ -155,7 +155,11 @@ def train(
         _print_json({"run": str(run.folder), "artifact": str(run.artifact), **run.metrics})
         return
     means = run.metrics["test"]["metrics"]
-    shown = [f"{label} {means[key]:.4f}" for key, label in (("hr@10", "HR@10"), ("ndcg@10", "NDCG@10")) if key in means]
+    shown = [
+        f"{label} {means[key]:.4f}"
+        for key, label in (("hr@10", "HR@10"), ("ndcg@10", "NDCG@10"))
+        if key in means
+    ]
     typer.echo(
         f"Test, weights of {run.metrics['selected']}: {', '.join(shown) or 'nothing was held out'} "
         f"('ncf evaluate {run.folder}' tells more)."

@@ -21,10 +21,9 @@ from ncf.models import GMF, MLP, Model, NeuMF, Scorer, build_model, parameter_co
 from ncf.runtime import Workers, choose_device, choose_threads, generator, workers
 from ncf.serving.artifact import Artifact, locate_artifact, open_artifact, write_artifact
 from ncf.serving.card import model_card
-from ncf.training import Fit, Trainer, fit
+from ncf.training import Fit, Judging, Trainer, fit
 from ncf.training.checkpoint import Checkpoints
 from ncf.training.tracking import JsonLines, Silent, Tracker, Trackers
-from ncf.training.trainer import Judging
 from ncf.training.warm_start import start_spectral
 
 

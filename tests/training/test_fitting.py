@@ -11,10 +11,9 @@ from ncf.data import Dataset
 from ncf.errors import CheckpointError, ConfigError, Interrupted, NcfError
 from ncf.models import Model, build_model
 from ncf.runtime import Workers, generator
-from ncf.training import Fit, Trainer, fit
+from ncf.training import Fit, Judging, Trainer, fit
 from ncf.training.checkpoint import Checkpoints
 from ncf.training.tracking import Silent
-from ncf.training.trainer import Judging
 from support import checkerboard, experiment, planted
 
 
