@@ -120,3 +120,28 @@ def test_a_file_in_the_path_of_the_target(tmp_path: Path) -> None:
         atomic_folder(tmp_path / "file" / "data"),
     ):
         pass
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError("Error while serializing: I/O error: No space left on device (os error 28)"),
+        RuntimeError("I/O error: No space left on device (os error 28)"),
+        OSError("988129 requested and 784352 written"),
+        OSError(28, "No space left on device"),
+    ],
+    ids=["safetensors", "polars", "numpy", "python"],
+)
+def test_a_full_disk_is_one_sentence_however_a_library_says_it(error: Exception, tmp_path: Path) -> None:
+    def fail() -> None:
+        with atomic_folder(tmp_path / "out"):
+            raise error
+
+    with pytest.raises(StorageError, match="There is no space left to write .*out: free some space"):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_that_are_not_of_the_disk_pass() -> None:
+    with pytest.raises(KeyError), storage_errors("out"):
+        raise KeyError("x")

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import io
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -25,6 +26,9 @@ import numpy.typing as npt
 from ncf.errors import StorageError
 
 _CHUNK = 1 << 22
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+
+_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
 
 _SENTENCES = {
     errno.ENOSPC: "There is no space left to write {target}: free some space or choose another place; "
@@ -50,11 +54,23 @@ def storage_error(error: OSError, target: str | Path) -> StorageError:
 
 @contextmanager
 def storage_errors(target: str | Path) -> Iterator[None]:
-    """Turn each `OSError` of the block into a `StorageError` sentence about `target`."""
+    """Turn each error of the disk in the block into a `StorageError` sentence about `target`.
+
+    Libraries written in Rust (polars, safetensors) raise types of their own and tell the error number in the text;
+    NumPy tells a short write, which is what a full disk gives, without a number.
+    """
     try:
         yield
-    except OSError as error:
-        raise storage_error(error, target) from error
+    except StorageError:
+        raise
+    except Exception as error:
+        told = _OS_ERROR.search(str(error))
+        if told or _SHORT_WRITE.search(str(error)):
+            number = int(told.group(1)) if told else errno.ENOSPC
+            raise storage_error(OSError(number, os.strerror(number)), target) from error
+        if isinstance(error, OSError):
+            raise storage_error(error, target) from error
+        raise
 
 
 def sha256_of(path: str | Path) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+from ncf.data.files import storage_errors
+
 
 class Tracker(Protocol):
     """Told in this order: `start`, any number of `progress` and `epoch`, `finish`; `say` at any time."""
@@ -72,7 +74,7 @@ class JsonLines(Silent):
         self._write("finish", dict(figures))
 
     def _write(self, kind: str, values: dict[str, Any]) -> None:
-        with self._path.open("a", encoding="utf-8") as stream:
+        with storage_errors(self._path), self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"event": kind, "time": round(time.time(), 3), **values}) + "\n")
 
 
