@@ -75,8 +75,9 @@ class TrainConfig(Section):
     """No negative is a positive of its user: in `training`, or among all that is `known` (train, validation and test).
     `known` is right for a model that ships; it leaks the held-out items into training, so its figures flatter."""
     loss: Literal["bce", "bpr", "softmax"] = "bce"
-    start: Literal["random", "spectral"] = "random"
-    """`spectral` starts the tables from a closed-form model of the same data (see `training/warm_start.py`)."""
+    start: Literal["random", "spectral", "auto"] = "random"
+    """`spectral` starts the tables from a closed-form model of the same data (see `training/warm_start.py`); `auto` does so
+    where the data are small enough for one, and says so where they are not."""
     learning_rate: Positive = 0.003
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: Fraction = 0.02

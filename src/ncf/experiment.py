@@ -24,7 +24,7 @@ from ncf.serving.card import model_card
 from ncf.training import Fit, Judging, Trainer, fit
 from ncf.training.checkpoint import Checkpoints
 from ncf.training.tracking import JsonLines, Silent, Tracker, Trackers
-from ncf.training.warm_start import start_spectral
+from ncf.training.warm_start import is_small_enough, start_spectral
 
 
 @dataclass(frozen=True)
@@ -110,9 +110,8 @@ def _train_here(
     ).to(choose_device(config.device))
     if pretrained is not None:
         _fuse(model, pretrained, experiment)
-    elif config.start == "spectral":
-        tracker.say("Spectral start: fitting the closed-form model and taking its singular vectors.")
-        start_spectral(model, seen.seen_in_training, len(seen.items), config.negatives, config.seed, pool)
+    else:
+        _start(model, seen, experiment, tracker, pool)
     trainer = Trainer(seen, model, config, pool)
     _say_what(trainer, seen, tracker)
     checkpoints = Checkpoints(
@@ -128,6 +127,19 @@ def _train_here(
     )
     tracker.finish({"metrics": metrics["test"]["metrics"], "artifact": str(artifact)})
     return Run(folder, artifact, metrics)
+
+
+def _start(model: Model, dataset: Dataset, experiment: Experiment, tracker: Tracker, pool: Workers) -> None:
+    """The model's first values, where they are not the random ones it has."""
+    config = experiment.train
+    if config.start == "random":
+        return
+    if config.start == "auto" and not is_small_enough(len(dataset.users), len(dataset.items)):
+        tracker.say("Random start: the data are too large for a spectral one.")
+        return
+    tracker.say("Spectral start: fitting the closed-form model and taking its singular vectors.")
+    train_csr = dataset.seen_in_training
+    start_spectral(model, train_csr, len(dataset.items), config.negatives, config.seed, pool)
 
 
 def _pretrain(

@@ -1,14 +1,18 @@
 """EASE against its closed form, the factorisation against a full one, and what the start is worth."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from ncf.config import EvaluationConfig
 from ncf.errors import ConfigError
 from ncf.evaluation import judge_sampled
+from ncf.experiment import Manner, train
 from ncf.models import Scorer, build_model
 from ncf.runtime import Workers, generator
 from ncf.training import warm_start
+from ncf.training.tracking import Silent
 from ncf.training.warm_start import dense_rows, ease_logits, ease_weights, factorise, start_spectral
 from support import checkerboard, dataset_of, experiment, model_of, planted
 
@@ -91,3 +95,21 @@ def test_data_too_large_for_a_closed_form_are_refused(monkeypatch: pytest.Monkey
     monkeypatch.setattr(warm_start, "_ITEMS_LIMIT", 20)
     with pytest.raises(ConfigError, match=r"40 users and 30 items is too much: set train.start = 'random'"):
         start_spectral(model_of("gmf", 40, 30), checkerboard().seen_in_training, 30, 4, 0, Workers(1))
+
+
+def test_an_automatic_start_is_spectral_where_it_can_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Notes(Silent):
+        def __init__(self) -> None:
+            self.said: list[str] = []
+
+        def say(self, sentence: str) -> None:
+            self.said.append(sentence)
+
+    for limit, expected in ((20_000, "Spectral start"), (20, "Random start: the data are too large")):
+        monkeypatch.setattr(warm_start, "_ITEMS_LIMIT", limit)
+        notes = Notes()
+        settings = experiment("gmf", start="auto", epochs=1)
+        train(checkerboard(), settings, tmp_path / str(limit), manner=Manner(tracker=notes))
+        assert notes.said[0].startswith(expected)
