@@ -108,15 +108,15 @@ def _train_here(
     model = build_model(
         experiment.model, len(dataset.users), len(dataset.items), generator(config.seed, "init")
     ).to(choose_device(config.device))
-    if pretrained is not None:
-        _fuse(model, pretrained, experiment)
-    else:
-        _start(model, seen, experiment, tracker, pool)
-    trainer = Trainer(seen, model, config, pool)
-    _say_what(trainer, seen, tracker)
     checkpoints = Checkpoints(
         folder / "checkpoints", experiment.digest(), dataset.digest, config.keep_checkpoints
     )
+    if pretrained is not None:
+        _fuse(model, pretrained, experiment)
+    elif not (manner.resume and checkpoints.exist()):
+        _start(model, seen, experiment, tracker, pool)
+    trainer = Trainer(seen, model, config, pool)
+    _say_what(trainer, seen, tracker)
     judging = Judging(seen, experiment.evaluation, manner.report_best_on_test)
     fitted = fit(trainer, judging, tracker, checkpoints, manner.resume, manner.stop)
     metrics = _measure(trainer, seen, experiment, fitted)

@@ -67,6 +67,10 @@ class Checkpoints:
         found = self._found()
         return self._load(found[-1]) if found else None
 
+    def exist(self) -> bool:
+        """Whether there is one to resume from."""
+        return bool(self._found())
+
     def _found(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("epoch-*") if path.is_dir())
 
