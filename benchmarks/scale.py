@@ -182,12 +182,7 @@ def measure(dataset: Dataset, batch: int, seconds: float, pool: Workers) -> tupl
     watch = Stopwatch(seconds, 2 * cycle)
     trainer.train_epoch(watch.progress, watch.stop)
     steps = trainer.sampler.steps
-    first = min(cycle, len(watch.ends) // 2)
-    counted = (
-        max(1, (len(watch.ends) - first) // cycle) * cycle
-        if len(watch.ends) - first >= cycle
-        else len(watch.ends) - first
-    )
+    first, counted = counted_steps(len(watch.ends), cycle)
     spent = watch.ends[first + counted - 1] - watch.ends[first - 1]
     samples = counted * batch * (1 + NEGATIVES)
     epoch = order + spent / counted * steps
@@ -204,6 +199,13 @@ def measure(dataset: Dataset, batch: int, seconds: float, pool: Workers) -> tupl
         "lazy_tables": sorted(trainer.lazy),
         "precision": str(trainer.objective.precision).removeprefix("torch."),
     }, model
+
+
+def counted_steps(done: int, cycle: int) -> tuple[int, int]:
+    """How many of the steps done warm up, and how many after them are counted: whole cycles, where there are any."""
+    first = min(cycle, done // 2)
+    rest = done - first
+    return first, rest // cycle * cycle or rest
 
 
 class ByPopularity:
