@@ -130,7 +130,7 @@ def test_dropout_gradient_is_the_derivative_of_the_dropped_loss() -> None:
     gradients = loss_and_gradients(model, some, objective, Workers(1), [generator(9, "dropout")])[1]
     direction = torch.randn(weight.shape, generator=generator(0, "direction"))
     with torch.no_grad():
-        step = 1e-3
+        step = 2e-4
         weight.add_(direction, alpha=step)
         above = loss()
         weight.add_(direction, alpha=-2 * step)

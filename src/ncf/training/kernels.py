@@ -22,6 +22,7 @@ from torch import Tensor
 
 from ncf.models import GMF, MLP, Model, halves
 from ncf.runtime import Workers, spans
+from ncf.training.dropout import drop_
 from ncf.training.losses import Loss
 from ncf.training.rows import RowGradient, Rows
 
@@ -189,7 +190,7 @@ class _MlpStep:
     def __init__(self, model: MLP, batch: Batch, objective: Objective) -> None:
         self.model, self.batch, self.l2 = model, batch, objective.l2_mlp
         self.precision = objective.precision
-        self.keep = 1.0 - model.tower.dropout
+        self.dropout = model.tower.dropout
         self.user_table = batch.users.take(model.user_table.detach())
         self.item_table = batch.items.take(model.item_table.detach())
         self.user_weight = self._cast(model.first.user_weight)
@@ -243,8 +244,7 @@ class _MlpShare:
 
     def __init__(self, step: _MlpStep, span: slice, generator: torch.Generator | None) -> None:
         self.step, self.span, self.generator = step, span, generator
-        self.dropping = generator is not None and step.keep < 1.0
-        self.scale = 1.0 / step.keep if self.dropping else 1.0
+        self.scale = 1.0 if generator is None else 1.0 / (1.0 - step.dropout)
         users = step.user_table.index_select(0, step.batch.users.index[span])
         self.users_BE = users.to(step.precision)
         self.user_half_BH = torch.addmm(step.first_bias, self.users_BE, step.user_weight.T)
@@ -256,12 +256,11 @@ class _MlpShare:
         self.d_bias = torch.zeros_like(step.bias)
 
     def _activate(self, hidden_nH: Tensor) -> Tensor:
-        """ReLU and dropout, in place; the kept units are scaled so that the expectation stays."""
+        """ReLU and dropout, in place."""
         hidden_nH = hidden_nH.relu_()
-        if self.dropping:
-            keep = torch.empty_like(hidden_nH).bernoulli_(self.step.keep, generator=self.generator)
-            hidden_nH.mul_(keep).mul_(self.scale)
-        return hidden_nH
+        if self.generator is None or self.step.dropout == 0.0:
+            return hidden_nH
+        return drop_(hidden_nH, self.step.dropout, self.generator)
 
     def forward(self, chunk: slice) -> Tensor:
         step, index_bC = self.step, self.step.batch.items.index[chunk]
@@ -293,7 +292,7 @@ class _MlpShare:
     def _through_activation(self, gradient_nH: Tensor, output_nH: Tensor) -> Tensor:
         """Zero where the ReLU or the dropout left nothing, scaled by what dropout scaled."""
         gradient_nH = _relu_backward(gradient_nH, output_nH, 0.0)
-        return gradient_nH.mul_(self.scale) if self.dropping else gradient_nH
+        return gradient_nH if self.scale == 1.0 else gradient_nH.mul_(self.scale)
 
     def finish(self) -> None:
         """The user's half of the first layer, backward, for the whole span at once."""
