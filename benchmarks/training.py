@@ -85,7 +85,7 @@ class Sizes:
     rounds: int
 
 
-FULL, QUICK = Sizes(0.5, 1 / 16, 0.05, 1000, 3), Sizes(1 / 32, 1 / 64, 0.005, 100, 2)
+FULL, QUICK = Sizes(0.5, 1 / 16, 0.05, 1000, 3), Sizes(1 / 32, 1 / 64, 0.005, 100, 3)
 
 
 @dataclass(frozen=True)
