@@ -17,7 +17,7 @@ from ncf.models.build import Model, halves
 from ncf.models.gmf import GMF
 from ncf.models.mlp import MLP
 
-_CHUNK_SCORES = 8192
+_CHUNK_SCORES = 4096
 
 
 class Scorer:
@@ -61,7 +61,7 @@ class _GmfScorer:
     def pairs(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
         vectors = self._items.index_select(0, items_BC.reshape(-1)).view(*items_BC.shape, -1)
         weighted = self._users.index_select(0, users_B) * self._output
-        return torch.bmm(vectors, weighted[:, :, None]).squeeze(2).add_(self._bias)
+        return vectors.mul_(weighted[:, None]).sum(2).add_(self._bias)
 
     def catalogue(self, users_B: Tensor) -> Tensor:
         return torch.addmm(self._bias, self._users.index_select(0, users_B) * self._output, self._items.T)
