@@ -1,7 +1,10 @@
 """Seeds, spans, workers, devices and the polite stop."""
 
 import os
+import platform
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -93,3 +96,11 @@ def test_no_handlers_away_from_the_main_thread() -> None:
     thread.start()
     thread.join()
     assert answers == [False]
+
+
+def test_freed_memory_is_kept_where_the_c_library_can() -> None:
+    code = "import sys; from ncf.runtime import keep_freed_memory; print(keep_freed_memory())"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    assert answer == str(platform.libc_ver()[0] == "glibc")

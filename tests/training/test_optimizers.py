@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from ncf.config import TrainConfig
+from ncf.runtime import Workers
 from ncf.training import optimizers
 from ncf.training.optimizers import LazyAdam, Optimizer, lazy_tables, learning_rate, tables
 from ncf.training.rows import RowGradient
@@ -39,11 +40,12 @@ def test_lazy_adam_leaves_other_rows_and_treats_a_late_row_like_an_early_one() -
 
 def test_large_tables_are_lazy_by_choice_and_size(monkeypatch: pytest.MonkeyPatch) -> None:
     model = model_of("neumf", users=100, items=10)
-    assert lazy_tables(model, "dense") == set()
-    assert lazy_tables(model, "lazy") == set(tables(model))
-    assert lazy_tables(model, "auto") == set()
+    assert lazy_tables(model, "dense", 10, 50) == set()
+    assert lazy_tables(model, "lazy", 10, 50) == set(tables(model))
+    assert lazy_tables(model, "auto", 10, 50) == set()
     monkeypatch.setattr(optimizers, "_LAZY_FROM_BYTES", 100 * 8 * 4)
-    assert lazy_tables(model, "auto") == {"gmf.user_table", "mlp.user_table"}
+    assert lazy_tables(model, "auto", 10, 50) == {"gmf.user_table", "mlp.user_table"}
+    assert lazy_tables(model, "auto", 100, 50) == set()
 
 
 @pytest.mark.parametrize("lazy", [set(), {"user_table"}])
@@ -56,14 +58,14 @@ def test_state_restores_to_the_same_next_step(lazy: set[str]) -> None:
 
     first = model_of("gmf")
     optimizer = Optimizer(first, config, lazy)
-    optimizer.step(gradients(first, 0), 0.1)
+    optimizer.step(gradients(first, 0), 0.1, Workers(1))
     saved = {name: value.clone() for name, value in optimizer.state().items()}
     second = model_of("gmf")
     second.load_state_dict(first.state_dict())
     restored = Optimizer(second, config, lazy)
     restored.load_state(saved)
-    optimizer.step(gradients(first, 1), 0.1)
-    restored.step(gradients(second, 1), 0.1)
+    optimizer.step(gradients(first, 1), 0.1, Workers(1))
+    restored.step(gradients(second, 1), 0.1, Workers(1))
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
 
 

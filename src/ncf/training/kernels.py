@@ -15,7 +15,10 @@ Legend: B groups, C = 1 + K candidates, D factors, E embedding width, H hidden w
 b is a chunk of B, and n = b x C.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -71,23 +74,27 @@ def loss_and_gradients(
 
     `generators`, one a thread, draw the dropout masks; without them there is no dropout.
     """
-    steps = [_step(half, batch, objective) for half in halves(model)]
+    steps = workers.map(lambda half: _step(half, batch, objective), halves(model))
+    for step in steps:
+        step.prepare(workers)
     cuts = spans(batch.groups, workers.threads)
-    shares = [
-        [step.share(cut, generators[number] if generators else None) for step in steps]
-        for number, cut in enumerate(cuts)
-    ]
-    scale = 1.0 / objective.loss.terms(batch.groups, batch.candidates)
 
-    def run(number: int) -> Tensor:
-        return _run_span(shares[number], cuts[number], batch, objective, scale)
+    def run(number: int) -> "tuple[Tensor, list[_GmfShare | _MlpShare]]":
+        random = generators[number] if generators else None
+        shares = [step.share(cuts[number], random) for step in steps]
+        return _run_span(shares, cuts[number], batch, objective), shares
 
-    losses = workers.map(run, list(range(len(cuts))))
+    done = workers.map(run, list(range(len(cuts))))
+    tasks: list[Callable[[], None]] = []
+    for place, step in enumerate(steps):
+        step.shares = [shares[place] for _, shares in done]
+        tasks.append(step.reduce_users)
+        tasks += [partial(step.reduce_items, part) for part in spans(batch.items.count, workers.threads)]
+    workers.map(lambda task: task(), tasks)
     gradients: Gradients = {}
-    reductions = [reduction for step in steps for reduction in (step.reduce_users, step.reduce_items)]
-    for reduced in workers.map(lambda reduction: reduction(), reductions):
-        gradients.update(reduced)
-    return torch.stack(losses).sum(), gradients
+    for step in steps:
+        gradients.update(step.gradients())
+    return torch.stack([loss for loss, _ in done]).sum(), gradients
 
 
 def _step(half: GMF | MLP, batch: Batch, objective: Objective) -> "_GmfStep | _MlpStep":
@@ -95,9 +102,10 @@ def _step(half: GMF | MLP, batch: Batch, objective: Objective) -> "_GmfStep | _M
 
 
 def _run_span(
-    shares: "list[_GmfShare | _MlpShare]", cut: slice, batch: Batch, objective: Objective, scale: float
+    shares: "list[_GmfShare | _MlpShare]", cut: slice, batch: Batch, objective: Objective
 ) -> Tensor:
     """Forward, loss and backward of one thread's groups, chunk by chunk."""
+    scale = 1.0 / objective.loss.terms(batch.groups, batch.candidates)
     total = batch.users.index.new_zeros((), dtype=torch.float32)
     for start in range(cut.start, cut.stop, objective.chunk):
         chunk = slice(start, min(cut.stop, start + objective.chunk))
@@ -114,44 +122,71 @@ def _run_span(
     return total
 
 
-def _l2(values: Tensor, table: Tensor, rows: Rows, strength: float, draws: int) -> Tensor:
-    """Add the gradient of strength / draws * sum over the draws of |row|²."""
+def _l2(values: Tensor, table: Tensor, times_drawn: Tensor, strength: float, draws: int) -> None:
+    """Add the gradient of strength / draws * sum over the draws of |row|², in place."""
     if strength:
-        values.addcmul_(table, rows.times_drawn()[:, None], value=2.0 * strength / draws)
-    return values
+        values.addcmul_(table, times_drawn[:, None], value=2.0 * strength / draws)
 
 
-class _GmfStep:
-    """One step of a GMF: the rows that take part and where gradients are gathered."""
+class _Step:
+    """One step of either half: the rows that take part, and where their gradients are gathered."""
 
-    def __init__(self, model: GMF, batch: Batch, objective: Objective) -> None:
-        self.model, self.batch, self.l2 = model, batch, objective.l2_gmf
+    shares: "list[Any]"
+
+    def __init__(self, model: GMF | MLP, batch: Batch, l2: float) -> None:
+        self.batch, self.l2 = batch, l2
         self.user_table = batch.users.take(model.user_table.detach())
         self.item_table = batch.items.take(model.item_table.detach())
         self.output = model.output.detach()
         self.bias = model.bias.detach()
         self.d_user_BD = self.user_table.new_empty(batch.groups, self.user_table.shape[1])
-        self.shares: list[_GmfShare] = []
+        self.d_items = torch.empty_like(self.item_table)
 
-    def share(self, span: slice, _: torch.Generator | None) -> "_GmfShare":
-        self.shares.append(_GmfShare(self, span))
-        return self.shares[-1]
+    def prepare(self, workers: Workers) -> None:
+        """What all shares need and is worth dividing among the threads."""
 
-    def reduce_users(self) -> Gradients:
-        batch, model = self.batch, self.model
-        values = torch.zeros_like(self.user_table).index_add_(0, batch.users.index, self.d_user_BD)
-        _l2(values, self.user_table, batch.users, self.l2, batch.groups)
+    def reduce_users(self) -> None:
+        """Add the groups' gradients up by user."""
+        users = self.batch.users
+        self.d_users = torch.zeros_like(self.user_table).index_add_(0, users.index, self.d_user_BD)
+        _l2(self.d_users, self.user_table, users.times_drawn, self.l2, self.batch.groups)
+
+    def add_item_l2(self, part: slice) -> None:
+        """L2 of some of the items, once their gradient is there."""
+        items = self.batch.items
+        draws = items.index.numel()
+        _l2(self.d_items[part], self.item_table[part], items.times_drawn[part], self.l2, draws)
+
+    def table_gradients(self, model: GMF | MLP) -> Gradients:
+        """Both tables' gradients."""
         return {
-            model.user_table: RowGradient(batch.users.rows, values),
-            model.output: RowGradient(None, _sum([share.d_output for share in self.shares])),
-            model.bias: RowGradient(None, _sum([share.d_bias for share in self.shares])),
+            model.user_table: RowGradient(self.batch.users.rows, self.d_users),
+            model.item_table: RowGradient(self.batch.items.rows, self.d_items),
         }
 
-    def reduce_items(self) -> Gradients:
-        batch, model = self.batch, self.model
-        values = _sum([share.d_items for share in self.shares])
-        _l2(values, self.item_table, batch.items, self.l2, batch.items.index.numel())
-        return {model.item_table: RowGradient(batch.items.rows, values)}
+
+class _GmfStep(_Step):
+    """One step of a GMF."""
+
+    def __init__(self, model: GMF, batch: Batch, objective: Objective) -> None:
+        super().__init__(model, batch, objective.l2_gmf)
+        self.model = model
+
+    def share(self, span: slice, _: torch.Generator | None) -> "_GmfShare":
+        """A thread's part."""
+        return _GmfShare(self, span)
+
+    def reduce_items(self, part: slice) -> None:
+        """Add the threads' gradients of some of the items."""
+        self.d_items[part] = _sum([share.d_items[part] for share in self.shares])
+        self.add_item_l2(part)
+
+    def gradients(self) -> Gradients:
+        """Of every parameter."""
+        return self.table_gradients(self.model) | {
+            self.model.output: RowGradient(None, _sum([share.d_output for share in self.shares])),
+            self.model.bias: RowGradient(None, _sum([share.d_bias for share in self.shares])),
+        }
 
 
 class _GmfShare:
@@ -184,40 +219,52 @@ class _GmfShare:
         """Nothing is left to do: gradients are complete after the last chunk."""
 
 
-class _MlpStep:
+class _MlpStep(_Step):
     """One step of an MLP: both halves of the first layer, and the tower's weights in the step's precision."""
 
     def __init__(self, model: MLP, batch: Batch, objective: Objective) -> None:
-        self.model, self.batch, self.l2 = model, batch, objective.l2_mlp
-        self.precision = objective.precision
+        super().__init__(model, batch, objective.l2_mlp)
+        self.model, self.precision = model, objective.precision
         self.dropout = model.tower.dropout
-        self.user_table = batch.users.take(model.user_table.detach())
-        self.item_table = batch.items.take(model.item_table.detach())
         self.user_weight = self._cast(model.first.user_weight)
         self.item_weight = self._cast(model.first.item_weight)
         self.first_bias = self._cast(model.first.bias)
-        self.low_items = self.item_table.to(self.precision)
-        self.item_half_RH = self.low_items @ self.item_weight.T
         self.weights = [self._cast(layer.weight) for layer in model.tower.linears()]
         self.biases = [self._cast(layer.bias) for layer in model.tower.linears()]
         self.output = self._cast(model.output)
-        self.bias = model.bias.detach()
-        self.d_user_BE = self.user_table.new_empty(batch.groups, self.user_table.shape[1])
-        self.shares: list[_MlpShare] = []
+        self.low_items = torch.empty_like(self.item_table, dtype=self.precision)
+        self.item_half_RH = self.low_items.new_empty(len(self.item_table), len(self.item_weight))
+        self.d_item_weights: dict[int, Tensor] = {}
 
     def _cast(self, parameter: Tensor) -> Tensor:
         return parameter.detach().to(self.precision)
 
-    def share(self, span: slice, generator: torch.Generator | None) -> "_MlpShare":
-        self.shares.append(_MlpShare(self, span, generator))
-        return self.shares[-1]
+    def prepare(self, workers: Workers) -> None:
+        """The items' half of the first layer."""
 
-    def reduce_users(self) -> Gradients:
-        batch, model, shares = self.batch, self.model, self.shares
-        values = torch.zeros_like(self.user_table).index_add_(0, batch.users.index, self.d_user_BE)
-        _l2(values, self.user_table, batch.users, self.l2, batch.groups)
+        def half(part: slice) -> None:
+            self.low_items[part] = self.item_table[part]
+            torch.mm(self.low_items[part], self.item_weight.T, out=self.item_half_RH[part])
+
+        workers.map(half, spans(len(self.item_table), workers.threads))
+
+    def share(self, span: slice, generator: torch.Generator | None) -> "_MlpShare":
+        """A thread's part."""
+        return _MlpShare(self, span, generator)
+
+    def reduce_items(self, part: slice) -> None:
+        """Back through the items' half of the first layer, for some of the items."""
+        d_half_RH = _sum([share.d_item_half[part] for share in self.shares]).to(self.precision)
+        self.d_items[part] = d_half_RH @ self.item_weight
+        self.d_item_weights[part.start] = (d_half_RH.T @ self.low_items[part]).float()
+        self.add_item_l2(part)
+
+    def gradients(self) -> Gradients:
+        """Of every parameter."""
+        model, shares = self.model, self.shares
         small: dict[Tensor, list[Tensor]] = {
             model.first.user_weight: [share.d_user_weight for share in shares],
+            model.first.item_weight: [self.d_item_weights[start] for start in sorted(self.d_item_weights)],
             model.first.bias: [share.d_first_bias for share in shares],
             model.output: [share.d_output for share in shares],
             model.bias: [share.d_bias for share in shares],
@@ -225,17 +272,8 @@ class _MlpStep:
         for number, layer in enumerate(model.tower.linears()):
             small[layer.weight] = [share.d_weights[number] for share in shares]
             small[layer.bias] = [share.d_biases[number] for share in shares]
-        gradients = {parameter: RowGradient(None, _sum(parts)) for parameter, parts in small.items()}
-        return {model.user_table: RowGradient(batch.users.rows, values), **gradients}
-
-    def reduce_items(self) -> Gradients:
-        batch, model = self.batch, self.model
-        d_half_RH = _sum([share.d_item_half for share in self.shares]).to(self.precision)
-        values = (d_half_RH @ self.item_weight).float()
-        _l2(values, self.item_table, batch.items, self.l2, batch.items.index.numel())
-        return {
-            model.item_table: RowGradient(batch.items.rows, values),
-            model.first.item_weight: RowGradient(None, (d_half_RH.T @ self.low_items).float()),
+        return self.table_gradients(model) | {
+            parameter: RowGradient(None, _sum(parts)) for parameter, parts in small.items()
         }
 
 
@@ -300,7 +338,7 @@ class _MlpShare:
         self.d_first_bias = self.d_user_half_BH.sum(0)
         d_user_half_BH = self.d_user_half_BH.to(step.precision)
         self.d_user_weight = (d_user_half_BH.T @ self.users_BE).float()
-        step.d_user_BE[self.span] = (d_user_half_BH @ step.user_weight).float()
+        step.d_user_BD[self.span] = (d_user_half_BH @ step.user_weight).float()
 
 
 def _sum(parts: list[Tensor]) -> Tensor:

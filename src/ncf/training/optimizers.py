@@ -6,17 +6,21 @@ every row, its moments and its gradient in every step, which for a million rows 
 """
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from ncf.config import TrainConfig
 from ncf.models import Model, halves
+from ncf.runtime import Workers, spans
 from ncf.training.kernels import Gradients
 
 _BETAS = (0.9, 0.999)
 _EPS = 1e-8
 _LAZY_FROM_BYTES = 64 * 2**20
+_ROWS_AT_ONCE = 2048
 
 
 def tables(model: Model) -> dict[str, nn.Parameter]:
@@ -25,15 +29,22 @@ def tables(model: Model) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in found}
 
 
-def lazy_tables(model: Model, choice: str) -> set[str]:
-    """The names of the tables that are updated lazily: all, none, or (`auto`) those of 64 MiB and more."""
-    if choice == "dense":
-        return set()
-    return {
-        name
-        for name, table in tables(model).items()
-        if choice == "lazy" or table.numel() * 4 >= _LAZY_FROM_BYTES
+def lazy_tables(model: Model, choice: str, user_draws: int, item_draws: int) -> set[str]:
+    """The names of the tables that are updated lazily: all, none, or (`auto`) those where it pays.
+
+    It pays for a side, users or items, that has a table of 64 MiB or more and more rows than a step draws; all tables of
+    a side are treated alike, since they are used with the same rows.
+    """
+    named = tables(model)
+    if choice != "auto":
+        return set(named) if choice == "lazy" else set()
+    sides = {
+        side
+        for side, draws in (("user_table", user_draws), ("item_table", item_draws))
+        for name, table in named.items()
+        if name.endswith(side) and table.numel() * 4 >= _LAZY_FROM_BYTES and len(table) > draws
     }
+    return {name for name in named if name.rsplit(".", 1)[-1] in sides}
 
 
 def learning_rate(config: TrainConfig, step: int, total: int) -> float:
@@ -56,14 +67,21 @@ class LazyAdam:
 
     @torch.no_grad()
     def step(self, rows: Tensor, gradient: Tensor, rate: float) -> None:
-        """`rows` [R] are distinct; `gradient` is [R, width]."""
-        self.updates[rows] += 1
-        count = self.updates[rows].float()[:, None]
-        first = self.first[rows].lerp_(gradient, 1.0 - _BETAS[0])
-        second = self.second[rows].mul_(_BETAS[1]).addcmul_(gradient, gradient, value=1.0 - _BETAS[1])
-        self.first[rows] = first
-        self.second[rows] = second
-        root = (second / (1.0 - _BETAS[1] ** count)).sqrt_().add_(_EPS)
+        """`rows` [R] are distinct; `gradient` is [R, width]. Chunk by chunk, so that a chunk stays in cache."""
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            self._step(rows[part], gradient[part], rate)
+
+    def _step(self, rows: Tensor, gradient: Tensor, rate: float) -> None:
+        updates = self.updates.index_select(0, rows).add_(1)
+        first = self.first.index_select(0, rows).lerp_(gradient, 1.0 - _BETAS[0])
+        second = self.second.index_select(0, rows).mul_(_BETAS[1])
+        second.addcmul_(gradient, gradient, value=1.0 - _BETAS[1])
+        self.updates.index_copy_(0, rows, updates)
+        self.first.index_copy_(0, rows, first)
+        self.second.index_copy_(0, rows, second)
+        count = updates.float()[:, None]
+        root = second.div_(1.0 - _BETAS[1] ** count).sqrt_().add_(_EPS)
         change = first.div_(1.0 - _BETAS[0] ** count).div_(root)
         self.table.data.index_add_(0, rows, change, alpha=-rate)
 
@@ -80,28 +98,44 @@ class Optimizer:
         self._dense = {name: parameter for name, parameter in named.items() if name not in lazy}
         table_names = set(tables(model))
         decayed = [p for name, p in self._dense.items() if name not in table_names and p.ndim > 1]
-        plain = [p for name, p in self._dense.items() if name in table_names or p.ndim == 1]
-        groups = [
-            {"params": decayed, "weight_decay": config.weight_decay},
-            {"params": plain, "weight_decay": 0.0},
+        plain = [p for name, p in self._dense.items() if name not in table_names and p.ndim == 1]
+        layers = [
+            {"params": parameters, "weight_decay": decay}
+            for parameters, decay in ((decayed, config.weight_decay), (plain, 0.0))
+            if parameters
         ]
-        self._adamw = torch.optim.AdamW(
-            [group for group in groups if group["params"]], lr=1.0, betas=_BETAS, eps=_EPS, fused=True
-        )
+        alone = [
+            [{"params": [p], "weight_decay": 0.0}] for name, p in self._dense.items() if name in table_names
+        ]
+        self._adamws = [
+            torch.optim.AdamW(groups, lr=1.0, betas=_BETAS, eps=_EPS, fused=True)
+            for groups in [*alone, layers]
+        ]
 
-    def step(self, gradients: Gradients, rate: float) -> None:
-        """One update with learning rate `rate`."""
-        for adam in self._lazy.values():
+    def step(self, gradients: Gradients, rate: float, workers: Workers) -> None:
+        """One update with learning rate `rate`; the threads share the tables out."""
+        for parameter in self._dense.values():
+            parameter.grad = gradients[parameter].values
+
+        def move_rows(adam: LazyAdam, part: slice) -> None:
             gradient = gradients[adam.table]
             rows = gradient.rows
             if rows is None:
                 rows = torch.arange(len(adam.table), device=adam.table.device)
-            adam.step(rows, gradient.values, rate)
-        for group in self._adamw.param_groups:
-            group["lr"] = rate
-        for parameter in self._dense.values():
-            parameter.grad = gradients[parameter].values
-        self._adamw.step()
+            adam.step(rows[part], gradient.values[part], rate)
+
+        def move(adamw: torch.optim.AdamW) -> None:
+            for group in adamw.param_groups:
+                group["lr"] = rate
+            adamw.step()
+
+        tasks: list[Callable[[], None]] = [
+            partial(move_rows, adam, part)
+            for adam in self._lazy.values()
+            for part in spans(len(gradients[adam.table].values), workers.threads)
+        ]
+        tasks += [partial(move, adamw) for adamw in self._adamws]
+        workers.map(lambda task: task(), tasks)
 
     def state(self) -> dict[str, Tensor]:
         """Every tensor that a later step depends on, by name; empty before the first step of AdamW."""
@@ -109,8 +143,9 @@ class Optimizer:
             f"{name}.{key}": value for name, adam in self._lazy.items() for key, value in adam.state().items()
         }
         for name, parameter in self._dense.items():
-            for key, value in self._adamw.state.get(parameter, {}).items():
-                state[f"{name}.{key}"] = value
+            for adamw in self._adamws:
+                for key, value in adamw.state.get(parameter, {}).items():
+                    state[f"{name}.{key}"] = value
         return state
 
     def load_state(self, state: dict[str, Tensor]) -> None:
@@ -118,6 +153,10 @@ class Optimizer:
         for name, adam in self._lazy.items():
             for key, value in adam.state().items():
                 value.copy_(state[f"{name}.{key}"])
-        for name, parameter in self._dense.items():
-            keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{name}.{key}" in state]
-            self._adamw.state[parameter] = {key: state[f"{name}.{key}"].clone() for key in keys}
+        names = {parameter: name for name, parameter in self._dense.items()}
+        for adamw in self._adamws:
+            for parameter in (p for group in adamw.param_groups for p in group["params"]):
+                keys = [
+                    key for key in ("step", "exp_avg", "exp_avg_sq") if f"{names[parameter]}.{key}" in state
+                ]
+                adamw.state[parameter] = {key: state[f"{names[parameter]}.{key}"].clone() for key in keys}

@@ -8,6 +8,7 @@ Legend: N draws in the step, R rows that take part.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -36,6 +37,7 @@ class Rows:
         """[R, width]: the rows of `table` that take part."""
         return table if self.rows is None else table.index_select(0, self.rows)
 
+    @cached_property
     def times_drawn(self) -> Tensor:
         """[R] float32: how often each row is drawn in this step."""
         return torch.bincount(self.index.reshape(-1), minlength=self.count).float()

@@ -17,7 +17,7 @@ from ncf.config import TrainConfig
 from ncf.data import Dataset
 from ncf.errors import ConfigError
 from ncf.models import Model
-from ncf.runtime import Workers, choose_precision, generator
+from ncf.runtime import Workers, choose_precision, generator, keep_freed_memory
 from ncf.training.checkpoint import Checkpoint
 from ncf.training.kernels import Batch, Objective, loss_and_gradients
 from ncf.training.losses import LOSSES
@@ -59,7 +59,11 @@ class Trainer:
         device = next(model.parameters()).device
         self.model, self.config, self.workers = model, config, workers
         self.position = Position()
-        self.lazy = lazy_tables(model, config.optimizer)
+        self.lazy = lazy_tables(
+            model, config.optimizer, config.batch_size, config.batch_size * (1 + config.negatives)
+        )
+        if self.lazy and device.type == "cpu":
+            keep_freed_memory()
         if self.lazy and config.averaging:
             raise ConfigError(
                 f"train.averaging keeps a second copy of every row in step, which the lazy update of "
@@ -133,7 +137,7 @@ class Trainer:
         )
         done = self.position.epoch * self.sampler.steps + step
         rate = learning_rate(self.config, done, self.config.epochs * self.sampler.steps)
-        self.optimizer.step(gradients, rate)
+        self.optimizer.step(gradients, rate, self.workers)
         self._update_average(done)
         return loss
 
