@@ -1,7 +1,7 @@
 """Negatives for one epoch of ML-1M: 4 a positive, none of them known, against a Python loop.
 
 Ours: every block of `GroupSampler.epoch`, with its shuffle and the assembly of the groups, so a little more than the
-drawing alone; 1 and 2 threads, membership by bitmap and by bisection, uniform and by popularity. The peer: a loop
+drawing alone; 1 and 2 threads, membership by bitmap and by sieve, uniform and by popularity. The peer: a loop
 over the positives that draws until the pair is not in a dictionary-of-keys matrix, as the public port of NCF does
 (and, for comparison, in a set of pairs); it is run on a share of the positives and scaled to all of them. Building the
 look-up structures is left out on both sides and stated. What ours draws is verified by independent means.
@@ -20,7 +20,8 @@ from scipy.sparse import coo_matrix  # type: ignore[import-untyped]
 from common import Report, Timing, command_line, movielens, plural, raw, take_turns, timed
 from ncf.data import Dataset
 from ncf.runtime import Workers, workers
-from ncf.training.sampling import GroupSampler, KnownPositives, NegativeSampler
+from ncf.training.membership import KnownPositives
+from ncf.training.sampling import GroupSampler, NegativeSampler
 from port import draw_negatives
 
 NEGATIVES, BATCH, EXPONENT = 4, 4096, 0.75
@@ -28,9 +29,9 @@ TARGET = 40.0
 
 
 def sampler_of(dataset: Dataset, membership: str, exponent: float) -> GroupSampler:
-    """The sampler of a training run; `membership` forces bitmap or bisection, which it else chooses by size."""
+    """The sampler of a training run; `membership` forces bitmap or sieve, which it else chooses by size."""
     sampler = GroupSampler(dataset, batch_size=BATCH, negatives=NEGATIVES, exponent=exponent)
-    limit = 0 if membership == "bisection" else 2**40
+    limit = 0 if membership == "sieve" else 2**40
     known = KnownPositives(dataset.seen_in_training, len(dataset.items), bitmap_limit=limit)
     sampler._sampler = NegativeSampler(known, torch.from_numpy(dataset.popularity), exponent)
     return sampler
@@ -74,7 +75,7 @@ def ours(dataset: Dataset) -> dict[str, GroupSampler]:
     return {
         f"{draw}, {membership}": sampler_of(dataset, membership, exponent)
         for draw, exponent in (("uniform", 0.0), ("popularity", EXPONENT))
-        for membership in ("bitmap", "bisection")
+        for membership in ("bitmap", "sieve")
     }
 
 
@@ -95,7 +96,7 @@ def main(arguments: argparse.Namespace) -> None:
     positives = len(dataset.train)
     loops, part = peers(dataset, share)
     samplers = ours(dataset)
-    setup = {name: timed(partial(sampler_of, dataset, name, 0.0))[0] for name in ("bitmap", "bisection")}
+    setup = {name: timed(partial(sampler_of, dataset, name, 0.0))[0] for name in ("bitmap", "sieve")}
     timings: dict[str, Timing] = take_turns(loops, 1, warm_up=False)
     for threads in (1, 2):
         timings |= measure_ours(samplers, threads, rounds)
@@ -120,7 +121,7 @@ def main(arguments: argparse.Namespace) -> None:
         f"The loops ran over {part:,} of the {positives:,} positives and are scaled; our figures are medians of {rounds} epochs."
     )
     report.say(
-        f"Left out on both sides: building the look-up structure (ours: bitmap {setup['bitmap']:.2f} s, bisection {setup['bisection']:.2f} s, once a run)."
+        f"Left out on both sides: building the look-up structure (ours: bitmap {setup['bitmap']:.2f} s, sieve {setup['sieve']:.2f} s, once a run)."
     )
     with workers(2) as pool:
         known = {name: count_known(dataset, sampler, pool) for name, sampler in samplers.items()}

@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 
 from ncf.errors import DataError
 from ncf.runtime import Workers, generator
-from ncf.training.sampling import GroupSampler, KnownPositives, NegativeSampler
+from ncf.training.membership import KnownPositives
+from ncf.training.sampling import GroupSampler, NegativeSampler
 from support import checkerboard, csr_of, dataset_of, planted
 
 SETS = st.lists(st.lists(st.integers(0, 17), unique=True), min_size=1, max_size=9)
-STRATEGIES = pytest.mark.parametrize("bitmap_limit", [2**28, 0], ids=["bitmap", "bisection"])
+STRATEGIES = pytest.mark.parametrize("bitmap_limit", [2**28, 0], ids=["bitmap", "sieve"])
 
 
 def test_contains_answers_one_bool_a_pair() -> None:

@@ -7,9 +7,6 @@ What a block holds follows from (seed, epoch, block) alone, so a resumed run dra
 The decision worth knowing: sparing the held-out positives tells the model something about them, which flatters what is
 measured afterwards (docs/protocol.md has the figures); so measured runs exclude the positives of training only.
 
-Small vocabularies are verified in a bitmap of users x items (one bit a pair), large ones by bisection in the sorted
-items of each user.
-
 Legend: N draws, U users, I items, B groups, K negatives of a positive.
 """
 
@@ -20,73 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ncf.data import Csr, Dataset
+from ncf.data import Dataset
 from ncf.errors import DataError
 from ncf.runtime import Workers, generator, seed_of
+from ncf.training.membership import KnownPositives
 
-_BITMAP_LIMIT_BYTES = 256 * 2**20
 _DRAWS_A_BLOCK = 2**20
 _ROUNDS = 60
-
-
-class KnownPositives:
-    """Answers, for many pairs at once, whether a user is known to have used an item."""
-
-    def __init__(
-        self,
-        known: Csr,
-        items: int,
-        device: torch.device | str = "cpu",
-        bitmap_limit: int = _BITMAP_LIMIT_BYTES,
-    ) -> None:
-        self.items = items
-        self._known = known
-        self._stride = -(-items // 8)
-        self._bitmap: Tensor | None = None
-        if known.users * self._stride <= bitmap_limit:
-            self._bitmap = _bitmap(known, items).to(device)
-            return
-        self._offsets = torch.from_numpy(np.array(known.offsets)).to(device)
-        self._columns = torch.from_numpy(np.append(known.columns, np.int32(-1))).to(device)  # never empty
-        self._longest = int(known.counts.max(initial=0))
-
-    def contains(self, users_N: Tensor, items_N: Tensor) -> Tensor:
-        """[N] bool."""
-        if self._bitmap is None:
-            return self._bisect(users_N, items_N)
-        bytes_N = self._bitmap[users_N * self._stride + (items_N >> 3)]
-        return (bytes_N >> (items_N & 7).to(torch.uint8)) & 1 != 0
-
-    def negatives_of(self, user: int) -> Tensor:
-        """Every item the user is not known to have used, ascending."""
-        return torch.from_numpy(np.setdiff1d(np.arange(self.items), self._known.row(user)))
-
-    def _bisect(self, users_N: Tensor, items_N: Tensor) -> Tensor:
-        """The lower bound of each item among its user's sorted items, all searches in step."""
-        low, high = self._offsets[users_N], self._offsets[users_N + 1]
-        end = high
-        last = len(self._columns) - 1
-        for _ in range(max(1, self._longest).bit_length()):
-            middle = (low + high) >> 1
-            smaller = (self._columns[middle.clamp(max=last)] < items_N) & (low < high)
-            low = torch.where(smaller, middle + 1, low)
-            high = torch.where(smaller, high, middle)
-        return (low < end) & (self._columns[low.clamp(max=last)] == items_N)
-
-
-def _bitmap(known: Csr, items: int) -> Tensor:
-    """[U * ceil(I / 8)] uint8, bit i & 7 of byte i >> 3 for item i; built a slice of users at a time."""
-    users = known.users
-    step = max(1, _BITMAP_LIMIT_BYTES // (8 * items))
-    parts = []
-    for start in range(0, users, step):
-        stop = min(users, start + step)
-        counts = np.diff(known.offsets[start : stop + 1])
-        used = np.zeros((stop - start, items), dtype=np.bool_)
-        columns = known.columns[known.offsets[start] : known.offsets[stop]]
-        used[np.repeat(np.arange(stop - start), counts), columns] = True
-        parts.append(np.packbits(used, axis=1, bitorder="little").ravel())
-    return torch.from_numpy(np.concatenate(parts) if parts else np.zeros(0, np.uint8))
 
 
 class NegativeSampler:
