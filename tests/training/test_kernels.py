@@ -68,9 +68,12 @@ def test_every_parameter_has_a_gradient_of_its_shape(kind: str) -> None:
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("lazy", [False, True])
 @pytest.mark.parametrize(("threads", "chunk"), [(1, 512), (1, 4), (3, 5)])
-def test_gradients_equal_autograd(kind: str, loss: str, lazy: bool, threads: int, chunk: int) -> None:
+@pytest.mark.parametrize("groups", [13, 23], ids=["fewer groups than users", "more"])
+def test_gradients_equal_autograd(
+    kind: str, loss: str, lazy: bool, threads: int, chunk: int, groups: int
+) -> None:
     model = model_of(kind)
-    some, users, items = batch(lazy)
+    some, users, items = batch(lazy, groups)
     objective = Objective(LOSSES[loss], l2_gmf=0.02, l2_mlp=0.01, chunk=chunk)
     workers = Workers(threads)
     _, gradients = loss_and_gradients(model, some, objective, workers)

@@ -7,7 +7,7 @@ to autograd's on the same objective (tests/training/test_kernels.py compares the
 
 The decisions worth knowing. The tower's activations of a chunk of groups are used for the backward pass while they
 are still in cache, instead of all activations of the batch going to memory and back. The user's half of the first
-layer is computed once a group; the item's half is one product over the rows that take part, and its gradient is
+layer is computed once a group, or once a user where a step has more groups than users; the item's half is one product over the rows that take part, and its gradient is
 gathered per row before it goes back through that product once. Each thread works on its own span of groups into its
 own accumulators, which are added in a fixed order: results depend on the number of threads, never on their timing.
 
@@ -59,7 +59,7 @@ class Objective:
     l2_gmf: float = 0.0
     l2_mlp: float = 0.0
     precision: torch.dtype = torch.float32
-    chunk: int = 1024
+    chunk: int = 2048
     """Groups a chunk."""
 
 
@@ -88,7 +88,7 @@ def loss_and_gradients(
     tasks: list[Callable[[], None]] = []
     for place, step in enumerate(steps):
         step.shares = [shares[place] for _, shares in done]
-        tasks.append(step.reduce_users)
+        tasks += step.user_tasks(workers.threads)
         tasks += [partial(step.reduce_items, part) for part in spans(batch.items.count, workers.threads)]
     workers.map(lambda task: task(), tasks)
     gradients: Gradients = {}
@@ -145,11 +145,20 @@ class _Step:
     def prepare(self, workers: Workers) -> None:
         """What all shares need and is worth dividing among the threads."""
 
+    def user_tasks(self, _: int) -> list[Callable[[], None]]:
+        """What is left to do for the users' gradients, to be shared out among the threads."""
+        return [self.reduce_users]
+
     def reduce_users(self) -> None:
         """Add the groups' gradients up by user."""
-        users = self.batch.users
-        self.d_users = torch.zeros_like(self.user_table).index_add_(0, users.index, self.d_user_BD)
-        _l2(self.d_users, self.user_table, users.times_drawn, self.l2, self.batch.groups)
+        self.d_users = torch.zeros_like(self.user_table)
+        self.d_users.index_add_(0, self.batch.users.index, self.d_user_BD)
+        self.add_user_l2(slice(None))
+
+    def add_user_l2(self, part: slice) -> None:
+        """L2 of some of the users, once their gradient is there."""
+        times_drawn = self.batch.users.times_drawn[part]
+        _l2(self.d_users[part], self.user_table[part], times_drawn, self.l2, self.batch.groups)
 
     def add_item_l2(self, part: slice) -> None:
         """L2 of some of the items, once their gradient is there."""
@@ -235,18 +244,30 @@ class _MlpStep(_Step):
         self.low_items = torch.empty_like(self.item_table, dtype=self.precision)
         self.item_half_RH = self.low_items.new_empty(len(self.item_table), len(self.item_weight))
         self.d_item_weights: dict[int, Tensor] = {}
+        self.users_by_row = batch.users.count < batch.groups
+        self.d_user_weights: dict[int, Tensor] = {}
 
     def _cast(self, parameter: Tensor) -> Tensor:
         return parameter.detach().to(self.precision)
 
     def prepare(self, workers: Workers) -> None:
-        """The items' half of the first layer."""
+        """The items' half of the first layer; the users' too, where a step has more groups than users."""
 
-        def half(part: slice) -> None:
+        def items(part: slice) -> None:
             self.low_items[part] = self.item_table[part]
             torch.mm(self.low_items[part], self.item_weight.T, out=self.item_half_RH[part])
 
-        workers.map(half, spans(len(self.item_table), workers.threads))
+        def users(part: slice) -> None:
+            self.low_users[part] = self.user_table[part]
+            product = torch.addmm(self.first_bias, self.low_users[part], self.user_weight.T)
+            self.user_half_RH[part] = product
+
+        workers.map(items, spans(len(self.item_table), workers.threads))
+        if self.users_by_row:
+            self.low_users = torch.empty_like(self.user_table, dtype=self.precision)
+            self.user_half_RH = self.low_users.new_empty(len(self.user_table), len(self.user_weight))
+            self.d_users = torch.empty_like(self.user_table)
+            workers.map(users, spans(len(self.user_table), workers.threads))
 
     def share(self, span: slice, generator: torch.Generator | None) -> "_MlpShare":
         """A thread's part."""
@@ -259,12 +280,25 @@ class _MlpStep(_Step):
         self.d_item_weights[part.start] = (d_half_RH.T @ self.low_items[part]).float()
         self.add_item_l2(part)
 
+    def user_tasks(self, threads: int) -> list[Callable[[], None]]:
+        """By row like the items where the forward pass was."""
+        if not self.users_by_row:
+            return super().user_tasks(threads)
+        return [partial(self.reduce_user_rows, part) for part in spans(len(self.user_table), threads)]
+
+    def reduce_user_rows(self, part: slice) -> None:
+        """Back through the users' half of the first layer, for some of the users."""
+        d_half_RH = _sum([share.d_user_half_RH[part] for share in self.shares]).to(self.precision)
+        self.d_users[part] = d_half_RH @ self.user_weight
+        self.d_user_weights[part.start] = (d_half_RH.T @ self.low_users[part]).float()
+        self.add_user_l2(part)
+
     def gradients(self) -> Gradients:
         """Of every parameter."""
         model, shares = self.model, self.shares
         small: dict[Tensor, list[Tensor]] = {
-            model.first.user_weight: [share.d_user_weight for share in shares],
-            model.first.item_weight: [self.d_item_weights[start] for start in sorted(self.d_item_weights)],
+            model.first.user_weight: _in_order(self.d_user_weights),
+            model.first.item_weight: _in_order(self.d_item_weights),
             model.first.bias: [share.d_first_bias for share in shares],
             model.output: [share.d_output for share in shares],
             model.bias: [share.d_bias for share in shares],
@@ -283,9 +317,12 @@ class _MlpShare:
     def __init__(self, step: _MlpStep, span: slice, generator: torch.Generator | None) -> None:
         self.step, self.span, self.generator = step, span, generator
         self.scale = 1.0 if generator is None else 1.0 / (1.0 - step.dropout)
-        users = step.user_table.index_select(0, step.batch.users.index[span])
-        self.users_BE = users.to(step.precision)
-        self.user_half_BH = torch.addmm(step.first_bias, self.users_BE, step.user_weight.T)
+        rows = step.batch.users.index[span]
+        if step.users_by_row:
+            self.user_half_BH = step.user_half_RH.index_select(0, rows)
+        else:
+            self.users_BE = step.user_table.index_select(0, rows).to(step.precision)
+            self.user_half_BH = torch.addmm(step.first_bias, self.users_BE, step.user_weight.T)
         self.d_user_half_BH = torch.empty_like(self.user_half_BH, dtype=torch.float32)
         self.d_item_half = step.item_table.new_zeros(step.item_half_RH.shape)
         self.d_weights = [torch.zeros_like(weight, dtype=torch.float32) for weight in step.weights]
@@ -336,9 +373,18 @@ class _MlpShare:
         """The user's half of the first layer, backward, for the whole span at once."""
         step = self.step
         self.d_first_bias = self.d_user_half_BH.sum(0)
+        if step.users_by_row:
+            self.d_user_half_RH = self.d_user_half_BH.new_zeros(step.user_half_RH.shape)
+            self.d_user_half_RH.index_add_(0, step.batch.users.index[self.span], self.d_user_half_BH)
+            return
         d_user_half_BH = self.d_user_half_BH.to(step.precision)
-        self.d_user_weight = (d_user_half_BH.T @ self.users_BE).float()
+        step.d_user_weights[self.span.start] = (d_user_half_BH.T @ self.users_BE).float()
         step.d_user_BD[self.span] = (d_user_half_BH @ step.user_weight).float()
+
+
+def _in_order(parts: dict[int, Tensor]) -> list[Tensor]:
+    """By where they start, whichever thread was first."""
+    return [parts[start] for start in sorted(parts)]
 
 
 def _sum(parts: list[Tensor]) -> Tensor:

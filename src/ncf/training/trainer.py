@@ -25,7 +25,7 @@ from ncf.training.optimizers import Optimizer, lazy_tables, learning_rate, table
 from ncf.training.rows import Rows
 from ncf.training.sampling import GroupSampler
 
-_CPU_CHUNK = 1024
+_CPU_CHUNK = 2048
 _DEVICE_CHUNK = 2**20
 
 
