@@ -22,7 +22,7 @@ from ncf.evaluation.metrics import Floats, Standing
 from ncf.models import mask_items
 from ncf.runtime import Workers, spans
 
-_SCORES_AT_ONCE = 2**14
+_SCORES_AT_ONCE = 2**16
 _CATALOGUE_SCORES_AT_ONCE = 2**22
 
 

@@ -16,8 +16,9 @@ from ncf.data import Csr
 from ncf.models.build import Model, halves
 from ncf.models.gmf import GMF
 from ncf.models.mlp import MLP
+from ncf.runtime import spans
 
-_CHUNK_SCORES = 4096
+_CHUNK_SCORES = 8192
 
 
 class Scorer:
@@ -45,10 +46,12 @@ class Scorer:
 
     def _in_chunks(self, users_B: Tensor, width: int, score: Callable[["_Half", slice], Tensor]) -> Tensor:
         logits = torch.empty(len(users_B), width, device=users_B.device)
-        step = max(1, _CHUNK_SCORES // max(1, width))
-        for start in range(0, len(users_B), step):
-            part = slice(start, start + step)
-            torch.sum(torch.stack([score(half, part) for half in self._halves]), 0, out=logits[part])
+        chunks = -(-len(users_B) * width // _CHUNK_SCORES)
+        for part in spans(len(users_B), chunks) if len(users_B) else []:
+            first, *others = (score(half, part) for half in self._halves)
+            logits[part] = first
+            for more in others:
+                logits[part] += more
         return logits
 
 
