@@ -37,7 +37,9 @@ class Standing:
         A score that is not a number stands behind every number, and as a positive's score ties with all others.
         """
         scores_TC = scores_TC.float()
-        if bool(scores_TC.isnan().any()):
+        if bool(
+            scores_TC.sum().isnan()
+        ):  # cheaper than asking every score; also of infinities, which are kept
             scores_TC = torch.nan_to_num(scores_TC, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
         others_TC = candidates_TC != candidates_TC[:, :1]
         above_T = (scores_TC > scores_TC[:, :1]).logical_and_(others_TC).sum(1)

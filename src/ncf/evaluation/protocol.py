@@ -81,7 +81,7 @@ def judge_sampled(
         items_TC = torch.from_numpy(held_out.candidates[part].astype(np.int64)).to(device)
         with torch.inference_mode():
             scores_TC = scorer(users_T, items_TC).float()
-            return Standing.of_scores(scores_TC, items_TC), int(scores_TC.isnan().any(1).sum())
+            return Standing.of_scores(scores_TC, items_TC), _nonnumbers(scores_TC)
 
     standings = workers.map(standing, parts)
     return _judge("sampled", standings, held_out, config, {})
@@ -123,7 +123,7 @@ def _full_standing(
     users = held_out.user_rows[rows].astype(np.int64)
     positives = torch.from_numpy(held_out.positives[rows].astype(np.int64))
     scores = scorer.catalogue(torch.from_numpy(users)).float()
-    nonnumbers = int(scores.isnan().any(1).sum())
+    nonnumbers = _nonnumbers(scores)
     scores = torch.nan_to_num(scores, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     of_positive = scores.gather(1, positives[:, None])
     mask_items(scores, dataset.known, users)
@@ -145,6 +145,11 @@ def catalogue_figures(shown: np.ndarray, popularity: np.ndarray, depth: int) -> 
         f"coverage@{depth}": float((shown > 0).mean()),
         f"popularity_bias@{depth}": mean_shown / max(mean_used, 1e-12),
     }
+
+
+def _nonnumbers(scores: Tensor) -> int:
+    """Rows with a score that is not a number; one sum tells that there is none."""
+    return int(scores.isnan().any(1).sum()) if bool(scores.sum().isnan()) else 0
 
 
 def _judge(
