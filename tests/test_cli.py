@@ -485,7 +485,7 @@ def test_a_full_disk_leaves_one_sentence_and_what_was_there(project: Path, tmp_p
         ["bash", "-c", limited], capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT
     )
     assert done.returncode == 2, done.stdout + done.stderr
-    assert done.stderr.startswith("ncf: out")
+    assert done.stderr.startswith("ncf: There is no space left to write out")
     assert list(tmp_path.iterdir()) == []
 
 
