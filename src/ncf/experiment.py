@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ncf.config import EvaluationConfig, Experiment
-from ncf.data import CATALOG, Dataset, PrepareOptions, PrepareReport, prepare_catalog
+from ncf.data import Dataset, PrepareOptions, prepare_catalog
 from ncf.data.files import storage_errors, write_text
 from ncf.errors import ConfigError, DataError, StorageError
 from ncf.evaluation import Comparison, Judgement, compare, judge_full, judge_sampled
@@ -318,13 +318,3 @@ def _clear(folder: Path, manner: Manner) -> None:
             f"{folder} holds a run already: --resume goes on with it, --overwrite replaces it, or choose another --output."
         )
     shutil.rmtree(folder)
-
-
-def known_data() -> list[str]:
-    """Names for `data.catalog`."""
-    return sorted(CATALOG)
-
-
-def report_lines(dataset: Dataset) -> list[str]:
-    """The preparation report of a prepared folder."""
-    return PrepareReport(dataset.description).lines()

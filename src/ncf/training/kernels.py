@@ -275,10 +275,16 @@ class _MlpStep(_Step):
 
     def reduce_items(self, part: slice) -> None:
         """Back through the items' half of the first layer, for some of the items."""
-        d_half_RH = _sum([share.d_item_half[part] for share in self.shares]).to(self.precision)
-        self.d_items[part] = d_half_RH @ self.item_weight
-        self.d_item_weights[part.start] = (d_half_RH.T @ self.low_items[part]).float()
+        d_halves = [share.d_item_half[part] for share in self.shares]
+        self.d_items[part], self.d_item_weights[part.start] = self._back(
+            d_halves, self.item_weight, self.low_items[part]
+        )
         self.add_item_l2(part)
+
+    def _back(self, d_halves: list[Tensor], weight: Tensor, low_rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of some rows of a table and of the weight they went through; `d_halves` has one part a thread."""
+        d_half_RH = _sum(d_halves).to(self.precision)
+        return d_half_RH @ weight, (d_half_RH.T @ low_rows).float()
 
     def user_tasks(self, threads: int) -> list[Callable[[], None]]:
         """By row like the items where the forward pass was."""
@@ -288,9 +294,10 @@ class _MlpStep(_Step):
 
     def reduce_user_rows(self, part: slice) -> None:
         """Back through the users' half of the first layer, for some of the users."""
-        d_half_RH = _sum([share.d_user_half_RH[part] for share in self.shares]).to(self.precision)
-        self.d_users[part] = d_half_RH @ self.user_weight
-        self.d_user_weights[part.start] = (d_half_RH.T @ self.low_users[part]).float()
+        d_halves = [share.d_user_half_RH[part] for share in self.shares]
+        self.d_users[part], self.d_user_weights[part.start] = self._back(
+            d_halves, self.user_weight, self.low_users[part]
+        )
         self.add_user_l2(part)
 
     def gradients(self) -> Gradients:

@@ -16,7 +16,7 @@ from torch import Tensor
 from ncf.config import TrainConfig
 from ncf.data import Dataset
 from ncf.errors import ConfigError
-from ncf.models import Model
+from ncf.models import MLP, Model, halves
 from ncf.runtime import Workers, choose_precision, generator, keep_freed_memory
 from ncf.training.checkpoint import Checkpoint
 from ncf.training.kernels import Batch, Objective, loss_and_gradients
@@ -90,6 +90,8 @@ class Trainer:
         named = tables(model)
         self._lazy_users = any(name in self.lazy for name in named if name.endswith("user_table"))
         self._lazy_items = any(name in self.lazy for name in named if name.endswith("item_table"))
+        self._users, self._items = len(dataset.users), len(dataset.items)
+        self._dropping = any(isinstance(half, MLP) and half.tower.dropout > 0.0 for half in halves(model))
 
     @property
     def judged(self) -> Model:
@@ -129,8 +131,8 @@ class Trainer:
 
     def _step(self, step: int, users_B: Tensor, items_BC: Tensor) -> Tensor:
         batch = Batch(
-            Rows.used(users_B) if self._lazy_users else Rows.whole(users_B, self._table_rows("user_table")),
-            Rows.used(items_BC) if self._lazy_items else Rows.whole(items_BC, self._table_rows("item_table")),
+            Rows.used(users_B) if self._lazy_users else Rows.whole(users_B, self._users),
+            Rows.used(items_BC) if self._lazy_items else Rows.whole(items_BC, self._items),
         )
         loss, gradients = loss_and_gradients(
             self.model, batch, self.objective, self.workers, self._dropout_generators(step)
@@ -141,10 +143,9 @@ class Trainer:
         self._update_average(done)
         return loss
 
-    def _table_rows(self, kind: str) -> int:
-        return next(len(table) for name, table in tables(self.model).items() if name.endswith(kind))
-
-    def _dropout_generators(self, step: int) -> list[torch.Generator]:
+    def _dropout_generators(self, step: int) -> list[torch.Generator] | None:
+        if not self._dropping:
+            return None
         seed, epoch, device = self.config.seed, self.position.epoch, self.sampler.device
         return [
             generator(seed, "dropout", epoch, step, n, device=device) for n in range(self.workers.threads)
