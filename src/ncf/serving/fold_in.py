@@ -17,8 +17,9 @@ Legend: B histories, U users, I items, N items of all histories, W width of a us
 tables, F features.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,7 @@ _LENGTH_EXPONENT = 0.5
 _PARTS = 4
 _USERS_AT_MOST = 20_000
 _USERS_AT_ONCE = 512
+_TINY = 1e-9
 
 
 class FoldIn:
@@ -70,9 +72,8 @@ class FoldIn:
     def vectors(self, histories: Sequence[Rows]) -> Floats:
         """[B, W] of visitors."""
         kept = [self._distinct(history) for history in histories]
-        offsets = np.concatenate([[0], np.cumsum([len(rows) for rows in kept])])
-        items_N = np.concatenate(kept) if kept else np.zeros(0, np.int64)
-        return np.asarray(_features(self._tables, offsets, items_N) @ self._map_FW)
+        counts_B = np.array([len(rows) for rows in kept], np.float32)
+        return np.asarray(_features(_sums(self._tables, kept), counts_B) @ self._map_FW)
 
     def updated(self, vector: Floats, seen: Rows, history: Rows) -> Floats:
         """[W] of a known user: the trained `vector`, moved by what the new items of `history` add to `seen`."""
@@ -90,23 +91,19 @@ class FoldIn:
         return rows[self._informative_I[rows]]
 
 
-def _features(tables: list[Floats], offsets: npt.NDArray[np.int64], items_N: Rows) -> Floats:
-    """[B, F] of histories `items_N[offsets[b]:offsets[b + 1]]`; all zeros but the last two for an empty one."""
-    counts_B1 = np.diff(offsets).astype(np.float32)[:, None]
-    mean_BE = _sums(tables, offsets, items_N) / np.maximum(counts_B1, 1)
-    blocks = [mean_BE * (counts_B1 / (counts_B1 + trust)) for trust in _TRUSTS]
+def _features(sums_BE: Floats, counts_B: npt.NDArray[Any]) -> Floats:
+    """[B, F] of the sums and numbers of the item vectors of histories."""
+    counts_B1 = counts_B.astype(np.float32)[:, None]
+    blocks = [sums_BE / (counts_B1 + trust) for trust in _TRUSTS]
     lengths = [np.log1p(counts_B1), 1 / (1 + counts_B1), np.ones_like(counts_B1)]
-    return np.concatenate([*blocks, *lengths], axis=1, dtype=np.float32)
+    return np.concatenate([*blocks, *lengths], axis=1)
 
 
-def _sums(tables: list[Floats], offsets: npt.NDArray[np.int64], items_N: Rows) -> Floats:
+def _sums(tables: list[Floats], histories: Sequence[Rows]) -> Floats:
     """[B, E]: the sum of the item vectors of each history."""
-    filled = np.flatnonzero(np.diff(offsets))
-    sums_BE = np.zeros((len(offsets) - 1, sum(table.shape[1] for table in tables)), np.float32)
-    if len(filled):
-        parts = [np.add.reduceat(table[items_N], offsets[filled], axis=0) for table in tables]
-        sums_BE[filled] = np.concatenate(parts, axis=1)
-    return sums_BE
+    return np.stack(
+        [np.concatenate([np.add.reduce(table[rows], axis=0) for table in tables]) for rows in histories]
+    )
 
 
 def _fit(network: Network, seen: Csr, seed: int) -> Floats:
@@ -120,28 +117,26 @@ def _fit(network: Network, seen: Csr, seed: int) -> Floats:
         users = np.sort(random.choice(users, _USERS_AT_MOST, replace=False))
     for start in range(0, len(users), _USERS_AT_ONCE):
         part = users[start : start + _USERS_AT_ONCE]
-        vectors_BW = network.user_vectors(part)
-        for offsets, items_N in _histories(seen, part, random):
-            features_BF = _features(tables, offsets, items_N)
-            weights_B1 = (np.diff(offsets)[:, None] ** _LENGTH_EXPONENT).astype(np.float32)
-            weighted_FB = (features_BF * weights_B1).T
-            gram_FF += weighted_FB @ features_BF
-            moments_FW += weighted_FB @ vectors_BW
+        found = [_beginnings(tables, seen.row(user), random) for user in part]
+        counts_B = np.concatenate([counts for counts, _ in found])
+        features_BF = _features(np.concatenate([sums for _, sums in found]), counts_B)
+        owners_B = np.repeat(part, [len(counts) for counts, _ in found])
+        weighted_FB = (features_BF * (1 + counts_B[:, None]) ** _LENGTH_EXPONENT).astype(np.float32).T
+        gram_FF += weighted_FB @ features_BF
+        moments_FW += weighted_FB @ network.user_vectors(owners_B)
     diagonal = np.einsum("ff->f", gram_FF)
-    diagonal += _RIDGE * diagonal + 1e-9
+    diagonal += _RIDGE * diagonal + _TINY
     return np.linalg.solve(gram_FF, moments_FW).astype(np.float32)
 
 
-def _histories(
-    seen: Csr, users: Rows, random: np.random.Generator
-) -> Iterator[tuple[npt.NDArray[np.int64], Rows]]:
-    """Offsets and items of the users' whole histories, and of random parts of them, of log-uniform length."""
-    counts = seen.counts[users]
-    items_N = np.concatenate([seen.row(user) for user in users])
-    owners_N = np.repeat(np.arange(len(users)), counts)
-    yield np.concatenate([[0], np.cumsum(counts)]), items_N
-    for _ in range(_PARTS):
-        share = np.exp(-random.random(len(users)) * np.log(np.maximum(counts, 2)))
-        kept = random.random(len(items_N)) < share[owners_N]
-        sizes = np.bincount(owners_N[kept], minlength=len(users))
-        yield np.concatenate([[0], np.cumsum(sizes)]), items_N[kept]
+def _beginnings(
+    tables: list[Floats], items_N: Rows, random: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], Floats]:
+    """Lengths [B] and sums [B, E] of beginnings of a history in random order: none, some log-uniform, all of it."""
+    drawn = np.exp(random.random(_PARTS) * np.log1p(len(items_N))).astype(np.int64)
+    lengths = np.unique(np.concatenate([[0], drawn, [len(items_N)]]))
+    rows = random.permutation(items_N)
+    steps = [np.add.reduceat(table[rows], lengths[:-1], axis=0) for table in tables]
+    sums_BE = np.zeros((len(lengths), sum(table.shape[1] for table in tables)), np.float32)
+    np.cumsum(np.concatenate(steps, axis=1), axis=0, out=sums_BE[1:])
+    return lengths, sums_BE
