@@ -3,7 +3,11 @@
 The one decision worth knowing: nothing in ncf draws from a global generator. A generator is made where it is needed
 from the seed, the name of its purpose and the counters that tell draws apart (epoch, block, rank), so any part of a
 run can be drawn again without running what came before it; that is what makes a resumed run equal to the bit.
+
+torch is imported where it is used: serving needs seeds and threads, but no torch.
 """
+
+from __future__ import annotations
 
 import ctypes
 import os
@@ -14,12 +18,14 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-import torch
 
 from ncf.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 Part = TypeVar("Part")
@@ -35,11 +41,15 @@ def seed_of(seed: int, purpose: str, *counters: int) -> int:
 
 def generator(seed: int, purpose: str, *counters: int, device: torch.device | str = "cpu") -> torch.Generator:
     """A torch generator from `seed_of`."""
+    import torch
+
     return torch.Generator(device=device).manual_seed(seed_of(seed, purpose, *counters))
 
 
 def choose_device(name: str = "auto") -> torch.device:
     """`auto` takes a CUDA device where there is one; a name torch cannot use is a `ConfigError`."""
+    import torch
+
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -54,6 +64,8 @@ def choose_device(name: str = "auto") -> torch.device:
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
     """`auto` is bfloat16 where the hardware multiplies it natively (CUDA, AVX512-BF16, AMX), else float32."""
+    import torch
+
     if name != "auto":
         return torch.bfloat16 if name == "bfloat16" else torch.float32
     native = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_multiplies_bfloat16()
@@ -61,6 +73,8 @@ def choose_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def _cpu_multiplies_bfloat16() -> bool:
+    import torch
+
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
 
 
@@ -98,6 +112,8 @@ class Workers:
 @contextmanager
 def workers(threads: int) -> Iterator[Workers]:
     """`Workers`, with torch's own threading set to one while they live."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     pool = Workers(threads)

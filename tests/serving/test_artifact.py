@@ -14,7 +14,7 @@ from support import checkerboard, experiment, model_of
 
 FILES = {
     "model.safetensors", "config.json", "users.parquet", "items.parquet", "seen_offsets.npy", "seen_items.npy",
-    "metrics.json", "MODEL_CARD.md", "manifest.json",
+    "metrics.json", "MODEL_CARD.md", "manifest.json", "retrieval.json", "fold_in_map.npy", "fold_in_informative.npy",
 }  # fmt: skip
 
 
@@ -66,7 +66,7 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_a_damaged_manifest(tmp_path: Path) -> None:
-    (written(tmp_path) / "manifest.json").write_text('{"schema_version": 1, "fil')
+    (written(tmp_path) / "manifest.json").write_text('{"schema_version": 2, "fil')
     with pytest.raises(ArtifactError, match=r"manifest.json cannot be read; copy it afresh"):
         open_artifact(tmp_path)
 
@@ -75,7 +75,7 @@ def test_a_newer_artifact(tmp_path: Path) -> None:
     path = written(tmp_path) / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
     with pytest.raises(
-        ArtifactError, match="has schema version 99 and this ncf reads 1: use the ncf that wrote it"
+        ArtifactError, match="has schema version 99 and this ncf reads 2: use the ncf that wrote it"
     ):
         open_artifact(tmp_path)
 

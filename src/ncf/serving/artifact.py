@@ -6,32 +6,40 @@
 | `config.json` | the experiment; sizes of the model are read from the weights, never from here |
 | `users.parquet`, `items.parquet` | ids by row; items with popularity and columns for display |
 | `seen_offsets.npy`, `seen_items.npy` | what each user is known to have used (CSR), mapped and not copied |
+| `retrieval*`, `fold_in*` | what `retrieval.py` and `fold_in.py` prepare from the weights, mapped and not copied |
 | `metrics.json`, `MODEL_CARD.md` | how it was judged, for programs and for people |
 | `manifest.json` | schema version, sha256 of every file, digests of data and experiment, versions |
 
-There is no pickle in it. A damaged artifact, or one of a newer schema, is refused with a sentence.
+Weights are mapped too, so that all processes of a server share one copy. There is no pickle in it. A damaged artifact, or one of a newer schema, is refused with a sentence.
 """
+
+from __future__ import annotations
 
 import json
 import platform
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.numpy import save_file
 
 from ncf.config import Experiment
 from ncf.data import Csr, Dataset, Vocabulary
 from ncf.data.files import atomic_folder, sha256_of, write_text
 from ncf.errors import ArtifactError
-from ncf.models import Model, build_model
+from ncf.serving.fold_in import FoldIn
+from ncf.serving.network import Floats, Network
+from ncf.serving.retrieval import Retrieval
 
-SCHEMA_VERSION = 1
+if TYPE_CHECKING:
+    from ncf.models import Model
+
+SCHEMA_VERSION = 2
 _MANIFEST = "manifest.json"
 
 
@@ -40,7 +48,7 @@ class Artifact:
     """An opened artifact. `item_columns` has one row an item row, with `id`, `popularity` and display columns."""
 
     folder: Path
-    model: Model
+    weights: dict[str, Floats]
     experiment: Experiment
     users: Vocabulary
     items: Vocabulary
@@ -48,6 +56,25 @@ class Artifact:
     seen: Csr
     metrics: dict[str, Any]
     manifest: dict[str, Any]
+
+    def retrieval(self, network: Network) -> Retrieval:
+        """What was prepared to generate candidates for `network`, made of these weights."""
+        return Retrieval.open(self.folder, network)
+
+    def fold_in(self, network: Network) -> FoldIn:
+        """What was prepared to fold visitors into `network`, made of these weights."""
+        return FoldIn.open(self.folder, network)
+
+    @cached_property
+    def model(self) -> Model:
+        """The torch module with these weights (copied), ready to be judged; serving does without it."""
+        import torch
+
+        from ncf.models import build_model
+
+        model = build_model(self.experiment.model, *_table_sizes(self.weights))
+        model.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in self.weights.items()})
+        return model.requires_grad_(False).eval()
 
 
 def write_artifact(
@@ -65,13 +92,17 @@ def write_artifact(
     """
     with atomic_folder(folder) as temporary:
         weights = {
-            name: value.detach().float().cpu().contiguous() for name, value in model.state_dict().items()
+            name: value.detach().float().cpu().contiguous().numpy()
+            for name, value in model.state_dict().items()
         }
         save_file(weights, temporary / "model.safetensors")
         dataset.users.series().to_frame().write_parquet(temporary / "users.parquet")
         dataset.item_columns.write_parquet(temporary / "items.parquet")
         np.save(temporary / "seen_offsets.npy", dataset.known.offsets, allow_pickle=False)
         np.save(temporary / "seen_items.npy", dataset.known.columns, allow_pickle=False)
+        network = Network(weights)
+        Retrieval.build(network, dataset.known, experiment.train.seed).save(temporary)
+        FoldIn.build(network, dataset.seen_in_training, experiment.train.seed).save(temporary)
         write_text(temporary / "config.json", experiment.model_dump_json(indent=2))
         write_text(temporary / "metrics.json", json.dumps(metrics, indent=2))
         write_text(temporary / "MODEL_CARD.md", card)
@@ -119,7 +150,7 @@ def open_artifact(path: str | Path) -> Artifact:
     manifest = _verified_manifest(folder)
     try:
         return _load(folder, manifest)
-    except (OSError, ValueError, KeyError, SafetensorError, RuntimeError, pl.exceptions.PolarsError) as error:
+    except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(
             f"The artifact {folder} cannot be read ({error}): train again, or copy it afresh."
         ) from error
@@ -152,27 +183,37 @@ def _load(folder: Path, manifest: dict[str, Any]) -> Artifact:
     )
     items = pl.read_parquet(folder / "items.parquet")
     users = Vocabulary.of_series(pl.read_parquet(folder / "users.parquet")["id"])
-    weights = load_file(folder / "model.safetensors")
-    model = build_model(experiment.model, *_table_sizes(weights))
-    model.load_state_dict(weights, assign=True)
-    model.requires_grad_(False)
     return Artifact(
         folder=folder,
-        model=model.eval(),
+        weights=_mapped_weights(folder / "model.safetensors"),
         experiment=experiment,
         users=users,
         items=Vocabulary.of_series(items["id"]),
         item_columns=items,
         seen=Csr(
-            np.load(folder / "seen_offsets.npy", mmap_mode="r", allow_pickle=False),
-            np.load(folder / "seen_items.npy", mmap_mode="r", allow_pickle=False),
+            np.load(folder / "seen_offsets.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray),
+            np.load(folder / "seen_items.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray),
         ),
         metrics=json.loads((folder / "metrics.json").read_text("utf-8")),
         manifest=manifest,
     )
 
 
-def _table_sizes(weights: dict[str, Any]) -> tuple[int, int]:
+def _mapped_weights(path: Path) -> dict[str, Floats]:
+    """The tensors of a safetensors file as views of the mapped file: a length, a JSON header, then plain numbers."""
+    content = np.memmap(path, np.uint8, mode="r").view(np.ndarray)
+    begin = 8 + int(content[:8].view("<u8")[0])
+    header = json.loads(content[8:begin].tobytes())
+    header.pop("__metadata__", None)
+    return {
+        name: content[begin + tensor["data_offsets"][0] : begin + tensor["data_offsets"][1]]
+        .view("<f4")
+        .reshape(tensor["shape"])
+        for name, tensor in header.items()
+    }
+
+
+def _table_sizes(weights: dict[str, Floats]) -> tuple[int, int]:
     """Numbers of users and items, from the tables' shapes."""
     users = next(len(value) for name, value in weights.items() if name.endswith("user_table"))
     items = next(len(value) for name, value in weights.items() if name.endswith("item_table"))

@@ -1,18 +1,31 @@
-"""Recommendations for every user into one file, a bounded number of users at a time."""
+"""Recommendations for every user into one file, a bounded number of users at a time.
+
+The one decision worth knowing: threads take turns at small chunks of users, each with single-threaded products, and
+the chunks are written in the order of the user rows. Activations of a small chunk stay in the cache, and numpy lets
+other threads run while it computes.
+"""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
+from threadpoolctl import threadpool_limits
 
 from ncf.data.files import atomic_file
 from ncf.errors import ConfigError
-from ncf.serving.recommender import Recommender
+from ncf.runtime import choose_threads
+from ncf.serving.recommender import Recommender, check_k
 
+_USERS_AT_ONCE = 256
+_ROWS_AT_ONCE = 2**20
+_TYPES: dict[str, Any] = {"integer": pl.Int64, "string": pl.String}
 _SINKS: dict[str, Callable[[pl.LazyFrame, Path], None]] = {
     ".parquet": lambda frame, path: frame.sink_parquet(path),
     ".csv": lambda frame, path: frame.sink_csv(path),
@@ -41,10 +54,47 @@ def write_batch(recommender: Recommender, output: Path, k: int = 10, *, exclude_
 
     def batches(*_: Any) -> Iterator[pl.DataFrame]:
         nonlocal rows
-        for table in recommender.batches(k, exclude_seen):
+        for table in tables(recommender, k, exclude_seen):
             rows += len(table)
             yield table
 
     with atomic_file(output) as temporary:
-        sink(register_io_source(batches, schema=recommender.batch_schema), temporary)
+        sink(register_io_source(batches, schema=schema(recommender)), temporary)
     return Written(len(recommender.users), rows, round(time.perf_counter() - began, 2))
+
+
+def tables(recommender: Recommender, k: int = 10, exclude_seen: bool = True) -> Iterator[pl.DataFrame]:
+    """The rows of `write_batch` as they become ready. Raises `ConfigError` for a bad `k`."""
+    check_k(k)
+    users = len(recommender.users)
+    step = max(1, min(_USERS_AT_ONCE, _ROWS_AT_ONCE // min(k, max(1, len(recommender.items)))))
+    threads = choose_threads()
+    waiting: deque[Future[pl.DataFrame]] = deque()
+    with threadpool_limits(1), ThreadPoolExecutor(threads, "ncf-batch") as pool:
+        for start in range(0, users, step):
+            rows = np.arange(start, min(users, start + step))
+            waiting.append(pool.submit(_table, recommender, rows, k, exclude_seen))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def schema(recommender: Recommender) -> dict[str, Any]:
+    """Columns of the tables: ids are in the type they were prepared with."""
+    user, item = _TYPES[recommender.users.kind], _TYPES[recommender.items.kind]
+    return {"user": user, "rank": pl.Int32, "item": item, "score": pl.Float32}
+
+
+def _table(recommender: Recommender, user_rows: np.ndarray, k: int, exclude_seen: bool) -> pl.DataFrame:
+    scores, items = recommender.rank(user_rows, k, exclude_seen)
+    users, ranks = np.nonzero(scores > -np.inf)
+    return pl.DataFrame(
+        {
+            "user": recommender.users.ids_of(user_rows[users]),
+            "rank": (ranks + 1).astype(np.int32),
+            "item": recommender.items.ids_of(items[users, ranks]),
+            "score": scores[users, ranks],
+        },
+        schema=schema(recommender),
+    )

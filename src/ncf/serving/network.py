@@ -56,7 +56,7 @@ class GmfHalf:
 
     def queries(self, vectors_BW: Floats) -> Floats:
         """[B, D]."""
-        return vectors_BW * self.output
+        return np.multiply(vectors_BW, self.output)
 
     def side(self, vectors_CE: Floats) -> Floats:
         """The item vectors themselves."""
@@ -65,8 +65,8 @@ class GmfHalf:
     def scores(self, queries_BQ: Floats, side_CS: Floats) -> Floats:
         """[B, C]."""
         if side_CS.ndim == 2:
-            return np.asarray(queries_BQ @ side_CS.T + self.bias)
-        return np.matmul(side_CS, queries_BQ[:, :, None])[:, :, 0] + self.bias
+            return np.add(queries_BQ @ side_CS.T, self.bias)
+        return np.add(np.matmul(side_CS, queries_BQ[:, :, None])[:, :, 0], self.bias)
 
 
 class MlpHalf:

@@ -2,10 +2,16 @@
 
 In: user and item ids in the type the caller has. Out: ids of the same type, with scores (logits: higher is better,
 comparable within a user). One id in gives one answer, a sequence of ids a list of answers. Whoever is unknown is
-answered by popularity, and `source` says so; with `strict` it is an error.
+answered from the history that the request brings, else by popularity, and `source` says so; with `strict` an unknown
+user is an error.
 
-Legend: B users of a request, I items, k items wanted.
+The one decision worth knowing: known users, visitors and users with new history differ in where their vector comes
+from, and in nothing after it; `vector -> query -> ranked items` is one way for all of them.
+
+Legend: B users of a request, I items, k items wanted, W width of a user vector.
 """
+
+from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,25 +19,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
-import torch
-from torch import Tensor
 
 from ncf.errors import ConfigError, UnknownIdError
-from ncf.models import Scorer, mask_items
 from ncf.serving.artifact import Artifact, open_artifact
-from ncf.serving.ranking import best
+from ncf.serving.network import Floats, Network, Rows
+from ncf.serving.popular import Popular
+from ncf.serving.retrieval import Exact
+from ncf.serving.similar import Similar
 
-_SCORES_AT_ONCE = 2**22
+USERS_AT_ONCE = 256
 Id = Any
+_NO_ROWS: Rows = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The answer for one user (or item): ids best first, their scores, and where they come from.
+    """The answer for one user, visitor or item: ids best first, their scores, and where they come from.
 
-    `source` is "model", "popularity" for an unknown user, or "similar". `ignored` names ids of the request that
-    the model does not know.
+    `subject` is the id that was asked about, None for a visitor. `source` is "model", "fold_in" where the request's
+    history counted, "popularity" for an unknown user, or "similar". `ignored` names ids of the request that the model
+    does not know.
     """
 
     subject: Id
@@ -47,28 +54,42 @@ class Recommendation:
         return len(self.items)
 
 
-class Recommender:
-    """Recommendations, scores and similar items from an artifact."""
+@dataclass(frozen=True)
+class _Filters:
+    """What may appear: `allowed` rows (None: all) without the `excluded` ones; unknown ids are in `ignored`."""
 
-    def __init__(self, artifact: Artifact) -> None:
+    allowed: Rows | None
+    excluded: Rows
+    ignored: list[Id]
+
+
+class Recommender:
+    """Recommendations, scores and similar items from an artifact.
+
+    With `exact` the full model scores every item of the catalogue; otherwise candidates are generated as
+    `retrieval.py` tells, and only they are scored by it.
+    """
+
+    def __init__(self, artifact: Artifact, *, exact: bool = False) -> None:
         self.artifact = artifact
         self.users, self.items = artifact.users, artifact.items
-        self._scorer = Scorer(artifact.model)
-        popularity = artifact.item_columns["popularity"].to_numpy().astype(np.float32)
-        self._popularity_I = torch.from_numpy(popularity)
-        with torch.inference_mode():
-            self._vectors = torch.nn.functional.normalize(artifact.model.item_vectors(), dim=1)
+        self.network = Network(artifact.weights)
+        self._ranker = Exact(self.network) if exact else artifact.retrieval(self.network)
+        self._fold_in = artifact.fold_in(self.network)
+        self._popular = Popular(artifact.item_columns["popularity"].to_numpy())
+        self._similar = Similar(self.network)
 
     @classmethod
-    def open(cls, path: str | Path) -> "Recommender":
+    def open(cls, path: str | Path, *, exact: bool = False) -> Recommender:
         """From an artifact folder or the output folder of a training run; raises `ArtifactError`."""
-        return cls(open_artifact(path))
+        return cls(open_artifact(path), exact=exact)
 
     def recommend(
         self,
         users: Id | Sequence[Id],
         k: int = 10,
         *,
+        history: Sequence[Id] | None = None,
         exclude_seen: bool = True,
         candidates: Sequence[Id] | None = None,
         exclude: Sequence[Id] = (),
@@ -76,49 +97,48 @@ class Recommender:
     ) -> Any:
         """The best `k` items of each user: one `Recommendation` for one id, a list of them for a sequence.
 
-        `candidates` limits the answer to these items, `exclude` leaves items out; ids among them that the model does
-        not know are named in `ignored`. Fewer than `k` come back where fewer are left. Raises `ConfigError` for a
-        bad `k` and `UnknownIdError` for an unknown user with `strict`.
+        `history` is what one user has used since training: it counts together with what was known, and is all that
+        is known of an unknown user. `candidates` limits the answer to these items, `exclude` leaves items out; ids
+        among them that the model does not know are named in `ignored`. Fewer than `k` come back where fewer are left.
+        Raises `ConfigError` for a bad `k` or a history of several users, `UnknownIdError` for an unknown user with
+        `strict`.
         """
-        _check_k(k)
+        check_k(k)
         if _is_one(users):
             return self.recommend(
-                [users], k, exclude_seen=exclude_seen, candidates=candidates, exclude=exclude, strict=strict
-            )[0]
+                [users], k, history=history, exclude_seen=exclude_seen, candidates=candidates,
+                exclude=exclude, strict=strict,
+            )[0]  # fmt: skip
         rows = self.users.rows(list(users))
         if strict:
             _refuse_unknown("user", list(users), rows)
-        allowed, ignored = self._allowed(candidates, exclude)
-        answers: list[Recommendation] = []
-        for start in range(0, len(rows), self.users_at_once):
-            part = rows[start : start + self.users_at_once]
-            scores, items = self.rank(part, k, exclude_seen, allowed)
-            for place, row in enumerate(part):
-                answers.append(self._answer(users[start + place], row, scores[place], items[place], ignored))
-        return answers
+        filters = self._filters(candidates, exclude)
+        if history is not None:
+            if len(rows) != 1:
+                raise ConfigError(
+                    f"A history belongs to one user, and these are {len(rows)}: ask one by one."
+                )
+            return [self._with_history(users[0], int(rows[0]), history, k, exclude_seen, filters)]
+        return self._for_known(users, rows, k, exclude_seen, filters)
 
-    @property
-    def users_at_once(self) -> int:
-        """How many users are scored against the catalogue in one go, so that memory stays bounded."""
-        return max(1, _SCORES_AT_ONCE // max(1, len(self.items)))
+    def recommend_visitor(
+        self,
+        history: Sequence[Id],
+        k: int = 10,
+        *,
+        exclude_seen: bool = True,
+        candidates: Sequence[Id] | None = None,
+        exclude: Sequence[Id] = (),
+    ) -> Recommendation:
+        """The best `k` items for somebody who was not in training and has used the items of `history`.
 
-    @torch.inference_mode()
-    def rank(
-        self, user_rows: np.ndarray, k: int, exclude_seen: bool = True, allowed_I: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Scores and item rows [B, k] for rows of users, -1 being an unknown one; minus infinity fills up."""
-        known = torch.from_numpy(user_rows >= 0)
-        users_B = torch.from_numpy(np.maximum(user_rows, 0).astype(np.int64))
-        scores_BI = self._scorer.catalogue(users_B)
-        scores_BI[~known] = self._popularity_I
-        if exclude_seen:
-            mask_items(scores_BI, self.artifact.seen, user_rows)
-        if allowed_I is not None:
-            scores_BI.masked_fill_(~allowed_I, -torch.inf)
-        return best(scores_BI, k)
+        Items of the history that the model does not know are named in `ignored`; where none is known, the answer is
+        by popularity. `exclude_seen` leaves the history out of the answer. Raises `ConfigError` for a bad `k`.
+        """
+        check_k(k)
+        return self._with_history(None, -1, history, k, exclude_seen, self._filters(candidates, exclude))
 
-    @torch.inference_mode()
-    def score(self, users: Sequence[Id], items: Sequence[Id]) -> np.ndarray:
+    def score(self, users: Sequence[Id], items: Sequence[Id]) -> Floats:
         """[N] float32: the score of each pair (users[n], items[n]). Raises `UnknownIdError` for unknown ids."""
         if len(users) != len(items):
             raise ConfigError(
@@ -127,19 +147,26 @@ class Recommender:
         user_rows, item_rows = self.users.rows(list(users)), self.items.rows(list(items))
         _refuse_unknown("user", list(users), user_rows)
         _refuse_unknown("item", list(items), item_rows)
-        users_N, items_N = (torch.from_numpy(rows.astype(np.int64)) for rows in (user_rows, item_rows))
-        return np.asarray(self._scorer(users_N, items_N[:, None]).squeeze(1).numpy())
+        if not len(users):
+            return np.empty(0, np.float32)
+        parts = []
+        for start in range(0, len(users), USERS_AT_ONCE):
+            part = slice(start, start + USERS_AT_ONCE)
+            queries = self.network.queries(self.network.user_vectors(user_rows[part]))
+            parts.append(self.network.scores(queries, self.network.sides(item_rows[part, None]))[:, 0])
+        return np.concatenate(parts)
 
-    @torch.inference_mode()
-    def similar_items(self, item: Id, k: int = 10) -> Recommendation:
+    def similar_items(
+        self, item: Id, k: int = 10, *, candidates: Sequence[Id] | None = None, exclude: Sequence[Id] = ()
+    ) -> Recommendation:
         """The `k` items whose vectors have the largest cosine with this item's. Raises `UnknownIdError`."""
-        _check_k(k)
+        check_k(k)
         row = self.items.rows([item])
         _refuse_unknown("item", [item], row)
-        cosine_I = self._vectors @ self._vectors[int(row[0])]
-        cosine_I[int(row[0])] = -torch.inf
-        scores, rows = best(cosine_I[None], k)
-        return self._listed(self.items.ids_of(row).tolist()[0], scores[0], rows[0], "similar", [])
+        filters = self._filters(candidates, exclude)
+        hidden = np.append(filters.excluded, row)
+        scores, rows = self._similar.top(int(row[0]), k, hidden, filters.allowed)
+        return self._listed(self.items.ids_of(row).tolist()[0], scores, rows, "similar", filters.ignored)
 
     def describe(self, items: Sequence[Id]) -> list[dict[str, Any]]:
         """What there is to display of each item: its id, title and other columns; only the id of an unknown one."""
@@ -148,77 +175,105 @@ class Recommender:
         found = iter(known)
         return [next(found) if row >= 0 else {"id": item} for item, row in zip(items, rows, strict=True)]
 
-    def batches(self, k: int = 10, exclude_seen: bool = True) -> Iterator[pl.DataFrame]:
-        """Recommendations for every user, a bounded number of users at a time: user, rank, item, score."""
-        _check_k(k)
-        for start in range(0, len(self.users), self.users_at_once):
-            rows = np.arange(start, min(len(self.users), start + self.users_at_once), dtype=np.int32)
-            scores, items = self.rank(rows, k, exclude_seen)
-            yield self._table(rows, scores.numpy(), items.numpy())
+    def rank(self, user_rows: Rows, k: int, exclude_seen: bool = True) -> tuple[Floats, Rows]:
+        """Scores and item rows [B, k] for rows of known users, best first; minus infinity fills up."""
+        hidden = [self.artifact.seen.row(row) if exclude_seen else _NO_ROWS for row in user_rows.tolist()]
+        return self._top(self.network.user_vectors(user_rows), k, hidden, None)
 
-    def _table(self, user_rows: np.ndarray, scores: np.ndarray, items: np.ndarray) -> pl.DataFrame:
-        users, ranks = np.nonzero(scores > -np.inf)
-        return pl.DataFrame(
-            {
-                "user": self.users.ids_of(user_rows[users]),
-                "rank": (ranks + 1).astype(np.int32),
-                "item": self.items.ids_of(items[users, ranks]),
-                "score": scores[users, ranks],
-            },
-            schema=self.batch_schema,
-        )
+    def _top(
+        self, vectors_BW: Floats, k: int, hidden: Sequence[Rows], allowed: Rows | None
+    ) -> tuple[Floats, Rows]:
+        return self._ranker.top(self.network.queries(vectors_BW), k, hidden, allowed)
 
-    @property
-    def batch_schema(self) -> dict[str, Any]:
-        """Columns of `batches`: ids are in the type they were prepared with."""
-        types: dict[str, Any] = {"integer": pl.Int64, "string": pl.String}
-        return {
-            "user": types[self.users.kind],
-            "rank": pl.Int32,
-            "item": types[self.items.kind],
-            "score": pl.Float32,
-        }
+    def _for_known(
+        self, users: Sequence[Id], rows: Rows, k: int, exclude_seen: bool, filters: _Filters
+    ) -> list[Recommendation]:
+        """Answers in the order of `users`; those with row -1 by popularity."""
+        answers: list[Recommendation] = []
+        for start in range(0, len(rows), USERS_AT_ONCE):
+            part = rows[start : start + USERS_AT_ONCE]
+            known = part[part >= 0]
+            hidden = [self._hidden(row, exclude_seen, filters) for row in known.tolist()]
+            scores, items = self._top(self.network.user_vectors(known), k, hidden, filters.allowed)
+            subjects = iter(self.users.ids_of(known).tolist())
+            place = iter(range(len(known)))
+            for user, row in zip(users[start : start + USERS_AT_ONCE], part.tolist(), strict=True):
+                if row < 0:
+                    answers.append(self._popular_answer(user, k, filters.excluded, filters, filters.ignored))
+                else:
+                    at = next(place)
+                    answers.append(
+                        self._listed(next(subjects), scores[at], items[at], "model", filters.ignored)
+                    )
+        return answers
 
-    def _allowed(
-        self, candidates: Sequence[Id] | None, exclude: Sequence[Id]
-    ) -> tuple[Tensor | None, list[Id]]:
-        """[I] bool, None for everything; and the ids that are not known."""
-        if candidates is None and not len(exclude):
-            return None, []
-        ignored: list[Id] = []
-        allowed_I = torch.full((len(self.items),), candidates is None)
-        for ids, verdict in ((candidates, True), (exclude, False)):
-            if ids is None:
-                continue
-            rows = self.items.rows(list(ids))
-            ignored += [item for item, row in zip(ids, rows, strict=True) if row < 0]
-            allowed_I[torch.from_numpy(rows[rows >= 0].astype(np.int64))] = verdict
-        return allowed_I, ignored
-
-    def _answer(self, user: Id, row: int, scores: Tensor, items: Tensor, ignored: list[Id]) -> Recommendation:
+    def _with_history(
+        self, user: Id, row: int, history: Sequence[Id], k: int, exclude_seen: bool, filters: _Filters
+    ) -> Recommendation:
+        """A known user (`row`) or a visitor (-1) with items of `history`."""
+        used, unknown = self._known_items(history)
+        ignored = [*unknown, *filters.ignored]
+        hidden = self._hidden(row, exclude_seen, filters)
+        if exclude_seen:
+            hidden = np.concatenate([hidden, used])
+        if row < 0 and not len(used):
+            return self._popular_answer(user, k, hidden, filters, ignored)
         if row < 0:
-            return self._listed(user, scores, items, "popularity", ignored)
-        return self._listed(self.users.ids_of([row]).tolist()[0], scores, items, "model", ignored)
+            vector, source = self._fold_in.vector(used), "fold_in"
+        else:
+            known = self.network.user_vectors(np.array([row]))[0]
+            vector = self._fold_in.updated(known, self.artifact.seen.row(row), used)
+            source, user = "fold_in" if len(used) else "model", self.users.ids_of([row]).tolist()[0]
+        scores, items = self._top(vector[None], k, [hidden], filters.allowed)
+        return self._listed(user, scores[0], items[0], source, ignored)
+
+    def _hidden(self, row: int, exclude_seen: bool, filters: _Filters) -> Rows:
+        if row < 0 or not exclude_seen:
+            return filters.excluded
+        seen = self.artifact.seen.row(row)
+        return np.concatenate([seen, filters.excluded]) if len(filters.excluded) else seen
+
+    def _filters(self, candidates: Sequence[Id] | None, exclude: Sequence[Id]) -> _Filters:
+        excluded, unknown = self._known_items(exclude) if len(exclude) else (_NO_ROWS, [])
+        if candidates is None:
+            return _Filters(None, excluded, unknown)
+        allowed, ignored = self._known_items(candidates)
+        return _Filters(allowed, excluded, ignored + unknown)
+
+    def _known_items(self, items: Sequence[Id]) -> tuple[Rows, list[Id]]:
+        """Rows of the items, each once and ascending, and the ids that are not known."""
+        rows = self.items.rows(list(items))
+        if len(rows) and rows.min() < 0:
+            unknown = [item for item, row in zip(items, rows.tolist(), strict=True) if row < 0]
+            return np.unique(rows[rows >= 0]), unknown
+        return np.unique(rows), []
+
+    def _popular_answer(
+        self, user: Id, k: int, hidden: Rows, filters: _Filters, ignored: list[Id]
+    ) -> Recommendation:
+        scores, rows = self._popular.top(k, hidden, filters.allowed)
+        return self._listed(user, scores, rows, "popularity", ignored)
 
     def _listed(
-        self, subject: Id, scores: Tensor, rows: Tensor, source: str, ignored: list[Id]
+        self, subject: Id, scores: Floats, rows: Rows, source: str, ignored: list[Id]
     ) -> Recommendation:
-        there = scores > -torch.inf
-        return Recommendation(
-            subject, self.items.ids_of(rows[there].numpy()).tolist(), scores[there].tolist(), source, ignored
-        )
+        if len(scores) and scores[-1] == -np.inf:
+            there = scores > -np.inf
+            scores, rows = scores[there], rows[there]
+        return Recommendation(subject, self.items.ids_of(rows).tolist(), scores.tolist(), source, ignored)
 
 
 def _is_one(users: Any) -> bool:
     return isinstance(users, str | int | np.integer)
 
 
-def _check_k(k: int) -> None:
+def check_k(k: int) -> None:
+    """Raise `ConfigError` unless `k` is a whole number of at least 1."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
         raise ConfigError(f"k must be a whole number of at least 1, and not {k!r}.")
 
 
-def _refuse_unknown(kind: str, ids: list[Id], rows: np.ndarray) -> None:
+def _refuse_unknown(kind: str, ids: list[Id], rows: Rows) -> None:
     unknown = [given for given, row in zip(ids, rows, strict=True) if row < 0]
     if unknown:
         raise UnknownIdError(

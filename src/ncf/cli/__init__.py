@@ -1,0 +1,47 @@
+"""The command line. It reads what was typed, calls the package, and prints the answer.
+
+A mistake of the caller ends with one sentence on standard error and exit code 2; ctrl-C in training with a saved
+checkpoint and exit code 130. Modules are imported where a command needs them, so that `ncf --help` is quick.
+"""
+
+import os
+import sys
+from contextlib import suppress
+
+import typer
+
+from ncf.cli import data, serving, training
+from ncf.errors import Interrupted, NcfError
+
+app = typer.Typer(
+    name="ncf",
+    help="Neural collaborative filtering: prepare, train, evaluate, compare, recommend, serve.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for command in (
+    data.prepare, training.train, training.evaluate, training.compare,
+    serving.recommend, serving.batch, serving.serve,
+):  # fmt: skip
+    app.command()(command)
+
+
+def main() -> None:
+    """Entry point of `ncf`; the exit code tells who is to mend it."""
+    try:
+        app(standalone_mode=True)
+    except Interrupted as stopped:
+        _end(str(stopped), 130)
+    except NcfError as error:
+        _end(str(error), 2)
+    except BrokenPipeError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def _end(sentence: str, code: int) -> None:
+    typer.echo(f"ncf: {sentence}", err=True)
+    sys.exit(code)

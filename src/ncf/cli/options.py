@@ -1,0 +1,31 @@
+"""What several commands share: options, and how answers are printed."""
+
+import json
+from typing import Annotated, Any
+
+import typer
+
+from ncf.errors import ConfigError
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")
+]
+Data = Annotated[
+    str | None, typer.Option("--data", help="Prepared data folder; by default the one it was trained on.")
+]
+RunPath = Annotated[
+    str, typer.Argument(metavar="RUN", help="Output folder of 'ncf train', or an artifact folder.")
+]
+
+
+def exactly_one(options: dict[str, Any]) -> None:
+    """Raise `ConfigError` unless exactly one option is given (is not None)."""
+    given = [name for name, value in options.items() if value is not None]
+    if len(given) != 1:
+        verb = "none was given" if not given else f"{' and '.join(given)} were given"
+        raise ConfigError(f"Give exactly one of {', '.join(options)}; {verb}.")
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """One JSON object on standard output."""
+    typer.echo(json.dumps(value, ensure_ascii=False))

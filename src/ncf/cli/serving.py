@@ -1,0 +1,130 @@
+"""`ncf recommend`, `ncf batch`, `ncf serve`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ncf.cli.options import Json, RunPath, exactly_one, print_json
+from ncf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ncf.serving.recommender import Recommendation, Recommender
+
+
+def recommend(
+    run: RunPath,
+    user: Annotated[list[str] | None, typer.Option(help="User id; may be given more than once.")] = None,
+    users_file: Annotated[str | None, typer.Option(help="File with one user id a line.")] = None,
+    similar_to: Annotated[str | None, typer.Option(metavar="ITEM", help="Items similar to this one.")] = None,
+    k: Annotated[int, typer.Option("--k", "-k", help="How many items.")] = 10,
+    candidate: Annotated[list[str] | None, typer.Option(help="Only among these items; repeat.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Not this item; repeat.")] = None,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Do not leave out what the user has used.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="An unknown user is an error.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The best items for users, or items similar to one."""
+    from ncf.serving.recommender import Recommender
+    from ncf.serving.wire import list_document
+
+    users = list(user or [])
+    exactly_one({"--user": users or None, "--users-file": users_file, "--similar-to": similar_to})
+    if users_file is not None:
+        users = _read_ids(Path(users_file))
+    recommender = Recommender.open(run)
+    if similar_to is not None:
+        answers = [recommender.similar_items(similar_to, k)]
+    else:
+        answers = recommender.recommend(
+            users,
+            k,
+            exclude_seen=not include_seen,
+            candidates=candidate,
+            exclude=exclude or (),
+            strict=strict,
+        )
+    if as_json:
+        key = "item" if similar_to is not None else "user"
+        print_json(
+            {"recommendations": [list_document(recommender, one, key, describe=True) for one in answers]}
+        )
+        return
+    for answer in answers:
+        _print_answer(recommender, answer)
+
+
+def batch(
+    run: RunPath,
+    output: Annotated[str, typer.Option(help="File to write: .parquet, .csv or .jsonl.")],
+    k: Annotated[int, typer.Option("--k", "-k", help="How many items a user.")] = 10,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Do not leave out what users have used.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Recommendations for every user into one file, in bounded memory."""
+    from ncf.serving.batch import write_batch
+    from ncf.serving.recommender import Recommender
+
+    written = write_batch(Recommender.open(run), Path(output), k, exclude_seen=not include_seen)
+    if as_json:
+        print_json(
+            {"output": output, "users": written.users, "rows": written.rows, "seconds": written.seconds}
+        )
+        return
+    typer.echo(f"{written.rows:,} rows for {written.users:,} users in {written.seconds:.1f} s: {output}")
+
+
+def _read_ids(path: Path) -> list[str]:
+    try:
+        ids = [line.strip() for line in path.read_text("utf-8").splitlines()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"The file of users {path} cannot be read ({error}): give a text file, one id a line."
+        ) from None
+    if not any(ids):
+        raise ConfigError(f"The file of users {path} is empty: it needs one id a line.")
+    return [user for user in ids if user]
+
+
+def _print_answer(recommender: "Recommender", answer: "Recommendation") -> None:
+    from ncf.console import OUT, items_table, say
+
+    titles = {
+        "model": f"For user {answer.subject}",
+        "popularity": f"User {answer.subject} is not known to the model: the most popular items",
+        "similar": f"Similar to item {answer.subject} {_title(recommender, answer)}".rstrip(),
+    }
+    if answer.ignored:
+        say(f"Not known and ignored: {', '.join(str(item) for item in answer.ignored)}")
+    OUT.print(items_table(titles[answer.source], recommender.describe(answer.items), answer.scores))
+
+
+def _title(recommender: "Recommender", answer: "Recommendation") -> str:
+    title = recommender.describe([answer.subject])[0].get("title")
+    return f"({title})" if title else ""
+
+
+def serve(
+    run: RunPath,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8080,
+    workers: Annotated[int, typer.Option(help="Processes that serve, one core each.")] = 1,
+    exact: Annotated[
+        bool, typer.Option("--exact", help="Score every item by the full model, without candidates.")
+    ] = False,
+    max_body: Annotated[int, typer.Option(help="Bytes that a request may have.")] = 6 * 2**20,
+    max_users: Annotated[int, typer.Option(help="Users (or items for similar ones) in a request.")] = 1_000,
+    body_timeout: Annotated[
+        float, typer.Option(help="Seconds that a client may take to send a body.")
+    ] = 10.0,
+) -> None:
+    """Answer HTTP requests: POST /invocations, GET /ping, /metrics, /openapi.json, and a page to explore at /."""
+    from ncf.serving.forms import Limits
+    from ncf.serving.server import ServeSettings, serve
+
+    limits = Limits(body_bytes=max_body, users=max_users)
+    serve(ServeSettings(run, host, port, workers, exact, body_timeout, limits=limits))
