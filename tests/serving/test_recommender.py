@@ -170,7 +170,7 @@ def test_a_known_user_with_history_has_both(recommender: Recommender) -> None:
     assert both.scores != plain.scores
     seen = [500 + int(row) for row in recommender.artifact.seen.row(4)]
     nothing_new = recommender.recommend(104, k=5, history=seen[:3])
-    assert nothing_new.items == plain.items
+    assert (nothing_new.items, nothing_new.source) == (plain.items, "model")
     assert recommender.recommend(104, k=5, history=["x"]).source == "model"
     with pytest.raises(ConfigError, match="A history belongs to one user, and these are 2"):
         recommender.recommend([104, 105], history=new)

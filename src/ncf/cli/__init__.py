@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import typer
 
-from ncf.cli import data, serving, training
+from ncf.cli import artifact, data, serving, training
 from ncf.errors import Interrupted, NcfError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ for command in (
     serving.recommend, serving.batch, serving.serve,
 ):  # fmt: skip
     app.command()(command)
+app.add_typer(artifact.app, name="artifact")
 
 
 def main() -> None:

@@ -13,6 +13,9 @@ Json = Annotated[
 Data = Annotated[
     str | None, typer.Option("--data", help="Prepared data folder; by default the one it was trained on.")
 ]
+Exact = Annotated[
+    bool, typer.Option("--exact", help="Score every item by the full model, without candidates.")
+]
 RunPath = Annotated[
     str, typer.Argument(metavar="RUN", help="Output folder of 'ncf train', or an artifact folder.")
 ]

@@ -1,11 +1,11 @@
 """`ncf recommend`, `ncf batch`, `ncf serve`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ncf.cli.options import Json, RunPath, exactly_one, print_json
+from ncf.cli.options import Exact, Json, RunPath, exactly_one, print_json
 from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ def recommend(
     run: RunPath,
     user: Annotated[list[str] | None, typer.Option(help="User id; may be given more than once.")] = None,
     users_file: Annotated[str | None, typer.Option(help="File with one user id a line.")] = None,
+    history: Annotated[
+        list[str] | None, typer.Option(help="An item used since training, or by a new visitor; repeat.")
+    ] = None,
     similar_to: Annotated[str | None, typer.Option(metavar="ITEM", help="Items similar to this one.")] = None,
     k: Annotated[int, typer.Option("--k", "-k", help="How many items.")] = 10,
     candidate: Annotated[list[str] | None, typer.Option(help="Only among these items; repeat.")] = None,
@@ -24,27 +27,34 @@ def recommend(
         bool, typer.Option("--include-seen", help="Do not leave out what the user has used.")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="An unknown user is an error.")] = False,
+    exact: Exact = False,
     as_json: Json = False,
 ) -> None:
-    """The best items for users, or items similar to one."""
+    """The best items for users or for a new visitor, or items similar to one."""
     from ncf.serving.recommender import Recommender
     from ncf.serving.wire import list_document
 
     users = list(user or [])
-    exactly_one({"--user": users or None, "--users-file": users_file, "--similar-to": similar_to})
+    visitor = history if not users else None
+    exactly_one(
+        {
+            "--user": users or None,
+            "--users-file": users_file,
+            "--history": visitor,
+            "--similar-to": similar_to,
+        }
+    )
     if users_file is not None:
         users = _read_ids(Path(users_file))
-    recommender = Recommender.open(run)
+    recommender = Recommender.open(run, exact=exact)
+    filters: dict[str, Any] = {"candidates": candidate, "exclude": exclude or ()}
     if similar_to is not None:
-        answers = [recommender.similar_items(similar_to, k)]
+        answers = [recommender.similar_items(similar_to, k, **filters)]
+    elif visitor is not None:
+        answers = [recommender.recommend_visitor(visitor, k, exclude_seen=not include_seen, **filters)]
     else:
         answers = recommender.recommend(
-            users,
-            k,
-            exclude_seen=not include_seen,
-            candidates=candidate,
-            exclude=exclude or (),
-            strict=strict,
+            users, k, history=history, exclude_seen=not include_seen, strict=strict, **filters
         )
     if as_json:
         key = "item" if similar_to is not None else "user"
@@ -63,13 +73,14 @@ def batch(
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Do not leave out what users have used.")
     ] = False,
+    exact: Exact = False,
     as_json: Json = False,
 ) -> None:
     """Recommendations for every user into one file, in bounded memory."""
     from ncf.serving.batch import write_batch
     from ncf.serving.recommender import Recommender
 
-    written = write_batch(Recommender.open(run), Path(output), k, exclude_seen=not include_seen)
+    written = write_batch(Recommender.open(run, exact=exact), Path(output), k, exclude_seen=not include_seen)
     if as_json:
         print_json(
             {"output": output, "users": written.users, "rows": written.rows, "seconds": written.seconds}
@@ -93,9 +104,16 @@ def _read_ids(path: Path) -> list[str]:
 def _print_answer(recommender: "Recommender", answer: "Recommendation") -> None:
     from ncf.console import OUT, items_table, say
 
+    whom = "For a visitor" if answer.subject is None else f"For user {answer.subject}"
+    nobody = (
+        "Nothing is known of the visitor"
+        if answer.subject is None
+        else f"User {answer.subject} is not known to the model"
+    )
     titles = {
-        "model": f"For user {answer.subject}",
-        "popularity": f"User {answer.subject} is not known to the model: the most popular items",
+        "model": whom,
+        "fold_in": f"{whom}, with the history given",
+        "popularity": f"{nobody}: the most popular items",
         "similar": f"Similar to item {answer.subject} {_title(recommender, answer)}".rstrip(),
     }
     if answer.ignored:
@@ -113,9 +131,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8080,
     workers: Annotated[int, typer.Option(help="Processes that serve, one core each.")] = 1,
-    exact: Annotated[
-        bool, typer.Option("--exact", help="Score every item by the full model, without candidates.")
-    ] = False,
+    exact: Exact = False,
     max_body: Annotated[int, typer.Option(help="Bytes that a request may have.")] = 6 * 2**20,
     max_users: Annotated[int, typer.Option(help="Users (or items for similar ones) in a request.")] = 1_000,
     body_timeout: Annotated[

@@ -32,6 +32,7 @@ from ncf.config import Experiment
 from ncf.data import Csr, Dataset, Vocabulary
 from ncf.data.files import atomic_folder, sha256_of, write_text
 from ncf.errors import ArtifactError
+from ncf.serving.archive import unpacked
 from ncf.serving.fold_in import FoldIn
 from ncf.serving.network import Floats, Network
 from ncf.serving.retrieval import Retrieval
@@ -126,8 +127,10 @@ def _manifest(folder: Path, experiment: Experiment, data_name: str, data_digest:
 
 
 def locate_artifact(path: str | Path) -> Path:
-    """The artifact folder behind a path: itself, or `artifact/` of a run."""
+    """The artifact folder behind a path: itself, `artifact/` of a run, or what is in a model.tar.gz."""
     path = Path(path)
+    if path.is_file() and path.name.endswith(".tar.gz"):
+        path = unpacked(path.resolve())
     for candidate in (path, path / "artifact"):
         if (candidate / _MANIFEST).is_file():
             return candidate

@@ -65,8 +65,8 @@ class GmfHalf:
     def scores(self, queries_BQ: Floats, side_CS: Floats) -> Floats:
         """[B, C]."""
         if side_CS.ndim == 2:
-            return np.add(queries_BQ @ side_CS.T, self.bias)
-        return np.add(np.matmul(side_CS, queries_BQ[:, :, None])[:, :, 0], self.bias)
+            return np.asarray(queries_BQ @ side_CS.T + self.bias, np.float32)
+        return np.asarray(np.matmul(side_CS, queries_BQ[:, :, None])[:, :, 0] + self.bias, np.float32)
 
 
 class MlpHalf:

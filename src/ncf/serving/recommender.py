@@ -223,7 +223,7 @@ class Recommender:
         else:
             known = self.network.user_vectors(np.array([row]))[0]
             vector = self._fold_in.updated(known, self.artifact.seen.row(row), used)
-            source, user = "fold_in" if len(used) else "model", self.users.ids_of([row]).tolist()[0]
+            source, user = "model" if vector is known else "fold_in", self.users.ids_of([row]).tolist()[0]
         scores, items = self._top(vector[None], k, [hidden], filters.allowed)
         return self._listed(user, scores[0], items[0], source, ignored)
 
