@@ -227,7 +227,7 @@ function nameItem(id) {
   const item = itemOf(id);
   const used = item.popularity == null ? "" : `used ${count(item.popularity)} times in training`;
   at("item-title").textContent = titleOf(item);
-  at("item-line").textContent = [lineOf(item), `id ${id}`, used].filter(Boolean).join(" · ");
+  at("item-line").textContent = [lineOf(item), item.title && `id ${id}`, used].filter(Boolean).join(" · ");
   at("item-pick").href = address({ picks: toggled(picks ?? [], id) });
   at("item-pick").textContent = !picks ? "Try as a new visitor with this" : picks.includes(id) ? "Remove from picks" : "Add to picks";
   at("item-pick").hidden = !known.has(id);
