@@ -28,7 +28,7 @@ from ncf.data import Csr
 from ncf.serving.network import Floats, Network, Rows
 
 _TRUSTS = (2.0, 20.0, 200.0)
-_RIDGE = 1e-3
+_RIDGE = 1e-2
 _LENGTH_EXPONENT = 0.5
 _PARTS = 4
 _USERS_AT_MOST = 20_000
@@ -107,7 +107,7 @@ def _sums(tables: list[Floats], histories: Sequence[Rows]) -> Floats:
 
 
 def _fit(network: Network, seen: Csr, seed: int) -> Floats:
-    """[F, W], by the normal equations; a ridge of a thousandth of each feature's own square keeps them regular."""
+    """[F, W], by the normal equations; a ridge of a hundredth of each feature's own square keeps them regular."""
     tables = [half.item_table for half in network.halves]
     width = sum(table.shape[1] for table in tables) * len(_TRUSTS) + 3
     gram_FF, moments_FW = np.zeros((width, width)), np.zeros((width, network.width))
