@@ -171,22 +171,3 @@ def test_a_slow_client_gets_408(served: Recommender) -> None:
 def test_a_client_that_hangs_up_is_left_alone(served: Recommender) -> None:
     messages = [part(b'{"users"', True), {"type": "http.disconnect"}]
     assert asyncio.run(drive(State(served), messages)) == []
-
-
-def test_the_event_loop_is_free_while_the_model_computes(served: Recommender) -> None:
-    """Another request's ping is refused, not stuck, and ticks go on, while one answer takes its time."""
-    import threading
-
-    release, state = threading.Event(), State(served)
-
-    async def scenario() -> int:
-        slow = asyncio.create_task(state.on_compute_thread(release.wait, 10))
-        ticks = 0
-        for _ in range(20):
-            await asyncio.sleep(0.001)
-            ticks += 1
-        release.set()
-        assert await slow
-        return ticks
-
-    assert asyncio.run(scenario()) == 20

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -92,6 +93,9 @@ class Vocabulary:
 
     def _rows_of_few(self, ids: list[Any]) -> Rows:
         """The same without a series, for the ids of one request."""
+        if set(map(type, ids)) == {int}:
+            with suppress(OverflowError):
+                return _search(self.ids, np.array(ids, np.int64))
         numbers = [_integer(id) for id in ids]
         rows = _search(self.ids, np.array([number or 0 for number in numbers], np.int64))
         rows[[number is None for number in numbers]] = -1
@@ -150,8 +154,10 @@ def _search(ids: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> Rows:
         if bool(inside.all()):
             return table[wanted - low]
         return np.where(inside, table[np.where(inside, wanted - low, 0)], np.int32(-1))
-    position = np.minimum(np.searchsorted(ids, wanted), len(ids) - 1)
-    return np.where(ids[position] == wanted, position, -1).astype(np.int32)
+    position = np.minimum(ids.searchsorted(wanted), len(ids) - 1)
+    rows = position.astype(np.int32)
+    rows[ids[position] != wanted] = -1
+    return rows
 
 
 def _as_series(values: Iterable[Any]) -> pl.Series:

@@ -18,12 +18,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic_core import to_json
 from starlette.applications import Starlette
@@ -34,10 +32,12 @@ from starlette.types import Message, Receive, Scope, Send
 
 from ncf.serving import explorer, wire
 from ncf.serving.forms import Limits, WireError, too_large
+from ncf.serving.lane import Lane
 from ncf.serving.monitor import CONTENT_TYPE, Monitor
 from ncf.serving.openapi import openapi
 from ncf.serving.recommender import Recommender
 
+Result = TypeVar("Result")
 LOG = logging.getLogger("ncf.serving")
 _JSON = "application/json"
 _PAGE_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -63,26 +63,17 @@ class State:
     body_seconds: float = 10.0
     most_waiting: int = 1024
     monitor: Monitor = field(default_factory=Monitor)
-    waiting: int = 0
+    lane: Lane = field(default_factory=Lane)
 
-    @cached_property
-    def compute(self) -> ThreadPoolExecutor:
-        """The one compute thread."""
-        return ThreadPoolExecutor(1, "ncf-compute")
-
-    async def on_compute_thread(self, call: Any, *arguments: Any) -> Any:
-        """The result of `call(*arguments)`, computed off the event loop. Raises the 503 of a server that is full."""
-        if self.waiting >= self.most_waiting:
+    async def compute(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """The result of `function(*arguments)`, computed off the event loop; 503 where too many wait for that."""
+        if self.lane.waiting >= self.most_waiting:
             raise WireError(
                 503,
                 "overloaded",
-                f"{self.waiting:,} requests are waiting: try again in a moment, or add workers.",
+                f"{self.lane.waiting:,} requests are waiting: try again in a moment, or add workers.",
             )
-        self.waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self.compute, call, *arguments)
-        finally:
-            self.waiting -= 1
+        return await self.lane.call(function, *arguments)
 
 
 def create_app(state: State) -> Starlette:
@@ -91,12 +82,12 @@ def create_app(state: State) -> Starlette:
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        state.compute.shutdown()
+        state.lane.close()
 
     async def ping(_: Request) -> Response:
         try:
             async with asyncio.timeout(2):
-                await state.on_compute_thread(int)
+                await state.compute(int)
         except TimeoutError:
             return _response(
                 _failed(WireError(503, "busy", "The compute thread has not answered for 2 seconds."))
@@ -104,7 +95,7 @@ def create_app(state: State) -> Starlette:
         return Response(b'{"status":"ok"}', media_type=_JSON)
 
     async def metrics(_: Request) -> Response:
-        state.monitor.waiting.set(state.waiting)
+        state.monitor.waiting.set(state.lane.waiting)
         return Response(state.monitor.text(), media_type=CONTENT_TYPE)
 
     async def describe(_: Request) -> Response:
@@ -117,19 +108,17 @@ def create_app(state: State) -> Starlette:
         return FileResponse(path, media_type=_PAGE_TYPES[path.suffix], headers={"Cache-Control": "no-cache"})
 
     async def about(_: Request) -> Response:
-        return _json(await state.on_compute_thread(explorer.about, state.recommender))
+        return _json(await state.compute(explorer.about, state.recommender))
 
     async def items(request: Request) -> Response:
         query, limit = request.query_params.get("query", ""), request.query_params.get("limit", "20")
         if not limit.isdecimal() or len(limit) > 6:
             raise WireError(422, "invalid", "limit must be a whole number.", "limit")
-        return _json(
-            await state.on_compute_thread(explorer.search, state.recommender, query[:200], int(limit))
-        )
+        return _json(await state.compute(explorer.search, state.recommender, query[:200], int(limit)))
 
     async def user(request: Request) -> Response:
         wanted = request.path_params["user"]
-        found = await state.on_compute_thread(explorer.history, state.recommender, wanted)
+        found = await state.compute(explorer.history, state.recommender, wanted)
         if found is None:
             raise WireError(
                 404, "unknown_id", f"The model does not know user {wanted[:80]!r}: check the id.", "user"
@@ -179,7 +168,7 @@ class Invocations:
             headers = dict(scope["headers"])
             body = await self._body(headers, receive)
             began = time.perf_counter()
-            reply: Reply = await state.on_compute_thread(respond, state, body, headers)
+            reply: Reply = await state.compute(respond, state, body, headers)
             state.monitor.seconds.observe(time.perf_counter() - began)
         except WireError as error:
             reply = _failed(error)
