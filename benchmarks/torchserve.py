@@ -137,15 +137,14 @@ def get(port: int, path: str) -> tuple[int, bytes]:
 
 def stop_group(process: subprocess.Popen[bytes]) -> None:
     """SIGTERM to the process and every process that it started, SIGKILL to what is left after a while."""
-    for number, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, 5.0)):
+    for number, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, _STOP_SECONDS)):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, number)
         until = time.monotonic() + seconds
-        while time.monotonic() < until:
+        while members(process.pid) and time.monotonic() < until:
             process.poll()
-            if not members(process.pid):
-                return
             time.sleep(0.05)
+    process.wait(_STOP_SECONDS)
 
 
 def members(group: int) -> list[int]:

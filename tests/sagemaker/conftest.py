@@ -1,0 +1,23 @@
+"""An artifact of made-up data for the tests of SageMaker."""
+
+from pathlib import Path
+
+import pytest
+
+from ncf.serving.artifact import write_artifact
+from ncf.serving.recommender import Recommender
+from support import checkerboard, experiment, model_of
+
+
+@pytest.fixture(scope="session")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Users 100..139, items 500..529 with titles. Not to be changed."""
+    model = model_of("neumf", 40, 30, tower=[16, 8])
+    folder = tmp_path_factory.mktemp("packed") / "artifact"
+    return write_artifact(folder, model, experiment("neumf"), checkerboard(), {"test": {}}, "")
+
+
+@pytest.fixture(scope="session")
+def served(artifact: Path) -> Recommender:
+    """The recommender of that artifact."""
+    return Recommender.open(artifact)
