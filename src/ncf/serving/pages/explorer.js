@@ -102,14 +102,16 @@ async function showUser(user, signal) {
 
 function showHistory({ history, total }) {
   const [section, more] = [at("past"), at("past").querySelector(".more")];
-  const rows = (items) => fill(section.querySelector(".items"), items.map((item) => itemRow(item, itemAddress(item))));
+  const list = section.querySelector(".items");
+  const rows = (items) => fill(list, items.map((item) => itemRow(item, itemAddress(item))));
   learn(history);
   section.hidden = false;
   section.querySelector(".count").textContent = count(total);
   rows(history.slice(0, SHORT_HISTORY));
   tell(section.querySelector(".notice"), total ? "" : "Nothing is known of what this user has used.");
   more.hidden = history.length <= SHORT_HISTORY;
-  more.textContent = total > history.length ? `Show the ${count(history.length)} most popular` : `Show all ${count(total)}`;
+  const isCut = total > history.length;
+  more.textContent = isCut ? `Show the ${count(history.length)} most popular` : `Show all ${count(total)}`;
   more.onclick = () => {
     rows(history);
     more.hidden = true;
@@ -118,7 +120,8 @@ function showHistory({ history, total }) {
 }
 
 async function showVisitor(picks, signal) {
-  at("result-title").textContent = picks.length ? "Recommendations for this visitor" : "Recommendations before the first pick";
+  const whom = picks.length ? "for this visitor" : "before the first pick";
+  at("result-title").textContent = `Recommendations ${whom}`;
   showPicks(picks);
   await load(at("result"), signal, async () => {
     const [answer] = await Promise.all([forVisitor(picks, signal), learnTitles(picks, signal)]);
@@ -130,8 +133,8 @@ async function showVisitor(picks, signal) {
 }
 
 function sourceForVisitor(source, picks) {
-  if (source === "fold_in") return `Folded in from ${picks.length === 1 ? "one pick" : `${picks.length} picks`}`;
-  return picks.length ? "Popularity: the picks are not known to the model" : "Popularity: nothing is known of this visitor";
+  if (source === "fold_in") return picks.length === 1 ? "Folded in from one pick" : `Folded in from ${picks.length} picks`;
+  return `Popularity: ${picks.length ? "the picks are not known to the model" : "nothing is known of this visitor"}`;
 }
 
 function showPicks(picks) {
@@ -229,7 +232,8 @@ function nameItem(id) {
   at("item-title").textContent = titleOf(item);
   at("item-line").textContent = [lineOf(item), item.title && `id ${id}`, used].filter(Boolean).join(" · ");
   at("item-pick").href = address({ picks: toggled(picks ?? [], id) });
-  at("item-pick").textContent = !picks ? "Try as a new visitor with this" : picks.includes(id) ? "Remove from picks" : "Add to picks";
+  const inPicks = picks?.includes(id) ? "Remove from picks" : "Add to picks";
+  at("item-pick").textContent = picks ? inPicks : "Try as a new visitor with this";
   at("item-pick").hidden = !known.has(id);
 }
 

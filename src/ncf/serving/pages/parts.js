@@ -22,9 +22,21 @@ export const count = (number) => number.toLocaleString("en");
 
 // How an answer's scores are written, what share of the bar each fills, and what a reader should know of them.
 export const SCALES = {
-  model: { write: (score) => score.toFixed(2), share: withinList, note: "Scores are the model’s logits: higher is better. Bars compare the items of this list." },
-  popularity: { write: count, share: (score, scores) => score / (Math.max(...scores) || 1), note: "The number is how often the item was used in the training data." },
-  similar: { write: (score) => score.toFixed(2), share: (score) => Math.max(score, 0), note: "The number is the cosine of the two items’ vectors: 1 is the same direction." },
+  model: {
+    write: (score) => score.toFixed(2),
+    share: withinList,
+    note: "Scores are the model’s logits: higher is better. Bars compare the items of this list.",
+  },
+  popularity: {
+    write: count,
+    share: (score, scores) => score / (Math.max(...scores) || 1),
+    note: "The number is how often the item was used in the training data.",
+  },
+  similar: {
+    write: (score) => score.toFixed(2),
+    share: (score) => Math.max(score, 0),
+    note: "The number is the cosine of the two items’ vectors: 1 is the same direction.",
+  },
 };
 SCALES.fold_in = SCALES.model;
 
