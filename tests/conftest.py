@@ -12,10 +12,14 @@ hypothesis.settings.register_profile("ncf", deadline=None, derandomize=True, max
 hypothesis.settings.load_profile("ncf")
 
 
+NEEDS = {
+    "sources": "NCF_TEST_SOURCES", "browser": "NCF_TEST_BROWSER", "torchserve": "NCF_TEST_TORCHSERVE", "soak": "NCF_TEST_SOAK",
+}  # fmt: skip
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests of files that the project may not ship exist only where NCF_TEST_SOURCES says where they are."""
-    if "NCF_TEST_SOURCES" in os.environ:
-        return
-    absent = [item for item in items if item.get_closest_marker("sources")]
+    """Tests that need what a machine may not have exist only where an environment variable says that it is there."""
+    absent_marks = [mark for mark, variable in NEEDS.items() if not os.environ.get(variable)]
+    absent = [item for item in items if any(item.get_closest_marker(mark) for mark in absent_marks)]
     config.hook.pytest_deselected(items=absent)
     items[:] = [item for item in items if item not in absent]
