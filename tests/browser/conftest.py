@@ -3,7 +3,6 @@
 The tests exist only where NCF_TEST_BROWSER is set; there, a missing Chromium is an error and never a skip.
 """
 
-import os
 import shutil
 import socket
 import subprocess
@@ -30,19 +29,6 @@ HOSTILE = "<img src=x onerror=\"document.title='taken'\">"
 UNBROKEN = "Llanfairpwllgwyngyllgogerychwyrndrobwllllantysiliogogogoch" * 2
 FIRST_LONG_ID = 2**53 + 1
 _START_SECONDS = 60
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "browser: needs Chromium; runs where NCF_TEST_BROWSER is set")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests in a browser exist only where NCF_TEST_BROWSER is set."""
-    if "NCF_TEST_BROWSER" in os.environ:
-        return
-    absent = [item for item in items if item.get_closest_marker("browser")]
-    config.hook.pytest_deselected(items=absent)
-    items[:] = [item for item in items if item not in absent]
 
 
 @dataclass(frozen=True)
