@@ -1,6 +1,7 @@
 # make demo    train, judge and recommend on the bundled data
 # make test    the test suite
 # make lint    ruff and mypy
+# make test-browser, test-torchserve, test-soak    the explorer page in Chromium, AWS's serving stack, five minutes of load
 # make bench   measure; prints tables and writes benchmarks/results/
 # make venv    what the others do first
 
@@ -9,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: venv demo test lint bench clean
+.PHONY: venv demo test test-browser test-torchserve test-soak lint bench clean
 
 venv: $(STAMP)
 
@@ -25,6 +26,16 @@ demo: venv
 test: venv
 	$(BIN)/python -m pytest -n auto
 
+test-browser: venv
+	NCF_TEST_BROWSER=1 $(BIN)/python -m pytest -m browser tests/browser
+
+test-torchserve: venv
+	scripts/install-torchserve .venv-torchserve
+	NCF_TEST_TORCHSERVE=$(CURDIR)/.venv-torchserve $(BIN)/python -m pytest -m torchserve tests/torchserve
+
+test-soak: venv
+	NCF_TEST_SOAK=300 $(BIN)/python -m pytest -s -m soak tests/serving/test_soak.py
+
 lint: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -34,6 +45,10 @@ bench: venv
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/evaluation.py
 	$(BIN)/python benchmarks/training.py
+	$(BIN)/python benchmarks/fold_in.py
+	$(BIN)/python benchmarks/retrieval.py
+	scripts/install-torchserve .venv-torchserve
+	$(BIN)/python benchmarks/serving.py
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-torchserve build dist .pytest_cache .mypy_cache .ruff_cache

@@ -41,6 +41,11 @@ Result = TypeVar("Result")
 LOG = logging.getLogger("ncf.serving")
 _JSON = "application/json"
 _PAGE_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_PAGE_HEADERS = {
+    "Cache-Control": "no-cache",
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+}
 
 
 @dataclass(frozen=True)
@@ -105,7 +110,7 @@ def create_app(state: State) -> Starlette:
         path = explorer.PAGES / request.path_params.get("file", "index.html")
         if path.name not in pages:
             return _response(_failed(WireError(404, "not_found", f"There is no page {path.name[:80]!r}.")))
-        return FileResponse(path, media_type=_PAGE_TYPES[path.suffix], headers={"Cache-Control": "no-cache"})
+        return FileResponse(path, media_type=_PAGE_TYPES[path.suffix], headers=_PAGE_HEADERS)
 
     async def about(_: Request) -> Response:
         return _json(await state.compute(explorer.about, state.recommender))

@@ -258,14 +258,16 @@ def list_document(
 
 
 def _items(recommender: Recommender, one: Recommendation, describe: bool) -> list[dict[str, Any]]:
-    scores = _rounded(one.scores)
-    if not describe:
-        return [{"item": item, "score": score} for item, score in zip(one.items, scores, strict=True)]
-    described = recommender.describe(one.items)
-    return [
-        {"item": columns.pop("id"), "score": score, **{name: value for name, value in columns.items() if value is not None}}
-        for columns, score in zip(described, scores, strict=True)
-    ]  # fmt: skip
+    listed = [
+        {"item": item, "score": score} for item, score in zip(one.items, _rounded(one.scores), strict=True)
+    ]
+    if describe:
+        for entry, columns in zip(listed, recommender.describe(one.items), strict=True):
+            del columns["id"]
+            entry.update(
+                {name: value for name, value in columns.items() if value is not None and name not in entry}
+            )
+    return listed
 
 
 def _rounded(scores: Iterable[float]) -> list[float]:
