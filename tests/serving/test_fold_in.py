@@ -58,6 +58,7 @@ def test_shapes_and_dtypes(kind: str) -> None:
     assert (updated.shape, updated.dtype) == ((network.width,), np.float32)
     assert np.isfinite(vector).all()
     assert np.isfinite(many).all()
+    assert fold_in.vectors([]).shape == (0, network.width)
 
 
 def slow_features(network: Network, items: list[int]) -> Floats:

@@ -9,9 +9,9 @@ M is the ridge regression of the trained user vectors on these features, over al
 histories and, as short histories are what visitors have, with random parts of them. n/(n + t) is how far a mean of n
 observations is to be trusted against a prior worth t of them; with three of them M chooses the trust by length.
 
-The one decision worth knowing: nothing is optimised in a request. Where serving has a user's history, the expectation
-of the trained vector given that history is a product of a row with a matrix: microseconds, the same arithmetic for
-GMF, MLP and NeuMF, and a few hundred kilobytes however large the catalogue is. docs/fold_in.md has how it was judged.
+The one decision worth knowing: nothing is optimised in a request. The best linear guess of the trained vector from a
+history is a row times a matrix: microseconds, the same arithmetic for GMF, MLP and NeuMF, and a few hundred kilobytes
+(and a byte an item) however large the catalogue is. docs/fold_in.md has how it was judged.
 
 Legend: B histories, U users, I items, N items of all histories, W width of a user vector, E width of all item
 tables, F features.
@@ -101,9 +101,10 @@ def _features(sums_BE: Floats, counts_B: npt.NDArray[Any]) -> Floats:
 
 def _sums(tables: list[Floats], histories: Sequence[Rows]) -> Floats:
     """[B, E]: the sum of the item vectors of each history."""
-    return np.stack(
-        [np.concatenate([np.add.reduce(table[rows], axis=0) for table in tables]) for rows in histories]
-    )
+    sums_BE = np.empty((len(histories), sum(table.shape[1] for table in tables)), np.float32)
+    for sums_E, rows in zip(sums_BE, histories, strict=True):
+        np.concatenate([np.add.reduce(table[rows], axis=0) for table in tables], out=sums_E)
+    return sums_BE
 
 
 def _fit(network: Network, seen: Csr, seed: int) -> Floats:
@@ -134,7 +135,7 @@ def _beginnings(
 ) -> tuple[npt.NDArray[np.int64], Floats]:
     """Lengths [B] and sums [B, E] of beginnings of a history in random order: none, some log-uniform, all of it."""
     drawn = np.exp(random.random(_PARTS) * np.log1p(len(items_N))).astype(np.int64)
-    lengths = np.unique(np.concatenate([[0], drawn, [len(items_N)]]))
+    lengths = np.unique(np.concatenate([[0], np.minimum(drawn, len(items_N)), [len(items_N)]]))
     rows = random.permutation(items_N)
     steps = [np.add.reduceat(table[rows], lengths[:-1], axis=0) for table in tables]
     sums_BE = np.zeros((len(lengths), sum(table.shape[1] for table in tables)), np.float32)
