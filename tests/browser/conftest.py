@@ -4,17 +4,11 @@ The tests exist only where NCF_TEST_BROWSER is set; there, a missing Chromium is
 """
 
 import shutil
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import numpy as np
 import polars as pl
@@ -23,12 +17,12 @@ import pytest
 from ncf.data import Dataset, Vocabulary
 from ncf.serving.artifact import write_artifact
 from ncf.serving.recommender import Recommender
+from processes import running
 from support import checkerboard, experiment, model_of
 
 HOSTILE = "<img src=x onerror=\"document.title='taken'\">"
 UNBROKEN = "Llanfairpwllgwyngyllgogerychwyrndrobwllllantysiliogogogoch" * 2
 FIRST_LONG_ID = 2**53 + 1
-_START_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -82,29 +76,8 @@ def _serving(dataset: Dataset, folder: Path) -> Iterator[Site]:
     metrics = {"test": {"metrics": {"hr@10": 0.61234, "ndcg@10": 0.3}}}
     model = model_of("neumf", 40, 30, tower=[16, 8])
     artifact = write_artifact(folder / "artifact", model, experiment("neumf"), dataset, metrics, "")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "ncf", "serve", str(artifact), "--port", str(port)]
-    server = subprocess.Popen(command)
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/ping", server)
+    with running(artifact) as (_, port):
         yield Site(f"http://127.0.0.1:{port}/", Recommender.open(artifact))
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def _wait_for(url: str, server: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + _START_SECONDS
-    while time.monotonic() < end:
-        assert server.poll() is None, "the server ended before it answered"
-        try:
-            with urlopen(url, timeout=5):
-                return
-        except (URLError, ConnectionError, TimeoutError):
-            time.sleep(0.1)
-    raise AssertionError("the server did not answer in time")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from servers import load, running, workers_of
+from processes import load, running, workers_of
 
 BODIES = [
     json.dumps(body)
