@@ -8,8 +8,8 @@ items masked; and the best ten of 100 given items (the workshop's payload). That
 Parts (--only): latency (whole catalogue), candidates (given items), recall, memory (a million users, 200 thousand
 items, 64 factors, made-up weights), start, profile (where the time of a request goes). Latency includes the client.
 
-Under eight minutes on two quiet cores with an environment of scripts/install-torchserve (--torchserve FOLDER); without
-one, the parts that need the peer are left out, and the tables say so. --run takes a trained run instead of training.
+Under eight minutes on two quiet cores with an environment of scripts/install-torchserve; without one, the parts that
+need the peer are left out, and the tables say so. --run takes a trained run instead of training.
 """
 
 import argparse
@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
@@ -34,14 +35,15 @@ from ncf.serving.archive import pack
 from ncf.serving.artifact import open_artifact
 from ncf.serving.recommender import Recommender
 from servers import memory_of, metrics_of, ncf_server, processor_seconds_of
-from torchserve import Stack, torchserve
+from torchserve import Stack, post, torchserve
 
+TORCHSERVE = ROOT / ".venv-torchserve"
 PARTS = ("latency", "candidates", "recall", "memory", "start", "profile")
 CONNECTIONS = (1, 16)
 OURS, OURS_2 = "ncf serve, 1 worker", "ncf serve, 2 workers"
 HANDLERS, PLAIN = "our handlers, TorchServe", "plain handler, TorchServe"
 LARGE_USERS, LARGE_ITEMS, LARGE_FACTORS = 1_000_000, 200_000, 64
-_BODIES, _GIVEN, _RECALL_USERS, _WARM_UP = 2_000, 100, 500, 200
+_BODIES, _GIVEN, _RECALL_USERS, _WARM_UP, _ASKED = 2_000, 100, 500, 200, 50
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Bench:
 
     def __init__(self, arguments: argparse.Namespace, report: Report, stack: ExitStack, folder: Path) -> None:
         self.report, self._stack, self.folder = report, stack, folder
-        self.environment = Path(arguments.torchserve) if arguments.torchserve else None
+        environment = Path(arguments.torchserve)
+        self.environment = environment if (environment / "bin" / "torchserve").is_file() else None
         self.run = Path(arguments.run) if arguments.run else trained_run(folder / "run")
         self.seconds = arguments.seconds or (0.6 if arguments.quick else 2.5)
         self.rounds = arguments.rounds or (2 if arguments.quick else 5)
@@ -77,6 +80,10 @@ class Bench:
                 load(started.port, body, 2, seconds=10.0, requests=_WARM_UP)
             self._running[name, setting] = started
         return self._running[name, setting]
+
+    def names(self) -> list[str]:
+        """The competitors that can be run here."""
+        return [OURS, OURS_2, *([HANDLERS, PLAIN] if self.environment else [])]
 
     @contextmanager
     def started(self, name: str, setting: Setting | None = None) -> Iterator[Stack]:
@@ -174,11 +181,11 @@ def compare(
     bench: Bench, kind: str, title: str, plain: dict[tuple[str, int], Setting]
 ) -> dict[tuple[str, int], Load]:
     """All competitors in turns, at 1 and 16 connections; the medians over the rounds."""
-    names = [OURS, OURS_2, *([HANDLERS, PLAIN] if bench.environment else [])]
     repeats: dict[tuple[str, int], list[Load]] = {}
+    agree(bench, kind, plain)
     for _ in range(bench.rounds):
         for connections in CONNECTIONS:
-            for name in names:
+            for name in bench.names():
                 setting = plain.get((kind, connections)) if name == PLAIN else None
                 one = bench.measure(name, kind, connections, setting)
                 repeats.setdefault((name, connections), []).append(one)
@@ -202,6 +209,21 @@ def compare(
     bench.report.table(title, columns, rows)
     bench.report.keep(kind, [{"server": name, "connections": n, "repeats": [asdict(one) for one in of]} for (name, n), of in repeats.items()])  # fmt: skip
     return medians
+
+
+def agree(bench: Bench, kind: str, plain: dict[tuple[str, int], Setting]) -> None:
+    """All competitors name the same items in the same order, or there is nothing to compare."""
+    for body in bench.bodies[kind][:_ASKED]:
+        lists = {}
+        for name in bench.names():
+            status, answer = post(
+                bench.server(name, plain.get((kind, 1)) if name == PLAIN else None).port, body
+            )
+            assert status == 200, (name, answer)
+            found = json.loads(answer)["recommendations"]
+            lists[name] = [one["item"] for one in (found if name == PLAIN else found[0]["items"])]
+        if len({tuple(one) for one in lists.values()}) > 1:
+            raise SystemExit(f"The competitors do not agree about {body[:60]!r}: {lists}")
 
 
 def median(of: Sequence[Load]) -> Load:
@@ -275,6 +297,7 @@ def memory(bench: Bench) -> None:
     for kind in ("gmf", "neumf"):
         folder = made_up_artifact(bench.folder / f"large-{kind}", kind, users, items, LARGE_FACTORS)
         weights = (folder / "model.safetensors").stat().st_size / 2**20
+        whole = sum(path.stat().st_size for path in folder.iterdir()) / 2**20
         bodies = [json.dumps({"users": random.integers(0, users, 500).tolist()}).encode() for _ in range(40)]
         for workers in (1, 2):
             with ncf_server(folder, workers=workers) as server:
@@ -282,27 +305,33 @@ def memory(bench: Bench) -> None:
                 answered = load(server.port, bodies, 4, seconds=20.0, requests=2 * len(bodies))
                 full = memory_of(server.group)
             assert not answered.errors, answered
-            rows.append([kind, workers, f"{weights:,.0f}", f"{began.pss:,.0f}", f"{full.pss:,.0f}", f"{full.rss:,.0f}", f"{full.pss / weights:.2f}", f"{server.start_seconds:.1f}"])  # fmt: skip
-            kept.append({"kind": kind, "workers": workers, "weights_mib": weights, "at_start": asdict(began), "loaded": asdict(full), "start_seconds": server.start_seconds})  # fmt: skip
+            rows.append([kind, workers, f"{weights:,.0f}", f"{whole:,.0f}", f"{began.pss:,.0f}", f"{full.pss:,.0f}", f"{full.rss:,.0f}", f"{full.pss / weights:.2f}", f"{server.start_seconds:.1f}"])  # fmt: skip
+            kept.append({"kind": kind, "workers": workers, "weights_mib": weights, "artifact_mib": whole, "at_start": asdict(began), "loaded": asdict(full), "start_seconds": server.start_seconds})  # fmt: skip
             if not bench.quick:
                 bench.report.target(f"{kind}, {workers} worker(s): memory (PSS) times the weights", full.pss / weights, 1.5, at_least=False)  # fmt: skip
     bench.report.table(
         f"Memory in MiB: {users:,} users, {items:,} items, {LARGE_FACTORS} factors",
-        ["model", "workers", "weights", "PSS at start", "PSS loaded", "RSS loaded", "PSS / weights", "start s"], rows,
+        ["model", "workers", "weights", "artifact", "PSS at start", "PSS loaded", "RSS loaded", "PSS / weights", "start s"], rows,
     )  # fmt: skip
     bench.report.keep("memory", kept)
 
 
 def start(bench: Bench) -> None:
-    """Seconds from the command to the first 200 of /ping."""
-    names = [OURS, OURS_2, *([HANDLERS, PLAIN] if bench.environment else [])]
-    times: dict[str, list[float]] = {name: [] for name in names}
+    """Seconds from the command to the first 200 of /ping, and to the first answer: TorchServe pings before it has a model."""
+    times: dict[str, list[tuple[float, float]]] = {name: [] for name in bench.names()}
     for _ in range(1 if bench.quick else 3):
-        for name in names:
+        for name, of in times.items():
             with bench.started(name) as server:
-                times[name].append(server.start_seconds)
-    rows = [[name, f"{statistics.median(of):.2f}", f"{max(of):.2f}"] for name, of in times.items()]
-    bench.report.table("Start, seconds until /ping is 200", ["server", "median", "max"], rows)
+                began = time.perf_counter()
+                post(server.port, bench.bodies["catalogue"][0])
+                of.append((server.start_seconds, server.start_seconds + time.perf_counter() - began))
+    rows = [
+        [name, *(f"{statistics.median(one[which] for one in of):.2f}" for which in (0, 1))]
+        for name, of in times.items()
+    ]
+    bench.report.table(
+        "Start, seconds (median)", ["server", "until /ping is 200", "until the first answer"], rows
+    )
     bench.report.keep("start", times)
 
 
@@ -343,7 +372,9 @@ def parse() -> argparse.Namespace:
     """The options of all benchmarks and of this one."""
     parser = command_line(__doc__)
     parser.add_argument("--run", help="a trained run or artifact, instead of training NeuMF 32 on ML-1M")
-    parser.add_argument("--torchserve", help="environment of scripts/install-torchserve")
+    parser.add_argument(
+        "--torchserve", default=str(TORCHSERVE), help="environment of scripts/install-torchserve; .venv-torchserve by default"
+    )  # fmt: skip
     parser.add_argument("--only", help=f"comma-separated: {', '.join(PARTS)}")
     parser.add_argument("--seconds", type=float, help="of each repeat")
     arguments = parser.parse_args()
@@ -363,7 +394,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ncf-bench-") as name, ExitStack() as stack:
         bench = Bench(arguments, report, stack, Path(name))
         if bench.environment is None:
-            report.say("Without --torchserve: the peer and our handlers under TorchServe were not measured.")
+            report.say(
+                f"There is no TorchServe in {arguments.torchserve}: the peer and our handlers under TorchServe were not measured."
+            )
         kinds = [compared[part] for part in arguments.parts if part in compared]
         plain = best_settings(bench, kinds) if kinds and bench.environment else {}
         for part in arguments.parts:

@@ -135,6 +135,17 @@ def get(port: int, path: str) -> tuple[int, bytes]:
         connection.close()
 
 
+def post(port: int, body: bytes) -> tuple[int, bytes]:
+    """Status and body of a JSON request to /invocations."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request("POST", "/invocations", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+    finally:
+        connection.close()
+
+
 def stop_group(process: subprocess.Popen[bytes]) -> None:
     """SIGTERM to the process and every process that it started, SIGKILL to what is left after a while."""
     for number, seconds in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, _STOP_SECONDS)):

@@ -65,6 +65,11 @@ def test_an_artifact_beside_code_answers_as_before(
     assert opened.recommend(104, 5) == served.recommend(104, 5)
 
 
+def test_an_archive_is_opened_as_a_folder_is(tmp_path: Path, artifact: Path, served: Recommender) -> None:
+    path = pack(of_artifact(artifact), tmp_path / "model.tar.gz")
+    assert Recommender.open(path).recommend(104, 5) == served.recommend(104, 5)
+
+
 @pytest.mark.parametrize(
     ("member", "why"),
     [
