@@ -1,42 +1,35 @@
-"""The best k in a fixed order."""
+"""The best k against sorting everything."""
 
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from ncf.serving.top import best
 
 
-def rows_of(scores: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(np.arange(scores.shape[1]), scores.shape)
-
-
-def test_shapes_and_types() -> None:
-    random = np.random.default_rng(0).normal(size=(3, 27)).astype(np.float32)
-    scores, rows = best(random, rows_of(random), 4)
-    assert scores.shape == rows.shape == (3, 4)
+def test_shapes_and_dtypes() -> None:
+    scores, rows = best(np.array([[1.0, 3.0, 2.0]], np.float32), np.array([7, 5, 9], np.int32), 2)
     assert (scores.dtype, rows.dtype) == (np.float32, np.int64)
-    for shape, k, width in (((3, 7), 99, 7), ((3, 0), 5, 0), ((0, 7), 2, 2)):
-        empty = np.zeros(shape, np.float32)
-        assert best(empty, rows_of(empty), k)[1].shape == (shape[0], width)
+    assert (scores.tolist(), rows.tolist()) == ([[3.0, 2.0]], [[5, 9]])
+    assert best(np.empty((0, 3), np.float32), np.arange(3), 2)[0].shape == (0, 2)
+    assert best(np.empty((2, 0), np.float32), np.arange(0), 2)[0].shape == (2, 0)
+
+
+VALUES = st.sampled_from([-np.inf, -2.5, -1e-30, -0.0, 0.0, 1e-30, 1.0, 3e38]).map(np.float32)
 
 
 @given(
-    st.lists(st.lists(st.integers(-2, 2), min_size=9, max_size=9), min_size=1, max_size=4), st.integers(1, 10)
+    arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 40)), elements=VALUES),
+    st.integers(1, 50),
+    st.randoms(),
 )
-def test_equals_sorting_by_score_and_then_by_row(table: list[list[int]], k: int) -> None:
-    scores = np.array(table, np.float32)
-    scores[scores == -2] = -np.inf
-    top, rows = best(scores, rows_of(scores), k)
-    for one, expected_top, expected_rows in zip(scores.tolist(), top.tolist(), rows.tolist(), strict=True):
-        order = sorted(range(9), key=lambda row: (-one[row], row))[:k]
-        assert expected_rows == order
-        assert expected_top == [one[row] for row in order]
-
-
-@given(st.permutations(range(12)), st.integers(1, 12))
-def test_the_order_of_what_is_given_does_not_matter(order: list[int], k: int) -> None:
-    scores = np.array([[1, 1, 0, 2, 2, 2, 1, 0, 0, 3, 1, 1]], np.float32)
-    shuffled = best(scores[:, order], np.array([order]), k)
-    for given_order, expected in zip(shuffled, best(scores, rows_of(scores), k), strict=True):
-        np.testing.assert_array_equal(given_order, expected)
+def test_equal_to_sorting_by_score_and_row(scores: np.ndarray, k: int, random: object) -> None:
+    rows = np.stack(
+        [np.random.default_rng(user).permutation(1000)[: scores.shape[1]] for user in range(len(scores))]
+    )
+    found_scores, found_rows = best(scores, rows, k)
+    for user in range(len(scores)):
+        pairs = sorted(zip((-scores[user]).tolist(), rows[user].tolist(), strict=True))[:k]
+        assert found_rows[user].tolist() == [row for _, row in pairs]
+        assert (-found_scores[user]).tolist() == [score for score, _ in pairs]

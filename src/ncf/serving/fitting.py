@@ -32,7 +32,7 @@ _LANDMARK_PAIRS, _JUDGED_PAIRS = 2 * 10**8, 10**8
 _FEWEST_JUDGES = 32
 _RANKS = (4, 8, 12, 16, 24, 32, 48, 64, 96)
 _CANDIDATES = (25, 32, 40, 50, 65, 80, 100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200)
-_PROBES = (8, 16, 32, 64, 128, 256, 512, 1024)
+_PROBES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _LANDMARK_SECONDS, _CANDIDATE_SECONDS, _FLOAT_SECONDS = 4e-7, 6e-7, 1.2e-10
 _FEW_ITEMS, _SCANNED_ITEMS = 256, 150_000
 _USERS_AT_ONCE = 8
@@ -114,7 +114,8 @@ def fit(network: Network, seen: Csr, seed: int) -> Fitted | None:
     if basis is not None:
         rank = _cheapest_rank(network, basis, Judges.of(network, people, items_S))
     vectors = QueryVectors(network, basis.landmarks(rank) if basis is not None else None)
-    index = _index(network, _item_vectors(network, basis, rank, queries_FQ), random)
+    item_vectors = _item_vectors(network, basis, rank, queries_FQ)
+    index = _index(item_vectors, vectors(queries_FQ)[0], random)
     few = people.first(max(_FEWEST_JUDGES, _JUDGED_PAIRS // network.items))
     judges = Judges.of(network, few, None)
     return _calibrated(vectors, index, judges, network.items)
@@ -188,13 +189,14 @@ def _item_vectors(network: Network, basis: Basis | None, rank: int, queries_FQ: 
     return ItemVectors(network, queries_FQ[places], solve)
 
 
-def _index(network: Network, item_vectors: ItemVectors, random: np.random.Generator) -> Index:
-    if network.items > _SCANNED_ITEMS and faiss_is_there():
-        return Ivf.build(item_vectors, network.items, random)
-    items_RI = np.empty((item_vectors.width, network.items), np.float32)
-    for part in pieces(network.items):
+def _index(item_vectors: ItemVectors, vectors_FR: Floats, random: np.random.Generator) -> Index:
+    items = item_vectors.network.items
+    if items > _SCANNED_ITEMS and faiss_is_there():
+        return Ivf.build(item_vectors, items, vectors_FR, random)
+    items_RI = np.empty((item_vectors.width, items), np.float32)
+    for part in pieces(items):
         items_RI[:, part] = item_vectors(part)
-    return Scan(padded(items_RI), network.items)
+    return Scan(padded(items_RI), items)
 
 
 def _calibrated(vectors: QueryVectors, index: Index, judges: Judges, items: int) -> Fitted:
@@ -216,7 +218,7 @@ def _choose_probes(index: Ivf, judges: Judges, vectors_MR: Floats) -> None:
         index.probes = probes
         return judges.recall(index, vectors_MR, _CANDIDATES[-1])
 
-    index.probes = _smallest(ladder, recall_of)
+    index.probes = min(index.lists, round(_MARGIN * _smallest(ladder, recall_of)))
 
 
 def _common(wanted_BK: Rows, found_BN: Rows) -> int:

@@ -2,8 +2,13 @@
 
 In: vectors of all items, a piece at a time. Out: candidates, as from a scan, at a small part of its cost.
 
-Items are clustered by their vectors, and each coordinate is kept as one byte. faiss is imported when an index is
-built or opened and not before; most catalogues never need it.
+Items are clustered, and each coordinate is kept as one byte. faiss is imported when an index is built or opened and
+not before; most catalogues never need it.
+
+The one decision worth knowing: vectors are turned and scaled so that queries vary alike in every direction, and items
+get one more coordinate that gives all of them the same length (Bachrach et al., RecSys'14). The nearest item is then
+the one with the largest inner product, so that clusters by distance are what a query looks for: the same recall takes
+a quarter of the lists or less (docs/retrieval.md).
 
 Legend: B users, C items of a piece, R width of a vector, N candidates wanted.
 """
@@ -20,31 +25,40 @@ from ncf.serving.index import Alive
 from ncf.serving.network import Floats, Rows
 from ncf.serving.vectors import ItemVectors
 
-_INDEX = "retrieval_index.faiss"
+_INDEX, _TURN = "retrieval_index.faiss", "retrieval_turn.npy"
 _ITEMS_AT_ONCE = 2**15
-_TRAINED_VECTORS_PER_LIST, _MOST_LISTS = 40, 16384
+_TRAINED_VECTORS_PER_LIST, _MOST_LISTS, _ROUNDS = 40, 16384, 8
+_LONG = 0.999
+_SMALLEST_ENERGY = 1e-8
 
 
 class Ivf:
-    """Inverted lists of faiss: items clustered by direction, a byte a coordinate, the nearest lists looked through."""
+    """Inverted lists of faiss: items clustered, a byte a coordinate, the nearest lists looked through."""
 
-    def __init__(self, index: Any, probes: int, allowed: Rows | None = None) -> None:
-        self._index, self.probes, self._allowed = index, probes, allowed
+    def __init__(self, index: Any, turn_RR: Floats, probes: int, allowed: Rows | None = None) -> None:
+        """`turn_RR` takes a user's vector into the coordinates of the index."""
+        self._index, self._turn_RR, self.probes, self._allowed = index, turn_RR, probes, allowed
 
     @classmethod
-    def build(cls, item_vectors: ItemVectors, items: int, random: np.random.Generator) -> "Ivf":
-        """Clusters from a sample of items, then all items a piece at a time."""
+    def build(
+        cls, item_vectors: ItemVectors, items: int, vectors_BR: Floats, random: np.random.Generator
+    ) -> "Ivf":
+        """Clusters from a sample of items, then all items a piece at a time; `vectors_BR` are vectors of users."""
         faiss = faiss_module()
+        for_items_RR, for_users_RR = _turns(vectors_BR)
         lists = min(_MOST_LISTS, max(1, 2 ** round(np.log2(4 * items**0.5))))
-        index = faiss.IndexIVFScalarQuantizer(
-            faiss.IndexFlatIP(item_vectors.width), item_vectors.width, lists,
-            faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_INNER_PRODUCT, False,
-        )  # fmt: skip
         sample = np.sort(random.permutation(items)[: _TRAINED_VECTORS_PER_LIST * lists])
-        index.train(_by_item(item_vectors, sample))
+        turned = np.concatenate([item_vectors(sample[part]).T @ for_items_RR for part in pieces(len(sample))])
+        longest = float(np.quantile(np.einsum("cr,cr->c", turned, turned), _LONG))
+        width = item_vectors.width + 1
+        index = faiss.IndexIVFScalarQuantizer(
+            faiss.IndexFlatL2(width), width, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_L2, False
+        )
+        index.cp.niter, index.cp.min_points_per_centroid = _ROUNDS, 1
+        index.train(_of_one_length(turned, longest))
         for part in pieces(items):
-            index.add(np.ascontiguousarray(item_vectors(part).T))
-        return cls(index, probes=1)
+            index.add(_of_one_length(item_vectors(part).T @ for_items_RR, longest))
+        return cls(index, for_users_RR, probes=1)
 
     @property
     def lists(self) -> int:
@@ -55,11 +69,13 @@ class Ivf:
     def open(cls, folder: Path, probes: int) -> "Ivf":
         """The lists, mapped."""
         faiss = faiss_module()
-        return cls(faiss.read_index(str(folder / _INDEX), faiss.IO_FLAG_MMAP), probes)
+        turn_RR = np.load(folder / _TURN, allow_pickle=False)
+        return cls(faiss.read_index(str(folder / _INDEX), faiss.IO_FLAG_MMAP), turn_RR, probes)
 
     def save(self, folder: Path) -> None:
-        """In faiss's own format."""
+        """In faiss's own format, and the users' turn."""
         faiss_module().write_index(self._index, str(folder / _INDEX))
+        np.save(folder / _TURN, self._turn_RR, allow_pickle=False)
 
     def search(self, vectors_BR: Floats, n: int, hidden: Sequence[Rows]) -> tuple[Rows, Alive]:
         """The best in the nearest lists; hidden items are fetched on top and marked, and so are places left empty."""
@@ -72,13 +88,15 @@ class Ivf:
                 if len(out):
                     alive &= ~np.isin(rows, out)
             if probes >= self._index.nlist or int(alive_BN.sum(axis=1).min(initial=n)) >= min(n, self._items):
-                return np.maximum(rows_BN, 0), alive_BN
+                return _first_alive(rows_BN, alive_BN, n)
             probes = min(8 * probes, self._index.nlist)
 
     def limited(self, allowed: Rows) -> "Ivf":
         """More lists are looked through, as fewer items in each count."""
         share = max(1, len(allowed)) / self._index.ntotal
-        return Ivf(self._index, min(self._index.nlist, round(2 * self.probes / share)), allowed)
+        return Ivf(
+            self._index, self._turn_RR, min(self._index.nlist, round(2 * self.probes / share)), allowed
+        )
 
     @property
     def _items(self) -> int:
@@ -88,9 +106,9 @@ class Ivf:
         faiss = faiss_module()
         selector = None if self._allowed is None else faiss.IDSelectorBatch(self._allowed.astype(np.int64))
         parameters = faiss.SearchParametersIVF(nprobe=probes, sel=selector)
-        _, rows_BN = self._index.search(
-            np.ascontiguousarray(vectors_BR, np.float32), min(wanted, self._index.ntotal), params=parameters
-        )
+        turned_BR = np.zeros((len(vectors_BR), self._index.d), np.float32)
+        turned_BR[:, :-1] = vectors_BR @ self._turn_RR
+        _, rows_BN = self._index.search(turned_BR, min(wanted, self._index.ntotal), params=parameters)
         return np.asarray(rows_BN, np.int64)
 
 
@@ -116,9 +134,20 @@ def pieces(items: int) -> Iterator[slice]:
         yield slice(start, min(items, start + _ITEMS_AT_ONCE))
 
 
-def _by_item(item_vectors: ItemVectors, rows: Rows) -> Floats:
-    """[C, R] of many rows, made a piece at a time."""
-    vectors_CR = np.empty((len(rows), item_vectors.width), np.float32)
-    for part in pieces(len(rows)):
-        vectors_CR[part] = item_vectors(rows[part]).T
-    return vectors_CR
+def _turns(vectors_BR: Floats) -> tuple[Floats, Floats]:
+    """For items and for users, [R, R] each: inner products stay, users' second moments become one."""
+    energy, axes = np.linalg.eigh(vectors_BR.T.astype(np.float64) @ vectors_BR / max(1, len(vectors_BR)))
+    scale = np.sqrt(np.maximum(energy, _SMALLEST_ENERGY * energy.max()))
+    return (axes * scale).astype(np.float32), (axes / scale).astype(np.float32)
+
+
+def _of_one_length(vectors_CR: Floats, longest: float) -> Floats:
+    """[C, R + 1]: the last coordinate fills up to `longest`, a squared length; the few longer ones stay longer."""
+    rest_C = longest - np.einsum("cr,cr->c", vectors_CR, vectors_CR)
+    return np.concatenate([vectors_CR, np.sqrt(np.maximum(rest_C, 0))[:, None]], axis=1, dtype=np.float32)
+
+
+def _first_alive(rows_BN: Rows, alive_BN: Alive, n: int) -> tuple[Rows, Alive]:
+    """The n nearest that count, and where there are fewer some that do not."""
+    order = np.argsort(~alive_BN, axis=1, kind="stable")[:, :n]
+    return np.maximum(np.take_along_axis(rows_BN, order, 1), 0), np.take_along_axis(alive_BN, order, 1)
