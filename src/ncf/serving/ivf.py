@@ -28,7 +28,7 @@ from ncf.serving.vectors import ItemVectors
 _INDEX, _TURN = "retrieval_index.faiss", "retrieval_turn.npy"
 _ITEMS_AT_ONCE = 2**15
 _TRAINED_VECTORS_PER_LIST, _MOST_LISTS, _ROUNDS = 40, 16384, 8
-_LONG = 0.999
+_LONG, _LANES = 0.999, 16
 _SMALLEST_ENERGY = 1e-8
 
 
@@ -50,14 +50,14 @@ class Ivf:
         sample = np.sort(random.permutation(items)[: _TRAINED_VECTORS_PER_LIST * lists])
         turned = np.concatenate([item_vectors(sample[part]).T @ for_items_RR for part in pieces(len(sample))])
         longest = float(np.quantile(np.einsum("cr,cr->c", turned, turned), _LONG))
-        width = item_vectors.width + 1
+        width = -(-(item_vectors.width + 1) // _LANES) * _LANES
         index = faiss.IndexIVFScalarQuantizer(
             faiss.IndexFlatL2(width), width, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_L2, False
         )
         index.cp.niter, index.cp.min_points_per_centroid = _ROUNDS, 1
-        index.train(_of_one_length(turned, longest))
+        index.train(_of_one_length(turned, longest, width))
         for part in pieces(items):
-            index.add(_of_one_length(item_vectors(part).T @ for_items_RR, longest))
+            index.add(_of_one_length(item_vectors(part).T @ for_items_RR, longest, width))
         return cls(index, for_users_RR, probes=1)
 
     @property
@@ -107,7 +107,7 @@ class Ivf:
         selector = None if self._allowed is None else faiss.IDSelectorBatch(self._allowed.astype(np.int64))
         parameters = faiss.SearchParametersIVF(nprobe=probes, sel=selector)
         turned_BR = np.zeros((len(vectors_BR), self._index.d), np.float32)
-        turned_BR[:, :-1] = vectors_BR @ self._turn_RR
+        turned_BR[:, : vectors_BR.shape[1]] = vectors_BR @ self._turn_RR
         _, rows_BN = self._index.search(turned_BR, min(wanted, self._index.ntotal), params=parameters)
         return np.asarray(rows_BN, np.int64)
 
@@ -141,10 +141,16 @@ def _turns(vectors_BR: Floats) -> tuple[Floats, Floats]:
     return (axes * scale).astype(np.float32), (axes / scale).astype(np.float32)
 
 
-def _of_one_length(vectors_CR: Floats, longest: float) -> Floats:
-    """[C, R + 1]: the last coordinate fills up to `longest`, a squared length; the few longer ones stay longer."""
+def _of_one_length(vectors_CR: Floats, longest: float, width: int) -> Floats:
+    """[C, width]: a coordinate fills up to `longest`, a squared length (the few longer stay longer), then zeros.
+
+    The width is a multiple of 16: for any other faiss compares coordinate by coordinate, six times slower.
+    """
     rest_C = longest - np.einsum("cr,cr->c", vectors_CR, vectors_CR)
-    return np.concatenate([vectors_CR, np.sqrt(np.maximum(rest_C, 0))[:, None]], axis=1, dtype=np.float32)
+    filled = np.zeros((len(vectors_CR), width), np.float32)
+    filled[:, : vectors_CR.shape[1]] = vectors_CR
+    filled[:, vectors_CR.shape[1]] = np.sqrt(np.maximum(rest_C, 0))
+    return filled
 
 
 def _first_alive(rows_BN: Rows, alive_BN: Alive, n: int) -> tuple[Rows, Alive]:
