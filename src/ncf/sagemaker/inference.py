@@ -37,8 +37,9 @@ class Answers:
 
 def model_fn(model_dir: str) -> Recommender:
     """Open the artifact of a model folder, which may hold `code/` and other files as well."""
+    recommender = Recommender.open(Path(model_dir))
     threadpool_limits(1)  # One thread a worker: the server runs as many workers as there are cores.
-    return Recommender.open(Path(model_dir))
+    return recommender
 
 
 def input_fn(body: str | bytes, content_type: str | None) -> Call | WireError:

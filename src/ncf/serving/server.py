@@ -85,10 +85,10 @@ def app_from_environment() -> Starlette:
     """The app of one worker, from what `serve` left in the environment."""
     from ncf.serving.app import State, create_app
 
-    threadpool_limits(1)
     settings = ServeSettings(**json.loads(os.environ[_SETTINGS]))
     limits = Limits(**settings.limits)  # type: ignore[arg-type]
     recommender = Recommender.open(Path(settings.artifact), exact=settings.exact)
+    threadpool_limits(1)  # After opening, as a large catalogue's index brings threads of its own.
     self_test(recommender)
     app = create_app(State(recommender, limits, settings.body_seconds, settings.most_waiting))
     # What is loaded now stays: the collector need not go through it again while requests are answered.
