@@ -46,6 +46,7 @@ def main() -> None:
     arguments.output = arguments.output or str(
         Path(__file__).parent / "results" / f"retrieval-{arguments.part}.json"
     )
+    torch.set_num_threads(1)
     report = Report("retrieval", arguments)
     if arguments.part == "real":
         for name, network, seen in map(_run, arguments.of):
