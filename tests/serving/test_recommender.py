@@ -13,7 +13,7 @@ from ncf.errors import ConfigError, UnknownIdError
 from ncf.serving.artifact import write_artifact
 from ncf.serving.batch import write_batch
 from ncf.serving.recommender import Recommender
-from support import checkerboard, experiment, model_of
+from support import checkerboard, dataset_of, experiment, model_of
 
 
 @pytest.fixture
@@ -153,6 +153,17 @@ def test_an_empty_history_falls_back_on_popularity(recommender: Recommender, his
     answer = recommender.recommend_visitor(history, k=3)
     assert (answer.source, answer.ignored) == ("popularity", history)
     assert answer.items == recommender.recommend("nobody", k=3).items
+
+
+def test_a_history_of_items_nobody_used_falls_back_on_popularity(tmp_path: Path) -> None:
+    dataset = dataset_of([(user, item) for user in range(20) for item in range(8)], 20, 10)
+    model = model_of("neumf", 20, 10, tower=[16, 8])
+    recommender = Recommender.open(
+        write_artifact(tmp_path / "a", model, experiment("neumf"), dataset, {"test": {}}, "")
+    )
+    answer = recommender.recommend_visitor([508, 509], k=20)
+    assert (answer.source, answer.ignored, len(answer)) == ("popularity", [], 8)
+    assert recommender.recommend_visitor([508, 503], k=20).source == "fold_in"
 
 
 def test_an_unknown_user_with_history_is_a_visitor_with_a_name(recommender: Recommender) -> None:

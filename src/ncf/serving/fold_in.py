@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ncf.data import Csr
+from ncf.runtime import seed_of
 from ncf.serving.network import Floats, Network, Rows
 
 _TRUSTS = (2.0, 20.0, 200.0)
@@ -71,14 +72,14 @@ class FoldIn:
 
     def vectors(self, histories: Sequence[Rows]) -> Floats:
         """[B, W] of visitors."""
-        kept = [self._distinct(history) for history in histories]
+        kept = [self.informative(history) for history in histories]
         counts_B = np.array([len(rows) for rows in kept], np.float32)
         return np.asarray(_features(_sums(self._tables, kept), counts_B) @ self._map_FW)
 
     def updated(self, vector: Floats, seen: Rows, history: Rows) -> Floats:
         """[W] of a known user: the trained `vector`, moved by what the new items of `history` add to `seen`."""
-        seen = self._distinct(seen)
-        both = np.union1d(seen, self._distinct(history))
+        seen = self.informative(seen)
+        both = np.union1d(seen, self.informative(history))
         if len(both) == len(seen):
             return vector
         if not len(seen):
@@ -86,7 +87,8 @@ class FoldIn:
         before, after = self.vectors([seen, both])
         return np.asarray(vector + (after - before), np.float32)
 
-    def _distinct(self, rows: Rows) -> Rows:
+    def informative(self, rows: Rows) -> Rows:
+        """Those of the rows that any training user has, once each and ascending; others say nothing of a visitor."""
         rows = np.unique(np.asarray(rows))
         return rows[self._informative_I[rows]]
 
@@ -112,7 +114,7 @@ def _fit(network: Network, seen: Csr, seed: int) -> Floats:
     tables = [half.item_table for half in network.halves]
     width = sum(table.shape[1] for table in tables) * len(_TRUSTS) + 3
     gram_FF, moments_FW = np.zeros((width, width)), np.zeros((width, network.width))
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(seed_of(seed, "fold-in"))
     users = np.flatnonzero(seen.counts)
     if len(users) > _USERS_AT_MOST:
         users = np.sort(random.choice(users, _USERS_AT_MOST, replace=False))

@@ -132,8 +132,8 @@ class Recommender:
     ) -> Recommendation:
         """The best `k` items for somebody who was not in training and has used the items of `history`.
 
-        Items of the history that the model does not know are named in `ignored`; where none is known, the answer is
-        by popularity. `exclude_seen` leaves the history out of the answer. Raises `ConfigError` for a bad `k`.
+        Items of the history that the model does not know are named in `ignored`; where none is known, or none was used
+        by anybody in training, the answer is by popularity. `exclude_seen` leaves the history out of the answer. Raises `ConfigError` for a bad `k`.
         """
         check_k(k)
         return self._with_history(None, -1, history, k, exclude_seen, self._filters(candidates, exclude))
@@ -216,7 +216,7 @@ class Recommender:
         hidden = self._hidden(row, exclude_seen, filters)
         if exclude_seen:
             hidden = np.concatenate([hidden, used])
-        if row < 0 and not len(used):
+        if row < 0 and not len(self._fold_in.informative(used)):
             return self._popular_answer(user, k, hidden, filters, ignored)
         if row < 0:
             vector, source = self._fold_in.vector(used), "fold_in"
