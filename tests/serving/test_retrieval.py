@@ -123,7 +123,7 @@ def test_hidden_never_appears_and_allowed_only(pair: tuple[Network, Retrieval], 
     random = np.random.default_rng(seed)
     users = random.integers(0, USERS, data.draw(st.integers(1, 10)))
     hidden = [random.integers(0, ITEMS, random.integers(0, 900)).astype(np.int32) for _ in users]
-    size = data.draw(st.sampled_from([None, 1, 30, 700, 1400]))
+    size = data.draw(st.sampled_from([None, 1, 30, 170, 700, 2900]))
     allowed = None if size is None else np.sort(random.permutation(ITEMS)[:size])
     k = data.draw(st.sampled_from([1, 10, 100, ITEMS]))
     scores, rows = retrieval.top(queries_of(network, users), k, hidden, allowed)

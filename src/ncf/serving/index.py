@@ -20,6 +20,7 @@ Alive = npt.NDArray[np.bool_]
 _Value = TypeVar("_Value", np.float32, np.int64)
 
 _PADDING = 64
+_GATHERED_SHARE = 16
 _MATRIX = "retrieval_items.npy"
 
 
@@ -39,9 +40,12 @@ class Index(Protocol):
 class Scan:
     """Every item's inner product. Vectors lie as [R, P], so that a request reads memory in one sweep."""
 
-    def __init__(self, items_RP: Floats, items: int, rows: Rows | None = None) -> None:
-        """`items_RP` as `padded` gives it; `rows` names the items of the places where they are not all."""
-        self._items_RP, self._items, self._rows = items_RP, items, rows
+    def __init__(
+        self, items_RP: Floats, items: int, rows: Rows | None = None, mask_P: Floats | None = None
+    ) -> None:
+        """`items_RP` as `padded` gives it; `rows` names the items of the places where they are not all, and `mask_P`
+        is minus infinity where an item may not appear."""
+        self._items_RP, self._items, self._rows, self._mask_P = items_RP, items, rows, mask_P
 
     @classmethod
     def open(cls, folder: Path, items: int) -> "Scan":
@@ -55,6 +59,8 @@ class Scan:
     def search(self, vectors_BR: Floats, n: int, hidden: Sequence[Rows]) -> tuple[Rows, Alive]:
         """Exact; all items where n asks for more than there are."""
         scores_BP = vectors_BR @ self._items_RP
+        if self._mask_P is not None:
+            scores_BP += self._mask_P
         for scores_P, rows in zip(scores_BP, hidden, strict=True):
             scores_P[self._places(rows)] = -np.inf
         scores_BN, places_BN = _largest(scores_BP, min(n, self._items))
@@ -62,8 +68,12 @@ class Scan:
         return places_BN if self._rows is None else self._rows[places_BN], scores_BN > -np.inf
 
     def limited(self, allowed: Rows) -> "Scan":
-        """A scan over the gathered columns."""
-        return Scan(padded(self._items_RP[:, allowed]), len(allowed), allowed.astype(np.int64))
+        """A scan over all with a mask or, for a small share of the items, over the gathered columns."""
+        if _GATHERED_SHARE * len(allowed) < self._items:
+            return Scan(padded(self._items_RP[:, allowed]), len(allowed), allowed.astype(np.int64))
+        mask_P = np.full(self._items_RP.shape[1], -np.inf, np.float32)
+        mask_P[allowed] = 0
+        return Scan(self._items_RP, self._items, mask_P=mask_P)
 
     def _places(self, rows: Rows) -> Rows:
         return rows if self._rows is None else places_of(rows, self._rows)
