@@ -129,7 +129,10 @@ def packed_plain(run: Path, target: Path) -> Path:
     """model.tar.gz with the plain handler."""
     artifact = open_artifact(run)
     contents: dict[str, Path | bytes] = {path.name: path for path in artifact.folder.iterdir()}
-    contents |= code_files() | {"code/inference.py": ROOT / "benchmarks" / "plain_handler" / "inference.py"}
+    benchmarks = ROOT / "benchmarks"
+    contents |= code_files() | {
+        "code/inference.py": benchmarks / "plain_handler" / "inference.py", "code/port.py": benchmarks / "port.py",
+    }  # fmt: skip
     return pack(contents, target)
 
 

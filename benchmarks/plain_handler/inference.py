@@ -1,9 +1,9 @@
 """The peer of the serving benchmark: an inference handler as the workshop has one, under TorchServe.
 
-Written for this comparison. It has what such a handler has (json in, the torch module over all items or those that were
-given, seen items masked, top k, json out) and nothing that slows it down: the module is ncf's own, whose forward
-pass computes the user's half of the first layer once a request, ids are looked up in dictionaries, and the number of
-torch's threads is what measured best (PLAIN_THREADS).
+Written for this comparison. It has what such a handler has: json in; the torch module (`benchmarks/port.py`, the
+trained weights) over pairs of the repeated user with all items, or with those that were given; seen items masked; top k;
+json out. Nothing slows it down: ids are looked up in dictionaries, tensors that do not depend on the request are made
+once, and the number of torch's threads is what measured best (PLAIN_THREADS).
 """
 
 import json
@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from port import PlainNeuMF
 
 from ncf.data import Csr
-from ncf.models import Model
 from ncf.serving.artifact import open_artifact
 
 
@@ -22,7 +22,7 @@ from ncf.serving.artifact import open_artifact
 class Plain:
     """The torch module, and what turns ids into rows and back."""
 
-    model: Model
+    model: PlainNeuMF
     user_rows: dict[str, int]
     item_rows: dict[str, int]
     item_ids: list[Any]
@@ -35,12 +35,16 @@ def model_fn(model_dir: str) -> Plain:
     torch.set_num_threads(int(os.environ.get("PLAIN_THREADS", "1")))
     artifact = open_artifact(model_dir)
     items = artifact.items.ids.tolist()
+    config = artifact.experiment.model
+    model = PlainNeuMF(
+        len(artifact.users), len(items), config.factors, config.embedding, config.tower
+    ).take(artifact.model)  # type: ignore[arg-type]
     return Plain(
-        model=artifact.model,
+        model=model.eval(),
         user_rows={str(user): row for row, user in enumerate(artifact.users.ids.tolist())},
         item_rows={str(item): row for row, item in enumerate(items)},
         item_ids=items,
-        all_items=torch.arange(len(items))[None],
+        all_items=torch.arange(len(items)),
         seen=artifact.seen,
     )
 
@@ -58,15 +62,15 @@ def predict_fn(request: Any, plain: Plain) -> list[dict[str, Any]]:
         items = plain.all_items
     else:
         user = plain.user_rows[str(request["user"][0])]
-        items = torch.tensor([[plain.item_rows[str(item)] for item in request["item"]]])
+        items = torch.tensor([plain.item_rows[str(item)] for item in request["item"]])
     with torch.inference_mode():
-        scores = plain.model(torch.tensor([user]), items)[0]
+        scores = plain.model(torch.full_like(items, user), items)
         if "users" in request:
             scores[torch.from_numpy(plain.seen.row(user).copy()).long()] = -torch.inf
         best = torch.topk(scores, min(k, len(scores)))
     return [
         {"item": plain.item_ids[row], "score": round(score, 6)}
-        for row, score in zip(items[0][best.indices].tolist(), best.values.tolist(), strict=True)
+        for row, score in zip(items[best.indices].tolist(), best.values.tolist(), strict=True)
     ]
 
 
