@@ -21,7 +21,12 @@ class Exact:
         self._network = network
 
     def top(
-        self, queries_BQ: Floats, k: int, hidden: Sequence[Rows], allowed: Rows | None = None
+        self,
+        queries_BQ: Floats,
+        k: int,
+        hidden: Sequence[Rows],
+        allowed: Rows | None = None,
+        users: Rows | None = None,  # noqa: ARG002 - as `Retrieval` has it
     ) -> tuple[Floats, Rows]:
         """Scores float32 and item rows int64, both [B, min(k, items)], best first; minus infinity fills up."""
         items = self._network.items if allowed is None else len(allowed)

@@ -24,8 +24,9 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.integer]
 
-_CACHED_BYTES = 64 * 2**20
+_CACHED_BYTES = 32 * 2**20
 _ITEMS_AT_ONCE = 8192
+_ZERO = np.float32(0)
 
 
 class Half(Protocol):
@@ -65,8 +66,11 @@ class GmfHalf:
     def scores(self, queries_BQ: Floats, side_CS: Floats) -> Floats:
         """[B, C]."""
         if side_CS.ndim == 2:
-            return np.asarray(queries_BQ @ side_CS.T + self.bias, np.float32)
-        return np.asarray(np.matmul(side_CS, queries_BQ[:, :, None])[:, :, 0] + self.bias, np.float32)
+            logits: Floats = queries_BQ @ side_CS.T
+        else:
+            logits = np.matmul(side_CS, queries_BQ[:, :, None])[:, :, 0]
+        logits += self.bias
+        return logits
 
 
 class MlpHalf:
@@ -92,15 +96,16 @@ class MlpHalf:
 
     def scores(self, queries_BQ: Floats, side_CS: Floats) -> Floats:
         """[B, C]."""
-        hidden = side_CS + queries_BQ[:, None]
-        shape = hidden.shape[:2]
-        hidden = hidden.reshape(-1, hidden.shape[2])
-        np.maximum(hidden, 0, out=hidden)
+        hidden_BCH = side_CS + queries_BQ[:, None]
+        hidden: Floats = hidden_BCH.reshape(-1, hidden_BCH.shape[2])
+        np.maximum(hidden, _ZERO, out=hidden)
         for weight, bias in self.layers:
             hidden = hidden @ weight
             hidden += bias
-            np.maximum(hidden, 0, out=hidden)
-        return np.asarray((hidden @ self.output).reshape(shape) + self.bias, np.float32)
+            np.maximum(hidden, _ZERO, out=hidden)
+        logits: Floats = hidden @ self.output
+        logits += self.bias
+        return logits.reshape(hidden_BCH.shape[:2])
 
 
 def _layers(weights: Mapping[str, Floats], prefix: str) -> list[tuple[Floats, Floats]]:
@@ -121,37 +126,50 @@ class Network:
             self.halves.append(GmfHalf(weights, prefix) if kind == "gmf" else MlpHalf(weights, prefix))
         self.users, self.items = len(self.halves[0].user_table), len(self.halves[0].item_table)
         self.widths = [half.user_table.shape[1] for half in self.halves]
-        self._query_cuts = np.cumsum([half.query_width for half in self.halves])[:-1].tolist()
+        self._parts = _slices([half.query_width for half in self.halves])
         self._sides: list[Floats] | None = None
         if 4 * self.items * sum(half.side_width for half in self.halves) <= _CACHED_BYTES:
             self._sides = [half.side(half.item_table) for half in self.halves]
+        self._queries_UQ: Floats | None = None
+        if 4 * self.users * sum(half.query_width for half in self.halves) <= _CACHED_BYTES:
+            self._queries_UQ = self.queries(self.user_vectors(slice(None)))
 
     @property
     def width(self) -> int:
         """W, the width of a user vector."""
         return sum(self.widths)
 
-    def user_vectors(self, user_rows: Rows) -> Floats:
+    def user_vectors(self, user_rows: Rows | slice) -> Floats:
         """[B, W] of rows of the user tables."""
         return np.concatenate([half.user_table[user_rows] for half in self.halves], axis=1)
 
     def queries(self, vectors_BW: Floats) -> Floats:
         """[B, Q], what scoring needs of a user; computed once a request."""
-        parts = np.split(vectors_BW, np.cumsum(self.widths)[:-1], axis=1)
+        parts = _slices(self.widths)
         return np.concatenate(
-            [half.queries(part) for half, part in zip(self.halves, parts, strict=True)], axis=1
+            [half.queries(vectors_BW[:, part]) for half, part in zip(self.halves, parts, strict=True)], axis=1
         )
+
+    def user_queries(self, user_rows: Rows) -> Floats:
+        """[B, Q] of known users, computed beforehand where there are few."""
+        if self._queries_UQ is not None:
+            return self._queries_UQ.take(user_rows, axis=0)
+        return self.queries(self.user_vectors(user_rows))
 
     def sides(self, items: Rows | slice) -> list[Floats]:
         """What each half needs of items: [C, S] or, for rows [B, C], [B, C, S]."""
-        if self._sides is not None:
+        if self._sides is None:
+            return [half.side(half.item_table[items]) for half in self.halves]
+        if isinstance(items, slice):
             return [side[items] for side in self._sides]
-        return [half.side(half.item_table[items]) for half in self.halves]
+        return [side.take(items, axis=0) for side in self._sides]
 
     def scores(self, queries_BQ: Floats, sides: list[Floats]) -> Floats:
         """Logits [B, C] from what `queries` and `sides` gave."""
-        parts = np.split(queries_BQ, self._query_cuts, axis=1)
-        logits = [half.scores(*of) for half, *of in zip(self.halves, parts, sides, strict=True)]
+        logits = [
+            half.scores(queries_BQ[:, part], side)
+            for half, part, side in zip(self.halves, self._parts, sides, strict=True)
+        ]
         return logits[0] if len(logits) == 1 else logits[0] + logits[1]
 
     def catalogue(self, queries_BQ: Floats) -> Floats:
@@ -162,6 +180,12 @@ class Network:
             part = slice(start, start + step)
             logits[:, part] = self.scores(queries_BQ, self.sides(part))
         return logits
+
+
+def _slices(widths: list[int]) -> list[slice]:
+    """Columns that follow one another."""
+    ends = np.cumsum(widths).tolist()
+    return [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
 
 
 def _halves_of(weights: Mapping[str, Floats]) -> list[tuple[str, str]]:

@@ -152,7 +152,7 @@ class Recommender:
         parts = []
         for start in range(0, len(users), USERS_AT_ONCE):
             part = slice(start, start + USERS_AT_ONCE)
-            queries = self.network.queries(self.network.user_vectors(user_rows[part]))
+            queries = self.network.user_queries(user_rows[part])
             parts.append(self.network.scores(queries, self.network.sides(item_rows[part, None]))[:, 0])
         return np.concatenate(parts)
 
@@ -178,12 +178,7 @@ class Recommender:
     def rank(self, user_rows: Rows, k: int, exclude_seen: bool = True) -> tuple[Floats, Rows]:
         """Scores and item rows [B, k] for rows of known users, best first; minus infinity fills up."""
         hidden = [self.artifact.seen.row(row) if exclude_seen else _NO_ROWS for row in user_rows.tolist()]
-        return self._top(self.network.user_vectors(user_rows), k, hidden, None)
-
-    def _top(
-        self, vectors_BW: Floats, k: int, hidden: Sequence[Rows], allowed: Rows | None
-    ) -> tuple[Floats, Rows]:
-        return self._ranker.top(self.network.queries(vectors_BW), k, hidden, allowed)
+        return self._ranker.top(self.network.user_queries(user_rows), k, hidden, None, user_rows)
 
     def _for_known(
         self, users: Sequence[Id], rows: Rows, k: int, exclude_seen: bool, filters: _Filters
@@ -194,7 +189,8 @@ class Recommender:
             part = rows[start : start + USERS_AT_ONCE]
             known = part[part >= 0]
             hidden = [self._hidden(row, exclude_seen, filters) for row in known.tolist()]
-            scores, items = self._top(self.network.user_vectors(known), k, hidden, filters.allowed)
+            queries_BQ = self.network.user_queries(known)
+            scores, items = self._ranker.top(queries_BQ, k, hidden, filters.allowed, known)
             subjects = iter(self.users.ids_of(known).tolist())
             place = iter(range(len(known)))
             for user, row in zip(users[start : start + USERS_AT_ONCE], part.tolist(), strict=True):
@@ -224,7 +220,7 @@ class Recommender:
             known = self.network.user_vectors(np.array([row]))[0]
             vector = self._fold_in.updated(known, self.artifact.seen.row(row), used)
             source, user = "model" if vector is known else "fold_in", self.users.ids_of([row]).tolist()[0]
-        scores, items = self._top(vector[None], k, [hidden], filters.allowed)
+        scores, items = self._ranker.top(self.network.queries(vector[None]), k, [hidden], filters.allowed)
         return self._listed(user, scores[0], items[0], source, ignored)
 
     def _hidden(self, row: int, exclude_seen: bool, filters: _Filters) -> Rows:
@@ -245,8 +241,8 @@ class Recommender:
         rows = self.items.rows(list(items))
         if len(rows) and rows.min() < 0:
             unknown = [item for item, row in zip(items, rows.tolist(), strict=True) if row < 0]
-            return np.unique(rows[rows >= 0]), unknown
-        return np.unique(rows), []
+            return _distinct(rows[rows >= 0]), unknown
+        return _distinct(rows), []
 
     def _popular_answer(
         self, user: Id, k: int, hidden: Rows, filters: _Filters, ignored: list[Id]
@@ -261,6 +257,17 @@ class Recommender:
             there = scores > -np.inf
             scores, rows = scores[there], rows[there]
         return Recommendation(subject, self.items.ids_of(rows).tolist(), scores.tolist(), source, ignored)
+
+
+def _distinct(rows: Rows) -> Rows:
+    """What `np.unique` gives, in half of its time for a short list."""
+    rows = np.sort(rows)
+    if len(rows) < 2:
+        return rows
+    first = np.empty(len(rows), np.bool_)
+    first[0] = True
+    np.not_equal(rows[1:], rows[:-1], out=first[1:])
+    return rows[first]
 
 
 def _is_one(users: Any) -> bool:

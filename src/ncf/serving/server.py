@@ -13,14 +13,15 @@ import os
 import signal
 import socket
 import tempfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from threadpoolctl import threadpool_limits
 
 from ncf.errors import ArtifactError, ConfigError
+from ncf.serving.artifact import locate_artifact
 from ncf.serving.forms import Limits
 from ncf.serving.recommender import Recommender
 from ncf.serving.wire import answer, read
@@ -50,6 +51,8 @@ def serve(settings: ServeSettings) -> None:
         raise ConfigError(f"--workers must be at least 1, and not {settings.workers}.")
     _check_port(settings.host, settings.port)
     self_test(Recommender.open(settings.artifact, exact=settings.exact))
+    # A model.tar.gz is unpacked once, for all workers.
+    settings = replace(settings, artifact=str(locate_artifact(settings.artifact)))
     with tempfile.TemporaryDirectory(prefix="ncf-metrics-") as counts:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = counts
         os.environ[_SETTINGS] = json.dumps(asdict(settings))
@@ -81,7 +84,7 @@ def self_test(recommender: Recommender) -> None:
         ) from error
 
 
-def app_from_environment() -> Starlette:
+def app_from_environment() -> ASGIApp:
     """The app of one worker, from what `serve` left in the environment."""
     from ncf.serving.app import State, create_app
 

@@ -25,6 +25,11 @@ class QueryVectors:
         if self._tower is not None and landmarks is not None:
             self._sides_LS = self._tower.side(self._tower.item_table[landmarks.rows_L])
 
+    @property
+    def width(self) -> int:
+        """R."""
+        return self._cut + 1 + (0 if self.landmarks is None else len(self.landmarks.vectors_RL))
+
     def __call__(self, queries_BQ: Floats) -> tuple[Floats, Floats]:
         """Vectors [B, R] and residuals [B], zero where there is no tower."""
         parts = [queries_BQ[:, : self._cut], np.ones((len(queries_BQ), 1), np.float32)]

@@ -225,12 +225,15 @@ def _given_list(recommender: Recommender, request: ListRequest, limits: Limits) 
             f"user and item must be equally long, and are {len(users)} and {len(request.item)}.",
             "user",
         )
-    if len({str(user) for user in users}) > 1:
-        raise WireError(
-            422, "invalid", "user must repeat one user: ask for several with {\"users\": [...], \"candidates\": [...]}.", "user"
-        )  # fmt: skip
     if not users:
         return Answer({"recommendations": []})
+    if users.count(users[0]) != len(users):
+        raise WireError(
+            422,
+            "invalid",
+            'user must repeat one user: ask for several with {"users": [...], "candidates": [...]}.',
+            "user",
+        )
     k = _k(recommender, request, 1, limits)
     one = recommender.recommend(users[0], k, exclude_seen=False, candidates=request.item)
     return _recommendations(recommender, [one], "user", request.describe)
