@@ -174,7 +174,7 @@ class Invocations:
             reply = await self._reply(scope, receive)
         except ClientDisconnect:
             return
-        self._state.monitor.requests.labels(str(reply.status)).inc()
+        self._state.monitor.count_request(reply.status)
         await send(_start(reply))
         await send({"type": "http.response.body", "body": reply.body})
 
@@ -227,10 +227,7 @@ def respond(state: State, body: bytes, headers: dict[bytes, bytes]) -> Reply:
         before = time.perf_counter()
         answers = wire.answer(state.recommender, call, state.limits)
         state.monitor.model.inc(time.perf_counter() - before)
-        for one in answers:
-            if not isinstance(one, WireError):
-                for source, count in one.sources.items():
-                    state.monitor.lists.labels(source).inc(count)
+        state.monitor.count_lists(one.sources for one in answers if not isinstance(one, WireError))
         reply = Reply(200, wire.write(answers, format), wire.media_type(format))
     except WireError as error:
         reply = _failed(error)

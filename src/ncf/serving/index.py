@@ -63,7 +63,10 @@ class Scan:
             scores_BP += self._mask_P
         for scores_P, rows in zip(scores_BP, hidden, strict=True):
             scores_P[self._places(rows)] = -np.inf
-        scores_BN, places_BN = _largest(scores_BP, min(n, self._items))
+        n = min(n, self._items)
+        scores_BN, places_BN = (
+            _largest_of_one(scores_BP, n) if len(scores_BP) == 1 else _largest(scores_BP, n)
+        )
         np.minimum(places_BN, self._items - 1, out=places_BN)
         return places_BN if self._rows is None else self._rows[places_BN], scores_BN > -np.inf
 
@@ -105,6 +108,21 @@ def _largest(scores_BP: Floats, n: int) -> tuple[Floats, npt.NDArray[np.int64]]:
     scores = _taken(scores_BP, members)
     inner_Bn = _partitioned(scores, n)
     return _taken(scores, inner_Bn), _taken(members, inner_Bn)
+
+
+def _largest_of_one(scores_1P: Floats, n: int) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """`_largest` for one row, or up to twice as many as are wanted: all that reach the n-th largest group maximum."""
+    places = scores_1P.shape[1]
+    size = _group_size(places, n)
+    if size == 1:
+        return _largest(scores_1P, n)
+    scores_P, groups = scores_1P[0], places // size
+    maxima = scores_P.reshape(size, groups).max(axis=0)
+    maxima.partition(groups - n)
+    reaching = np.flatnonzero(scores_P >= maxima[groups - n])
+    if len(reaching) > 2 * n:
+        return _largest(scores_1P, n)
+    return scores_P[None, reaching], reaching[None]
 
 
 def _partitioned(scores_BP: Floats, n: int) -> npt.NDArray[np.int64]:

@@ -6,6 +6,8 @@ are not lost.
 """
 
 import os
+from collections.abc import Iterable, Sequence
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess
 
@@ -41,6 +43,20 @@ class Monitor:
             "ncf_waiting_requests", "Requests that wait for the compute thread or are in it.",
             registry=self.registry, multiprocess_mode="livesum",
         )  # fmt: skip
+
+        # Looking a label up costs as much as counting, so what was looked up is kept.
+        self._of_status = cache(lambda status: self.requests.labels(str(status)))
+        self._of_source = cache(self.lists.labels)
+
+    def count_request(self, status: int) -> None:
+        """One more answer with this HTTP status."""
+        self._of_status(status).inc()
+
+    def count_lists(self, sources: Iterable[Sequence[str]]) -> None:
+        """One more list from each of the sources of some answers."""
+        for answer in sources:
+            for source in answer:
+                self._of_source(source).inc()
 
     def text(self) -> bytes:
         """The counts of all workers."""

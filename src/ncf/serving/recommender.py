@@ -191,7 +191,7 @@ class Recommender:
             hidden = [self._hidden(row, exclude_seen, filters) for row in known.tolist()]
             queries_BQ = self.network.user_queries(known)
             scores, items = self._ranker.top(queries_BQ, k, hidden, filters.allowed, known)
-            subjects = iter(self.users.ids_of(known).tolist())
+            subjects = iter(self.users.ids[known].tolist())
             place = iter(range(len(known)))
             for user, row in zip(users[start : start + USERS_AT_ONCE], part.tolist(), strict=True):
                 if row < 0:
@@ -256,7 +256,7 @@ class Recommender:
         if len(scores) and scores[-1] == -np.inf:
             there = scores > -np.inf
             scores, rows = scores[there], rows[there]
-        return Recommendation(subject, self.items.ids_of(rows).tolist(), scores.tolist(), source, ignored)
+        return Recommendation(subject, self.items.ids[rows].tolist(), scores.tolist(), source, ignored)
 
 
 def _distinct(rows: Rows) -> Rows:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ncf.serving.network import Floats, Rows
 
 _LOW = np.int64(0xFFFFFFFF)
+_FEW = 512  # for one user a plain sort is faster up to here
 _MAGNITUDE = np.int32(0x7FFFFFFF)
 
 
@@ -21,6 +22,10 @@ def best(scores_BC: Floats, rows: Rows, k: int) -> tuple[Floats, Rows]:
     """Scores float32 and rows int64, both [B, min(k, C)], of `rows` [C] or [B, C] below 2**32, best first."""
     count = scores_BC.shape[1]
     k = min(k, count)
+    if len(scores_BC) == 1 and count <= _FEW:
+        rows_C = rows if rows.ndim == 1 else rows[0]
+        order = np.lexsort((rows_C, -scores_BC[0]))[:k]
+        return scores_BC[:, order], rows_C[order].astype(np.int64, copy=False)[None]
     keys = _keys(scores_BC, rows)
     if k < count:
         keys = np.partition(keys, count - k, axis=1)[:, count - k :]

@@ -20,9 +20,8 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic_core import to_json
@@ -66,10 +65,10 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """The answer to one request: what to send, and how many lists come from each source."""
+    """The answer to one request: what to send, and the source of each list in it."""
 
     document: dict[str, Any]
-    sources: Counter[str] = field(default_factory=Counter)
+    sources: Sequence[str] = ()
 
 
 def read(body: bytes, content_type: str | None, limits: Limits = LIMITS) -> Call:
@@ -249,7 +248,7 @@ def _recommendations(
     recommender: Recommender, lists: Sequence[Recommendation], subject: str, describe: bool
 ) -> Answer:
     documents = [list_document(recommender, one, subject, describe) for one in lists]
-    return Answer({"recommendations": documents}, Counter(one.source for one in lists))
+    return Answer({"recommendations": documents}, [one.source for one in lists])
 
 
 def list_document(
