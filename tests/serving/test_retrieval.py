@@ -48,8 +48,6 @@ def pair(request: pytest.FixtureRequest) -> tuple[Network, Retrieval]:
     """A network and a retrieval that goes through candidates, the GMF's too: by a scan, or by inverted lists."""
     kind, _, lists = request.param.partition(" ")
     network = network_of(kind)
-    if lists:
-        pytest.importorskip("faiss")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting, "_exact_is_cheap", lambda _: False)
         patch.setattr(fitting, "_SAMPLED_ITEMS", 600)
@@ -166,6 +164,7 @@ def test_saved_and_opened_gives_the_same(pair: tuple[Network, Retrieval], tmp_pa
     assert opened.recall == retrieval.recall
 
 
+@pytest.mark.parametrize("pair", ["mlp", "neumf", "neumf lists"], indirect=True)
 @pytest.mark.parametrize(("residual", "factor"), [(0.9, 1), (1.5, 4), (2.5, ITEMS)])
 def test_a_query_unlike_the_sample_gets_more_candidates(
     pair: tuple[Network, Retrieval], residual: float, factor: int, monkeypatch: pytest.MonkeyPatch
@@ -173,8 +172,6 @@ def test_a_query_unlike_the_sample_gets_more_candidates(
     network, retrieval = pair
     assert retrieval._fitted is not None
     assert retrieval._vectors is not None
-    if retrieval._fitted.landmarks is None:
-        pytest.skip("an inner product has no residual")
     query, asked = queries_of(network, [1]), []
     fitted = replace(retrieval._fitted, limit=float(retrieval._vectors(query)[1][0]) / residual)
     search = fitted.index.search
@@ -221,3 +218,17 @@ def test_the_same_seed_builds_the_same() -> None:
     first, second = (Retrieval.build(network, seen, seed=3) for _ in range(2))
     queries, hidden = queries_of(network, range(5)), [np.empty(0, np.int64)] * 5
     np.testing.assert_array_equal(first.top(queries, 10, hidden)[1], second.top(queries, 10, hidden)[1])
+
+
+def test_vectors_of_known_users_are_kept_and_give_the_same_answer(tmp_path: Path) -> None:
+    network = network_of("neumf")
+    retrieval = Retrieval.build(network, seen_of(network.users, ITEMS), seed=1)
+    retrieval.save(tmp_path)
+    opened, users = Retrieval.open(tmp_path, network), np.arange(network.users)[:20]
+    hidden = [np.array([user]) for user in users]
+    queries = network.user_queries(users)
+    kept = opened.top(queries, 5, hidden, users=users)
+    computed = opened.top(queries, 5, hidden)
+    np.testing.assert_array_equal(kept[1], computed[1])
+    np.testing.assert_allclose(kept[0], computed[0], rtol=1e-5, atol=1e-6)
+    assert (tmp_path / "retrieval_known.npy").is_file()
