@@ -52,6 +52,7 @@ def pair(request: pytest.FixtureRequest) -> tuple[Network, Retrieval]:
         patch.setattr(fitting, "_exact_is_cheap", lambda _: False)
         patch.setattr(fitting, "_SAMPLED_ITEMS", 600)
         patch.setattr(fitting, "_SCANNED_ITEMS", 1000 if lists else 10**6)
+        patch.setattr(fitting, "_PROBED_SHARE", 0)
         built = Retrieval.build(network, seen_of(USERS, ITEMS), seed=0)
     assert built._fitted is not None
     assert isinstance(built._fitted.index, Ivf if lists else Scan)
@@ -232,3 +233,16 @@ def test_vectors_of_known_users_are_kept_and_give_the_same_answer(tmp_path: Path
     np.testing.assert_array_equal(kept[1], computed[1])
     np.testing.assert_allclose(kept[0], computed[0], rtol=1e-5, atol=1e-6)
     assert (tmp_path / "retrieval_known.npy").is_file()
+
+
+def test_items_that_lie_in_no_clusters_are_scanned(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitting, "_SCANNED_ITEMS", 1000)
+    random = np.random.default_rng(0)
+    model = model_of("gmf", USERS, ITEMS, factors=32)
+    weights = {name: value.detach().numpy() for name, value in model.state_dict().items()}
+    weights["item_table"] = random.normal(size=(ITEMS, 32)).astype(np.float32)
+    weights["user_table"] = random.normal(size=(USERS, 32)).astype(np.float32)
+    built = Retrieval.build(Network(weights), seen_of(USERS, ITEMS), seed=0)
+    assert built._fitted is not None
+    assert isinstance(built._fitted.index, Scan)
+    assert built.recall == 1.0

@@ -18,6 +18,7 @@ from functools import partial
 import numpy as np
 
 from ncf.data import Csr
+from ncf.runtime import seed_of
 from ncf.serving.exact import Exact
 from ncf.serving.index import Index, Scan, padded
 from ncf.serving.ivf import Ivf, faiss_is_there, pieces
@@ -26,7 +27,8 @@ from ncf.serving.network import Floats, GmfHalf, Network, Rows
 from ncf.serving.vectors import ItemVectors, QueryVectors, gmf_width, tower_of
 
 K = 10
-_WANTED, _MARGIN, _USUAL = 0.9999, 1.5, 0.99
+_WANTED, _MARGIN, _USUAL, _LEAST = 0.9999, 1.5, 0.99, 0.999
+_PROBED_SHARE = 4  # lists are worth it where at most a quarter of them is looked through
 _SAMPLED_USERS, _JUDGES, _SAMPLED_ITEMS = 512, 400, 8192
 _LANDMARK_PAIRS, _JUDGED_PAIRS = 2 * 10**8, 10**8
 _FEWEST_JUDGES = 32
@@ -104,7 +106,7 @@ def fit(network: Network, seen: Csr, seed: int) -> Fitted | None:
     """None where scoring everything is as cheap."""
     if _exact_is_cheap(network):
         return None
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(seed_of(seed, "retrieval"))
     users_F, users_M = _two_samples(random, network.users)
     people = People.of(network, users_M, seen, random)
     items_S = np.sort(random.permutation(network.items)[:_SAMPLED_ITEMS])
@@ -115,10 +117,14 @@ def fit(network: Network, seen: Csr, seed: int) -> Fitted | None:
         rank = _cheapest_rank(network, basis, Judges.of(network, people, items_S))
     vectors = QueryVectors(network, basis.landmarks(rank) if basis is not None else None)
     item_vectors = _item_vectors(network, basis, rank, queries_FQ)
-    index = _index(item_vectors, vectors(queries_FQ)[0], random)
     few = people.first(max(_FEWEST_JUDGES, _JUDGED_PAIRS // network.items))
     judges = Judges.of(network, few, None)
-    return _calibrated(vectors, index, judges, network.items)
+    if network.items > _SCANNED_ITEMS and faiss_is_there():
+        index = Ivf.build(item_vectors, network.items, vectors(queries_FQ)[0], random)
+        fitted = _calibrated(vectors, index, judges, network.items)
+        if fitted.recall >= _LEAST and index.probes * _PROBED_SHARE <= index.lists:
+            return fitted
+    return _calibrated(vectors, _scan(item_vectors), judges, network.items)
 
 
 def _exact_is_cheap(network: Network) -> bool:
@@ -189,10 +195,9 @@ def _item_vectors(network: Network, basis: Basis | None, rank: int, queries_FQ: 
     return ItemVectors(network, queries_FQ[places], solve)
 
 
-def _index(item_vectors: ItemVectors, vectors_FR: Floats, random: np.random.Generator) -> Index:
+def _scan(item_vectors: ItemVectors) -> Scan:
+    """Every item's vector; also where lists would not do, as the items lie in no clusters."""
     items = item_vectors.network.items
-    if items > _SCANNED_ITEMS and faiss_is_there():
-        return Ivf.build(item_vectors, items, vectors_FR, random)
     items_RI = np.empty((item_vectors.width, items), np.float32)
     for part in pieces(items):
         items_RI[:, part] = item_vectors(part)
