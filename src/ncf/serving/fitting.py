@@ -28,6 +28,9 @@ from ncf.serving.vectors import ItemVectors, QueryVectors, gmf_width, tower_of
 
 K = 10
 _WANTED, _MARGIN, _USUAL, _LEAST = 0.9999, 1.5, 0.99, 0.999
+_WANTED_OF_LISTS = (
+    0.9995  # a byte a coordinate now and then misjudges one item by far; no number of candidates is worth it
+)
 _PROBED_SHARE = 4  # lists are worth it where at most a quarter of them is looked through
 _SAMPLED_USERS, _JUDGES, _SAMPLED_ITEMS = 512, 400, 8192
 _LANDMARK_PAIRS, _JUDGED_PAIRS = 2 * 10**8, 10**8
@@ -175,14 +178,16 @@ def _cheapest_rank(network: Network, basis: Basis, judges: Judges) -> int:
     return best
 
 
-def _smallest(ladder: Sequence[int], recall_of: Callable[[int], float], share: float = 1.0) -> int:
+def _smallest(
+    ladder: Sequence[int], recall_of: Callable[[int], float], share: float = 1.0, wanted: float = _WANTED
+) -> int:
     """The smallest step with the wanted recall, which grows along the ladder; the last where none has it.
 
     With a `share`, each step is that share of itself and K at least.
     """
 
     def enough(step: int) -> bool:
-        return recall_of(step if share == 1.0 else max(K, round(step * share))) >= _WANTED
+        return recall_of(step if share == 1.0 else max(K, round(step * share))) >= wanted
 
     return ladder[min(bisect_left(ladder, True, key=enough), len(ladder) - 1)]
 
@@ -210,20 +215,25 @@ def _calibrated(vectors: QueryVectors, index: Index, judges: Judges, items: int)
         _choose_probes(index, judges, vectors_MR)
     ladder = [n for n in _CANDIDATES if n < items]
     recall_of = partial(judges.recall, index, vectors_MR)
-    n = min(items, round(_MARGIN * _smallest(ladder, recall_of)))
+    wanted = _WANTED_OF_LISTS if isinstance(index, Ivf) else _WANTED
+    n = min(items, round(_MARGIN * _smallest(ladder, recall_of, wanted=wanted)))
     limit = float(np.quantile(residuals_M, _USUAL)) if len(residuals_M) else 0.0
     return Fitted(vectors.landmarks, index, n, limit, recall_of(n))
 
 
 def _choose_probes(index: Ivf, judges: Judges, vectors_MR: Floats) -> None:
-    """The fewest lists in which the best are, however many candidates that takes."""
+    """The fewest lists in which the best are, however many candidates that takes; where a search of too few lists
+    would go on to more of them, that does not count.
+    """
     ladder = [probes for probes in _PROBES if probes <= index.lists] or [index.lists]
 
     def recall_of(probes: int) -> float:
         index.probes = probes
         return judges.recall(index, vectors_MR, _CANDIDATES[-1])
 
-    index.probes = min(index.lists, round(_MARGIN * _smallest(ladder, recall_of)))
+    index.widens = False
+    probes = _smallest(ladder, recall_of, wanted=_WANTED_OF_LISTS)
+    index.probes, index.widens = min(index.lists, round(_MARGIN * probes)), True
 
 
 def _common(wanted_BK: Rows, found_BN: Rows) -> int:

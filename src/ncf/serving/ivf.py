@@ -28,7 +28,7 @@ from ncf.serving.vectors import ItemVectors
 _INDEX, _TURN = "retrieval_index.faiss", "retrieval_turn.npy"
 _ITEMS_AT_ONCE = 2**15
 _TRAINED_VECTORS_PER_LIST, _MOST_LISTS, _ROUNDS = 40, 16384, 8
-_LONG, _LANES = 0.999, 16
+_LANES = 16
 _SMALLEST_ENERGY = 1e-8
 
 
@@ -38,6 +38,7 @@ class Ivf:
     def __init__(self, index: Any, turn_RR: Floats, probes: int, allowed: Rows | None = None) -> None:
         """`turn_RR` takes a user's vector into the coordinates of the index."""
         self._index, self._turn_RR, self.probes, self._allowed = index, turn_RR, probes, allowed
+        self.widens = True
 
     @classmethod
     def build(
@@ -49,7 +50,7 @@ class Ivf:
         lists = min(_MOST_LISTS, max(1, 2 ** round(np.log2(4 * items**0.5))))
         sample = np.sort(random.permutation(items)[: _TRAINED_VECTORS_PER_LIST * lists])
         turned = np.concatenate([item_vectors(sample[part]).T @ for_items_RR for part in pieces(len(sample))])
-        longest = float(np.quantile(np.einsum("cr,cr->c", turned, turned), _LONG))
+        longest = float(np.einsum("cr,cr->c", turned, turned).max())
         width = -(-(item_vectors.width + 1) // _LANES) * _LANES
         index = faiss.IndexIVFScalarQuantizer(
             faiss.IndexFlatL2(width), width, lists, faiss.ScalarQuantizer.QT_8bit, faiss.METRIC_L2, False
@@ -87,7 +88,11 @@ class Ivf:
             for rows, alive, out in zip(rows_BN, alive_BN, hidden, strict=True):
                 if len(out):
                     alive &= ~np.isin(rows, out)
-            if probes >= self._index.nlist or int(alive_BN.sum(axis=1).min(initial=n)) >= min(n, self._items):
+            if (
+                not self.widens
+                or probes >= self._index.nlist
+                or int(alive_BN.sum(axis=1).min(initial=n)) >= min(n, self._items)
+            ):
                 return _first_alive(rows_BN, alive_BN, n)
             probes = min(8 * probes, self._index.nlist)
 
@@ -142,7 +147,7 @@ def _turns(vectors_BR: Floats) -> tuple[Floats, Floats]:
 
 
 def _of_one_length(vectors_CR: Floats, longest: float, width: int) -> Floats:
-    """[C, width]: a coordinate fills up to `longest`, a squared length (the few longer stay longer), then zeros.
+    """[C, width]: a coordinate fills up to `longest`, a squared length (an item longer than all of the sample stays longer), then zeros.
 
     The width is a multiple of 16: for any other faiss compares coordinate by coordinate, six times slower.
     """
