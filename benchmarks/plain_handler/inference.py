@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from port import PlainNeuMF
 
 from ncf.data import Csr
 from ncf.serving.artifact import open_artifact
+from port import PlainNeuMF
 
 
 @dataclass
@@ -36,9 +36,9 @@ def model_fn(model_dir: str) -> Plain:
     artifact = open_artifact(model_dir)
     items = artifact.items.ids.tolist()
     config = artifact.experiment.model
-    model = PlainNeuMF(
-        len(artifact.users), len(items), config.factors, config.embedding, config.tower
-    ).take(artifact.model)  # type: ignore[arg-type]
+    model = PlainNeuMF(len(artifact.users), len(items), config.factors, config.embedding, config.tower).take(
+        artifact.model
+    )  # type: ignore[arg-type]
     return Plain(
         model=model.eval(),
         user_rows={str(user): row for row, user in enumerate(artifact.users.ids.tolist())},
