@@ -215,8 +215,9 @@ def _calibrated(vectors: QueryVectors, index: Index, judges: Judges, items: int)
         _choose_probes(index, judges, vectors_MR)
     ladder = [n for n in _CANDIDATES if n < items]
     recall_of = partial(judges.recall, index, vectors_MR)
-    wanted = _WANTED_OF_LISTS if isinstance(index, Ivf) else _WANTED
-    n = min(items, round(_MARGIN * _smallest(ladder, recall_of, wanted=wanted)))
+    lists = isinstance(index, Ivf)
+    wanted, margin = (_WANTED_OF_LISTS, 2 * _MARGIN) if lists else (_WANTED, _MARGIN)
+    n = min(items, round(margin * _smallest(ladder, recall_of, wanted=wanted)))
     limit = float(np.quantile(residuals_M, _USUAL)) if len(residuals_M) else 0.0
     return Fitted(vectors.landmarks, index, n, limit, recall_of(n))
 
