@@ -86,7 +86,9 @@ def batch(
             {"output": output, "users": written.users, "rows": written.rows, "seconds": written.seconds}
         )
         return
-    typer.echo(f"{written.rows:,} rows for {written.users:,} users in {written.seconds:.1f} s: {output}")
+    typer.echo(
+        f"{written.rows:,} rows for {written.users:,} users in {written.seconds:.2f} s ({written.users_per_second:,.0f} users/s): {output}"
+    )
 
 
 def _read_ids(path: Path) -> list[str]:

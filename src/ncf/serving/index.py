@@ -19,6 +19,7 @@ from ncf.serving.network import Floats, Rows
 Alive = npt.NDArray[np.bool_]
 _Value = TypeVar("_Value", np.float32, np.int64)
 
+_NOWHERE = np.empty(0, np.int64)
 _PADDING = 64
 _GATHERED_SHARE = 16
 _MATRIX = "retrieval_items.npy"
@@ -61,8 +62,12 @@ class Scan:
         scores_BP = vectors_BR @ self._items_RP
         if self._mask_P is not None:
             scores_BP += self._mask_P
-        for scores_P, rows in zip(scores_BP, hidden, strict=True):
-            scores_P[self._places(rows)] = -np.inf
+        if len(scores_BP) == 1:
+            scores_BP[0, self._places(hidden[0])] = -np.inf
+        else:
+            starts = np.arange(0, scores_BP.size, scores_BP.shape[1])
+            of_all = [self._places(rows) + start for rows, start in zip(hidden, starts, strict=True)]
+            scores_BP.reshape(-1)[np.concatenate([_NOWHERE, *of_all])] = -np.inf
         n = min(n, self._items)
         scores_BN, places_BN = (
             _largest_of_one(scores_BP, n) if len(scores_BP) == 1 else _largest(scores_BP, n)
