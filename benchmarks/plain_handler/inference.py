@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from ncf.data import Csr
+from ncf.models import NeuMF
 from ncf.serving.artifact import open_artifact
 from port import PlainNeuMF
 
@@ -36,11 +37,11 @@ def model_fn(model_dir: str) -> Plain:
     artifact = open_artifact(model_dir)
     items = artifact.items.ids.tolist()
     config = artifact.experiment.model
-    model = PlainNeuMF(len(artifact.users), len(items), config.factors, config.embedding, config.tower).take(
-        artifact.model
-    )  # type: ignore[arg-type]
+    trained = artifact.model
+    assert isinstance(trained, NeuMF)
+    model = PlainNeuMF(len(artifact.users), len(items), config.factors, config.embedding, config.tower)
     return Plain(
-        model=model.eval(),
+        model=model.take(trained).eval(),
         user_rows={str(user): row for row, user in enumerate(artifact.users.ids.tolist())},
         item_rows={str(item): row for row, item in enumerate(items)},
         item_ids=items,
