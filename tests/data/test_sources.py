@@ -109,7 +109,11 @@ def test_pinterest_by_user(tmp_path: Path) -> None:
     assert loaded.split.negatives is None
 
 
-@pytest.mark.parametrize("content", [gzip.compress(b"0 5 6\n" * 99)[:30], b"plain", gzip.compress(b"0 x\n")])
+@pytest.mark.parametrize(
+    "content",
+    [gzip.compress(b"0 5 6\n" * 99)[:30], b"plain", gzip.compress(b"0 x\n")],
+    ids=["cut off", "not compressed", "not numbers"],
+)
 def test_damaged_pinterest(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "pin.train.txt.gz").write_bytes(content)
     with pytest.raises(DataError, match=r"pin\.train\.txt\.gz is damaged or cut off"):
