@@ -22,7 +22,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import polars as pl
@@ -40,6 +40,7 @@ from ncf.serving.retrieval import Retrieval
 if TYPE_CHECKING:
     from ncf.models import Model
 
+Prepared = TypeVar("Prepared", Retrieval, FoldIn)
 SCHEMA_VERSION = 2
 _MANIFEST = "manifest.json"
 
@@ -60,11 +61,19 @@ class Artifact:
 
     def retrieval(self, network: Network) -> Retrieval:
         """What was prepared to generate candidates for `network`, made of these weights."""
-        return Retrieval.open(self.folder, network)
+        return self._prepared(Retrieval, network)
 
     def fold_in(self, network: Network) -> FoldIn:
         """What was prepared to fold visitors into `network`, made of these weights."""
-        return FoldIn.open(self.folder, network)
+        return self._prepared(FoldIn, network)
+
+    def _prepared(self, kind: type[Prepared], network: Network) -> Prepared:
+        try:
+            return kind.open(self.folder, network)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(
+                f"The artifact {self.folder} cannot be read ({error}): train again, or copy it afresh."
+            ) from error
 
     @cached_property
     def model(self) -> Model:
