@@ -28,13 +28,32 @@ def test_it_answers_and_ends_with_code_0(artifact: Path, workers: int) -> None:
         assert server.stderr.read() == ""
 
 
-def test_sigterm_under_load_loses_no_accepted_request(artifact: Path) -> None:
+def test_sigterm_loses_no_accepted_request(artifact: Path) -> None:
+    """Requests that have begun when the signal comes are answered, and new connections are refused."""
+    head = f"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: {len(BODY)}\r\n\r\n"
+    with running(artifact) as (server, port):
+        begun = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(10)]
+        for connection in begun:
+            connection.sendall((head + BODY[:5]).encode())
+        assert ask(port)[0] == 200  # it came after them, so they have been accepted
+        server.send_signal(signal.SIGTERM)
+        wait_until(lambda: not answers(port))
+        for connection in begun:
+            connection.sendall(BODY[5:].encode())
+        assert all(connection.recv(10_000).startswith(b"HTTP/1.1 200") for connection in begun)
+        assert server.wait(30) == 0
+        for connection in begun:
+            connection.close()
+
+
+def test_sigterm_under_load_breaks_off_no_more_than_nobody_had_accepted(artifact: Path) -> None:
+    """A connection that the system has queued and the server not yet taken is reset when the port closes."""
     with running(artifact) as (server, port), load(port, 4) as clients:
         wait_until(lambda: sum(client.answered for client in clients) > 50)
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) == 0
         wait_until(lambda: all(client.refused for client in clients))
-    assert sum(client.broken for client in clients) == 0
+    assert all(client.broken <= 1 for client in clients)
 
 
 def test_a_killed_worker_comes_back_and_the_other_goes_on(artifact: Path) -> None:
