@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import ask, free_port, load, running, start, wait_until, workers_of
+from processes import BODY, answers, ask, free_port, load, running, start, wait_until, workers_of
 
 
 @pytest.mark.parametrize("workers", [1, 2])
