@@ -17,14 +17,16 @@ WINGS = {
     "training": {"errors", "config", "runtime", "data", "models", "evaluation"},
     "serving": {"errors", "config", "runtime", "data", "models"},
     "experiment": {"errors", "config", "runtime", "data", "models", "evaluation", "training", "serving"},
+    "tuning": {"errors", "config", "runtime", "data", "models", "evaluation", "training", "serving", "experiment"},
     "console": {"errors", "training"},
-    "sagemaker": {"errors", "config", "runtime", "data", "models", "evaluation", "training", "serving", "experiment"},
-    "cli": {"errors", "config", "runtime", "data", "training", "serving", "experiment", "sagemaker", "console"},
+    "sagemaker": {"errors", "config", "runtime", "data", "models", "evaluation", "training", "serving", "experiment", "tuning"},
+    "cli": {"errors", "config", "runtime", "data", "training", "serving", "experiment", "tuning", "sagemaker", "console"},
     "__init__": {"errors", "config", "data", "serving", "experiment"},
     "__main__": {"cli"},
 }  # fmt: skip
 ONLY_IN = {
-    "boto3": "sagemaker/", "sagemaker": "sagemaker/", "horovod": "training/distributed.py", "typer": "cli/",
+    "boto3": "sagemaker/", "botocore": "sagemaker/", "sagemaker": "sagemaker/", "mlflow": "training/mlflow.py",
+    "optuna": "tuning.py", "horovod": "training/distributed.py", "typer": "cli/",
     "rich": ("console.py", "cli/"), "uvicorn": "serving/server.py", "starlette": ("serving/app.py", "serving/server.py"),
     "faiss": "serving/ivf.py", "prometheus_client": "serving/monitor.py",
 }  # fmt: skip

@@ -35,3 +35,14 @@ class StorageError(NcfError):
 
 class Interrupted(NcfError):
     """Training was asked to stop (ctrl-C or SIGTERM) and has saved a checkpoint."""
+
+
+class CloudError(NcfError):
+    """AWS, Docker or a job said no: credentials, permissions, a quota, a failed job, a missing resource.
+
+    `code` is AWS's own code for it, or empty.
+    """
+
+    def __init__(self, sentence: str, code: str = "") -> None:
+        super().__init__(sentence)
+        self.code = code

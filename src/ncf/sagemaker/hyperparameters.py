@@ -1,0 +1,58 @@
+"""An experiment as SageMaker's hyperparameters, and back: `{"train.epochs": "5", "model.tower": "[128, 64]"}`.
+
+SageMaker admits 100 strings of at most 2,500 characters. Only what differs from the defaults travels, so that the
+console shows what matters and a pre-trained NeuMF, which is three experiments, fits. Values are read as `--set` reads
+them; a value that a toolkit has wrapped in quotes once more reads the same.
+"""
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ncf.config import Experiment
+from ncf.errors import ConfigError
+
+MOST = 100
+LONGEST = 2500
+_NOT_OURS = ("sagemaker_", "_")
+"""How the names begin that toolkits and SageMaker's tuner add."""
+
+
+def to_hyperparameters(experiment: Experiment) -> dict[str, str]:
+    """The settings that are not defaults, without where the data are: those come from a channel.
+
+    Raises `ConfigError` where SageMaker would refuse them.
+    """
+    values = experiment.model_dump(mode="json", exclude_defaults=True, exclude={"data"})
+    flat = {name: _write(value) for name, value in _flatten(values, "")}
+    if len(flat) > MOST or any(len(value) > LONGEST for value in flat.values()):
+        raise ConfigError(
+            f"SageMaker takes {MOST} hyperparameters of {LONGEST} characters and this recipe has {len(flat)}: "
+            "leave out what equals the default, or train the halves of a pre-trained model as jobs of their own."
+        )
+    return flat
+
+
+def from_hyperparameters(values: Mapping[str, str]) -> Experiment:
+    """The experiment; names that toolkits add are passed over, any other unknown one is a `ConfigError`."""
+    ours = sorted((name, text) for name, text in values.items() if not name.startswith(_NOT_OURS))
+    return Experiment.parse({}, [f"{name}={text}" for name, text in ours], source="hyperparameters")
+
+
+def _flatten(values: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        elif value is not None:
+            yield f"{prefix}{name}", value
+
+
+def _write(value: Any) -> str:
+    if not isinstance(value, str):
+        return json.dumps(value)
+    try:
+        tomllib.loads(f"value = {value}")
+    except tomllib.TOMLDecodeError:
+        return value
+    return json.dumps(value)

@@ -1,0 +1,216 @@
+"""The one object that knows whether we are on hosted SageMaker or in its local mode; the rest does not ask.
+
+Both sides answer the same calls: `session.client("sagemaker").create_training_job(**request)` goes to AWS through
+boto3, or to containers on this machine through `ncf.sagemaker.local`, which wraps the SDK's local mode. URIs are `s3://`
+or `file://`. Every call passes `ncf.sagemaker.faults`, so what AWS refuses comes out as one sentence, with no secrets.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+from ncf.data.files import storage_errors
+from ncf.errors import CloudError, ConfigError
+from ncf.sagemaker.faults import Guarded, missing_extra
+
+TAG = "ncf:project"
+"""The key of the tag that everything carries which ncf makes; clean-up touches nothing without it."""
+_LOCAL_REGION = "us-east-1"
+_ATTEMPTS = 8
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user says once, by options or variables (`NCF_ROLE`, `NCF_BUCKET`, `NCF_PROJECT`, `AWS_REGION`, …)."""
+
+    local: bool = False
+    project: str = "ncf"
+    """Value of the tag, first part of names, and prefix in the bucket."""
+    region: str | None = None
+    profile: str | None = None
+    role: str | None = None
+    """Name or ARN of the execution role."""
+    bucket: str | None = None
+    """By default SageMaker's own, `sagemaker-REGION-ACCOUNT`."""
+    kms_key: str | None = None
+    subnets: tuple[str, ...] = ()
+    security_groups: tuple[str, ...] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """Further tags for everything that is made."""
+    home: Path = Path(".ncf")
+    """Folder for what local mode keeps: jobs, endpoints, logs."""
+
+
+class Session:
+    """Clients, names, tags and storage for one project in one place."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._clients: dict[str, Any] = {}
+
+    @property
+    def local(self) -> bool:
+        """Whether containers run here. Ask only to word a message."""
+        return self.settings.local
+
+    @property
+    def project(self) -> str:
+        """The project's name."""
+        return self.settings.project
+
+    @cached_property
+    def home(self) -> Path:
+        """Local mode's folder, absolute, made when first asked for."""
+        folder = self.settings.home.resolve()
+        with storage_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def client(self, service: str) -> Any:
+        """The client of an AWS service, as boto3 names it.
+
+        Local mode has `sagemaker`, `sagemaker-runtime` and `logs`; others raise `ConfigError` there.
+        """
+        if service not in self._clients:
+            raw = self._local_client(service) if self.local else self._hosted_client(service)
+            self._clients[service] = Guarded(raw, service)
+        return self._clients[service]
+
+    @cached_property
+    def region(self) -> str:
+        """The region of the settings, or the one boto3 finds; raises `CloudError` where there is none."""
+        if self.local:
+            return self.settings.region or _LOCAL_REGION
+        region: str | None = self._boto.region_name
+        if region is None:
+            raise CloudError("No AWS region is set: give --region or set AWS_REGION, such as eu-west-1.")
+        return region
+
+    @cached_property
+    def account(self) -> str:
+        """The account's number; local mode has a made-up one."""
+        return "000000000000" if self.local else str(self.client("sts").get_caller_identity()["Account"])
+
+    @cached_property
+    def role(self) -> str:
+        """ARN of the execution role; raises `CloudError` where it is not given or not there."""
+        given = self.settings.role
+        if self.local:
+            return given or "arn:aws:iam::000000000000:role/local"
+        if given is None:
+            raise CloudError(
+                "No execution role is set: give --role or set NCF_ROLE to the name or ARN of a role that SageMaker "
+                "may assume (docs/iam.md has its policy)."
+            )
+        if given.startswith("arn:"):
+            return given
+        return str(self.client("iam").get_role(RoleName=given)["Role"]["Arn"])
+
+    @cached_property
+    def bucket(self) -> str:
+        """The bucket, made if it is SageMaker's default one and not there; raises `CloudError` for a foreign one."""
+        s3, name = self.client("s3"), self.settings.bucket or f"sagemaker-{self.region}-{self.account}"
+        try:
+            s3.head_bucket(Bucket=name, ExpectedBucketOwner=self.account)
+        except CloudError as error:
+            if error.code not in ("404", "NoSuchBucket") or self.settings.bucket:
+                raise
+            where = {} if self.region == "us-east-1" else {"LocationConstraint": self.region}
+            s3.create_bucket(Bucket=name, **({"CreateBucketConfiguration": where} if where else {}))
+        return name
+
+    def tags(self, **more: str) -> list[dict[str, str]]:
+        """The tags of a new resource, this project's among them."""
+        tags = {TAG: self.project, **self.settings.tags, **more}
+        return [{"Key": key, "Value": value} for key, value in tags.items()]
+
+    def uri(self, *parts: str) -> str:
+        """Where something of this project lies: `s3://BUCKET/PROJECT/…`, or `file://` below `home`."""
+        if self.local:
+            return f"file://{self.home.joinpath('storage', *parts)}"
+        return "/".join((f"s3://{self.bucket}", self.project, *parts))
+
+    def upload(self, path: Path, *parts: str) -> str:
+        """Copy a file or folder to `uri(*parts)`; files that are there with the same size and digest stay."""
+        target = self.uri(*parts)
+        if self.local:
+            _copy(path, _path(target))
+        else:
+            from ncf.sagemaker import storage
+
+            storage.upload(self.client("s3"), path, target, self.settings.kms_key)
+        return target
+
+    def download(self, uri: str, target: Path) -> Path:
+        """Copy what lies at a URI, a file or everything below a prefix, to `target`; whole or not there."""
+        if uri.startswith("file://"):
+            _copy(_path(uri), target)
+        else:
+            from ncf.sagemaker import storage
+
+            storage.download(self.client("s3"), uri, target)
+        return target
+
+    @cached_property
+    def _boto(self) -> Any:
+        try:
+            import boto3
+            from botocore.exceptions import ProfileNotFound
+        except ImportError:
+            raise missing_extra("boto3") from None
+        try:
+            return boto3.Session(profile_name=self.settings.profile, region_name=self.settings.region)
+        except ProfileNotFound:
+            raise CloudError(
+                f"There is no AWS profile {self.settings.profile!r}: see 'aws configure list-profiles'."
+            ) from None
+
+    def _hosted_client(self, service: str) -> Any:
+        from botocore.config import Config
+
+        region = self.region
+        retries = {"mode": "standard", "total_max_attempts": _ATTEMPTS}
+        return self._boto.client(service, region_name=region, config=Config(retries=retries))
+
+    def _local_client(self, service: str) -> Any:
+        from ncf.sagemaker import local
+
+        makers = {"sagemaker": local.SageMaker, "sagemaker-runtime": local.Runtime, "logs": local.Logs}
+        if service not in makers:
+            raise ConfigError(f"This needs AWS ({service}), which local mode has not: leave out --local.")
+        return makers[service](self.home, self.region)
+
+
+def from_environment(local: bool, variables: Mapping[str, str] | None = None, **given: Any) -> Session:
+    """A session from options, and variables for those that are None."""
+    read = os.environ if variables is None else variables
+    names = {
+        "project": "NCF_PROJECT", "role": "NCF_ROLE", "bucket": "NCF_BUCKET", "kms_key": "NCF_KMS_KEY", "home": "NCF_HOME",
+    }  # fmt: skip
+    values: dict[str, Any] = {name: read[variable] for name, variable in names.items() if read.get(variable)}
+    values |= {name: value for name, value in given.items() if value is not None}
+    if "home" in values:
+        values["home"] = Path(values["home"])
+    return Session(Settings(local=local, **values))
+
+
+def _path(uri: str) -> Path:
+    return Path(urlparse(uri).path)
+
+
+def _copy(source: Path, target: Path) -> None:
+    if not source.exists():
+        raise CloudError(f"There is nothing at {source}.")
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        elif source.resolve() != target.resolve():
+            shutil.copy(source, target)

@@ -1,0 +1,70 @@
+"""The program of a training container: `train` in our image, `train.py` in AWS's PyTorch images.
+
+It reads /opt/ml, trains as `ncf train` does, and leaves the artifact in /opt/ml/model. The run lies in the checkpoint
+folder, so a job that starts again there (a spot instance that was taken away, a restart) goes on where it was.
+
+Exit 0 is success, and also a stop that was asked for (SIGTERM), after a checkpoint was saved. Anything else is 1 with
+one sentence in /opt/ml/output/failure, of which SageMaker makes the job's FailureReason.
+"""
+
+import shutil
+import sys
+import traceback
+from pathlib import Path
+
+from ncf import experiment
+from ncf.data import Dataset
+from ncf.data.files import storage_errors
+from ncf.errors import ConfigError, Interrupted, NcfError
+from ncf.runtime import stop_requested
+from ncf.sagemaker.environment import ROOT, Job, read_job
+from ncf.sagemaker.metric_lines import MetricLines
+
+LONGEST_REASON = 1024
+"""Characters of FailureReason (DescribeTrainingJob)."""
+
+
+def main(root: Path = ROOT) -> int:
+    """Run the job under `root`; the exit code of the container."""
+    try:
+        train(read_job(root))
+    except Interrupted as stopped:
+        print(f"[ncf] {stopped}", flush=True)
+    except NcfError as error:
+        return _fail(root, str(error))
+    except Exception as error:
+        traceback.print_exc()
+        return _fail(
+            root, f"ncf made a mistake ({type(error).__name__}: {error}); its traceback is in the job's log."
+        )
+    return 0
+
+
+def train(job: Job) -> None:
+    """Train and put what should be kept where SageMaker collects it."""
+    if len(job.hosts) > 1:
+        raise ConfigError("Training on several instances is not there yet: set the instance count to 1.")
+    tracker = MetricLines()
+    with stop_requested() as stop:
+        manner = experiment.Manner(resume=True, tracker=tracker, stop=stop)
+        run = experiment.train(
+            Dataset.open(job.data), job.experiment, job.run, data_path=job.data,
+            gmf=job.gmf, mlp=job.mlp, manner=manner,
+        )  # fmt: skip
+    with storage_errors(job.model):
+        shutil.copytree(run.artifact, job.model, dirs_exist_ok=True)
+        job.output.mkdir(parents=True, exist_ok=True)
+        for name in ("run.json", "events.jsonl"):
+            shutil.copy(run.folder / name, job.output / name)
+
+
+def _fail(root: Path, sentence: str) -> int:
+    print(f"[ncf] {sentence}", file=sys.stderr, flush=True)
+    failure = root / "output" / "failure"
+    failure.parent.mkdir(parents=True, exist_ok=True)
+    failure.write_text(sentence[:LONGEST_REASON], "utf-8")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
