@@ -1,0 +1,204 @@
+"""The space of a search: which settings vary and between which bounds, read from a TOML file.
+
+    "train.learning_rate" = { low = 1e-4, high = 1e-2, log = true }
+    "model.factors" = { values = [8, 16, 32] }
+    "train.epochs" = { low = 4, high = 20, step = 4 }
+
+In: a file or a mapping. Out: a `Space` of plain `Parameter`s, every bound and value of which its setting admits. Whether
+a range is of integers or of floats is the setting's own doing, not the file's.
+"""
+
+import json
+import math
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+
+from ncf.config import Experiment, ModelConfig, PretrainingConfig, TrainConfig
+from ncf.errors import ConfigError
+
+Kind = Literal["integer", "float", "categorical"]
+_KEYS = {"low", "high", "log", "step", "values"}
+_SECTIONS: dict[str, type[BaseModel]] = {"model": ModelConfig, "train": TrainConfig}
+_NOT_TUNED = {
+    "validation", "seed", "threads", "device", "evaluate_every", "checkpoint_every", "keep_checkpoints",
+}  # fmt: skip
+"""Settings of [train] that decide how a trial is judged or carried out, not what is best."""
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One setting that varies: a range with `low` and `high`, both included, or a choice among `values`.
+
+    `values` holds JSON values (numbers, texts, true and false, lists) and is empty for a range; `low`, `high` and `step`
+    are None for a choice, and `step` where none was given.
+    """
+
+    name: str
+    kind: Kind
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    step: float | None = None
+    values: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Space:
+    """The parameters of a search, in the order of the file."""
+
+    parameters: tuple[Parameter, ...]
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Read a space file; raises `ConfigError` with the first mistake."""
+        try:
+            values = tomllib.loads(Path(path).read_text("utf-8"))
+        except FileNotFoundError:
+            raise ConfigError(
+                f"There is no space file {path}: check the path, or start from recipes/space.toml."
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                f"The space file {path} cannot be read ({error}): check the path and its permissions."
+            ) from None
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"The space file {path} is not valid: {error}.") from None
+        return cls.parse(values, str(path))
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], source: str = "space") -> Self:
+        """A space from a mapping, nested tables or dotted names; raises `ConfigError` named after `source`."""
+        found = tuple(_parameter(name, entry, source) for name, entry in _entries(values, ""))
+        if not found:
+            raise ConfigError(
+                f'{source} has no settings to search: add lines such as "model.factors" = {{ values = [8, 16, 32] }}.'
+            )
+        names = [parameter.name for parameter in found]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice:
+            raise ConfigError(f"{source}: {twice} is there twice: keep one of the two.")
+        return cls(found)
+
+    def __iter__(self) -> Iterator[Parameter]:
+        return iter(self.parameters)
+
+    def check(self, experiment: Experiment) -> None:
+        """Raise `ConfigError` where a parameter names a half of pre-training and the recipe has none."""
+        for parameter in self:
+            if parameter.name.startswith("pretraining.") and experiment.pretraining is None:
+                raise ConfigError(f"{parameter.name}: the recipe has no [pretraining] table to vary.")
+
+    def overrides(self, values: Mapping[str, Any]) -> list[str]:
+        """Chosen values as `Experiment.parse` takes them: `["train.epochs=8"]`."""
+        return [f"{parameter.name}={json.dumps(values[parameter.name])}" for parameter in self]
+
+
+def _entries(values: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
+    """Dotted names with what they admit; a table without low, high or values is a section."""
+    for name, value in values.items():
+        if isinstance(value, dict) and value and not _KEYS & set(value):
+            yield from _entries(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _parameter(name: str, entry: Any, source: str) -> Parameter:
+    where = f"{source}: {name}"
+    setting = _setting(name, source)
+    if not isinstance(entry, dict) or not ({"values"} <= set(entry) or {"low", "high"} <= set(entry)):
+        raise ConfigError(
+            f"{where} takes {{ low = …, high = … }}, with log or step if wanted, or {{ values = […] }}."
+        )
+    unknown = sorted(set(entry) - _KEYS)
+    if unknown:
+        raise ConfigError(f"{where} has {unknown[0]!r}, and only low, high, log, step and values are known.")
+    return _choice(name, entry, setting, where) if "values" in entry else _range(name, entry, setting, where)
+
+
+def _setting(name: str, source: str) -> FieldInfo:
+    """The field of the settings that a dotted name means."""
+    *sections, key = name.split(".")
+    halves = sections[:2] in (["pretraining", "gmf"], ["pretraining", "mlp"])
+    inner = sections[2:] if halves else sections
+    fields: Mapping[str, FieldInfo] = {}
+    if len(inner) == 1 and inner[0] in _SECTIONS:
+        fields = _SECTIONS[inner[0]].model_fields
+        if inner[0] == "train" and key in _NOT_TUNED:
+            raise ConfigError(
+                f"{source}: {name} is not searched over, since it decides how a trial is run or judged: "
+                "set it in the recipe."
+            )
+    elif sections == ["pretraining"] and key == "alpha":
+        fields = PretrainingConfig.model_fields
+    if key not in fields or (halves and inner == ["model"] and key == "kind"):
+        raise ConfigError(
+            f"{source}: {name} is no setting that can be searched: model.… and train.… are, and pretraining.alpha; "
+            "see docs/training.md for the list."
+        )
+    return fields[key]
+
+
+def _choice(name: str, entry: Mapping[str, Any], setting: FieldInfo, where: str) -> Parameter:
+    values = entry["values"]
+    if set(entry) != {"values"}:
+        raise ConfigError(f"{where} has values and a range: keep one of the two.")
+    if not isinstance(values, list) or not values:
+        raise ConfigError(f"{where}: values is a list of at least one value, such as [8, 16, 32].")
+    for value in values:
+        _admitted(setting, value, where)
+    if len({json.dumps(value) for value in values}) < len(values):
+        raise ConfigError(f"{where}: a value is there twice.")
+    return Parameter(name, "categorical", values=tuple(values))
+
+
+def _range(name: str, entry: Mapping[str, Any], setting: FieldInfo, where: str) -> Parameter:
+    if setting.annotation not in (int, float):
+        raise ConfigError(f"{where} is not a number, so it takes {{ values = […] }} and no range.")
+    low, high, step, log = entry["low"], entry["high"], entry.get("step"), entry.get("log", False)
+    for value in (low, high):
+        _admitted(setting, value, where)
+    _sound_range(low, high, step, log, where)
+    if setting.annotation is int:
+        if step is not None and not isinstance(step, int):
+            raise ConfigError(f"{where} is a whole number, and its step {step} is not.")
+        return Parameter(name, "integer", low, high, log, step)
+    return Parameter(name, "float", float(low), float(high), log, None if step is None else float(step))
+
+
+def _sound_range(low: float, high: float, step: Any, log: Any, where: str) -> None:
+    if low > high:
+        raise ConfigError(f"{where}: low is {low} and high is {high}: low comes first.")
+    if not isinstance(log, bool):
+        raise ConfigError(f"{where}: log is true or false, and not {log!r}.")
+    if log and low <= 0:
+        raise ConfigError(f"{where}: a logarithmic range begins above zero, and low is {low}.")
+    if step is None:
+        return
+    if log:
+        raise ConfigError(f"{where}: a logarithmic range has no step: leave out one of log and step.")
+    if isinstance(step, bool) or not isinstance(step, int | float) or not math.isfinite(step) or step <= 0:
+        raise ConfigError(f"{where}: step is a number above zero, and not {step!r}.")
+    steps = (high - low) / step
+    if abs(steps - round(steps)) > 1e-6:
+        last = low + math.floor(steps) * step
+        raise ConfigError(
+            f"{where}: steps of {step} from {low} do not arrive at {high}: set high to {last:g}."
+        )
+
+
+def _admitted(setting: FieldInfo, value: Any, where: str) -> None:
+    """Raise `ConfigError` unless the setting takes the value."""
+    try:
+        if isinstance(value, bool) and setting.annotation in (int, float):
+            raise ConfigError(f"{where}: {value!r} is not a number.")
+        kind: Any = Annotated[setting.annotation, setting]
+        TypeAdapter(kind).validate_python(value)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise ConfigError(f"{where}: {message}, and not {value!r}.") from None
