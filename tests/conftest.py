@@ -6,6 +6,8 @@ import hypothesis
 import pytest
 import torch
 
+from aws import aws  # noqa: F401  (a fixture for every test)
+
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("ncf", deadline=None, derandomize=True, max_examples=50)

@@ -1,0 +1,188 @@
+"""A loopback AWS for tests: the fixture `aws`.
+
+    def test_it(aws: Aws) -> None:
+        session = aws.session(bucket="mine")          # ncf.sagemaker.session.Session against the double
+        s3 = aws.client("s3")                         # plain boto3
+        aws.fail("CreateTrainingJob", "ThrottlingException", times=2)
+        aws.run(function)                             # stands in for every container from here on
+        session.client("sagemaker").create_training_job(...)
+
+Without `run`, jobs are over when the call that started them returns: Completed, with a canned model.tar.gz and a metric
+line. `aws.run(function)` gives each container of a job as a `hosted.runners.Spec` to the function, in a thread: it finds
+/opt/ml under `spec.root`, writes its log with `spec.say(line)`, notices a stop by `spec.stop`, and returns an exit code.
+`aws.serve(function)` answers invocations: `(model folder, body, headers) -> (status, body, content type)`.
+
+| | |
+| --- | --- |
+| `aws.url`, `aws.role` | the address; ARN of an execution role that exists |
+| `aws.calls(operation)` | the requests that came in, with `.parameters`, `.region`, `.body` |
+| `aws.fail(operation, code, times, status, message, after)` | refuse calls, after so many good ones; "*" means all |
+| `aws.cut(operation, after_bytes, times, after)` | close the connection in the middle of the body |
+| `aws.foreign(bucket)` | a bucket of another account |
+| `aws.wait(kind, name)` | until a job or endpoint has ended its way; its description |
+| `aws.interrupt(job)` | take the spot instances of a training job away |
+| `aws.records(kind)` | what SageMaker has now; without a kind all of it |
+
+The variables of the process (`AWS_ENDPOINT_URL`, credentials) are set while the fixture lives, so commands and child
+processes go to the double as well. For a wider scope: `with hosted_aws() as aws`, with `Docker()` for real containers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from hosted.double import Double
+    from hosted.runners import Reply, Runner, Spec
+    from hosted.store import Record
+    from hosted.wire import Call
+    from ncf.sagemaker.session import Session
+
+KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+REGION = "us-east-1"
+ROLE = "ncf-execution"
+_UNSET = (
+    "AWS_PROFILE",
+    "AWS_SESSION_TOKEN",
+    "AWS_DEFAULT_PROFILE",
+    "NCF_ROLE",
+    "NCF_BUCKET",
+    "NCF_PROJECT",
+    "NCF_KMS_KEY",
+)
+_OVER = ("Completed", "Failed", "Stopped", "InService", "Succeeded")
+
+
+class Aws:
+    """The double as tests see it."""
+
+    def __init__(self, double: Double) -> None:
+        self.double = double
+        self.url = double.url
+        trust = {
+            "Version": "2012-10-17",
+            "Statement": [{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}],
+        }  # fmt: skip
+        iam = self.client("iam")
+        self.role: str = iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=json.dumps(trust))["Role"][
+            "Arn"
+        ]
+        self.double.layer.calls.clear()
+
+    def client(self, service: str, region: str = REGION) -> Any:
+        """A plain boto3 client."""
+        import boto3
+
+        session = boto3.Session(aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name=region)
+        return session.client(service, endpoint_url=self.url)
+
+    def session(self, **settings: Any) -> Session:
+        """A hosted session, with the role unless another is given."""
+        from ncf.sagemaker.session import Session, Settings
+
+        return Session(Settings(**{"role": self.role, **settings}))
+
+    def run(self, function: Callable[[Spec], int | None]) -> None:
+        """From now on this stands in for the containers of jobs."""
+        from hosted.runners import Inline
+
+        serve = getattr(self.double.context.runner, "serve", None)
+        self.double.context.runner = Inline(function, serve)
+
+    def serve(self, function: Callable[[Path, bytes, Mapping[str, str]], Reply]) -> None:
+        """From now on this answers invocations."""
+        from hosted.runners import Inline
+
+        self.double.context.runner = Inline(getattr(self.double.context.runner, "run", None), function)
+
+    def calls(self, operation: str | None = None) -> list[Call]:
+        """The requests of tests, in order."""
+        return [call for call in self.double.layer.calls if operation in (None, call.operation)]
+
+    def fail(
+        self,
+        operation: str,
+        code: str,
+        times: float = 1,
+        status: int = 400,
+        message: str = "",
+        after: int = 0,
+    ) -> None:
+        """Refuse the next calls."""
+        from hosted.layer import Fault
+        from hosted.store import Refusal
+
+        refusal = Refusal(code, message or f"{code} on demand", status)
+        self.double.layer.faults.append(Fault(operation, refusal, times=times, passed=after))
+
+    def cut(self, operation: str, after_bytes: int = 0, times: float = 1, after: int = 0) -> None:
+        """Close the connection of the next calls after so many bytes of the body."""
+        from hosted.layer import Fault
+
+        self.double.layer.faults.append(Fault(operation, cut_after=after_bytes, times=times, passed=after))
+
+    def heal(self) -> None:
+        """No more faults."""
+        self.double.layer.faults.clear()
+
+    def foreign(self, bucket: str) -> None:
+        """From now on this bucket belongs to another account."""
+        self.double.layer.foreign.add(bucket)
+
+    def interrupt(self, job: str) -> None:
+        """A spot interruption: SIGTERM, then new instances."""
+        record = self.double.context.store.get(REGION, "TrainingJob", job)
+        assert record.request.get("EnableManagedSpotTraining"), "only spot instances are taken away"
+        self.double.training.jobs[record.arn].interrupt.set()
+
+    def records(self, kind: str | None = None) -> list[Record]:
+        """What SageMaker has."""
+        return self.double.context.store.all(None, kind)
+
+    def wait(self, kind: str, name: str, seconds: float = 60, region: str = REGION) -> dict[str, Any]:
+        """Until its status is one of the last; what is known of it."""
+        end = time.monotonic() + seconds
+        while True:
+            record = self.double.context.store.get(region, kind, name)
+            if record.status in _OVER:
+                return record.everything
+            assert time.monotonic() < end, f"{name} is still {record.status}"
+            time.sleep(0.02)
+
+
+@contextmanager
+def hosted_aws(runner: Runner | None = None) -> Iterator[Aws]:
+    """A double and the variables that lead to it, until the block ends."""
+    from hosted.double import running
+
+    with running(runner) as double:
+        with pytest.MonkeyPatch.context() as patch:
+            for name in _UNSET:
+                patch.delenv(name, raising=False)
+            for name, value in _variables(double.url).items():
+                patch.setenv(name, value)
+            yield Aws(double)
+
+
+@pytest.fixture
+def aws() -> Iterator[Aws]:
+    """A fresh AWS."""
+    with hosted_aws() as one:
+        yield one
+
+
+def _variables(url: str) -> dict[str, str]:
+    nowhere = os.devnull
+    return {
+        "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION, "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": nowhere,
+        "AWS_SHARED_CREDENTIALS_FILE": nowhere, "SAGEMAKER_VALIDATE_ROLE": "false", "NO_PROXY": "127.0.0.1,localhost",
+    }  # fmt: skip
