@@ -1,0 +1,244 @@
+"""Each step of the pipeline as SageMaker's JSON: a name, a type, and the arguments of the call that it makes.
+
+| step | type | call |
+| --- | --- | --- |
+| Prepare, Evaluate, Promote | Processing | CreateProcessingJob, `python -m ncf.sagemaker.steps …` in our image |
+| Train | Training | CreateTrainingJob |
+| IsBetter | Condition | none |
+| Register | RegisterModel | CreateModelPackage |
+| NotBetter | Fail | none |
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ncf.sagemaker.hyperparameters import to_hyperparameters
+from ncf.sagemaker.metric_lines import metric_definitions
+from ncf.sagemaker.pipeline_values import Value, from_file, joined, of_execution, of_step, parameter
+
+if TYPE_CHECKING:
+    from ncf.sagemaker.pipeline_definition import Plan
+
+Step = dict[str, Any]
+PREPARE, TRAIN, EVALUATE, REGISTER, PROMOTE = "Prepare", "Train", "Evaluate", "Register", "Promote"
+IS_BETTER, NOT_BETTER = "IsBetter", "NotBetter"
+EVALUATION = "Evaluation"
+"""The property file that Evaluate leaves."""
+PROPERTIES = (
+    "recipe", "experiment_digest", "data_name", "data_digest", "hr_at_10", "ndcg_at_10", "rival", "gain", "p_value",
+)  # fmt: skip
+_FOLDER = "/opt/ml/processing"
+_MODEL = of_step(TRAIN, "ModelArtifacts.S3ModelArtifacts")
+_FORMATS = ["application/json", "application/jsonlines", "text/csv"]
+_RETRIES = [
+    {
+        "ExceptionType": ["Step.SERVICE_FAULT", "Step.THROTTLING"],
+        "IntervalSeconds": 30, "BackoffRate": 2.0, "MaxAttempts": 5,
+    },
+    {
+        "ExceptionType": ["SageMaker.JOB_INTERNAL_ERROR", "SageMaker.CAPACITY_ERROR"],
+        "IntervalSeconds": 300, "BackoffRate": 2.0, "MaxAttempts": 5,
+    },
+]  # fmt: skip
+
+
+def prepare(plan: Plan) -> Step:
+    """`ncf prepare` on InputData."""
+    options = [f"{name}={value}" for name, value in sorted(plan.prepare.items())]
+    return _processing(
+        plan, PREPARE, ["prepare", *options],
+        {"raw": parameter("InputData")}, {"data": _of_execution(plan, "data")},
+    )  # fmt: skip
+
+
+def train(plan: Plan) -> Step:
+    """The training job on what Prepare made."""
+    channel = {
+        "ChannelName": "train",
+        "DataSource": {"S3DataSource": _source(_output_of(PREPARE, "data"))},
+        "InputMode": "File",
+    }
+    seconds = round(plan.longest_hours * 3600)
+    arguments: dict[str, Any] = {
+        "AlgorithmSpecification": {
+            "TrainingImage": plan.image, "TrainingInputMode": "File", "MetricDefinitions": metric_definitions(),
+        },
+        "RoleArn": plan.role,
+        "HyperParameters": to_hyperparameters(plan.experiment) | {
+            "train.epochs": parameter("Epochs"), "train.batch_size": parameter("BatchSize"),
+            "train.learning_rate": parameter("LearningRate"), "train.seed": parameter("Seed"),
+        },
+        "InputDataConfig": [channel],
+        "OutputDataConfig": {"S3OutputPath": _of_execution(plan, "training"), **_key(plan, "KmsKeyId")},
+        "ResourceConfig": {
+            "InstanceType": parameter("TrainingInstanceType"), "InstanceCount": 1,
+            "VolumeSizeInGB": plan.volume_gb, **_key(plan, "VolumeKmsKeyId"),
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": seconds} | ({"MaxWaitTimeInSeconds": seconds} if plan.spot else {}),
+        "Tags": list(plan.tags),
+    }  # fmt: skip
+    if plan.spot:
+        arguments |= {
+            "EnableManagedSpotTraining": True,
+            "CheckpointConfig": {"S3Uri": _of_execution(plan, "checkpoints")},
+        }
+    if plan.subnets:
+        arguments["VpcConfig"] = _vpc(plan)
+    return {"Name": TRAIN, "Type": "Training", "Arguments": arguments, "RetryPolicies": _RETRIES}
+
+
+def evaluate(plan: Plan) -> Step:
+    """The new model against the approved one."""
+    bar = {"minimum_gain": "MinimumGain", "alpha": "Alpha", "floor": "Floor"}
+    values = [joined("", f"{name}=", parameter(behind)) for name, behind in bar.items()]
+    step = _processing(
+        plan, EVALUATE, ["evaluate", *values],
+        {"data": _output_of(PREPARE, "data"), "model": _MODEL, "champion": plan.champion},
+        {"evaluation": _of_execution(plan, "evaluation")},
+    )  # fmt: skip
+    file = {"PropertyFileName": EVALUATION, "OutputName": "evaluation", "FilePath": "evaluation.json"}
+    return step | {"PropertyFiles": [file]}
+
+
+def is_better(then: Sequence[Step], otherwise: Sequence[Step]) -> Step:
+    """Whether Evaluate found the new model better."""
+    condition = {
+        "Type": "Equals",
+        "LeftValue": from_file(EVALUATE, EVALUATION, "verdict.register"),
+        "RightValue": 1,
+    }
+    return {
+        "Name": IS_BETTER, "Type": "Condition",
+        "Arguments": {"Conditions": [condition], "IfSteps": list(then), "ElseSteps": list(otherwise)},
+    }  # fmt: skip
+
+
+def register(plan: Plan) -> Step:
+    """A new version in the model package group, with its figures, its card and where it comes from."""
+    evaluation = _output_of(EVALUATE, "evaluation")
+    properties = {name: from_file(EVALUATE, EVALUATION, f"properties.{name}") for name in PROPERTIES}
+    arguments = {
+        "ModelPackageGroupName": plan.group,
+        "ModelPackageDescription": f"{plan.experiment.name} of the pipeline {plan.name}",
+        "ModelApprovalStatus": parameter("ModelApprovalStatus"),
+        "InferenceSpecification": {
+            "Containers": [{"Image": plan.image, "ModelDataUrl": _MODEL}],
+            "SupportedContentTypes": _FORMATS, "SupportedResponseMIMETypes": _FORMATS,
+        },
+        "ModelMetrics": {
+            "ModelQuality": {
+                "Statistics": {"ContentType": "application/json", "S3Uri": joined("/", evaluation, "evaluation.json")}
+            }
+        },
+        "ModelCard": {"ModelCardStatus": "Draft", "ModelCardContent": json.dumps(_card(plan))},
+        "CustomerMetadataProperties": properties | {
+            "execution": of_execution("PipelineExecutionId"), "model_card": joined("/", evaluation, "MODEL_CARD.md"),
+        },
+    }  # fmt: skip
+    return {"Name": REGISTER, "Type": "RegisterModel", "Arguments": arguments}
+
+
+def promote(plan: Plan) -> Step:
+    """An approved model becomes what the next execution is compared with."""
+    values = [
+        joined("", "package=", of_step(REGISTER, "ModelPackageArn")),
+        joined("", "status=", parameter("ModelApprovalStatus")),
+    ]
+    return _processing(plan, PROMOTE, ["promote", *values], {"model": _MODEL}, {"champion": plan.champion})
+
+
+def not_better() -> Step:
+    """Ends the execution as failed."""
+    where = joined("/", _output_of(EVALUATE, "evaluation"), "evaluation.json")
+    return {
+        "Name": NOT_BETTER, "Type": "Fail",
+        "Arguments": {"ErrorMessage": joined("", "The new model is not better than the registered one; the figures are in ", where)},
+    }  # fmt: skip
+
+
+def _processing(
+    plan: Plan,
+    name: str,
+    command: Sequence[Value],
+    inputs: Mapping[str, Value],
+    outputs: Mapping[str, Value],
+) -> Step:
+    cluster = {
+        "InstanceType": parameter("ProcessingInstanceType"), "InstanceCount": 1,
+        "VolumeSizeInGB": plan.volume_gb, **_key(plan, "VolumeKmsKeyId"),
+    }  # fmt: skip
+    arguments = {
+        "AppSpecification": {
+            "ImageUri": plan.image,
+            "ContainerEntrypoint": ["python", "-m", "ncf.sagemaker.steps"],
+            "ContainerArguments": list(command),
+        },
+        "RoleArn": plan.role,
+        "ProcessingResources": {"ClusterConfig": cluster},
+        "ProcessingInputs": [_input(name, uri) for name, uri in inputs.items()],
+        "ProcessingOutputConfig": {
+            "Outputs": [_output(name, uri) for name, uri in outputs.items()],
+            **_key(plan, "KmsKeyId"),
+        },
+        "StoppingCondition": {"MaxRuntimeInSeconds": round(plan.longest_hours * 3600)},
+        "Tags": list(plan.tags),
+    }
+    if plan.subnets:
+        arguments["NetworkConfig"] = {"VpcConfig": _vpc(plan)}
+    return {"Name": name, "Type": "Processing", "Arguments": arguments, "RetryPolicies": _RETRIES}
+
+
+def _input(name: str, uri: Value) -> dict[str, Any]:
+    source = _source(uri) | {
+        "S3InputMode": "File",
+        "LocalPath": f"{_FOLDER}/input/{name}",
+    }
+    return {"InputName": name, "S3Input": source}
+
+
+def _output(name: str, uri: Value) -> dict[str, Any]:
+    where = {"S3Uri": uri, "LocalPath": f"{_FOLDER}/output/{name}", "S3UploadMode": "EndOfJob"}
+    return {"OutputName": name, "S3Output": where}
+
+
+def _source(uri: Value) -> dict[str, Any]:
+    return {"S3DataType": "S3Prefix", "S3Uri": uri, "S3DataDistributionType": "FullyReplicated"}
+
+
+def _output_of(step: str, output: str) -> Value:
+    return of_step(step, f"ProcessingOutputConfig.Outputs['{output}'].S3Output.S3Uri")
+
+
+def _of_execution(plan: Plan, folder: str) -> Value:
+    """A folder of this execution alone, so that two at once do not meet."""
+    return joined("/", plan.base, of_execution("PipelineExecutionId"), folder)
+
+
+def _key(plan: Plan, name: str) -> dict[str, str]:
+    return {name: plan.kms_key} if plan.kms_key else {}
+
+
+def _vpc(plan: Plan) -> dict[str, Any]:
+    return {"Subnets": list(plan.subnets), "SecurityGroupIds": list(plan.security_groups)}
+
+
+def _card(plan: Plan) -> dict[str, Any]:
+    """What is known before the run, in the registry's form of a model card; the figures are in the metrics."""
+    return {
+        "model_overview": {"model_creator": "ncf"},
+        "intended_uses": {
+            "purpose_of_model": "Ranks items for a user from implicit feedback (neural collaborative filtering).",
+            "intended_uses": "Recommendations of items of the catalogue that the model was trained on.",
+        },
+        "additional_information": {
+            "caveats_and_recommendations": "Scores order the items of one user and are no probabilities. Users who were "
+            "not in training are answered by popularity. The figures are of the protocol that is named with them.",
+            "custom_details": {
+                "recipe": plan.experiment.name, "pipeline": plan.name,
+                "settings": plan.experiment.model_dump_json(include={"model", "train"}),
+            },
+        },
+    }  # fmt: skip

@@ -1,0 +1,186 @@
+"""What the pipeline's processing containers run: `python -m ncf.sagemaker.steps prepare|evaluate|promote NAME=VALUE…`.
+
+Only files below /opt/ml/processing are read and written, so the image needs no AWS library and the programs run
+anywhere.
+
+| step | `input/` | `output/` |
+| --- | --- | --- |
+| prepare | `raw/`: one table of interactions, or a prepared folder, which is passed on | `data/prepared/` |
+| evaluate | `data/`, `model/model.tar.gz`, `champion/` | `evaluation/evaluation.json`, `MODEL_CARD.md` |
+| promote | `model/model.tar.gz` | `champion/`: the model where the next run finds it, if it is approved |
+
+Exit 0 is success; otherwise 1 with one sentence on standard error and in `output/message`, which becomes the
+job's ExitMessage where SageMaker collects it (`/opt/ml/output/message`, "Build Your Own Processing Container").
+"""
+
+import json
+import shutil
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from ncf.data import Dataset, PrepareOptions, prepare_file
+from ncf.data.files import sha256_of, storage_errors, write_text
+from ncf.errors import ConfigError, DataError, NcfError
+from ncf.sagemaker.environment import ROOT
+from ncf.serving.artifact import open_artifact
+
+CHAMPION = "champion.json"
+"""Says which model the champion is; beside it lies its model.tar.gz, if there is one."""
+MODEL = "model.tar.gz"
+LONGEST_MESSAGE = 1024
+
+
+def main(arguments: Sequence[str], root: Path = ROOT) -> int:
+    """Run one step below `root`; the exit code of the container."""
+    try:
+        _run(arguments, root / "processing")
+    except NcfError as error:
+        return _fail(root, str(error))
+    except Exception as error:
+        traceback.print_exc()
+        return _fail(
+            root, f"ncf made a mistake ({type(error).__name__}: {error}); its traceback is in the job's log."
+        )
+    return 0
+
+
+def prepare(folder: Path, values: Mapping[str, str]) -> None:
+    """Make a prepared folder of what lies in `input/raw`; values are fields of `PrepareOptions`, and `name`."""
+    raw, target = folder / "input" / "raw", folder / "output" / "data" / "prepared"
+    found = _folders_with(raw, "dataset.json")
+    if found:
+        dataset = Dataset.open(_only(found, "prepared data folders in InputData"))
+        _say(f"{dataset.name} is prepared already and is passed on.")
+    else:
+        options, name = _options(values, raw), values.get("name")
+        dataset, report = prepare_file(_table(raw, options), options, name)
+        for line in report.lines():
+            _say(line)
+    dataset.save(target)
+
+
+def evaluate(folder: Path, values: Mapping[str, str]) -> None:
+    """Judge the new model against the champion and write what was found."""
+    from ncf.sagemaker.verdict import Bar, evaluate
+
+    dataset = Dataset.open(
+        _only(_folders_with(folder / "input" / "data", "dataset.json"), "prepared data folders")
+    )
+    artifact = open_artifact(folder / "input" / "model" / MODEL)
+    standing = folder / "input" / "champion" / MODEL
+    champion = open_artifact(standing) if standing.is_file() else None
+    bar = Bar(
+        **{name: _number(values, name) for name in ("minimum_gain", "alpha", "floor") if name in values}
+    )
+    document = evaluate(artifact, dataset, champion, bar)
+    document["candidate"]["sha256"] = sha256_of(folder / "input" / "model" / MODEL)
+    target = folder / "output" / "evaluation"
+    with storage_errors(target):
+        target.mkdir(parents=True, exist_ok=True)
+        write_text(target / "evaluation.json", json.dumps(document, indent=2))
+        shutil.copy(artifact.folder / "MODEL_CARD.md", target / "MODEL_CARD.md")
+    _say(document["verdict"]["sentence"])
+
+
+def promote(folder: Path, values: Mapping[str, str]) -> None:
+    """Put an approved model where the next run's `evaluate` finds it; one that waits for approval is only noted."""
+    target, model = folder / "output" / "champion", folder / "input" / "model" / MODEL
+    with storage_errors(target):
+        target.mkdir(parents=True, exist_ok=True)
+        note = {
+            "package": values.get("package", ""),
+            "status": values.get("status", ""),
+            "sha256": sha256_of(model),
+        }
+        if values.get("status") == "Approved":
+            shutil.copy(model, target / MODEL)
+            write_text(target / CHAMPION, json.dumps(note, indent=2))
+            _say("Approved: this model is what the next run is compared with.")
+        else:
+            write_text(target / "candidate.json", json.dumps(note, indent=2))
+            _say("Registered, and waits for approval: ncf sagemaker models approve.")
+
+
+_STEPS: dict[str, Callable[[Path, Mapping[str, str]], None]] = {
+    "prepare": prepare, "evaluate": evaluate, "promote": promote,
+}  # fmt: skip
+
+
+def _run(arguments: Sequence[str], folder: Path) -> None:
+    step = _STEPS.get(arguments[0] if arguments else "")
+    if step is None:
+        raise ConfigError(f"The step must be one of {', '.join(_STEPS)}.")
+    pairs = [text.partition("=") for text in arguments[1:]]
+    step(folder, {name: value for name, _, value in pairs})
+
+
+def _options(values: Mapping[str, str], raw: Path) -> PrepareOptions:
+    """The options of `ncf prepare`, by the names of their fields; a table of items is named beside the other."""
+    given = read_options({name: text for name, text in values.items() if name != "name"})
+    items = given.get("items_file")
+    return PrepareOptions(**given | ({"items_file": str(raw / items)} if items else {}))
+
+
+def read_options(values: Mapping[str, str]) -> dict[str, Any]:
+    """Values of `PrepareOptions` from texts; raises `ConfigError` for a name or a value that it has not."""
+    kinds = {field.name: str(field.type) for field in fields(PrepareOptions)}
+    read: dict[str, Any] = {}
+    for name, text in values.items():
+        if name not in kinds:
+            raise ConfigError(f"{name} is no option of the preparation: {', '.join(kinds)}.")
+        read[name] = _read(name, text, kinds[name])
+    PrepareOptions(**read)
+    return read
+
+
+def _read(name: str, text: str, kind: str) -> Any:
+    if kind.startswith("bool"):
+        if text not in ("true", "false"):
+            raise ConfigError(f"{name} is true or false, and not {text!r}.")
+        return text == "true"
+    try:
+        return int(text) if kind.startswith("int") else float(text) if kind.startswith("float") else text
+    except ValueError:
+        raise ConfigError(f"{name} must be a number, and not {text!r}.") from None
+
+
+def _number(values: Mapping[str, str], name: str) -> float:
+    return float(_read(name, values[name], "float"))
+
+
+def _table(raw: Path, options: PrepareOptions) -> Path:
+    """The one file of interactions in `raw`."""
+    files = sorted(path for path in raw.rglob("*") if path.is_file()) if raw.is_dir() else []
+    tables = [path for path in files if str(path) != options.items_file and not path.name.startswith(".")]
+    return _only(tables, "tables of interactions in InputData")
+
+
+def _folders_with(folder: Path, name: str) -> list[Path]:
+    return sorted(path.parent for path in folder.glob(f"**/{name}")) if folder.is_dir() else []
+
+
+def _only(found: list[Path], what: str) -> Path:
+    if len(found) == 1:
+        return found[0]
+    names = f" ({', '.join(path.name for path in found[:4])})" if found else ""
+    raise DataError(f"There must be one and not {len(found)} {what}{names}: give the address of one.")
+
+
+def _say(sentence: str) -> None:
+    print(f"[ncf] {sentence}", flush=True)
+
+
+def _fail(root: Path, sentence: str) -> int:
+    print(f"[ncf] {sentence}", file=sys.stderr, flush=True)
+    message = root / "output" / "message"
+    message.parent.mkdir(parents=True, exist_ok=True)
+    message.write_text(sentence[:LONGEST_MESSAGE], "utf-8")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
