@@ -7,7 +7,7 @@ other threads run while it computes.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,20 +52,32 @@ def write_batch(recommender: Recommender, output: Path, k: int = 10, *, exclude_
 
     The format follows the name: .parquet, .csv or .jsonl. Raises `ConfigError` for another one.
     """
-    sink = _SINKS.get(output.suffix)
-    if sink is None:
+    check_output(output)
+    began = time.perf_counter()
+    rows = write_tables(tables(recommender, k, exclude_seen), schema(recommender), output)
+    return Written(len(recommender.users), rows, round(time.perf_counter() - began, 4))
+
+
+def check_output(output: Path) -> None:
+    """Raise `ConfigError` for a file whose name chooses no format."""
+    if output.suffix not in _SINKS:
         raise ConfigError(f"{output} must end in one of {', '.join(_SINKS)}, which also chooses the format.")
-    began, rows = time.perf_counter(), 0
+
+
+def write_tables(parts: Iterable[pl.DataFrame], schema: dict[str, Any], output: Path) -> int:
+    """Write tables of one schema one after the other, whole or not at all; the number of rows."""
+    check_output(output)
+    rows = 0
 
     def batches(*_: Any) -> Iterator[pl.DataFrame]:
         nonlocal rows
-        for table in tables(recommender, k, exclude_seen):
+        for table in parts:
             rows += len(table)
             yield table
 
     with atomic_file(output) as temporary:
-        sink(register_io_source(batches, schema=schema(recommender)), temporary)
-    return Written(len(recommender.users), rows, round(time.perf_counter() - began, 4))
+        _SINKS[output.suffix](register_io_source(batches, schema=schema), temporary)
+    return rows
 
 
 def tables(recommender: Recommender, k: int = 10, exclude_seen: bool = True) -> Iterator[pl.DataFrame]:
@@ -87,7 +99,12 @@ def tables(recommender: Recommender, k: int = 10, exclude_seen: bool = True) -> 
 
 def schema(recommender: Recommender) -> dict[str, Any]:
     """Columns of the tables: ids are in the type they were prepared with."""
-    user, item = _TYPES[recommender.users.kind], _TYPES[recommender.items.kind]
+    return columns(recommender.users.kind, recommender.items.kind)
+
+
+def columns(user_kind: str, item_kind: str) -> dict[str, Any]:
+    """Columns for ids of these kinds, "integer" or "string"."""
+    user, item = _TYPES[user_kind], _TYPES[item_kind]
     return {"user": user, "rank": pl.Int32, "item": item, "score": pl.Float32}
 
 

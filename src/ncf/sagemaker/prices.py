@@ -1,0 +1,133 @@
+"""What something costs before it starts: an instance type and a duration in, a sentence with US dollars out.
+
+The table is `prices.toml` beside this file, or the file that `NCF_PRICES` names; it says its date and region. The one
+decision worth knowing: an unknown type has no price, never a guess, and a cost limit that cannot be checked refuses.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from ncf.errors import ConfigError
+
+Kind = Literal["training", "hosting", "transform"]
+HOURS_A_MONTH = 730
+_TABLE = Path(__file__).with_name("prices.toml")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a start may cost at most."""
+
+    what: str
+    """`1 x ml.c7i.xlarge`."""
+    hourly: float | None
+    """US dollars an hour for all instances together; None where the price is not known, 0 on this machine."""
+    seconds: int | None
+    """The longest it runs; None for what runs until it is deleted."""
+    spot: bool = False
+
+    @property
+    def total(self) -> float | None:
+        """The largest total: of the run, or of a month of what runs until it is deleted."""
+        if self.hourly is None:
+            return None
+        return self.hourly * (HOURS_A_MONTH if self.seconds is None else self.seconds / 3600)
+
+    def sentence(self) -> str:
+        """For a person, before the start."""
+        table = prices()
+        if self.hourly is None:
+            return f"Cost: the price of {self.what} is not in {table.source}: see AWS's price page."
+        where = f"list price {table.region}, {table.date}"
+        if self.seconds is None:
+            return f"Cost: {self.what}: ${self.hourly:.3f} an hour, ${self.total:,.2f} a month ({where})."
+        spot = "; spot usually costs much less" if self.spot else ""
+        hours = f"{self.seconds / 3600:.3g} h"
+        return f"Cost: {self.what}: ${self.hourly:.3f} an hour, at most ${self.total:,.2f} in {hours} ({where}{spot})."
+
+    def check(self, most: float | None) -> None:
+        """Raise `ConfigError` where it may cost more than `most` US dollars, or where that cannot be told."""
+        if most is None:
+            return
+        if self.total is None:
+            raise ConfigError(
+                f"Nothing was started: ncf cannot tell the price of {self.what}, so --max-cost cannot be held; "
+                "leave it out, or add the type to a price file (NCF_PRICES)."
+            )
+        if self.total > most:
+            span = "a month" if self.seconds is None else "at most"
+            raise ConfigError(
+                f"Nothing was started: {self.what} may cost ${self.total:,.2f} ({span}), more than --max-cost {most:g}: "
+                "take a smaller instance, a shorter time, or raise the limit."
+            )
+
+
+@dataclass(frozen=True)
+class Prices:
+    """A price table."""
+
+    source: str
+    date: str
+    region: str
+    values: Mapping[str, Any]
+
+    def of(self, instance_type: str, kind: Kind) -> float | None:
+        """US dollars an hour, or None where the table has no price of this kind."""
+        special = self.values.get(kind, {}).get(instance_type)
+        if special is not None:
+            return float(special)
+        family = instance_type.removeprefix("ml.").partition(".")[0]
+        if family in self.values.get("not_for", {}).get(kind, ()):
+            return None
+        usual = self.values["hour"].get(instance_type)
+        return None if usual is None else float(usual)
+
+
+def prices() -> Prices:
+    """The table in force; raises `ConfigError` where the file of `NCF_PRICES` is no such table."""
+    return _read(Path(os.environ.get("NCF_PRICES") or _TABLE))
+
+
+def price(instance_type: str, kind: Kind) -> float | None:
+    """US dollars an hour for one instance; `local` costs nothing, an unknown type has None."""
+    if instance_type.startswith("local"):
+        return 0.0
+    return prices().of(instance_type, kind)
+
+
+def estimate(
+    instance_type: str, kind: Kind, count: int = 1, seconds: int | None = None, *, spot: bool = False
+) -> Estimate:
+    """What `count` instances cost at most in `seconds`, or an hour and a month without."""
+    one = price(instance_type, kind)
+    return Estimate(f"{count} x {instance_type}", None if one is None else one * count, seconds, spot)
+
+
+def serverless_second(memory_mb: int) -> float:
+    """US dollars for a second of computing on a serverless endpoint with that much memory."""
+    return float(prices().values["serverless"]["gigabyte_second"]) * memory_mb / 1024
+
+
+@cache
+def _read(path: Path) -> Prices:
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+        hours = {name: float(value) for name, value in values["hour"].items()}
+        return Prices(
+            path.name if path == _TABLE else str(path),
+            str(values["date"]),
+            str(values["region"]),
+            {**tomllib.loads(_TABLE.read_text("utf-8")), **values, "hour": hours},
+        )
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"The price file {path} cannot be read ({error}): check NCF_PRICES.") from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise ConfigError(
+            f"The price file {path} needs date, region and a table [hour] of numbers ({error}): "
+            "copy the form of ncf/sagemaker/prices.toml."
+        ) from None

@@ -1,0 +1,132 @@
+"""The users of a batch transform: read from a file, written as requests, and answers joined to rows again.
+
+In: ids as they come from a file or an artifact. Out: JSON lines for the containers, each for some users, and from their
+answers the tables that `ncf batch` writes. The one decision worth knowing: a line asks for as many users as make an
+answer of a size that every container takes, and the order of users is that of the file.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from ncf.errors import CloudError, ConfigError
+from ncf.serving.batch import columns
+
+Id = int | str
+_HEADINGS = ("user_id", "user")
+_MOST_USERS, _MOST_ITEMS = 500, 20_000
+"""In one line; an item of an answer takes about 40 bytes."""
+
+
+def read_users(path: Path) -> list[Id]:
+    """Ids of a file: one a line, CSV with a column user_id (or a single one), or JSON lines."""
+    try:
+        text = path.read_text("utf-8-sig")
+        users = _json_ids(text) if path.suffix in (".jsonl", ".ndjson", ".json") else _csv_ids(text)
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError, KeyError) as error:
+        raise ConfigError(
+            f"The file of users {path} cannot be read ({error}): give one id a line, CSV with a column user_id, "
+            'or JSON lines such as {"user_id": 42}.'
+        ) from None
+    if not users:
+        raise ConfigError(f"The file of users {path} is empty: it needs one id a line.")
+    return users
+
+
+def users_a_line(k: int) -> int:
+    """How many users one line asks for."""
+    return max(1, min(_MOST_USERS, _MOST_ITEMS // k))
+
+
+def write_requests(users: Sequence[Id], folder: Path, parts: int, k: int, exclude_seen: bool) -> None:
+    """`part-0000.jsonl` and so on, one for each instance where there are users enough."""
+    step, lines = users_a_line(k), []
+    for start in range(0, len(users), step):
+        request: dict[str, Any] = {"users": list(users[start : start + step]), "k": k}
+        lines.append(json.dumps(request if exclude_seen else {**request, "exclude_seen": False}))
+    each = -(-len(lines) // parts)
+    for number, start in enumerate(range(0, len(lines), each)):
+        (folder / f"part-{number:04d}.jsonl").write_text(
+            "".join(f"{line}\n" for line in lines[start : start + each]), "utf-8"
+        )
+
+
+def read_answers(folder: Path, users: Sequence[Id]) -> Iterator[dict[str, Any]]:
+    """The list of each user, in order; raises `CloudError` where a line was refused or a user is missing."""
+    asked = iter(users)
+    for path in sorted(folder.rglob("*.out")):
+        for line in path.read_text("utf-8").splitlines():
+            if line.strip():
+                yield from _checked(json.loads(line), asked)
+    missing = sum(1 for _ in asked)
+    if missing:
+        raise CloudError(
+            f"The transform job gave no answer for {missing:,} of {len(users):,} users: see its log, and run it again."
+        )
+
+
+def kinds(answers: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    """ "integer" or "string" for users and for items: integers where every id is one."""
+    items = (entry["item"] for one in answers for entry in one["items"])
+    return _kind(one["user"] for one in answers), _kind(items)
+
+
+def tables(answers: Sequence[dict[str, Any]], user_kind: str, item_kind: str) -> Iterator[pl.DataFrame]:
+    """The rows of `ncf batch`: user, rank, item, score."""
+    schema, step = columns(user_kind, item_kind), 10_000
+    for start in range(0, len(answers), step):
+        rows = [
+            (_as(one["user"], user_kind), rank, _as(entry["item"], item_kind), entry["score"])
+            for one in answers[start : start + step]
+            for rank, entry in enumerate(one["items"], 1)
+        ]
+        yield pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _csv_ids(text: str) -> list[Id]:
+    rows = [row for row in csv.reader(text.splitlines()) if any(cell.strip() for cell in row)]
+    heading = [cell.strip().lower() for cell in rows[0]] if rows else []
+    column = next((heading.index(name) for name in _HEADINGS if name in heading), None)
+    if column is not None:
+        return [row[column].strip() for row in rows[1:]]
+    wide = next((number for number, row in enumerate(rows, 1) if len(row) > 1), None)
+    if wide is not None:
+        raise ValueError(f"line {wide} has several cells and there is no heading user_id")
+    return [row[0].strip() for row in rows]
+
+
+def _json_ids(text: str) -> list[Id]:
+    users: list[Id] = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip():
+            value = json.loads(line)
+            if isinstance(value, dict):
+                value = next((value[name] for name in _HEADINGS if name in value), None)
+            if isinstance(value, bool) or not isinstance(value, int | str):
+                raise ValueError(f"line {number} has no user_id that is a number or a text")
+            users.append(value)
+    return users
+
+
+def _checked(document: dict[str, Any], asked: Iterator[Id]) -> Iterator[dict[str, Any]]:
+    if "error" in document:
+        raise CloudError(f"The container refused a request: {document['error']['message']}")
+    for one in document["recommendations"]:
+        wanted = next(asked, None)
+        if wanted is None or str(wanted) != str(one["user"]):
+            raise CloudError(
+                f"The answers of the transform job are not those to these users ({one['user']!r} instead of {wanted!r})."
+            )
+        yield one
+
+
+def _kind(ids: Iterable[Any]) -> str:
+    return "integer" if all(isinstance(one, int) for one in ids) else "string"
+
+
+def _as(id: Any, kind: str) -> Id:
+    return int(id) if kind == "integer" else str(id)
