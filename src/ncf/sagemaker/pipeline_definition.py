@@ -34,22 +34,22 @@ class Plan:
     """Address below which each execution has a folder."""
     champion: str
     """Address of the folder of the approved model."""
+    training: Mapping[str, Any]
+    """The request of `ncf sagemaker train`; where its data, results and checkpoints are is replaced."""
     input_data: str = ""
     """Where the interactions or the prepared folder are, by default; empty: every start must say it."""
     prepare: Mapping[str, str] = field(default_factory=dict)
     """Options of the preparation, by the names of `PrepareOptions`."""
     processing_instance: str = "ml.m5.large"
-    training_instance: str = "ml.m5.xlarge"
     volume_gb: int = 30
-    longest_hours: float = 24.0
-    spot: bool = False
+    longest_seconds: int = 24 * 3600
+    """Of a processing job."""
     bar: Bar = field(default_factory=Bar)
     approval: Approval = "PendingManualApproval"
     fail_if_not_better: bool = False
     """Whether an execution whose model is not better counts as failed, as an alarm would want it."""
     kms_key: str | None = None
-    subnets: tuple[str, ...] = ()
-    security_groups: tuple[str, ...] = ()
+    vpc: Mapping[str, Any] | None = None
     tags: tuple[Mapping[str, str], ...] = ()
 
 
@@ -74,7 +74,7 @@ def parameters(plan: Plan) -> list[dict[str, Any]]:
     texts = {
         "InputData": plan.input_data,
         "ProcessingInstanceType": plan.processing_instance,
-        "TrainingInstanceType": plan.training_instance,
+        "TrainingInstanceType": plan.training["ResourceConfig"]["InstanceType"],
         "ModelApprovalStatus": plan.approval,
         "Epochs": str(train.epochs),
         "BatchSize": str(train.batch_size),

@@ -11,12 +11,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ncf.sagemaker.hyperparameters import to_hyperparameters
-from ncf.sagemaker.metric_lines import metric_definitions
 from ncf.sagemaker.pipeline_values import Value, from_file, joined, of_execution, of_step, parameter
 
 if TYPE_CHECKING:
@@ -55,39 +54,18 @@ def prepare(plan: Plan) -> Step:
 
 
 def train(plan: Plan) -> Step:
-    """The training job on what Prepare made."""
-    channel = {
-        "ChannelName": "train",
-        "DataSource": {"S3DataSource": _source(_output_of(PREPARE, "data"))},
-        "InputMode": "File",
-    }
-    seconds = round(plan.longest_hours * 3600)
-    arguments: dict[str, Any] = {
-        "AlgorithmSpecification": {
-            "TrainingImage": plan.image, "TrainingInputMode": "File", "MetricDefinitions": metric_definitions(),
-        },
-        "RoleArn": plan.role,
-        "HyperParameters": to_hyperparameters(plan.experiment) | {
-            "train.epochs": parameter("Epochs"), "train.batch_size": parameter("BatchSize"),
-            "train.learning_rate": parameter("LearningRate"), "train.seed": parameter("Seed"),
-        },
-        "InputDataConfig": [channel],
-        "OutputDataConfig": {"S3OutputPath": _of_execution(plan, "training"), **_key(plan, "KmsKeyId")},
-        "ResourceConfig": {
-            "InstanceType": parameter("TrainingInstanceType"), "InstanceCount": 1,
-            "VolumeSizeInGB": plan.volume_gb, **_key(plan, "VolumeKmsKeyId"),
-        },
-        "StoppingCondition": {"MaxRuntimeInSeconds": seconds} | ({"MaxWaitTimeInSeconds": seconds} if plan.spot else {}),
-        "Tags": list(plan.tags),
+    """The training job of `ncf sagemaker train`, on what Prepare made."""
+    request = copy.deepcopy(dict(plan.training))
+    del request["TrainingJobName"]
+    request["HyperParameters"] |= {
+        "train.epochs": parameter("Epochs"), "train.batch_size": parameter("BatchSize"),
+        "train.learning_rate": parameter("LearningRate"), "train.seed": parameter("Seed"),
     }  # fmt: skip
-    if plan.spot:
-        arguments |= {
-            "EnableManagedSpotTraining": True,
-            "CheckpointConfig": {"S3Uri": _of_execution(plan, "checkpoints")},
-        }
-    if plan.subnets:
-        arguments["VpcConfig"] = _vpc(plan)
-    return {"Name": TRAIN, "Type": "Training", "Arguments": arguments, "RetryPolicies": _RETRIES}
+    request["InputDataConfig"][0]["DataSource"]["S3DataSource"]["S3Uri"] = _output_of(PREPARE, "data")
+    request["OutputDataConfig"]["S3OutputPath"] = _of_execution(plan, "training")
+    request["CheckpointConfig"]["S3Uri"] = _of_execution(plan, "checkpoints")
+    request["ResourceConfig"]["InstanceType"] = parameter("TrainingInstanceType")
+    return {"Name": TRAIN, "Type": "Training", "Arguments": request, "RetryPolicies": _RETRIES}
 
 
 def evaluate(plan: Plan) -> Step:
@@ -183,11 +161,11 @@ def _processing(
             "Outputs": [_output(name, uri) for name, uri in outputs.items()],
             **_key(plan, "KmsKeyId"),
         },
-        "StoppingCondition": {"MaxRuntimeInSeconds": round(plan.longest_hours * 3600)},
+        "StoppingCondition": {"MaxRuntimeInSeconds": plan.longest_seconds},
         "Tags": list(plan.tags),
     }
-    if plan.subnets:
-        arguments["NetworkConfig"] = {"VpcConfig": _vpc(plan)}
+    if plan.vpc:
+        arguments["NetworkConfig"] = {"VpcConfig": dict(plan.vpc)}
     return {"Name": name, "Type": "Processing", "Arguments": arguments, "RetryPolicies": _RETRIES}
 
 
@@ -219,10 +197,6 @@ def _of_execution(plan: Plan, folder: str) -> Value:
 
 def _key(plan: Plan, name: str) -> dict[str, str]:
     return {name: plan.kms_key} if plan.kms_key else {}
-
-
-def _vpc(plan: Plan) -> dict[str, Any]:
-    return {"Subnets": list(plan.subnets), "SecurityGroupIds": list(plan.security_groups)}
 
 
 def _card(plan: Plan) -> dict[str, Any]:

@@ -13,12 +13,14 @@ from ncf.sagemaker.local import endpoints, jobs, models, process, requests
 from ncf.sagemaker.local.jobs import PROCESSING, TRAINING, TRANSFORM
 from ncf.sagemaker.local.listing import Pages
 from ncf.sagemaker.local.models import CONFIG, MODEL
+from ncf.sagemaker.local.pipelines import EXECUTION, Pipelines, ended
+from ncf.sagemaker.local.registry import Registry
 from ncf.sagemaker.local.state import Record, Store
 
 Answer = dict[str, Any]
 
 
-class SageMaker:
+class SageMaker(Registry, Pipelines):
     """Jobs, models and endpoints below `home`; every call first cleans up after workers that died."""
 
     def __init__(self, home: Path, region: str) -> None:
@@ -134,5 +136,7 @@ class SageMaker:
 def _died(store: Store, record: Record) -> None:
     if record["kind"] == endpoints.DEPLOYMENT:
         endpoints.failed(store, record, process.DIED)
+    elif record["kind"] == EXECUTION:
+        ended(store, record["name"], "Failed", process.DIED)
     else:
         jobs.move(store, record["kind"], record["name"], "Failed", "Failed", reason=process.DIED)

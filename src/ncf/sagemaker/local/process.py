@@ -25,8 +25,8 @@ DIED = (
     "The process that ran this here died (it was killed, or the machine restarted) and its containers were removed: "
     "start it again, a job resumes from its checkpoints."
 )
-KINDS = ("training-job", "processing-job", "transform-job", "deployment")
-ACTIVE = ("InProgress", "Stopping", "Starting", "InService")
+KINDS = ("training-job", "processing-job", "transform-job", "deployment", "pipeline-execution")
+ACTIVE = ("InProgress", "Stopping", "Starting", "InService", "Executing")
 _LOCK = "worker.lock"
 _COMMAND = (sys.executable, "-P", "-m", "ncf.sagemaker.local.worker")
 _NEEDS_AWS = re.compile(r"s3://|\.dkr\.ecr\.|:mlflow-tracking-server/")

@@ -11,7 +11,7 @@ import traceback
 from pathlib import Path
 
 from ncf.errors import NcfError
-from ncf.sagemaker.local import docker, endpoints, jobs, process
+from ncf.sagemaker.local import docker, endpoints, jobs, pipelines, process
 from ncf.sagemaker.local.state import Record, Store
 
 
@@ -41,13 +41,14 @@ def main(words: list[str]) -> None:
 
 
 def _run(store: Store, record: Record) -> None:
-    from ncf.sagemaker.local import serving, training, transform
+    from ncf.sagemaker.local import pipeline_run, serving, training, transform
 
     runs = {
         "training-job": training.run_training,
         "processing-job": training.run_processing,
         "transform-job": transform.run_transform,
         "deployment": serving.run_deployment,
+        "pipeline-execution": pipeline_run.run_execution,
     }
     runs[record["kind"]](store, record)
 
@@ -55,6 +56,8 @@ def _run(store: Store, record: Record) -> None:
 def _fail(store: Store, record: Record, reason: str) -> None:
     if record["kind"] == endpoints.DEPLOYMENT:
         endpoints.failed(store, record, reason)
+    elif record["kind"] == pipelines.EXECUTION:
+        pipelines.ended(store, record["name"], "Failed", reason)
     else:
         jobs.move(store, record["kind"], record["name"], "Failed", "Failed", reason=reason)
 
