@@ -2,6 +2,8 @@
 # make test    the test suite
 # make lint    ruff and mypy
 # make test-browser, test-torchserve, test-soak    the explorer page in Chromium, AWS's serving stack, five minutes of load
+# make image   the container image ncf:local (IMAGE=name:tag), for training and serving
+# make test-container    that image trains, serves and fails as it should, in real containers
 # make bench   measure; prints tables and writes benchmarks/results/
 # make venv    what the others do first
 
@@ -9,8 +11,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+IMAGE ?= ncf:local
 
-.PHONY: venv demo test test-browser test-torchserve test-soak lint bench clean
+.PHONY: venv demo test test-browser test-torchserve test-soak image test-container lint bench clean
 
 venv: $(STAMP)
 
@@ -36,6 +39,14 @@ test-torchserve: venv
 
 test-soak: venv
 	NCF_TEST_SOAK=300 $(BIN)/python -m pytest -s -m soak tests/serving/test_soak.py
+
+image:
+	scripts/docker-engine start
+	scripts/image $(IMAGE)
+
+test-container: venv
+	scripts/docker-engine start
+	NCF_TEST_CONTAINER=1 $(BIN)/python -m pytest -m container tests/container
 
 lint: venv
 	$(BIN)/ruff check .

@@ -16,6 +16,7 @@ hypothesis.settings.load_profile("ncf")
 
 NEEDS = {
     "sources": "NCF_TEST_SOURCES", "browser": "NCF_TEST_BROWSER", "torchserve": "NCF_TEST_TORCHSERVE", "soak": "NCF_TEST_SOAK",
+    "container": "NCF_TEST_CONTAINER",
 }  # fmt: skip
 
 

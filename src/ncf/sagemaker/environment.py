@@ -1,4 +1,4 @@
-"""What a training container finds under /opt/ml, read into a `Job`: a pure function of a folder.
+"""What a training container finds under /opt/ml, read into a `Job`: a pure function of a folder and of arguments.
 
 | below the root | what |
 | --- | --- |
@@ -10,10 +10,14 @@
 | `checkpoints/` | the run, which SageMaker copies to S3 while it grows: what a job resumes from |
 | `model/`, `output/data/`, `output/failure` | the artifact; settings and events; the sentence that becomes FailureReason |
 
+Toolkits pass hyperparameters a second time as arguments (`--train.epochs 5`), with lists and flags written as Python
+prints them. The file is exact and decides; arguments count for what it does not name.
+
 Source: "How Amazon SageMaker Provides Training Information", SageMaker Developer Guide.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,13 +48,13 @@ class Job:
     hosts: tuple[str, ...]
 
 
-def read_job(root: Path = ROOT) -> Job:
+def read_job(root: Path = ROOT, arguments: Sequence[str] = ()) -> Job:
     """Read the layout; raises `ConfigError` or `DataError` where something is missing or wrong."""
     config, channels = root / "input" / "config", root / "input" / "data"
     resources = _json(config / "resourceconfig.json", {"current_host": "algo-1", "hosts": ["algo-1"]})
     kept = channels / "checkpoints"
     return Job(
-        experiment=from_hyperparameters(_json(config / "hyperparameters.json", {})),
+        experiment=from_hyperparameters(_pairs(arguments) | _json(config / "hyperparameters.json", {})),
         data=_data_folder(channels / "train"),
         run=(kept if kept.is_dir() else root / "checkpoints") / "run",
         model=root / "model",
@@ -70,6 +74,16 @@ def _json(path: Path, absent: dict[str, Any]) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read ({error}): SageMaker writes it before training.") from None
     return dict(value)
+
+
+def _pairs(arguments: Sequence[str]) -> dict[str, str]:
+    names, values = arguments[::2], arguments[1::2]
+    wrong = next((name for name in names if not name.startswith("--")), None)
+    if wrong is not None or len(names) != len(values):
+        raise ConfigError(
+            f"Arguments are '--name value', such as --train.epochs 5, and not {' '.join(arguments)!r}."
+        )
+    return {name.removeprefix("--"): value for name, value in zip(names, values, strict=True)}
 
 
 def _data_folder(channel: Path) -> Path:

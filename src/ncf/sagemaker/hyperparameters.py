@@ -37,7 +37,8 @@ def to_hyperparameters(experiment: Experiment) -> dict[str, str]:
 def from_hyperparameters(values: Mapping[str, str]) -> Experiment:
     """The experiment; names that toolkits add are passed over, any other unknown one is a `ConfigError`."""
     ours = sorted((name, text) for name, text in values.items() if not name.startswith(_NOT_OURS))
-    return Experiment.parse({}, [f"{name}={text}" for name, text in ours], source="hyperparameters")
+    overrides = [f"{name}={_unwrapped(text)}" for name, text in ours]
+    return Experiment.parse({}, overrides, source="hyperparameters")
 
 
 def _flatten(values: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
@@ -46,6 +47,15 @@ def _flatten(values: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]
             yield from _flatten(value, f"{prefix}{name}.")
         elif value is not None:
             yield f"{prefix}{name}", value
+
+
+def _unwrapped(text: str) -> str:
+    """A list or a quoted word without the quotes that a toolkit put around it; numbers read the same with them."""
+    try:
+        inner = json.loads(text)
+    except ValueError:
+        return text
+    return inner if isinstance(inner, str) and inner.startswith(("[", '"')) else text
 
 
 def _write(value: Any) -> str:

@@ -5,29 +5,31 @@ folder, so a job that starts again there (a spot instance that was taken away, a
 
 Exit 0 is success, and also a stop that was asked for (SIGTERM), after a checkpoint was saved. Anything else is 1 with
 one sentence in /opt/ml/output/failure, of which SageMaker makes the job's FailureReason.
+
+The one decision worth knowing: signals are caught before torch is imported. The first process of a container ignores
+what it does not catch, and a stop in these two seconds would be lost.
 """
 
 import shutil
 import sys
 import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ncf import experiment
-from ncf.data import Dataset
 from ncf.data.files import storage_errors
 from ncf.errors import ConfigError, Interrupted, NcfError
 from ncf.runtime import stop_requested
 from ncf.sagemaker.environment import ROOT, Job, read_job
-from ncf.sagemaker.metric_lines import MetricLines
 
 LONGEST_REASON = 1024
 """Characters of FailureReason (DescribeTrainingJob)."""
 
 
-def main(root: Path = ROOT) -> int:
-    """Run the job under `root`; the exit code of the container."""
+def main(root: Path = ROOT, arguments: Sequence[str] = ()) -> int:
+    """Run the job under `root`; the exit code of the container. `arguments` are hyperparameters as toolkits pass them."""
     try:
-        train(read_job(root))
+        with stop_requested() as stop:
+            train(read_job(root, arguments), stop)
     except Interrupted as stopped:
         print(f"[ncf] {stopped}", flush=True)
     except NcfError as error:
@@ -40,17 +42,19 @@ def main(root: Path = ROOT) -> int:
     return 0
 
 
-def train(job: Job) -> None:
+def train(job: Job, stop: Callable[[], bool] = lambda: False) -> None:
     """Train and put what should be kept where SageMaker collects it."""
+    from ncf import experiment
+    from ncf.data import Dataset
+    from ncf.sagemaker.metric_lines import MetricLines
+
     if len(job.hosts) > 1:
         raise ConfigError("Training on several instances is not there yet: set the instance count to 1.")
-    tracker = MetricLines()
-    with stop_requested() as stop:
-        manner = experiment.Manner(resume=True, tracker=tracker, stop=stop)
-        run = experiment.train(
-            Dataset.open(job.data), job.experiment, job.run, data_path=job.data,
-            gmf=job.gmf, mlp=job.mlp, manner=manner,
-        )  # fmt: skip
+    manner = experiment.Manner(resume=True, tracker=MetricLines(), stop=stop)
+    run = experiment.train(
+        Dataset.open(job.data), job.experiment, job.run, data_path=job.data,
+        gmf=job.gmf, mlp=job.mlp, manner=manner,
+    )  # fmt: skip
     with storage_errors(job.model):
         shutil.copytree(run.artifact, job.model, dirs_exist_ok=True)
         job.output.mkdir(parents=True, exist_ok=True)
@@ -61,10 +65,15 @@ def train(job: Job) -> None:
 def _fail(root: Path, sentence: str) -> int:
     print(f"[ncf] {sentence}", file=sys.stderr, flush=True)
     failure = root / "output" / "failure"
-    failure.parent.mkdir(parents=True, exist_ok=True)
-    failure.write_text(sentence[:LONGEST_REASON], "utf-8")
+    try:
+        failure.parent.mkdir(parents=True, exist_ok=True)
+        failure.write_text(sentence[:LONGEST_REASON], "utf-8")
+    except OSError as error:
+        print(
+            f"[ncf] That could not be written to {failure} ({error.strerror}).", file=sys.stderr, flush=True
+        )
     return 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(arguments=sys.argv[1:]))
