@@ -21,6 +21,7 @@ line. `aws.run(function)` gives each container of a job as a `hosted.runners.Spe
 | `aws.foreign(bucket)` | a bucket of another account |
 | `aws.wait(kind, name)` | until a job or endpoint has ended its way; its description |
 | `aws.interrupt(job)` | take the spot instances of a training job away |
+| `aws.unwell(model)` | containers of this model never answer /ping with 200 |
 | `aws.records(kind)` | what SageMaker has now; without a kind all of it |
 
 The variables of the process (`AWS_ENDPOINT_URL`, credentials) are set while the fixture lives, so commands and child
@@ -143,6 +144,11 @@ class Aws:
         assert record.request.get("EnableManagedSpotTraining"), "only spot instances are taken away"
         self.double.training.jobs[record.arn].interrupt.set()
 
+    def unwell(self, model: str, seconds: float = 0.2) -> None:
+        """Containers of this model never become well, which is noticed after so many seconds."""
+        self.double.context.unwell.add(model)
+        self.double.context.patience = seconds
+
     def records(self, kind: str | None = None) -> list[Record]:
         """What SageMaker has."""
         return self.double.context.store.all(None, kind)
@@ -163,13 +169,12 @@ def hosted_aws(runner: Runner | None = None) -> Iterator[Aws]:
     """A double and the variables that lead to it, until the block ends."""
     from hosted.double import running
 
-    with running(runner) as double:
-        with pytest.MonkeyPatch.context() as patch:
-            for name in _UNSET:
-                patch.delenv(name, raising=False)
-            for name, value in _variables(double.url).items():
-                patch.setenv(name, value)
-            yield Aws(double)
+    with running(runner) as double, pytest.MonkeyPatch.context() as patch:
+        for name in _UNSET:
+            patch.delenv(name, raising=False)
+        for name, value in _variables(double.url).items():
+            patch.setenv(name, value)
+        yield Aws(double)
 
 
 @pytest.fixture

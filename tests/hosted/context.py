@@ -24,6 +24,10 @@ class Context:
     inside: str | None = None
     """The double's address as containers reach it."""
     pause: float = 0.05
+    patience: float = 600
+    """The longest that a container may take until it is well, whatever was asked for."""
+    unwell: set[str] = field(default_factory=set)
+    """Models that never become well."""
     threads: list[threading.Thread] = field(default_factory=list)
     closing: threading.Event = field(default_factory=threading.Event)
 

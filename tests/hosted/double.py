@@ -27,11 +27,18 @@ from typing import Any
 from hosted.context import Context
 from hosted.endpoints import Endpoints
 from hosted.folders import Cloud
+from hosted.invocation import Invocations
 from hosted.layer import Layer
+from hosted.pipelines import Pipelines
+from hosted.processing import Processing
+from hosted.registry import Registry
 from hosted.runners import Docker, Inline, Runner, docker
 from hosted.service import SageMaker
+from hosted.serving import Models
 from hosted.store import Store
 from hosted.training import Training
+from hosted.transform import Transform
+from hosted.tuning import Tuning
 
 
 @dataclass
@@ -71,9 +78,14 @@ def running(runner: Runner | None = None) -> Iterator[Double]:
 def _assembled(context: Context) -> Double:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 
-    training, endpoints = Training(context), Endpoints(context)
-    sagemaker = SageMaker(context.store, (training, endpoints))
-    layer = Layer(sagemaker, endpoints.invoke, DomainDispatcherApplication(create_backend_app))
+    models = Models(context)
+    training, endpoints = Training(context), Endpoints(context, models)
+    sagemaker = SageMaker(context.store)
+    sagemaker.parts = (
+        training, models, endpoints, Processing(context), Transform(context, models), Tuning(context, training),
+        Registry(context), Pipelines(context, sagemaker.call),
+    )  # fmt: skip
+    layer = Layer(sagemaker, Invocations(context, endpoints), DomainDispatcherApplication(create_backend_app))
     return Double("", context, layer, training, endpoints)
 
 

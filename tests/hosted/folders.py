@@ -29,6 +29,13 @@ class Cloud:
         """Log groups belong to a region."""
         return self._client("logs", region)
 
+    def ringing(self, region: str, alarms: list[str]) -> list[str]:
+        """Which of these alarms of CloudWatch ring."""
+        if not alarms:
+            return []
+        found = self._client("cloudwatch", region).describe_alarms(AlarmNames=alarms, StateValue="ALARM")
+        return [one["AlarmName"] for one in found["MetricAlarms"]]
+
     def _client(self, service: str, region: str) -> Any:
         import boto3
 

@@ -135,9 +135,11 @@ class Layer:
         first, size = int(asked.pop("PaginationToken", "") or 0), asked.pop("ResourcesPerPage", 50)
         others = b"".join(self._moto(environ, json.dumps(asked).encode(), lambda *_: None))
         found = list(json.loads(others).get("ResourceTagMappingList", ()))
-        for record in self.sagemaker.store.all(call.region):
-            if record.tags and _wanted(record.tags, f"sagemaker:{record.kind.path}", asked):
-                found.append({"ResourceARN": record.arn, "Tags": tag_list(record)})
+        found += [
+            {"ResourceARN": record.arn, "Tags": tag_list(record)}
+            for record in self.sagemaker.store.all(call.region)
+            if record.tags and _wanted(record.tags, f"sagemaker:{record.kind.path}", asked)
+        ]
         more = str(first + size) if first + size < len(found) else ""
         return {"PaginationToken": more, "ResourceTagMappingList": found[first : first + size]}
 

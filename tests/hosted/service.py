@@ -103,13 +103,16 @@ def description(record: Record) -> Answer:
     return {name: value for name, value in record.everything.items() if name in record.kind.described}
 
 
-def listing(operation: str, records: list[Record], parameters: dict[str, Any]) -> Answer:
+def listing(
+    operation: str, records: list[Record], parameters: dict[str, Any], by: str | None = None
+) -> Answer:
     """What List answers: filtered, sorted (newest first, as AWS does where nothing else is asked), in pages."""
     shape = service_model("sagemaker").operation_model(operation).output_shape
     member = next(name for name, one in shape.members.items() if one.type_name == "list")
     members = shape.members[member].member.members
     found = [record for record in records if _wanted(record, parameters)]
-    found.sort(key=lambda r: r.name if parameters.get("SortBy") == "Name" else r.created)
+    member_of_order = by or ("name" if parameters.get("SortBy") == "Name" else "created")
+    found.sort(key=lambda r: r.state[by] if by else getattr(r, member_of_order))
     if parameters.get("SortOrder", "Descending") == "Descending":
         found.reverse()
     first, size = int(parameters.get("NextToken", 0)), int(parameters.get("MaxResults", 10))

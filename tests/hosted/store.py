@@ -22,14 +22,23 @@ ACCOUNT = "123456789012"
 class Refusal(Exception):
     """An error that AWS answers with."""
 
-    def __init__(self, code: str, message: str, status: int = 400) -> None:
+    def __init__(
+        self, code: str, message: str, status: int = 400, more: dict[str, Any] | None = None
+    ) -> None:
         super().__init__(message)
-        self.code, self.message, self.status = code, message, status
+        self.code, self.message, self.status, self.more = code, message, status, more or {}
 
 
 def invalid(message: str) -> Refusal:
     """The code that SageMaker uses for most."""
     return Refusal("ValidationException", message)
+
+
+_PATHS = {
+    "PipelineExecution": "pipeline",
+    "Trial": "experiment-trial",
+    "TrialComponent": "experiment-trial-component",
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +56,7 @@ class Kind:
     @cached_property
     def path(self) -> str:
         """`training-job`, as it stands in ARNs."""
-        return re.sub(r"(?<!^)(?=[A-Z])", "-", self.name).lower()
+        return _PATHS.get(self.name) or re.sub(r"(?<!^)(?=[A-Z])", "-", self.name).lower()
 
     @cached_property
     def described(self) -> Any:

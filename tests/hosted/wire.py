@@ -112,7 +112,8 @@ def error(call: Call, refusal: Refusal) -> tuple[int, str, bytes]:
     """Status, content type and body with which the service's protocol says an error."""
     code, message = escape(refusal.code), escape(refusal.message)
     if call.protocol == "json":
-        text = json.dumps({"__type": refusal.code, "message": refusal.message, "Message": refusal.message})
+        said = {"__type": refusal.code, "message": refusal.message, "Message": refusal.message}
+        text = json.dumps(said | refusal.more)
         return refusal.status, "application/x-amz-json-1.1", text.encode()
     inner = f"<Code>{code}</Code><Message>{message}</Message>"
     if call.protocol == "xml":
