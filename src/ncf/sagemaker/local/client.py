@@ -69,6 +69,16 @@ class SageMaker(Registry, Pipelines):
     def list_transform_jobs(self, **request: Any) -> Answer:
         return jobs.search(self._swept(), TRANSFORM, request)
 
+    def delete_training_job(self, **request: Any) -> Answer:
+        return jobs.delete(self._swept(), TRAINING, request)
+
+    def delete_processing_job(self, **request: Any) -> Answer:
+        return jobs.delete(self._swept(), PROCESSING, request)
+
+    def delete_transform_job(self, **request: Any) -> Answer:
+        """AWS has no such call: its records stay."""
+        return jobs.delete(self._swept(), TRANSFORM, request)
+
     def create_model(self, **request: Any) -> Answer:
         return models.create(self.store, MODEL, request)
 

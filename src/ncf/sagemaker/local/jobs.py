@@ -91,6 +91,15 @@ def stop(store: Store, kind: Kind, request: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
+def delete(store: Store, kind: Kind, request: dict[str, Any]) -> dict[str, Any]:
+    """Remove a job that has ended, with its files."""
+    record = found(store, kind, f"describe_{kind.method}", request)
+    if record["status"] in RUNNING:
+        raise requests.refusal(f"delete_{kind.method}", f"The job is {record['status']}: stop it first.")
+    store.delete(kind.word, record["name"])
+    return {}
+
+
 def find(store: Store, kind: Kind, request: dict[str, Any]) -> dict[str, Any]:
     """What is known of a job (DescribeTrainingJob, …)."""
     record = found(store, kind, f"describe_{kind.method}", request)
@@ -157,7 +166,8 @@ def _summary(kind: Kind, record: Record) -> dict[str, Any]:
 
 
 def _ended(record: Record) -> dict[str, Any]:
-    return {"FailureReason": record["reason"]} if record.get("reason") else {}
+    words = {"FailureReason": record.get("reason"), "ExitMessage": record.get("message")}
+    return {key: word for key, word in words.items() if word}
 
 
 def _of_training(store: Store, record: Record) -> dict[str, Any]:

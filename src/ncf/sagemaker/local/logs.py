@@ -72,6 +72,15 @@ class Logs:
         forward, backward = f"f/{begin + len(given)}", f"b/{begin}"
         return {"events": given, "nextForwardToken": forward, "nextBackwardToken": backward}
 
+    def delete_log_stream(self, **request: Any) -> dict[str, Any]:
+        """Remove one stream (DeleteLogStream)."""
+        requests.check("logs", "delete_log_stream", request)
+        path = self._group("delete_log_stream", request["logGroupName"]) / f"{request['logStreamName']}.log"
+        if ".." in path.parts or not path.is_file():
+            raise _not_found("delete_log_stream", "The specified log stream does not exist.")
+        path.unlink()
+        return {}
+
     def delete_log_group(self, **request: Any) -> dict[str, Any]:
         """Remove what a group holds (DeleteLogGroup)."""
         import shutil
@@ -93,10 +102,12 @@ def stream_folder(home: Path, kind: str, name: str) -> Path:
 
 
 def events(path: Path) -> Iterator[dict[str, Any]]:
-    """The lines of a stream: `timestamp` in milliseconds, `message`."""
+    """The whole lines of a stream: `timestamp` in milliseconds, `message`."""
     time = 0
     with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
         for line in file:
+            if not line.endswith("\n"):
+                return
             found = _LINE.match(line)
             if found:
                 time = _milliseconds(found.group(1), found.group(2) or "")

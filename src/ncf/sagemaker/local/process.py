@@ -12,6 +12,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -28,6 +29,8 @@ DIED = (
 KINDS = ("training-job", "processing-job", "transform-job", "deployment", "pipeline-execution")
 ACTIVE = ("InProgress", "Stopping", "Starting", "InService", "Executing")
 _LOCK = "worker.lock"
+_SOON = 60.0
+"""Seconds in which a record may be there before its worker."""
 _COMMAND = (sys.executable, "-P", "-m", "ncf.sagemaker.local.worker")
 _NEEDS_AWS = re.compile(r"s3://|\.dkr\.ecr\.|:mlflow-tracking-server/")
 _CREDENTIALS = (
@@ -91,7 +94,8 @@ def sweep(store: Store, died: Callable[[Store, Record], None]) -> None:
         for kind in KINDS:
             for record in store.all(kind):
                 folder = store.folder(kind, record["name"])
-                if record["status"] in ACTIVE and not alive(folder):
+                started = (folder / _LOCK).exists() or time.time() - record["created"] > _SOON
+                if record["status"] in ACTIVE and started and not alive(folder):
                     _bury(folder)
                     died(store, record)
 
@@ -117,13 +121,15 @@ def environment(store: Store, record: Record) -> dict[str, str]:
 def _bury(folder: Path) -> None:
     docker.remove(folder)
     pid = _pid(folder)
-    if not pid:
-        return
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
+    if pid and _gone(pid):
         with suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
+
+
+def _gone(pid: int) -> bool:
+    """Whether no process has this number but perhaps a dead one; its group is ours then, if there still is one."""
+    said = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
+    return said.stdout.strip()[:1] in ("", "Z")
 
 
 def _pid(folder: Path) -> int:

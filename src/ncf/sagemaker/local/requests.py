@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
 from ncf.errors import ConfigError
 from ncf.sagemaker.faults import missing_extra
+
+_NEAR = 8
+"""Values that are named where more are admitted."""
 
 
 def check(service: str, method: str, request: Mapping[str, Any]) -> None:
@@ -73,7 +77,8 @@ def _wrong_text(shape: Any, value: str, path: str) -> Iterator[str]:
     said = f"Value '{value}' at '{path}' failed to satisfy constraint: Member must"
     allowed, most, pattern = (shape.metadata.get(name) for name in ("enum", "max", "pattern"))
     if allowed and value not in allowed and value not in ("local", "local_gpu"):
-        yield f"{said} be one of {', '.join(allowed)}"
+        near = get_close_matches(value, allowed, n=_NEAR, cutoff=0) if len(allowed) > _NEAR else allowed
+        yield f"{said} satisfy enum value set: [{', '.join(near)}{', …' * (len(allowed) > _NEAR)}]"
     if most and len(value) > most:
         yield f"{said} have length less than or equal to {most}"
     if pattern and not value.startswith("file://") and not _matches(pattern, value):

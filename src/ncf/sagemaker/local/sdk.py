@@ -87,6 +87,15 @@ def serve(made: Any, name: str, container: Mapping[str, Any], model: str, more: 
     client.create_endpoint(name, name)
 
 
+def keep_what_containers_wrote() -> None:
+    """From now on the SDK of this process leaves /opt/ml of a processing job where it is: the worker reads the
+    container's message there, and removes all of it later.
+    """
+    from sagemaker.core.local.image import _SageMakerContainer
+
+    _SageMakerContainer._cleanup = lambda *_: None
+
+
 def path_of(uri: str) -> Path | None:
     """The path of a `file://` address; None for another one."""
     parts = urlparse(uri)

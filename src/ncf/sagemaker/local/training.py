@@ -18,6 +18,8 @@ from ncf.sagemaker.local.jobs import PROCESSING, TRAINING
 from ncf.sagemaker.local.state import Record, Store
 from ncf.sagemaker.local.watch import Watch
 
+LONGEST = 1024
+"""Characters of FailureReason and ExitMessage."""
 _DAY = 86_400
 _NO_MODEL = "The container ended well but left no model in /opt/ml/model: see that its command is 'train' and the job's log."
 
@@ -55,18 +57,23 @@ def run_processing(store: Store, record: Record) -> None:
     )
     session = sdk.session(folder / "root", folder, store.region)
     asked = sdk.processing_request(request)
+    sdk.keep_what_containers_wrote()
     watch.run(
         lambda: session.sagemaker_client.create_processing_job(**asked),
         lambda: _started(store, record, "Processing"), _limit(request), sdk.GRACE,
     )  # fmt: skip
     docker.take_over([folder / "root"], record["image"])
-    _end(store, record, watch, "", {})
+    messages = sorted((folder / "root").glob("*/algo-*/output/message"))
+    said = messages[0].read_text("utf-8", "replace").strip()[:LONGEST] if messages else ""
+    _end(store, record, watch, said, {"message": said})
 
 
 def reason_of(watch: Watch, codes: list[int]) -> str:
     """One sentence for a container that did not end well and left no word."""
     if isinstance(watch.error, NcfError):
         return str(watch.error)
+    if "restricted system paths" in str(watch.error):
+        return f"SageMaker's local mode mounts nothing from system folders ({watch.error}): move the data, or set NCF_HOME."
     if not codes:
         said = last_words(watch.folder) or str(watch.error)
         return f"The container could not be started: {said}"
@@ -83,7 +90,15 @@ def _end(store: Store, record: Record, watch: Watch, failure: str, more: dict[st
     elif watch.stopping.is_set():
         jobs.move(store, word, name, "Stopped", "Stopped", **more)
     elif watch.error is not None or any(codes):
-        jobs.move(store, word, name, "Failed", "Failed", reason=failure or reason_of(watch, codes))
+        jobs.move(
+            store,
+            word,
+            name,
+            "Failed",
+            "Failed",
+            reason=(failure or reason_of(watch, codes))[:LONGEST],
+            **more,
+        )
     elif word == TRAINING.word and "artifact" not in more:
         jobs.move(store, word, name, "Failed", "Failed", reason=_NO_MODEL)
     else:

@@ -18,6 +18,13 @@ from pathlib import Path
 from ncf.sagemaker.local import docker
 
 _EVERY = 0.3
+_STOPPING = threading.Event()
+
+
+def heed_signals() -> None:
+    """From now on SIGTERM is a wish to stop, of which every `Watch` knows, also one that is made later."""
+    signal.signal(signal.SIGTERM, lambda *_: _STOPPING.set())
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Watch:
@@ -27,7 +34,7 @@ class Watch:
         self.folder = folder
         self.streams = streams
         self.count = count
-        self.stopping = threading.Event()
+        self.stopping = _STOPPING
         """Set by SIGTERM: the containers are to end."""
         self.late = False
         """Whether they were stopped because their time was up."""
@@ -35,8 +42,6 @@ class Watch:
         """What the SDK raised."""
         self._followers: dict[str, subprocess.Popen[bytes]] = {}
         self._files = ExitStack()
-        signal.signal(signal.SIGTERM, lambda *_: self.stopping.set())
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     @property
     def logs(self) -> list[Path]:
@@ -45,6 +50,8 @@ class Watch:
 
     def run(self, call: Callable[[], object], started: Callable[[], None], limit: float, grace: int) -> None:
         """Run a call to its end; `started` is called when its containers are there, `limit` is in seconds."""
+        if self.stopping.is_set():
+            return
         thread = self.start(call)
         deadline: float | None = None
         while thread.is_alive():
@@ -86,6 +93,10 @@ class Watch:
                 one.kill()
                 one.wait()
         self._files.close()
+        for path in self.logs:
+            with path.open("rb+") as file:
+                if file.seek(0, 2) and file.seek(-1, 2) and file.read(1) != b"\n":
+                    file.write(b"\n")
 
     def _follow(self, container: docker.Container) -> subprocess.Popen[bytes]:
         self.streams.mkdir(parents=True, exist_ok=True)

@@ -13,11 +13,13 @@ from pathlib import Path
 from ncf.errors import NcfError
 from ncf.sagemaker.local import docker, endpoints, jobs, pipelines, process
 from ncf.sagemaker.local.state import Record, Store
+from ncf.sagemaker.local.watch import heed_signals
 
 
 def main(words: list[str]) -> None:
     """Go on alone and run what the words name."""
     home, region, kind, name, lock = words
+    heed_signals()
     process.detach(int(lock))
     store = Store(Path(home), region)
     with store.locked():
