@@ -37,6 +37,10 @@ class Interrupted(NcfError):
     """Training was asked to stop (ctrl-C or SIGTERM) and has saved a checkpoint."""
 
 
+class TrackingError(NcfError):
+    """A tracking server or database does not answer, or refuses what it is sent."""
+
+
 class CloudError(NcfError):
     """AWS, Docker or a job said no: credentials, permissions, a quota, a failed job, a missing resource.
 

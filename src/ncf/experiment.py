@@ -82,11 +82,16 @@ def train(
     """
     manner = manner or Manner()
     folder = _claim(Path(output) if output else _fresh(experiment.name), manner)
-    tracker = Trackers([manner.tracker, JsonLines(folder / "events.jsonl")])
-    data = {"path": str(Path(data_path).resolve()) if data_path else None, "digest": dataset.digest}
+    tracker = Trackers([JsonLines(folder / "events.jsonl"), manner.tracker])
+    data = {
+        "path": str(Path(data_path).resolve()) if data_path else None,
+        "name": dataset.name,
+        "digest": dataset.digest,
+    }
     with storage_errors(folder):
         document = {"experiment": experiment.model_dump(mode="json"), "data": data}
         write_text(folder / "run.json", json.dumps(document, indent=2))
+    tracker.opened(folder)
     pretrained = _pretrain(dataset, experiment, folder, gmf, mlp, manner)
     tracker.start(experiment.name, experiment.model_dump(mode="json"))
     with workers(choose_threads(experiment.train.threads)) as pool:

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import typer
 
-from ncf.cli import artifact, data, sagemaker, serving, training
+from ncf.cli import artifact, data, experiments, sagemaker, serving, training
 from ncf.errors import Interrupted, NcfError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ for command in (
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(artifact.app, name="artifact")
+app.add_typer(experiments.app, name="experiments")
 app.add_typer(sagemaker.app, name="sagemaker")
 
 

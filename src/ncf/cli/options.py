@@ -16,6 +16,21 @@ Data = Annotated[
 Exact = Annotated[
     bool, typer.Option("--exact", help="Score every item by the full model, without candidates.")
 ]
+ExperimentName = Annotated[
+    str,
+    typer.Option(
+        "--experiment", envvar=["NCF_EXPERIMENT", "MLFLOW_EXPERIMENT_NAME"], help="Experiment of MLflow."
+    ),
+]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        "--track",
+        envvar=["NCF_TRACK", "MLFLOW_TRACKING_URI"],
+        help="Where runs are recorded: sqlite:///FILE (mlflow.db), a folder, http(s)://SERVER or an ARN.",
+        show_default=False,
+    ),
+]
 RunPath = Annotated[
     str, typer.Argument(metavar="RUN", help="Output folder of 'ncf train', or an artifact folder.")
 ]

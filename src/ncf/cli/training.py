@@ -1,11 +1,11 @@
 """`ncf train`, `ncf evaluate`, `ncf compare`."""
 
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Annotated, Any
 
 import typer
 
-from ncf.cli.options import Data, Json, RunPath, print_json
+from ncf.cli.options import Data, ExperimentName, Json, RunPath, print_json
 from ncf.errors import ConfigError
 
 
@@ -34,6 +34,15 @@ def train(
             "--report-best-on-test", help="Also judge every epoch on test, as papers do (it flatters)."
         ),
     ] = False,
+    track: Annotated[
+        str | None,
+        typer.Option(
+            envvar="NCF_TRACK",
+            help="Record in MLflow: sqlite:///FILE, a folder, http(s)://SERVER or an ARN.",
+            show_default=False,
+        ),
+    ] = None,
+    track_as: ExperimentName = "ncf",
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -41,15 +50,19 @@ def train(
     from ncf import console, experiment
     from ncf.config import Experiment
     from ncf.runtime import stop_requested
-    from ncf.training.tracking import Silent
+    from ncf.training.mlflow import open_tracker
+    from ncf.training.tracking import Silent, Trackers
 
     if resume and output is None:
         raise ConfigError("--resume needs the --output folder of the run to go on with.")
     settings = Experiment.load(recipe, set or ())
     dataset, data_path = experiment.open_data(settings, data, console.say)
-    tracker = Silent() if quiet else console.ConsoleTracker()
-    with closing(tracker), stop_requested() as stop:
-        manner = experiment.Manner(resume, overwrite, report_best_on_test, tracker, stop)
+    shown = Silent() if quiet else console.ConsoleTracker()
+    with ExitStack() as stack:
+        stack.enter_context(closing(shown))
+        recorder = stack.enter_context(open_tracker(track, track_as, console.say)) if track else Silent()
+        stop = stack.enter_context(stop_requested())
+        manner = experiment.Manner(resume, overwrite, report_best_on_test, Trackers([shown, recorder]), stop)
         run = experiment.train(
             dataset, settings, output, data_path=data_path, gmf=gmf, mlp=mlp, manner=manner
         )
@@ -57,13 +70,13 @@ def train(
         print_json({"run": str(run.folder), "artifact": str(run.artifact), **run.metrics})
         return
     means = run.metrics["test"]["metrics"]
-    shown = [
+    figures = [
         f"{label} {means[key]:.4f}"
         for key, label in (("hr@10", "HR@10"), ("ndcg@10", "NDCG@10"))
         if key in means
     ]
     typer.echo(
-        f"Test, weights of {run.metrics['selected']}: {', '.join(shown) or 'nothing was held out'} "
+        f"Test, weights of {run.metrics['selected']}: {', '.join(figures) or 'nothing was held out'} "
         f"('ncf evaluate {run.folder}' tells more)."
     )
     best = run.metrics.get("best_on_test")

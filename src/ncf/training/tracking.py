@@ -14,7 +14,10 @@ from ncf.data.files import storage_errors
 
 
 class Tracker(Protocol):
-    """Told in this order: `start`, any number of `progress` and `epoch`, `finish`; `say` at any time."""
+    """Told in this order: `opened`, `start`, any number of `progress` and `epoch`, `finish`; `say` at any time."""
+
+    def opened(self, folder: Path) -> None:
+        """A run is about to begin or go on in `folder`, its `run.json` written; runs of its halves come in between."""
 
     def start(self, run: str, settings: Mapping[str, Any]) -> None:
         """A run begins; `settings` are JSON values."""
@@ -37,6 +40,9 @@ class Silent:
 
     def close(self) -> None:
         """Nothing to tidy up."""
+
+    def opened(self, folder: Path) -> None:
+        """Dropped."""
 
     def start(self, run: str, settings: Mapping[str, Any]) -> None:
         """Dropped."""
@@ -83,6 +89,11 @@ class Trackers:
 
     def __init__(self, trackers: Iterable[Tracker]) -> None:
         self._trackers = list(trackers)
+
+    def opened(self, folder: Path) -> None:
+        """Pass on."""
+        for tracker in self._trackers:
+            tracker.opened(folder)
 
     def start(self, run: str, settings: Mapping[str, Any]) -> None:
         """Pass on."""
