@@ -1,15 +1,13 @@
 """`ncf recommend`, `ncf batch`, `ncf serve`."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from ncf.cli.answers import print_answer
 from ncf.cli.options import Exact, Json, RunPath, exactly_one, print_json
 from ncf.errors import ConfigError
-
-if TYPE_CHECKING:
-    from ncf.serving.recommender import Recommendation, Recommender
 
 
 def recommend(
@@ -56,14 +54,9 @@ def recommend(
         answers = recommender.recommend(
             users, k, history=history, exclude_seen=not include_seen, strict=strict, **filters
         )
-    if as_json:
-        key = "item" if similar_to is not None else "user"
-        print_json(
-            {"recommendations": [list_document(recommender, one, key, describe=True) for one in answers]}
-        )
-        return
-    for answer in answers:
-        _print_answer(recommender, answer)
+    key = "item" if similar_to is not None else "user"
+    lists = [list_document(recommender, one, key, describe=True) for one in answers]
+    print_answer({"recommendations": lists}, as_json)
 
 
 def batch(
@@ -101,31 +94,6 @@ def _read_ids(path: Path) -> list[str]:
     if not any(ids):
         raise ConfigError(f"The file of users {path} is empty: it needs one id a line.")
     return [user for user in ids if user]
-
-
-def _print_answer(recommender: "Recommender", answer: "Recommendation") -> None:
-    from ncf.console import OUT, items_table, say
-
-    whom = "For a visitor" if answer.subject is None else f"For user {answer.subject}"
-    nobody = (
-        "Nothing is known of the visitor"
-        if answer.subject is None
-        else f"User {answer.subject} is not known to the model"
-    )
-    titles = {
-        "model": whom,
-        "fold_in": f"{whom}, with the history given",
-        "popularity": f"{nobody}: the most popular items",
-        "similar": f"Similar to item {answer.subject} {_title(recommender, answer)}".rstrip(),
-    }
-    if answer.ignored:
-        say(f"Not known and ignored: {', '.join(str(item) for item in answer.ignored)}")
-    OUT.print(items_table(titles[answer.source], recommender.describe(answer.items), answer.scores))
-
-
-def _title(recommender: "Recommender", answer: "Recommendation") -> str:
-    title = recommender.describe([answer.subject])[0].get("title")
-    return f"({title})" if title else ""
 
 
 def serve(

@@ -83,6 +83,11 @@ class Session:
             self._clients[service] = Guarded(raw, service)
         return self._clients[service]
 
+    @property
+    def boto(self) -> Any:
+        """boto3's session, for what the SDK is to call by itself; None in local mode, whose clients go through the SDK."""
+        return None if self.local else self._boto
+
     @cached_property
     def region(self) -> str:
         """The region of the settings, or the one boto3 finds; raises `CloudError` where there is none."""

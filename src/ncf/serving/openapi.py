@@ -36,6 +36,7 @@ _LIST = {
     "properties": {
         "user": {"anyOf": [*_ID["anyOf"], {"type": "null"}]},
         "item": _ID,
+        "title": {"type": "string", "description": "Of the item that was asked about, with `describe`."},
         "source": {"enum": ["model", "fold_in", "popularity", "similar"]},
         "items": {"type": "array", "items": _ITEM},
         "ignored": {"type": "array", "items": _ID, "description": "Ids of the request that the model does not know."},

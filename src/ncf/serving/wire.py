@@ -254,9 +254,11 @@ def _recommendations(
 def list_document(
     recommender: Recommender, one: Recommendation, subject: str, describe: bool
 ) -> dict[str, Any]:
-    """One list as it goes out; `subject` is "user" or "item"."""
+    """One list as it goes out; `subject` is "user" or "item", whose title is told as well with `describe`."""
     items = _items(recommender, one, describe)
-    return {subject: one.subject, "source": one.source, "items": items, "ignored": one.ignored}
+    document = {subject: one.subject, "source": one.source, "items": items, "ignored": one.ignored}
+    title = recommender.describe([one.subject])[0].get("title") if describe and subject == "item" else None
+    return document | ({"title": title} if title else {})
 
 
 def _items(recommender: Recommender, one: Recommendation, describe: bool) -> list[dict[str, Any]]:

@@ -1,0 +1,136 @@
+"""`ncf sagemaker endpoints`, `describe`, `delete`, `captured`."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ncf.cli.options import Json, print_json
+from ncf.cli.sagemaker import options as shared
+from ncf.cli.sagemaker.deploy import Endpoint, watch
+from ncf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ncf.sagemaker.endpoint_view import Summary
+
+
+def endpoints(
+    local: shared.Local = False,
+    project: shared.Project = None,
+    region: shared.Region = None,
+    profile: shared.Profile = None,
+    as_json: Json = False,
+) -> None:
+    """This project's endpoints: status, instances, since when, and what they cost an hour."""
+    from rich.table import Table
+
+    from ncf.console import OUT
+    from ncf.sagemaker.endpoint_view import summaries
+
+    session = shared.open_session(local, project, region, profile)
+    found = summaries(session)
+    if as_json:
+        print_json({"project": session.project, "endpoints": [one.document() for one in found]})
+        return
+    if not found:
+        typer.echo(f"Project {session.project} has no endpoint.")
+        return
+    table = Table("endpoint", "status", "instances", "since (UTC)", "$ an hour")
+    for one in found:
+        table.add_row(one.name, one.status, one.instance or "", one.since, _dollars(one, local))
+    OUT.print(table)
+
+
+def describe(
+    name: Endpoint = None,
+    local: shared.Local = False,
+    project: shared.Project = None,
+    region: shared.Region = None,
+    profile: shared.Profile = None,
+    as_json: Json = False,
+) -> None:
+    """All there is to know of an endpoint, with the end of its log where it is not in service."""
+    from ncf.sagemaker.diagnosis import tail
+    from ncf.sagemaker.endpoint_state import existing
+    from ncf.sagemaker.endpoint_view import summary
+
+    session = shared.open_session(local, project, region, profile)
+    one = summary(session, existing(session, name or session.project))
+    log = [] if one.status == "InService" else tail(session, one.name)
+    if as_json:
+        print_json(one.document() | {"log": log})
+        return
+    rows = {
+        "endpoint": one.name, "status": one.status, "why": one.reason, "instances": one.instance,
+        "$ an hour": _dollars(one, local), "since (UTC)": one.since, "configuration": one.config,
+        "before": one.before, "model": one.model, "model data": one.model_uri, "image": one.image,
+        "asynchronous": "yes" if one.asynchronous else None, "capture": one.capture, "autoscaling": one.scaling,
+    }  # fmt: skip
+    for label, value in rows.items():
+        if value:
+            typer.echo(f"{label:14} {value}")
+    for line in log:
+        typer.echo(f"  {line}")
+
+
+def delete(
+    name: Endpoint = None,
+    local: shared.Local = False,
+    yes: shared.Yes = False,
+    project: shared.Project = None,
+    region: shared.Region = None,
+    profile: shared.Profile = None,
+    as_json: Json = False,
+) -> None:
+    """Delete an endpoint with its configurations, models and autoscaling; may be said twice."""
+    from ncf.sagemaker.endpoint_removal import delete
+
+    session = shared.open_session(local, project, region, profile)
+    endpoint = name or session.project
+    if not yes and not typer.confirm(f"Delete {endpoint} with its configurations and models?", err=True):
+        raise ConfigError("Nothing was deleted.")
+    gone = delete(session, endpoint, watch=watch())
+    if as_json:
+        print_json({"endpoint": endpoint, "deleted": gone})
+        return
+    for one in gone:
+        typer.echo(f"Deleted: {one}")
+    if not gone:
+        typer.echo(f"There is no endpoint {endpoint}, and nothing of it.")
+
+
+def captured(
+    name: Endpoint = None,
+    output: Annotated[
+        str | None,
+        typer.Option(help="File to write, a pair a line; standard output by default.", show_default=False),
+    ] = None,
+    project: shared.Project = None,
+    region: shared.Region = None,
+    profile: shared.Profile = None,
+    bucket: shared.Bucket = None,
+) -> None:
+    """What an endpoint with --capture was asked and what it answered, a pair of JSON a line."""
+    from ncf.data.files import atomic_file
+    from ncf.sagemaker.captured import captured
+
+    session = shared.open_session(False, project, region, profile, bucket=bucket)
+    pairs = captured(session, name or session.project)
+    if output is None:
+        for pair in pairs:
+            print_json(pair.document())
+        return
+    count = 0
+    with atomic_file(Path(output)) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for count, pair in enumerate(pairs, 1):  # noqa: B007
+            file.write(json.dumps(pair.document(), ensure_ascii=False) + "\n")
+    typer.echo(f"{count:,} pairs: {output}")
+
+
+def _dollars(one: "Summary", local: bool) -> str:
+    if local:
+        return "0"
+    if one.hourly is None:
+        return "?"
+    return f"{one.hourly:.3f}" if one.hourly else "while it computes"

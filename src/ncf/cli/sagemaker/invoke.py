@@ -1,0 +1,77 @@
+"""`ncf sagemaker invoke`: the questions of `ncf recommend`, put to an endpoint, and answered in the same way."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ncf.cli.answers import print_answer
+from ncf.cli.options import Json, exactly_one, print_json
+from ncf.cli.sagemaker import options as shared
+from ncf.cli.sagemaker.deploy import Endpoint
+from ncf.errors import ConfigError
+
+
+def invoke(
+    name: Endpoint = None,
+    user: Annotated[list[str] | None, typer.Option(help="User id; may be given more than once.")] = None,
+    history: Annotated[
+        list[str] | None, typer.Option(help="An item used since training, or by a new visitor; repeat.")
+    ] = None,
+    similar_to: Annotated[
+        str | None, typer.Option(metavar="ITEM", help="Items similar to this one.", show_default=False)
+    ] = None,
+    k: Annotated[int, typer.Option("--k", "-k", help="How many items.")] = 10,
+    candidate: Annotated[list[str] | None, typer.Option(help="Only among these items; repeat.")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Not this item; repeat.")] = None,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Do not leave out what the user has used.")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="An unknown user is an error.")] = False,
+    file: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSONL", help="A request a line, as docs/serving.md has them.", show_default=False
+        ),
+    ] = None,
+    boto3: Annotated[
+        bool, typer.Option("--boto3", help="By plain boto3 instead of SageMaker's SDK.")
+    ] = False,
+    variant: Annotated[
+        str | None, typer.Option(help="Ask this production variant.", show_default=False)
+    ] = None,
+    local: shared.Local = False,
+    project: shared.Project = None,
+    region: shared.Region = None,
+    profile: shared.Profile = None,
+    bucket: shared.Bucket = None,
+    kms_key: shared.KmsKey = None,
+    as_json: Json = False,
+) -> None:
+    """Ask an endpoint for recommendations; the answer is printed as 'ncf recommend' prints it."""
+    from ncf.sagemaker.invoke import Endpoint, request_document
+
+    visitor = history if not user else None
+    exactly_one({"--user": user, "--history": visitor, "--similar-to": similar_to, "--file": file})
+    session = shared.open_session(local, project, region, profile, None, bucket, kms_key=kms_key)
+    lines = [] if file is None else _lines(Path(file))
+    endpoint = Endpoint(session, name or session.project, boto3=boto3, variant=variant)
+    if file is not None:
+        for answer in endpoint.ask_lines(lines):
+            print_json(answer)
+        return
+    document = request_document(
+        users=user or (), history=history, similar_to=similar_to, k=k, candidates=candidate, exclude=exclude or (),
+        exclude_seen=not include_seen, strict=strict,
+    )  # fmt: skip
+    print_answer(endpoint.ask(document), as_json)
+
+
+def _lines(path: Path) -> list[bytes]:
+    try:
+        lines = [line for line in path.read_bytes().splitlines() if line.strip()]
+    except OSError as error:
+        raise ConfigError(f"The file of requests {path} cannot be read ({error.strerror}).") from None
+    if not lines:
+        raise ConfigError(f"The file of requests {path} is empty: it needs a JSON request a line.")
+    return lines
