@@ -8,7 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ncf.serving.artifact import Artifact, locate_artifact, open_artifact, write
 from ncf.serving.card import model_card
 from ncf.training import Fit, Judging, Trainer, fit
 from ncf.training.checkpoint import Checkpoints
+from ncf.training.distributed import Alone, Communicator
 from ncf.training.tracking import JsonLines, Silent, Tracker, Trackers
 from ncf.training.warm_start import is_small_enough, start_spectral
 
@@ -45,6 +46,8 @@ class Manner:
     report_best_on_test: bool = False
     tracker: Tracker = Silent()  # noqa: RUF009 - it has no state
     stop: Callable[[], bool] = lambda: False
+    communicator: Communicator = Alone()  # noqa: RUF009 - nor has it
+    """Of several processes each calls `train` with the same settings and an `output` of its own; process 0's counts."""
 
 
 def open_data(
@@ -118,9 +121,10 @@ def _train_here(
     )
     if pretrained is not None:
         _fuse(model, pretrained, experiment)
-    elif not (manner.resume and checkpoints.exist()):
+    elif not (manner.resume and checkpoints.exist()) and manner.communicator.rank == 0:
         _start(model, seen, experiment, tracker, pool)
-    trainer = Trainer(seen, model, config, pool)
+    manner.communicator.share_tensors(model.state_dict())
+    trainer = Trainer(seen, model, config, pool, manner.communicator)
     _say_what(trainer, seen, tracker)
     judging = Judging(seen, experiment.evaluation, manner.report_best_on_test)
     fitted = fit(trainer, judging, tracker, checkpoints, manner.resume, manner.stop)
@@ -161,19 +165,28 @@ def _pretrain(
         if gmf or mlp:
             raise ConfigError("--gmf and --mlp need a recipe with a [pretraining] table: see recipes/.")
         return None
-    found = []
-    for name, given, half in (("gmf", gmf, recipe.gmf), ("mlp", mlp, recipe.mlp)):
-        if given is None:
-            target = folder / name
-            if manner.resume and (target / "artifact" / "manifest.json").is_file():
-                given = target
-            else:
-                quiet = Manner(manner.resume, manner.overwrite, False, manner.tracker, manner.stop)
-                given = train(dataset, half, target, manner=quiet).folder
-        artifact = open_artifact(given)
-        _same_data(artifact, dataset)
-        found.append(artifact.model)
+    given = {"gmf": gmf, "mlp": mlp}
+    halves = {"gmf": recipe.gmf, "mlp": recipe.mlp}
+    found = [_half(dataset, halves[name], folder / name, given[name], manner) for name in halves]
     return found[0], found[1]
+
+
+def _half(
+    dataset: Dataset, half: Experiment, target: Path, given: str | Path | None, manner: Manner
+) -> Model:
+    """The model of a run that is given, or that an earlier try has finished in `target`, or that is trained there now."""
+    finished = manner.communicator.share(manner.resume and (target / "artifact" / "manifest.json").is_file())
+    if given is None and not finished:
+        train(dataset, half, target, manner=replace(manner, report_best_on_test=False))
+    source = given or target
+    if finished and given is None and manner.communicator.rank:
+        model = build_model(half.model, len(dataset.users), len(dataset.items))
+    else:
+        artifact = open_artifact(source)
+        _same_data(artifact, dataset)
+        model = artifact.model
+    manner.communicator.share_tensors(model.state_dict())
+    return model
 
 
 def _fuse(model: Model, pretrained: tuple[Model, Model], experiment: Experiment) -> None:

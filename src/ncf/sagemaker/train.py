@@ -12,15 +12,22 @@ what it does not catch, and a stop in these two seconds would be lost.
 
 import shutil
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ncf.data.files import storage_errors
-from ncf.errors import ConfigError, Interrupted, NcfError
+from ncf.errors import Interrupted, NcfError
 from ncf.runtime import stop_requested
 from ncf.sagemaker.environment import ROOT, Job, read_job
 
+if TYPE_CHECKING:
+    from ncf.training.distributed import Communicator
+
+MEETING_PORT = 29500
+"""Where the first host listens for the others."""
 LONGEST_REASON = 1024
 """Characters of FailureReason (DescribeTrainingJob)."""
 
@@ -44,13 +51,31 @@ def main(root: Path = ROOT, arguments: Sequence[str] = ()) -> int:
 
 def train(job: Job, stop: Callable[[], bool] = lambda: False) -> None:
     """Train and put what should be kept where SageMaker collects it."""
+    from ncf.training.distributed import processes
+
+    rank = job.hosts.index(job.host)
+    with processes(job.hosts[0], MEETING_PORT, rank, len(job.hosts)) as communicator:
+        try:
+            _train(job, stop, communicator)
+        except Interrupted:
+            communicator.wait()
+            raise
+        communicator.wait()  # the first container that ends may end the others
+
+
+def _train(job: Job, stop: Callable[[], bool], communicator: "Communicator") -> None:
     from ncf import experiment
     from ncf.data import Dataset
     from ncf.sagemaker.metric_lines import MetricLines
+    from ncf.training.tracking import Silent
 
-    if len(job.hosts) > 1:
-        raise ConfigError("Training on several instances is not there yet: set the instance count to 1.")
-    manner = experiment.Manner(resume=True, tracker=MetricLines(), stop=stop)
+    if communicator.rank:  # its copy of the run is nobody's
+        with tempfile.TemporaryDirectory() as scratch:
+            manner = experiment.Manner(tracker=Silent(), stop=stop, communicator=communicator, resume=True)
+            data = Dataset.open(job.data)
+            experiment.train(data, job.experiment, scratch, gmf=job.gmf, mlp=job.mlp, manner=manner)
+        return
+    manner = experiment.Manner(resume=True, tracker=MetricLines(), stop=stop, communicator=communicator)
     run = experiment.train(
         Dataset.open(job.data), job.experiment, job.run, data_path=job.data,
         gmf=job.gmf, mlp=job.mlp, manner=manner,

@@ -17,6 +17,7 @@ from ncf.errors import Interrupted, NcfError
 from ncf.evaluation import Judgement, judge_sampled
 from ncf.models import Scorer
 from ncf.training.checkpoint import Checkpoint, Checkpoints
+from ncf.training.distributed import share_checkpoint
 from ncf.training.tracking import Tracker
 from ncf.training.trainer import EpochResult, Trainer
 
@@ -66,7 +67,7 @@ def fit(
             raise Interrupted(_farewell(trainer, checkpoints))
         _after_epoch(trainer, judging, fitted, result, tracker)
         last = trainer.position.epoch == config.epochs or fitted.stopped_early
-        stopping = stop() and not last
+        stopping = trainer.communicator.share(stop()) and not last
         if checkpoints is not None and (last or stopping or result.epoch % config.checkpoint_every == 0):
             _save(trainer, fitted, checkpoints)
         if stopping:
@@ -93,7 +94,8 @@ def _after_epoch(
     quick = judging.evaluation.model_copy(update={"cutoffs": (10,), "bootstrap": 0})
     due = result.epoch % trainer.config.evaluate_every == 0 or result.epoch == trainer.config.epochs
     if due and len(judging.dataset.validation):
-        means = _judge(trainer, judging.dataset.validation, quick).means
+        # Shared, as all must choose the same epoch, whatever the last digits of each.
+        means = trainer.communicator.share(_judge(trainer, judging.dataset.validation, quick).means)
         figures |= {f"validation_{name}": value for name, value in means.items() if name != "recall@10"}
         _keep_best(trainer, fitted, result.epoch, means[SELECTION_METRIC])
     if judging.every_epoch_on_test:
@@ -120,7 +122,7 @@ def _keep_best(trainer: Trainer, fitted: Fit, epoch: int, figure: float) -> None
 
 
 def _save(trainer: Trainer, fitted: Fit, checkpoints: Checkpoints | None) -> None:
-    if checkpoints is None:
+    if checkpoints is None or trainer.communicator.rank:
         return
     tensors = trainer.tensors() | {f"best.{name}": value for name, value in fitted.best_weights.items()}
     state = {
@@ -135,7 +137,8 @@ def _save(trainer: Trainer, fitted: Fit, checkpoints: Checkpoints | None) -> Non
 
 
 def _resume(trainer: Trainer, checkpoints: Checkpoints, tracker: Tracker) -> Fit:
-    checkpoint = checkpoints.latest()
+    communicator = trainer.communicator
+    checkpoint = share_checkpoint(communicator, None if communicator.rank else checkpoints.latest())
     if checkpoint is None:
         tracker.say(f"There is no checkpoint in {checkpoints.folder} yet: starting from the beginning.")
         return Fit()

@@ -151,7 +151,7 @@ def import_run(store: "Store", folder: Path, parent: str | None = None) -> str:
         if (folder / half / "run.json").is_file():
             import_run(store, folder / half, run.run_id)
     seconds = time.time()
-    for epoch, event in sorted(_epochs_of(folder).items()):
+    for epoch, event in sorted(epochs_of(folder).items()):
         seconds = event.pop("time", seconds)
         run.epoch(epoch, event, seconds)
     if (folder / "artifact" / "metrics.json").is_file():
@@ -221,7 +221,7 @@ def _abandon(run: Recording, stopped: bool, error: BaseException | None) -> None
     run.store.end(run.run_id, status)
 
 
-def _epochs_of(folder: Path) -> dict[int, dict[str, Any]]:
+def epochs_of(folder: Path) -> dict[int, dict[str, Any]]:
     """The last event of each epoch: a resumed run tells some twice."""
     found: dict[int, dict[str, Any]] = {}
     path = folder / "events.jsonl"

@@ -19,10 +19,11 @@ from ncf.errors import ConfigError
 from ncf.models import MLP, Model, halves
 from ncf.runtime import Workers, choose_precision, generator, keep_freed_memory
 from ncf.training.checkpoint import Checkpoint
-from ncf.training.kernels import Batch, Objective, loss_and_gradients
+from ncf.training.distributed import Alone, Communicator
+from ncf.training.kernels import Batch, Gradients, Objective, loss_and_gradients
 from ncf.training.losses import LOSSES
 from ncf.training.optimizers import Optimizer, lazy_tables, learning_rate, tables
-from ncf.training.rows import Rows
+from ncf.training.rows import RowGradient, Rows
 from ncf.training.sampling import GroupSampler
 
 _CPU_CHUNK = 2048
@@ -55,9 +56,17 @@ Progress = Callable[[int, int, int], None]
 class Trainer:
     """The model, its optimiser and its place in the run. One verb: `train_epoch`."""
 
-    def __init__(self, dataset: Dataset, model: Model, config: TrainConfig, workers: Workers) -> None:
+    def __init__(
+        self,
+        dataset: Dataset,
+        model: Model,
+        config: TrainConfig,
+        workers: Workers,
+        communicator: Communicator | None = None,
+    ) -> None:
         device = next(model.parameters()).device
         self.model, self.config, self.workers = model, config, workers
+        self.communicator = communicator or Alone()
         self.position = Position()
         self.lazy = lazy_tables(
             model, config.optimizer, config.batch_size, config.batch_size * (1 + config.negatives)
@@ -108,13 +117,14 @@ class Trainer:
             for step, users_B, items_BC in block.steps(self.sampler.batch_size):
                 if step < position.step:
                     continue
-                losses.append(self._step(step, users_B, items_BC))
+                loss, stopping = self._step(step, users_B, items_BC, stop)
+                losses.append(loss)
                 position.step = step + 1
                 position.terms += self.objective.loss.terms(*items_BC.shape)
                 samples += items_BC.numel()
                 if progress is not None:
                     progress(position.epoch, position.step, self.sampler.steps)
-                if position.step < self.sampler.steps and stop():
+                if position.step < self.sampler.steps and stopping:
                     self._settle(losses)
                     return None
         self._settle(losses)
@@ -129,26 +139,45 @@ class Trainer:
         for loss in torch.stack(losses).double().tolist() if losses else []:
             self.position.loss += loss
 
-    def _step(self, step: int, users_B: Tensor, items_BC: Tensor) -> Tensor:
-        batch = Batch(
-            Rows.used(users_B) if self._lazy_users else Rows.whole(users_B, self._users),
-            Rows.used(items_BC) if self._lazy_items else Rows.whole(items_BC, self._items),
-        )
-        loss, gradients = loss_and_gradients(
-            self.model, batch, self.objective, self.workers, self._dropout_generators(step)
-        )
+    def _step(
+        self, step: int, users_B: Tensor, items_BC: Tensor, stop: Callable[[], bool]
+    ) -> tuple[Tensor, bool]:
+        """The loss of the step over all processes, and whether one of them was asked to stop."""
+        loss, gradients = self._share_of(step, users_B, items_BC)
+        gradients, loss, stopping = self.communicator.add(gradients, loss, stop())
         done = self.position.epoch * self.sampler.steps + step
         rate = learning_rate(self.config, done, self.config.epochs * self.sampler.steps)
         self.optimizer.step(gradients, rate, self.workers)
         self._update_average(done)
-        return loss
+        return loss, stopping
+
+    def _share_of(self, step: int, users_B: Tensor, items_BC: Tensor) -> tuple[Tensor, Gradients]:
+        """Loss and gradients of this process's groups; means over them become parts of the means over all."""
+        part = self.communicator.part(len(users_B))
+        users, items = users_B[part], items_BC[part]
+        weight = len(users) / len(users_B)
+        if not len(users):  # more processes than groups: any group, with no weight
+            users, items = users_B[:1], items_BC[:1]
+        batch = Batch(
+            Rows.used(users) if self._lazy_users else Rows.whole(users, self._users),
+            Rows.used(items) if self._lazy_items else Rows.whole(items, self._items),
+        )
+        loss, gradients = loss_and_gradients(
+            self.model, batch, self.objective, self.workers, self._dropout_generators(step)
+        )
+        if weight == 1.0:
+            return loss, gradients
+        weighted = {p: RowGradient(g.rows, g.values.mul_(weight)) for p, g in gradients.items()}
+        return (loss if weight else torch.zeros_like(loss)), weighted
 
     def _dropout_generators(self, step: int) -> list[torch.Generator] | None:
         if not self._dropping:
             return None
         seed, epoch, device = self.config.seed, self.position.epoch, self.sampler.device
+        first = self.communicator.rank * self.workers.threads
         return [
-            generator(seed, "dropout", epoch, step, n, device=device) for n in range(self.workers.threads)
+            generator(seed, "dropout", epoch, step, first + n, device=device)
+            for n in range(self.workers.threads)
         ]
 
     @torch.no_grad()

@@ -1,0 +1,50 @@
+"""A process of several that train together: `python one_of_many.py RANK SIZE PORT SETTINGS OUTPUT` (see test_distributed).
+
+Writes OUTPUT/weights-RANK.safetensors and OUTPUT/history-RANK.json. SETTINGS are JSON: overrides, and optionally the
+step after which process `stopper` asks to stop.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from ncf import experiment
+from ncf.config import Experiment
+from ncf.errors import Interrupted
+from ncf.training.distributed import processes
+from ncf.training.tracking import Silent
+from support import planted
+
+
+class StopAfter(Silent):
+    def __init__(self, steps: int) -> None:
+        self.left = steps
+
+    def progress(self, epoch: int, done: int, total: int) -> None:
+        self.left -= 1
+
+
+def main(rank: int, size: int, port: str, settings: dict[str, object], output: Path) -> None:
+    torch.set_num_threads(1)
+    recipe = Experiment.parse({}, settings["overrides"])
+    tracker = StopAfter(int(settings.get("steps", 10**9)))
+    stops = settings.get("stopper") == rank
+    with processes("127.0.0.1", int(port), rank, size) as communicator:
+        manner = experiment.Manner(
+            resume=True, tracker=tracker, communicator=communicator, stop=lambda: stops and tracker.left <= 0
+        )
+        try:
+            run = experiment.train(planted(), recipe, output / f"run-{rank}", manner=manner)
+        except Interrupted:
+            print("stopped")
+            return
+    model = experiment.open_artifact(run.artifact).model
+    save_file(model.state_dict(), output / f"weights-{rank}.safetensors")
+    (output / f"history-{rank}.json").write_text(json.dumps(run.metrics["history"]))
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], json.loads(sys.argv[4]), Path(sys.argv[5]))

@@ -1,0 +1,117 @@
+"""Real processes over gloo: what they make together is what one process makes alone."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from ncf.errors import ConfigError
+from ncf.training.distributed import Alone, processes
+from ncf.training.rows import RowGradient
+
+HERE = Path(__file__).parent
+BASE = [
+    "model.kind=neumf", "model.factors=4", "model.embedding=6", "model.tower=[6,3]", "train.epochs=2",
+    "train.batch_size=700", "train.threads=1", "train.precision=float32", "train.device=cpu", "evaluation.bootstrap=0",
+]  # fmt: skip
+
+
+def run(size: int, output: Path, *more: str, **settings: Any) -> list[subprocess.CompletedProcess[str]]:
+    """Start `size` processes and wait for all."""
+    output.mkdir(exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    words = json.dumps({"overrides": [*BASE, *more], **settings})
+    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(HERE / "one_of_many.py"), str(rank), str(size), str(port), words, str(output)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
+        )
+        for rank in range(size)
+    ]  # fmt: skip
+    return [subprocess.CompletedProcess(p.args, p.wait(), *p.communicate()) for p in started]
+
+
+def weights(output: Path, rank: int) -> dict[str, torch.Tensor]:
+    return load_file(output / f"weights-{rank}.safetensors")
+
+
+def losses(output: Path, rank: int = 0) -> list[float]:
+    return [row["loss"] for row in json.loads((output / f"history-{rank}.json").read_text())]
+
+
+@pytest.mark.parametrize("optimizer", ["dense", "lazy"])
+def test_two_processes_make_the_update_of_one(tmp_path: Path, optimizer: str) -> None:
+    choice = f"train.optimizer={optimizer}"
+    for size in (1, 2):
+        assert all(p.returncode == 0 for p in run(size, tmp_path / str(size), choice))
+    alone, first, second = weights(tmp_path / "1", 0), weights(tmp_path / "2", 0), weights(tmp_path / "2", 1)
+    assert losses(tmp_path / "2") == pytest.approx(losses(tmp_path / "1"), rel=1e-4)
+    for name, value in alone.items():
+        assert torch.equal(first[name], second[name]), name
+        torch.testing.assert_close(first[name], value, rtol=2e-2, atol=2e-4)
+
+
+def test_three_processes_and_a_last_step_of_two_groups(tmp_path: Path) -> None:
+    tiny = ["train.batch_size=2699", "train.epochs=1", "model.kind=gmf"]
+    assert all(p.returncode == 0 for p in run(3, tmp_path, *tiny))
+    assert all(
+        torch.equal(value, weights(tmp_path, rank)[name])
+        for name, value in weights(tmp_path, 0).items()
+        for rank in (1, 2)
+    )
+
+
+def test_a_stop_that_one_is_asked_for_stops_all_and_all_resume_from_the_first_ones_checkpoint(
+    tmp_path: Path,
+) -> None:
+    assert all(p.returncode == 0 for p in run(2, tmp_path / "whole"))
+    stopped = run(2, tmp_path / "stopped", stopper=1, steps=5)
+    assert [(p.returncode, p.stdout.strip()) for p in stopped] == [(0, "stopped")] * 2
+    assert not list((tmp_path / "stopped" / "run-1" / "checkpoints").glob("epoch-*"))
+    assert all(p.returncode == 0 for p in run(2, tmp_path / "stopped"))
+    for rank in (0, 1):
+        for name, value in weights(tmp_path / "whole", rank).items():
+            assert torch.equal(weights(tmp_path / "stopped", rank)[name], value), name
+    assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
+
+
+def test_the_halves_of_a_pretrained_model_are_trained_together_too(tmp_path: Path) -> None:
+    halves = [
+        "pretraining.gmf.model.kind=gmf", "pretraining.gmf.model.factors=4", "pretraining.gmf.train.epochs=1",
+        "pretraining.gmf.train.threads=1", "pretraining.mlp.model.kind=mlp", "pretraining.mlp.model.embedding=6",
+        "pretraining.mlp.model.tower=[6,3]", "pretraining.mlp.train.epochs=1", "pretraining.mlp.train.threads=1",
+        "pretraining.gmf.evaluation.bootstrap=0", "pretraining.mlp.evaluation.bootstrap=0", "train.epochs=1",
+    ]  # fmt: skip
+    for _ in range(2):  # the second time the halves are there, on process 0 only
+        assert [p.returncode for p in run(2, tmp_path, *halves)] == [0, 0]
+        assert torch.equal(weights(tmp_path, 0)["gmf.user_table"], weights(tmp_path, 1)["gmf.user_table"])
+        shutil.rmtree(tmp_path / "run-1")
+
+
+def test_others_that_never_come_are_named() -> None:
+    meeting = timedelta(seconds=1)
+    with (
+        pytest.raises(ConfigError, match="could not meet"),
+        processes("127.0.0.1", 1, 1, 2, meeting=meeting),
+    ):
+        pass
+
+
+def test_alone_exchanges_nothing() -> None:
+    gradient = {torch.zeros(1): RowGradient(None, torch.ones(1))}
+    with processes("nowhere", 1, 0, 1) as communicator:
+        assert isinstance(communicator, Alone)
+        assert communicator.part(5) == slice(0, 5)
+        assert communicator.add(gradient, torch.tensor(2.0), True) == (gradient, torch.tensor(2.0), True)
