@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from ncf.config import Experiment
 from ncf.sagemaker import pipeline_steps as steps
-from ncf.sagemaker.verdict import Bar
+from ncf.sagemaker.bar import Bar
 
 VERSION = "2020-12-01"
 Approval = Literal["PendingManualApproval", "Approved"]

@@ -123,6 +123,7 @@ def promote(plan: Plan) -> Step:
     """An approved model becomes what the next execution is compared with."""
     values = [
         joined("", "package=", of_step(REGISTER, "ModelPackageArn")),
+        joined("", "model=", _MODEL),
         joined("", "status=", parameter("ModelApprovalStatus")),
     ]
     return _processing(plan, PROMOTE, ["promote", *values], {"model": _MODEL}, {"champion": plan.champion})

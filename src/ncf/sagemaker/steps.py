@@ -65,7 +65,8 @@ def prepare(folder: Path, values: Mapping[str, str]) -> None:
 
 def evaluate(folder: Path, values: Mapping[str, str]) -> None:
     """Judge the new model against the champion and write what was found."""
-    from ncf.sagemaker.verdict import Bar, evaluate
+    from ncf.sagemaker.bar import Bar
+    from ncf.sagemaker.verdict import evaluate
 
     dataset = Dataset.open(
         _only(_folders_with(folder / "input" / "data", "dataset.json"), "prepared data folders")
@@ -91,11 +92,7 @@ def promote(folder: Path, values: Mapping[str, str]) -> None:
     target, model = folder / "output" / "champion", folder / "input" / "model" / MODEL
     with storage_errors(target):
         target.mkdir(parents=True, exist_ok=True)
-        note = {
-            "package": values.get("package", ""),
-            "status": values.get("status", ""),
-            "sha256": sha256_of(model),
-        }
+        note = {"package": values.get("package", ""), "model": values.get("model", "")}
         if values.get("status") == "Approved":
             shutil.copy(model, target / MODEL)
             write_text(target / CHAMPION, json.dumps(note, indent=2))

@@ -24,24 +24,13 @@ from ncf.evaluation.by_ids import ById, ByPopularity, rows_at
 from ncf.evaluation.protocol import Scorer
 from ncf.models import Scorer as ModelScorer
 from ncf.runtime import Workers, choose_threads, workers
+from ncf.sagemaker.bar import Bar
 from ncf.serving.artifact import Artifact
 
 FEWEST_ROWS = 200
 METRIC = "ndcg@10"
 """What decides; the other figures are for information."""
 COMPARED = ("hr@10", METRIC, "mrr")
-
-
-@dataclass(frozen=True)
-class Bar:
-    """What the new model must reach."""
-
-    minimum_gain: float = 0.0
-    """NDCG@10 must rise by more than this."""
-    alpha: float = 0.05
-    """The paired test's p-value must be below this."""
-    floor: float = 0.0
-    """NDCG@10 must be at least this, whatever the rival does."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,242 @@
+"""`ncf sagemaker pipeline …`: from a table of interactions to a registered model, as one thing that can be repeated."""
+
+from typing import Annotated, Any
+
+import typer
+
+from ncf.cli.options import Json, print_json
+from ncf.cli.sagemaker.options import (
+    Bucket,
+    Local,
+    Profile,
+    Project,
+    Region,
+    Tags,
+    Yes,
+    open_session,
+)
+from ncf.errors import CloudError, ConfigError
+
+app = typer.Typer(
+    help="Prepare, train, evaluate, and register if better: create, start, watch, schedule.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+Name = Annotated[str | None, typer.Option(help="The pipeline; PROJECT-pipeline.", show_default=False)]
+InputData = Annotated[
+    str | None,
+    typer.Option("--data", help="Table of interactions or prepared folder: s3://, or here and then sent."),
+]
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", "-p", help="Parameter of this start, such as Epochs=3; repeat."),
+]
+Arn = Annotated[
+    str | None, typer.Argument(metavar="[EXECUTION]", help="ARN or its end; by default the last execution.")
+]
+
+
+@app.command()
+def show(
+    name: Name = None, local: Local = False, project: Project = None, region: Region = None, profile: Profile = None,
+) -> None:  # fmt: skip
+    """Print the definition of the pipeline, as AWS has it ('create --dry-run' shows one before it is made)."""
+    from ncf.sagemaker import pipelines
+
+    session = open_session(local, project, region, profile)
+    typer.echo(pipelines.known(session, pipelines.pipeline_name(session, name))["PipelineDefinition"])
+
+
+@app.command()
+def start(
+    name: Name = None, parameter: Parameters = None, data: InputData = None, follow: Annotated[bool, typer.Option("--follow", help="Wait for the end.")] = False,
+    local: Local = False, project: Project = None, region: Region = None, profile: Profile = None, bucket: Bucket = None,
+) -> None:  # fmt: skip
+    """Start an execution."""
+    from ncf.sagemaker import pipelines
+
+    session = open_session(local, project, region, profile, bucket=bucket)
+    arn = pipelines.start(
+        session, pipelines.pipeline_name(session, name), parameters_of(session, parameter, data)
+    )
+    typer.echo(f"Started {arn}.")
+    if follow:
+        follow_to_the_end(session, arn)
+
+
+@app.command()
+def status(
+    execution: Arn = None, follow: Annotated[bool, typer.Option("--follow", help="Wait for the end.")] = False,
+    name: Name = None, as_json: Json = False, local: Local = False, project: Project = None, region: Region = None,
+    profile: Profile = None, bucket: Bucket = None,
+) -> None:  # fmt: skip
+    """The steps of an execution: state, duration, and why one failed."""
+    from ncf.sagemaker import pipelines
+
+    session = open_session(local, project, region, profile, bucket=bucket)
+    arn = _arn(session, execution, name)
+    if follow and not as_json:
+        follow_to_the_end(session, arn)
+        return
+    now = pipelines.follow(session, arn) if follow else pipelines.execution(session, arn)
+    if as_json:
+        from ncf.sagemaker.pipeline_view import as_record
+
+        print_json(as_record(now, pipelines.verdict(session, now)))
+        return
+    _print(session, now)
+
+
+@app.command("list")
+def list_(
+    name: Name = None, local: Local = False, project: Project = None, region: Region = None, profile: Profile = None,
+) -> None:  # fmt: skip
+    """The executions of a pipeline, the newest first."""
+    from ncf.sagemaker import pipelines
+
+    session = open_session(local, project, region, profile)
+    found = pipelines.executions(session, pipelines.pipeline_name(session, name))
+    for one in found:
+        moment = f"{one['StartTime']:%Y-%m-%d %H:%M:%S}"
+        typer.echo(f"{moment}  {one['PipelineExecutionStatus']:<10} {one['PipelineExecutionArn']}")
+    if not found:
+        typer.echo("It has not been started yet.")
+
+
+@app.command()
+def stop(
+    execution: Arn = None, name: Name = None, local: Local = False, project: Project = None, region: Region = None,
+    profile: Profile = None,
+) -> None:  # fmt: skip
+    """Stop an execution and the job that it runs."""
+    from ncf.sagemaker import pipelines
+
+    session = open_session(local, project, region, profile)
+    arn = _arn(session, execution, name)
+    pipelines.stop(session, arn)
+    typer.echo(f"{arn} is stopping.")
+
+
+@app.command()
+def retry(
+    execution: Arn = None, name: Name = None, local: Local = False, project: Project = None, region: Region = None,
+    profile: Profile = None, bucket: Bucket = None,
+) -> None:  # fmt: skip
+    """Go on with an execution that failed or was stopped; steps that succeeded are not repeated."""
+    from ncf.sagemaker import pipelines
+
+    session = open_session(local, project, region, profile, bucket=bucket)
+    follow_to_the_end(session, pipelines.retry(session, _arn(session, execution, name)))
+
+
+@app.command()
+def delete(
+    name: Name = None, yes: Yes = False, local: Local = False, project: Project = None, region: Region = None,
+    profile: Profile = None,
+) -> None:  # fmt: skip
+    """Delete the pipeline; the models stay in the registry."""
+    from ncf.sagemaker import pipelines
+
+    session = open_session(local, project, region, profile)
+    pipeline = pipelines.pipeline_name(session, name)
+    if not yes:
+        typer.confirm(f"Delete the pipeline {pipeline}?", abort=True)
+    pipelines.delete(session, pipeline)
+    typer.echo(f"Deleted the pipeline {pipeline}.")
+
+
+@app.command()
+def schedule(
+    expression: Annotated[
+        str | None, typer.Argument(help="'rate(7 days)' or 'cron(0 3 ? * MON *)'.", show_default=False)
+    ] = None,
+    scheduler_role: Annotated[
+        str | None, typer.Option(help="ARN of the role that EventBridge Scheduler takes.", show_default=False)
+    ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the schedule away.")] = False,
+    parameter: Parameters = None, timezone: Annotated[str, typer.Option(help="Of the expression.")] = "UTC",
+    name: Name = None, project: Project = None, region: Region = None, profile: Profile = None, tags: Tags = None,
+) -> None:  # fmt: skip
+    """Start the pipeline by the clock (EventBridge Scheduler)."""
+    from ncf.sagemaker import pipelines, schedules
+
+    session = open_session(False, project, region, profile, tags=tags)
+    pipeline = pipelines.pipeline_name(session, name)
+    if remove:
+        schedules.unschedule(session, pipeline)
+        typer.echo(f"{pipeline} starts by hand only.")
+        return
+    if expression is None or scheduler_role is None:
+        raise ConfigError(
+            "Say when and as whom: an expression such as 'rate(7 days)', and --scheduler-role ARN."
+        )
+    new = schedules.schedule(
+        session, pipeline, expression, scheduler_role, parameters_of(session, parameter, None), timezone
+    )
+    typer.echo(f"{'Scheduled' if new else 'Changed the schedule of'} {pipeline}: {expression}, {timezone}.")
+
+
+def parameters_of(session: Any, given: list[str] | None, data: str | None) -> dict[str, str]:
+    """Parameters of a start; data that lie here are sent."""
+    from ncf.sagemaker.pipelines import input_data
+
+    parameters = pairs_of(given, "--parameter", "Epochs=3")
+    return parameters | ({"InputData": input_data(session, data)} if data else {})
+
+
+def pairs_of(given: list[str] | None, option: str, example: str) -> dict[str, str]:
+    """`name=value` texts as a mapping."""
+    pairs = [text.partition("=") for text in given or ()]
+    for key, equals, _ in pairs:
+        if not key or not equals:
+            raise ConfigError(f"{option} takes name=value, such as {example}.")
+    return {key: value for key, _, value in pairs}
+
+
+def _arn(session: Any, given: str | None, name: str | None) -> str:
+    """The execution that is meant."""
+    from ncf.sagemaker import pipelines
+
+    if given and given.startswith("arn:"):
+        return given
+    found = pipelines.executions(session, pipelines.pipeline_name(session, name))
+    arns = [str(one["PipelineExecutionArn"]) for one in found]
+    arn = next((one for one in arns if given is None or one.endswith(f"/{given}")), None)
+    if arn is None:
+        raise CloudError("There is no such execution: 'ncf sagemaker pipeline list' shows them.")
+    return arn
+
+
+def follow_to_the_end(session: Any, arn: str) -> None:
+    """Print each change; an execution that failed is an error."""
+    from ncf.sagemaker import pipelines
+    from ncf.sagemaker.pipeline_view import Changes
+
+    changes = Changes()
+    now = pipelines.follow(session, arn, lambda state: _say(changes.lines(state)))
+    _conclude(session, now)
+
+
+def _print(session: Any, now: Any) -> None:
+    from ncf.sagemaker.pipeline_view import lines
+
+    _say(lines(now))
+    _conclude(session, now)
+
+
+def _conclude(session: Any, now: Any) -> None:
+    from ncf.sagemaker import pipelines
+    from ncf.sagemaker.pipeline_view import reason
+
+    found = pipelines.verdict(session, now)
+    if found:
+        typer.echo(found["verdict"]["sentence"])
+    if now.package:
+        typer.echo(f"Registered as {now.package}.")
+    if now.status in ("Failed", "Stopped"):
+        raise CloudError(f"The execution {now.status.lower()}: {reason(now)}")
+
+
+def _say(lines: list[str]) -> None:
+    for line in lines:
+        typer.echo(line)

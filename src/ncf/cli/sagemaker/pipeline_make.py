@@ -1,0 +1,134 @@
+"""`ncf sagemaker pipeline create` and `run`: the two that say what the pipeline is."""
+
+from typing import Annotated, Any
+
+import typer
+
+from ncf.cli.options import print_json
+from ncf.cli.sagemaker.options import (
+    Bucket,
+    KmsKey,
+    Local,
+    Profile,
+    Project,
+    Region,
+    Role,
+    SecurityGroups,
+    Subnets,
+    Tags,
+    open_session,
+)
+from ncf.cli.sagemaker.pipeline import (
+    InputData,
+    Name,
+    Parameters,
+    app,
+    follow_to_the_end,
+    pairs_of,
+    parameters_of,
+)
+from ncf.errors import ConfigError
+
+Recipe = Annotated[str, typer.Argument(help="A TOML file, as for 'ncf train'.")]
+Group = Annotated[str | None, typer.Option(help="Model group; PROJECT-models.", show_default=False)]
+Prepare = Annotated[
+    list[str] | None, typer.Option("--prepare", help="Option of the preparation, such as min_user=5; repeat.")
+]
+Set = Annotated[list[str] | None, typer.Option("--set", help="Override a setting: section.key=value.")]
+Image = Annotated[
+    str | None, typer.Option(help="Our image; NCF_IMAGE, or this project's.", show_default=False)
+]
+Instance = Annotated[str, typer.Option("--instance-type", help="Instance that trains.")]
+Processing = Annotated[str, typer.Option(help="Instance that prepares and evaluates.")]
+MaxRun = Annotated[int, typer.Option("--max-run", help="Seconds after which a job is stopped.")]
+Spot = Annotated[bool, typer.Option("--spot", help="Train on spot instances.")]
+Gain = Annotated[float, typer.Option(help="NDCG@10 must rise by more than this.")]
+Alpha = Annotated[float, typer.Option(help="The paired test's p must be below this.")]
+Floor = Annotated[float, typer.Option(help="NDCG@10 must be at least this.")]
+Approve = Annotated[bool, typer.Option("--approve", help="A better model is approved without a person.")]
+FailIfNot = Annotated[
+    bool,
+    typer.Option("--fail-if-not-better", help="An execution whose model is not better counts as failed."),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the definition as JSON and make nothing.")]
+
+
+@app.command()
+def create(
+    recipe: Recipe, data: InputData = None, name: Name = None, group: Group = None, prepare: Prepare = None,
+    set: Set = None, image: Image = None, instance_type: Instance = "ml.c7i.xlarge",
+    processing_instance: Processing = "ml.m5.large", max_run: MaxRun = 24 * 3600, spot: Spot = False,
+    minimum_gain: Gain = 0.0, alpha: Alpha = 0.05, floor: Floor = 0.0, approve: Approve = False,
+    fail_if_not_better: FailIfNot = False, dry_run: DryRun = False, local: Local = False, project: Project = None, region: Region = None,
+    profile: Profile = None, role: Role = None, bucket: Bucket = None, tags: Tags = None, kms_key: KmsKey = None,
+    subnets: Subnets = None, security_groups: SecurityGroups = None,
+) -> None:  # fmt: skip
+    """Create the pipeline, or change it if it is there."""
+    from ncf.sagemaker import pipelines
+    from ncf.sagemaker.pipeline_definition import definition
+
+    session = open_session(
+        local, project, region, profile, role, bucket, tags, kms_key, subnets, security_groups
+    )
+    options = _options(
+        name, image, group, data, prepare, instance_type, processing_instance, max_run, spot,
+        (minimum_gain, alpha, floor), approve, fail_if_not_better,
+    )  # fmt: skip
+    if dry_run and data and "://" not in data:
+        raise ConfigError("--dry-run sends nothing: give --data as an address, or leave it out.")
+    plan = _plan(session, recipe, set, options)
+    if dry_run:
+        print_json(definition(plan))
+        return
+    new = pipelines.upsert(session, plan)
+    typer.echo(
+        f"{'Created' if new else 'Changed'} the pipeline {plan.name}; models go to the group {plan.group}."
+    )
+
+
+@app.command()
+def run(
+    recipe: Recipe, data: InputData = None, name: Name = None, group: Group = None, prepare: Prepare = None,
+    set: Set = None, parameter: Parameters = None, image: Image = None, instance_type: Instance = "ml.c7i.xlarge",
+    processing_instance: Processing = "ml.m5.large", max_run: MaxRun = 24 * 3600, spot: Spot = False,
+    minimum_gain: Gain = 0.0, alpha: Alpha = 0.05, floor: Floor = 0.0, approve: Approve = False,
+    fail_if_not_better: FailIfNot = False, local: Local = False, project: Project = None, region: Region = None,
+    profile: Profile = None, role: Role = None, bucket: Bucket = None, tags: Tags = None, kms_key: KmsKey = None,
+    subnets: Subnets = None, security_groups: SecurityGroups = None,
+) -> None:  # fmt: skip
+    """Create or change, start, and wait; the last execution is gone on with if it failed and nothing has changed."""
+    from ncf.sagemaker import pipelines
+
+    session = open_session(
+        local, project, region, profile, role, bucket, tags, kms_key, subnets, security_groups
+    )
+    options = _options(
+        name, image, group, data, prepare, instance_type, processing_instance, max_run, spot,
+        (minimum_gain, alpha, floor), approve, fail_if_not_better,
+    )  # fmt: skip
+    plan = _plan(session, recipe, set, options)
+    pipelines.upsert(session, plan)
+    arn, resumed = pipelines.resume_or_start(session, plan.name, parameters_of(session, parameter, None))
+    typer.echo(f"{'Goes on with' if resumed else 'Started'} {arn}.")
+    follow_to_the_end(session, arn)
+
+
+def _options(
+    name: str | None, image: str | None, group: str | None, data: str | None, prepare: list[str] | None,
+    instance_type: str, processing_instance: str, max_run: int, spot: bool, bar: tuple[float, float, float],
+    approve: bool, fail_if_not_better: bool,
+) -> Any:  # fmt: skip
+    from ncf.sagemaker.pipelines import Options
+    from ncf.sagemaker.bar import Bar
+
+    return Options(
+        name, image, group, data, pairs_of(prepare, "--prepare", "min_user=5"), instance_type, processing_instance,
+        max_run, spot, Bar(*bar), approve, fail_if_not_better,
+    )  # fmt: skip
+
+
+def _plan(session: Any, recipe: str, overrides: list[str] | None, options: Any) -> Any:
+    from ncf.config import Experiment
+    from ncf.sagemaker.pipelines import plan_of
+
+    return plan_of(session, Experiment.load(recipe, overrides or ()), options)
