@@ -80,10 +80,10 @@ class Aws:
 
     def client(self, service: str, region: str = REGION) -> Any:
         """A plain boto3 client."""
-        import boto3
+        from hosted.folders import session
 
-        session = boto3.Session(aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name=region)
-        return session.client(service, endpoint_url=self.url)
+        keys = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET}
+        return session().client(service, region, endpoint_url=self.url, **keys)
 
     def session(self, **settings: Any) -> Session:
         """A hosted session, with the role unless another is given."""
@@ -148,6 +148,13 @@ class Aws:
         """Containers of this model never become well, which is noticed after so many seconds."""
         self.double.context.unwell.add(model)
         self.double.context.patience = seconds
+
+    def until(self, true: Callable[[], bool], seconds: float = 30) -> None:
+        """Wait for something to become true."""
+        end = time.monotonic() + seconds
+        while not true():
+            assert time.monotonic() < end, "it did not happen in time"
+            time.sleep(0.02)
 
     def records(self, kind: str | None = None) -> list[Record]:
         """What SageMaker has."""

@@ -78,6 +78,10 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     """The models' patterns are Java's; these are the only words of it that Python has not."""
     for java, python in ((r"\p{L}", r"\w"), (r"\p{Z}", r"\s"), (r"\p{N}", r"\d"), (r"\p{M}", r"\w")):
         pattern = pattern.replace(java, python)
+    for java, python in ((r"\p{Print}", r"\x20-\x7e"), (r"\p{ASCII}", r"\x00-\x7f")):
+        pattern = pattern.replace(f"[{java}]", f"[{python}]").replace(java, f"[{python}]")
+    pattern = pattern.replace(r"\z", r"\Z")
+    pattern = pattern.replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF")
     return re.compile(pattern)
 
 

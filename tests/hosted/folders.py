@@ -8,11 +8,19 @@ from __future__ import annotations
 import io
 import tarfile
 import time
-from functools import cached_property
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 OWN_KEY = "AKIADOUBLEOWNCALLS00"
+
+
+@cache
+def session() -> Any:
+    """One for all doubles of a process: what takes time is to read the services' models."""
+    import boto3
+
+    return boto3.Session()
 
 
 class Cloud:
@@ -20,8 +28,9 @@ class Cloud:
 
     def __init__(self, url: str) -> None:
         self.url = url
+        self._clients: dict[tuple[str, str], Any] = {}
 
-    @cached_property
+    @property
     def s3(self) -> Any:
         return self._client("s3", "us-east-1")
 
@@ -37,10 +46,10 @@ class Cloud:
         return [one["AlarmName"] for one in found["MetricAlarms"]]
 
     def _client(self, service: str, region: str) -> Any:
-        import boto3
-
-        session = boto3.Session(aws_access_key_id=OWN_KEY, aws_secret_access_key="own", region_name=region)
-        return session.client(service, endpoint_url=self.url)
+        own = {"aws_access_key_id": OWN_KEY, "aws_secret_access_key": "own"}
+        if (service, region) not in self._clients:
+            self._clients[service, region] = session().client(service, region, endpoint_url=self.url, **own)
+        return self._clients[service, region]
 
     def keys(self, uri: str) -> list[str]:
         """The keys that begin with an address, as SageMaker's S3Prefix reads it."""

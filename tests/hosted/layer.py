@@ -8,6 +8,7 @@ import io
 import json
 import socket
 import threading
+import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +17,7 @@ from hosted.checks import refusal
 from hosted.folders import OWN_KEY
 from hosted.service import SageMaker, tag_list
 from hosted.store import Refusal
+from hosted.tagged import passed_over
 from hosted.wire import JSON_SERVICES, Call, error, understood
 
 REGIONS = (
@@ -70,7 +72,8 @@ class Layer:
             if call.key != OWN_KEY:
                 self._admit(call)
             return self._answer(call, environ, start)
-        except Refusal as refused:
+        except Exception as failure:
+            refused = failure if isinstance(failure, Refusal) else _mistake(call, failure)
             status, kind, body = error(call, refused)
             return _send(start, status, {"Content-Type": kind, "x-amzn-ErrorType": refused.code}, body)
 
@@ -135,13 +138,23 @@ class Layer:
         first, size = int(asked.pop("PaginationToken", "") or 0), asked.pop("ResourcesPerPage", 50)
         others = b"".join(self._moto(environ, json.dumps(asked).encode(), lambda *_: None))
         found = list(json.loads(others).get("ResourceTagMappingList", ()))
-        found += [
-            {"ResourceARN": record.arn, "Tags": tag_list(record)}
+        own = [
+            (f"sagemaker:{record.kind.path}", record.arn, record.tags)
             for record in self.sagemaker.store.all(call.region)
-            if record.tags and _wanted(record.tags, f"sagemaker:{record.kind.path}", asked)
+        ]
+        found += [
+            {"ResourceARN": arn, "Tags": tag_list(tags)}
+            for kind, arn, tags in (*own, *passed_over(call.region))
+            if tags and _wanted(tags, kind, asked)
         ]
         more = str(first + size) if first + size < len(found) else ""
         return {"PaginationToken": more, "ResourceTagMappingList": found[first : first + size]}
+
+
+def _mistake(call: Call, failure: Exception) -> Refusal:
+    """The double's own: said at once, with a status that is not tried again."""
+    where = "".join(traceback.format_exception(failure)[-3:])
+    return Refusal("DoubleFailure", f"The double failed at {call.operation}: {where}")
 
 
 def _wanted(tags: dict[str, str], type_: str, asked: dict[str, Any]) -> bool:

@@ -62,7 +62,7 @@ class Processing:
         for one in record.request.get("ProcessingInputs", ()):
             place = _place(root, mounts, one["S3Input"]["LocalPath"])
             self.context.cloud.fetch(one["S3Input"]["S3Uri"], place)
-        outputs = [one for one in record.request.get("ProcessingOutputConfig", {}).get("Outputs", ())]
+        outputs = list(record.request.get("ProcessingOutputConfig", {}).get("Outputs", ()))
         for one in outputs:
             _place(root, mounts, one["S3Output"]["LocalPath"])
         for folder, name, value in (

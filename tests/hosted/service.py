@@ -58,7 +58,7 @@ class SageMaker:
         record = self.store.add(record_of(kind, region, parameters))
         if kind.first_status:
             record.set(**{kind.status: kind.first_status})
-        return {f"{kind.name}Arn": record.arn}
+        return {kind.arn: record.arn}
 
     def _describe(self, kind: Kind, region: str, parameters: dict[str, Any]) -> Answer:
         return description(self.store.get(region, kind.name, parameters[kind.key]))
@@ -67,7 +67,7 @@ class SageMaker:
         record = self.store.get(region, kind.name, parameters[kind.key])
         self.store.remove(record)
         members = service_model("sagemaker").operation_model(f"Delete{kind.name}").output_shape
-        return {f"{kind.name}Arn": record.arn} if members else {}
+        return {kind.arn: record.arn} if members and kind.arn in members.members else {}
 
     def _list(self, kind: Kind, region: str, parameters: dict[str, Any]) -> Answer:
         return listing(f"List{kind.name}s", self.store.all(region, kind.name), parameters)
@@ -75,10 +75,10 @@ class SageMaker:
     def AddTags(self, region: str, parameters: dict[str, Any]) -> Answer:
         record = self.store.by_arn(parameters["ResourceArn"])
         record.tags |= tags_of(parameters)
-        return {"Tags": tag_list(record)}
+        return {"Tags": tag_list(record.tags)}
 
     def ListTags(self, region: str, parameters: dict[str, Any]) -> Answer:
-        return {"Tags": tag_list(self.store.by_arn(parameters["ResourceArn"]))}
+        return {"Tags": tag_list(self.store.by_arn(parameters["ResourceArn"]).tags)}
 
     def DeleteTags(self, region: str, parameters: dict[str, Any]) -> Answer:
         record = self.store.by_arn(parameters["ResourceArn"])
@@ -89,7 +89,7 @@ class SageMaker:
     def Search(self, region: str, parameters: dict[str, Any]) -> Answer:
         kind = parameters["Resource"]
         found = [record for record in self.store.all(region, kind) if _matches(record, parameters)]
-        return {"Results": [{kind: description(one) | {"Tags": tag_list(one)}} for one in found]}
+        return {"Results": [{kind: description(one) | {"Tags": tag_list(one.tags)}} for one in found]}
 
 
 def record_of(kind: Kind, region: str, parameters: dict[str, Any]) -> Record:
@@ -149,9 +149,9 @@ def tags_of(parameters: dict[str, Any]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in parameters.get("Tags", ())}
 
 
-def tag_list(record: Record) -> list[dict[str, str]]:
-    """The tags of a record as AWS writes them."""
-    return [{"Key": key, "Value": value} for key, value in record.tags.items()]
+def tag_list(tags: dict[str, str]) -> list[dict[str, str]]:
+    """Tags as AWS writes them."""
+    return [{"Key": key, "Value": value} for key, value in tags.items()]
 
 
 def stripped(value: Any) -> Any:

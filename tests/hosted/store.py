@@ -54,6 +54,12 @@ class Kind:
         return str(next(iter(shape.required_members), f"{self.name}Name"))
 
     @cached_property
+    def arn(self) -> str:
+        """The member that holds the ARN: its own or its first, `TrainingJobArn`, `TrackingServerArn`."""
+        own = f"{self.name}Arn"
+        return own if own in self.described else next(one for one in self.described if one.endswith("Arn"))
+
+    @cached_property
     def path(self) -> str:
         """`training-job`, as it stands in ARNs."""
         return _PATHS.get(self.name) or re.sub(r"(?<!^)(?=[A-Z])", "-", self.name).lower()
@@ -66,7 +72,9 @@ class Kind:
     @cached_property
     def status(self) -> str:
         """The member that holds the status."""
-        return f"{self.name}Status" if f"{self.name}Status" in self.described else "Status"
+        stem = self.key.removesuffix("Name").removesuffix("Arn")
+        found = (one for one in (f"{self.name}Status", f"{stem}Status") if one in self.described)
+        return next(found, "Status")
 
     @cached_property
     def first_status(self) -> str | None:
@@ -104,7 +112,7 @@ class Record:
         common = {
             "CreationTime": self.created,
             "LastModifiedTime": self.created,
-            f"{self.kind.name}Arn": self.arn,
+            self.kind.arn: self.arn,
         }
         return {**common, **self.request, **self.state}
 
