@@ -124,7 +124,7 @@ class Trainer:
                 samples += items_BC.numel()
                 if progress is not None:
                     progress(position.epoch, position.step, self.sampler.steps)
-                if position.step < self.sampler.steps and stopping:
+                if stopping:
                     self._settle(losses)
                     return None
         self._settle(losses)
@@ -144,7 +144,8 @@ class Trainer:
     ) -> tuple[Tensor, bool]:
         """The loss of the step over all processes, and whether one of them was asked to stop."""
         loss, gradients = self._share_of(step, users_B, items_BC)
-        gradients, loss, stopping = self.communicator.add(gradients, loss, stop())
+        asked = step + 1 < self.sampler.steps and stop()
+        gradients, loss, stopping = self.communicator.add(gradients, loss, asked)
         done = self.position.epoch * self.sampler.steps + step
         rate = learning_rate(self.config, done, self.config.epochs * self.sampler.steps)
         self.optimizer.step(gradients, rate, self.workers)
