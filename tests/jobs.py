@@ -2,11 +2,39 @@
 
 from typing import Any
 
+import pytest
+from botocore.exceptions import ClientError
+
+from aws import Aws
+
+BUCKET = "made-for-tests"
+OUT, DATA, MODEL = f"s3://{BUCKET}/out", f"s3://{BUCKET}/data", f"s3://{BUCKET}/model/model.tar.gz"
+
 IMAGE = "123456789012.dkr.ecr.us-east-1.amazonaws.com/ncf:local"
 METRICS = [
     {"Name": "ndcg", "Regex": r"ndcg@10=([0-9.]+)"},
     {"Name": "loss", "Regex": r"\bloss=([0-9.]+)"},
 ]
+
+
+def keys(aws: Aws, prefix: str) -> list[str]:
+    """The keys below a prefix of the bucket."""
+    found = aws.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
+    return [one["Key"] for one in found]
+
+
+def content(aws: Aws, key: str) -> bytes:
+    """An object of the bucket."""
+    body: bytes = aws.client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    return body
+
+
+def refused(call: Any, **request: Any) -> tuple[str, str]:
+    """Code and message with which a call is refused."""
+    with pytest.raises(ClientError) as caught:
+        call(**request)
+    error = caught.value.response["Error"]
+    return error["Code"], error["Message"]
 
 
 def channel(uri: str, name: str = "train", **more: Any) -> dict[str, Any]:
