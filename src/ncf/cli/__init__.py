@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import typer
 
-from ncf.cli import artifact, data, experiments, sagemaker, serving, training
+from ncf.cli import artifact, data, experiments, sagemaker, serving, training, tune
 from ncf.errors import Interrupted, NcfError
 
 app = typer.Typer(
@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    data.prepare, training.train, training.evaluate, training.compare,
+    data.prepare, training.train, training.evaluate, training.compare, tune.tune,
     serving.recommend, serving.batch, serving.serve,
 ):  # fmt: skip
     app.command()(command)

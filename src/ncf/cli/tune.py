@@ -1,0 +1,141 @@
+"""`ncf tune`: search a space of settings on this machine."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ncf.cli.options import Json, print_json
+from ncf.errors import Interrupted
+
+if TYPE_CHECKING:
+    from ncf.tuning.study import Outcome
+
+SHOWN = 10
+
+
+def tune(
+    recipe: Annotated[
+        str, typer.Argument(help="A TOML file; what the space does not name stays as it is here.")
+    ],
+    space: Annotated[
+        str, typer.Option("--space", help="A TOML file of settings and bounds: recipes/space.toml.")
+    ],
+    trials: Annotated[int, typer.Option(help="Trials of the study, those of earlier calls counted.")] = 20,
+    data: Annotated[str | None, typer.Option(help="Prepared data folder, instead of the recipe's.")] = None,
+    set: Annotated[
+        list[str] | None, typer.Option("--set", help="Override a setting: section.key=value.")
+    ] = None,
+    study: Annotated[
+        str | None, typer.Option(help="Name of the study; the recipe's by default.", show_default=False)
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Database; sqlite:///OUTPUT/study.db by default.", show_default=False)
+    ] = None,
+    output: Annotated[
+        str | None, typer.Option(help="Folder of the search; runs/tune-STUDY by default.", show_default=False)
+    ] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Begin no trial after so many seconds.", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the draws; the recipe has that of training.")] = 0,
+    pruner: Annotated[
+        str, typer.Option(help="Who gives trials up early: median, hyperband or none.")
+    ] = "median",
+    as_json: Json = False,
+) -> None:
+    """Search settings by validation NDCG@10 (Optuna's TPE); the same command goes on with a study that was ended."""
+    from pathlib import Path
+
+    from ncf import console, experiment
+    from ncf.cli.tune_watch import ShownSearch
+    from ncf.config import Experiment
+    from ncf.runtime import stop_requested
+    from ncf.tuning import Space
+    from ncf.tuning.study import Plan, search
+
+    settings, bounds = Experiment.load(recipe, set or ()), Space.load(space)
+    name = study or settings.name
+    folder = Path(output or f"runs/tune-{name}")
+    plan = Plan(folder, trials, name, storage, timeout, seed, pruner)
+    bounds.check(settings)
+    dataset, data_path = experiment.open_data(settings, data, console.say)
+    with stop_requested() as stop, ShownSearch(trials) as watcher:
+        try:
+            outcome = search(dataset, settings, bounds, plan, data_path=data_path, watcher=watcher, stop=stop)
+        except Interrupted:
+            raise Interrupted(
+                f"Stopped; what is finished is kept in {folder}: run the same command to go on."
+            ) from None
+    best = _write_results(outcome, settings, bounds, name, folder, data and str(data_path))
+    if as_json:
+        _print_object(outcome, name, folder)
+        return
+    _print_trials(outcome, name)
+    if best:
+        typer.echo(
+            f"Best recipe: {best} ('ncf train {best}' trains it); the search as a page: {folder / 'study.html'}."
+        )
+    else:
+        typer.echo("No trial is complete yet; run the same command to go on.")
+
+
+def _write_results(
+    outcome: "Outcome", settings: Any, bounds: Any, name: str, folder: Any, data: str | None
+) -> Any:
+    """`study.html`, and `best.toml` where a trial is complete."""
+    from ncf import console
+    from ncf.data.files import storage_errors, write_text
+    from ncf.tuning.page import write_page
+    from ncf.tuning.recipe import best_recipe, to_toml
+
+    write_page(outcome, name, folder / "study.html")
+    if outcome.best is None:
+        return None
+    recipe, as_it_was = best_recipe(settings, bounds.overrides(outcome.best.parameters), data)
+    if not as_it_was:
+        console.say("best.toml holds the validation positives out, since its patience needs them.")
+    comment = f"Trial {outcome.best.number} of the study {name}: validation NDCG@10 {outcome.best.value:.4f}."
+    with storage_errors(folder / "best.toml"):
+        write_text(folder / "best.toml", to_toml(recipe, comment))
+    return folder / "best.toml"
+
+
+def _print_object(outcome: "Outcome", name: str, folder: Any) -> None:
+    from dataclasses import asdict
+
+    best = outcome.best
+    print_json(
+        {
+            "study": name, "folder": str(folder), "metric": "validation_ndcg@10", "best": best and asdict(best),
+            "recipe": str(folder / "best.toml") if best else None, "page": str(folder / "study.html"),
+            "trials": [asdict(trial) for trial in outcome.trials],
+        }
+    )  # fmt: skip
+
+
+def _print_trials(outcome: "Outcome", name: str) -> None:
+    from rich.table import Table
+
+    from ncf.console import OUT
+    from ncf.tuning.page import ranked, written
+
+    best = ranked(outcome.trials)
+    ended = {
+        state: sum(t.state == state for t in outcome.trials) for state in ("complete", "pruned", "failed")
+    }
+    counts = ", ".join(f"{count} {state}" for state, count in ended.items() if count)
+    table = Table(title=f"{name}: {counts}", title_justify="left")
+    for heading in ("trial", "NDCG@10", "epochs"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for parameter in best[0].parameters if best else ():
+        table.add_column(
+            parameter.replace(".", ".\u200b").replace("_", "_\u200b"), justify="right", overflow="fold"
+        )
+    for trial in best[:SHOWN]:
+        cells = [str(trial.number), f"{trial.value:.4f}", str(trial.epochs)]
+        table.add_row(*cells, *(written(value) for value in trial.parameters.values()))
+    if best:
+        OUT.print(table)
+    reasons = {trial.reason: trial.number for trial in reversed(outcome.trials) if trial.state == "failed"}
+    for reason, number in reasons.items():
+        typer.echo(f"Trial {number} failed: {reason}", err=True)

@@ -1,0 +1,64 @@
+"""What a person sees of a search while it runs: a bar on a terminal, and one line a trial in any case."""
+
+from types import TracebackType
+from typing import Self
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from ncf.console import ERR, say
+from ncf.tuning.page import written
+from ncf.tuning.trials import Trial, Watcher
+
+
+class ShownSearch(Watcher):
+    """Shows `trials` trials on standard error; as a context manager it leaves the terminal as it was."""
+
+    def __init__(self, trials: int) -> None:
+        self._best = float("-inf")
+        self._epochs = 1
+        self._bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=ERR,
+            transient=True, disable=not ERR.is_terminal,
+        )  # fmt: skip
+        self._trials = self._bar.add_task("trials", total=trials)
+        self._epoch = self._bar.add_task("epochs", total=None, visible=False)
+
+    def __enter__(self) -> Self:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def counted(self, ended: int) -> None:
+        """So many trials of the study are over already."""
+        self._bar.update(self._trials, completed=ended)
+
+    def begun(self, number: int, epochs: int) -> None:
+        """The bar of the trial starts anew."""
+        self._bar.reset(self._epoch, total=epochs, visible=True, description=f"trial {number}")
+
+    def epoch(self, number: int, epoch: int, value: float) -> None:
+        """The trial's bar moves on."""
+        self._bar.update(self._epoch, completed=epoch, description=f"trial {number}, NDCG@10 {value:.4f}")
+
+    def ended(self, trial: Trial) -> None:
+        """One line: what it had and what came out."""
+        what = trial.state if trial.value is None else f"NDCG@10 {trial.value:.4f}"
+        if trial.state == "pruned":
+            what += f"  given up after epoch {trial.epochs}"
+        if trial.state == "complete" and trial.value is not None and trial.value > self._best:
+            self._best = trial.value
+            what += "  the best so far"
+        settings = ", ".join(f"{name}={written(value)}" for name, value in trial.parameters.items())
+        say(f"trial {trial.number:>3}  {trial.seconds:6.1f} s  {what}  {settings}")
+        if trial.reason:
+            say(f"           {trial.reason}")
+        self._bar.advance(self._trials)
+        self._bar.update(self._epoch, visible=False)
+
+    def say(self, sentence: str) -> None:
+        """A line of its own."""
+        say(sentence)

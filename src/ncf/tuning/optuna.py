@@ -1,0 +1,143 @@
+"""Optuna's side of a search: its study in a database, its samplers and pruners, its trials in our words.
+
+In: a database's address, parameters, trials as Optuna keeps them. Out: a study that is open for as long as the block lasts,
+values as the settings take them, and `Trial`s. Lists among the choices are kept as their JSON, since databases hold none.
+"""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from ncf.errors import ConfigError, StorageError
+from ncf.tuning.space import Parameter, Space
+from ncf.tuning.trials import State, Trial
+
+
+@contextmanager
+def open_study(
+    folder: Path, name: str, address: str | None, pruner: str, identity: Mapping[str, str]
+) -> Iterator[Any]:
+    """Optuna's study, begun or gone on with; one of another recipe, space or data is refused."""
+    try:
+        import optuna
+    except ImportError:
+        raise ConfigError("A search needs the package optuna: pip install 'ncf[tune]'.") from None
+    optuna.logging.set_verbosity(logging.ERROR)
+    address = address or f"sqlite:///{(folder / 'study.db').resolve()}"
+    if "://" not in address:
+        raise ConfigError(
+            f"--storage takes the address of a database, such as sqlite:///study.db, and not {address!r}."
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        storage = _open_storage(address, folder)
+        try:
+            study = optuna.create_study(
+                storage=storage,
+                study_name=name,
+                direction="maximize",
+                load_if_exists=True,
+                pruner=_pruner(pruner),
+            )
+            _same_study(study, name, identity)
+            yield study
+        finally:
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+def _open_storage(address: str, folder: Path) -> Any:
+    from optuna.storages import RDBStorage
+
+    try:
+        with FileLock(folder / ".study.lock"):  # two processes would both make the tables
+            wait = {"connect_args": {"timeout": 60}} if address.startswith("sqlite") else {}
+            return RDBStorage(address, engine_kwargs=wait)
+    except Exception as error:
+        reason = " ".join(str(error.__cause__ or error).split())[:200]
+        raise StorageError(
+            f"The study's database {address.rpartition('@')[2]} cannot be opened ({reason})."
+        ) from error
+
+
+def _same_study(study: Any, name: str, identity: Mapping[str, str]) -> None:
+    for what, digest in identity.items():
+        known = study.user_attrs.get(what)
+        if known is None:
+            study.set_user_attr(what, digest)
+        elif known != digest:
+            raise ConfigError(
+                f"The study {name} was begun with another {what}: give another --study or --output to begin a new one."
+            )
+
+
+def sampler(seed: int) -> Any:
+    from optuna.samplers import TPESampler
+
+    return TPESampler(seed=seed % 2**32)
+
+
+def _pruner(name: str) -> Any:
+    from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
+
+    if name == "none":
+        return NopPruner()
+    return HyperbandPruner() if name == "hyperband" else MedianPruner(n_warmup_steps=2)
+
+
+def state_of(name: str) -> Any:
+    from optuna.trial import TrialState
+
+    return TrialState[name]
+
+
+def draw(trial: Any, parameter: Parameter) -> Any:
+    if parameter.kind == "categorical":
+        choices = [stored(value) for value in parameter.values]
+        return parameter.values[choices.index(trial.suggest_categorical(parameter.name, choices))]
+    if parameter.kind == "integer":
+        return trial.suggest_int(
+            parameter.name, parameter.low, parameter.high, log=parameter.log, step=parameter.step or 1
+        )
+    return trial.suggest_float(
+        parameter.name, parameter.low, parameter.high, log=parameter.log, step=parameter.step
+    )
+
+
+def stored(value: Any) -> Any:
+    """A choice as a database keeps it: lists as their JSON."""
+    return json.dumps(value) if isinstance(value, list) else value
+
+
+def holds(parameter: Parameter, value: Any) -> bool:
+    """Whether a range or a choice has the value."""
+    if parameter.kind == "categorical":
+        return value in parameter.values
+    low, high, step = parameter.low or 0.0, parameter.high or 0.0, parameter.step
+    return low <= value <= high and (
+        step is None or abs((value - low) / step - round((value - low) / step)) < 1e-6
+    )
+
+
+def trial_of(trial: Any, space: Space) -> Trial:
+    states: dict[str, State] = {
+        "COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting",
+    }  # fmt: skip
+    state = "interrupted" if trial.user_attrs.get("interrupted") else states[trial.state.name]
+    reported = trial.intermediate_values
+    value = trial.value if state == "complete" else reported.get(max(reported, default=0))
+    parameters = {p.name: _read(p, trial.params[p.name]) for p in space if p.name in trial.params}
+    return Trial(
+        trial.number, state, value, parameters, max(reported, default=0), trial.user_attrs.get("seconds", 0.0),
+        trial.user_attrs.get("folder", ""), trial.user_attrs.get("reason", ""),
+    )  # fmt: skip
+
+
+def _read(parameter: Parameter, value: Any) -> Any:
+    return next((kept for kept in parameter.values if stored(kept) == value), value)
