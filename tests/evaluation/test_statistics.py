@@ -55,3 +55,17 @@ def test_p_is_uniform_where_nothing_differs() -> None:
         for n in range(200)
     ]
     assert 0.01 <= np.mean(np.array(values) <= 0.05) <= 0.10
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.004, 0.01])
+def test_the_drawn_test_agrees_with_scipy(shift: float) -> None:
+    from scipy import stats
+
+    random = np.random.default_rng(5)
+    a = random.random(400).round(1)
+    b = a + (random.normal(size=400) * 0.1 + shift).round(2)
+    peer = stats.permutation_test(
+        (b - a, np.zeros(400)), lambda x, y, axis: np.mean(x - y, axis=axis), permutation_type="samples",
+        vectorized=True, n_resamples=5000, batch=500, rng=np.random.default_rng(0),
+    )  # fmt: skip
+    assert compare(a, b).p_value == pytest.approx(peer.pvalue, abs=0.02)
