@@ -18,12 +18,36 @@ from pathlib import Path
 from ncf.sagemaker.local import docker
 
 _EVERY = 0.3
-_STOPPING = threading.Event()
+
+
+class Wish:
+    """Whether this process was asked to end. A plain flag: a handler may not wait for the lock of an `Event`."""
+
+    def __init__(self) -> None:
+        self._asked = False
+
+    def set(self) -> None:
+        """It was."""
+        self._asked = True
+
+    def is_set(self) -> bool:
+        """Whether it was."""
+        return self._asked
+
+    def wait(self, seconds: float) -> bool:
+        """Whether it was, some seconds later or at once."""
+        end = time.monotonic() + seconds
+        while not self._asked and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, _EVERY))
+        return self._asked
+
+
+STOPPING = Wish()
 
 
 def heed_signals() -> None:
     """From now on SIGTERM is a wish to stop, of which every `Watch` knows, also one that is made later."""
-    signal.signal(signal.SIGTERM, lambda *_: _STOPPING.set())
+    signal.signal(signal.SIGTERM, lambda *_: STOPPING.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -34,7 +58,7 @@ class Watch:
         self.folder = folder
         self.streams = streams
         self.count = count
-        self.stopping = _STOPPING
+        self.stopping = STOPPING
         """Set by SIGTERM: the containers are to end."""
         self.late = False
         """Whether they were stopped because their time was up."""
