@@ -6,7 +6,7 @@ import pytest
 
 from ncf.serving.artifact import write_artifact
 from ncf.serving.recommender import Recommender
-from support import checkerboard, experiment, model_of
+from support import checkerboard, experiment, model_of, planted
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +21,11 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def served(artifact: Path) -> Recommender:
     """The recommender of that artifact."""
     return Recommender.open(artifact)
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small prepared data folder. Not to be changed."""
+    folder = tmp_path_factory.mktemp("prepared") / "data"
+    planted().save(folder)
+    return folder

@@ -61,7 +61,10 @@ def _guard(call: Callable[..., Any], what: str) -> Callable[..., Any]:
         try:
             return call(*args, **kwargs)
         except Exception as error:
-            raise translated(error, what) from error
+            known = translated(error, what)
+            if known is error:
+                raise
+            raise known from error
 
     return guarded
 

@@ -112,7 +112,9 @@ def _outputs(session: Session, artifact_uri: str, folder: Path) -> None:
     uri = f"{artifact_uri.rpartition('/')[0]}/output.tar.gz"
     try:
         unpacked = unpack(_part(session, uri, folder), folder / _PARTS / "output")
-    except CloudError:
+    except CloudError as error:
+        if error.code != "404":
+            raise
         return  # an image of somebody else need not leave one
     for name in _OUTPUTS:
         for found in _named(unpacked, name):

@@ -215,6 +215,6 @@ def resumable(session: Session, name: str, data: str) -> str:
         )
     if job.checkpoints is None:
         raise ConfigError(f"The job {name} kept no checkpoints, so there is nothing to go on with.")
-    if job.channel("train") not in (None, data):
+    if (job.channel("train") or data).rstrip("/") != data:
         raise ConfigError(f"The job {name} was trained on other data: give --data the folder of that job.")
     return job.checkpoints

@@ -38,6 +38,11 @@ class Estimate:
             return None
         return self.hourly * (HOURS_A_MONTH if self.seconds is None else self.seconds / 3600)
 
+    def times(self, count: int, what: str) -> "Estimate":
+        """The same, so many times over: `20 trials of 1 x ml.c7i.xlarge`."""
+        seconds = None if self.seconds is None else self.seconds * count
+        return Estimate(f"{count} {what} of {self.what}", self.hourly, seconds, self.spot)
+
     def sentence(self) -> str:
         """For a person, before the start."""
         table = prices()
@@ -82,7 +87,7 @@ class Prices:
         if special is not None:
             return float(special)
         family = instance_type.removeprefix("ml.").partition(".")[0]
-        if family in self.values.get("not_for", {}).get(kind, ()):
+        if {family, instance_type} & set(self.values.get("not_for", {}).get(kind, ())):
             return None
         usual = self.values["hour"].get(instance_type)
         return None if usual is None else float(usual)

@@ -212,7 +212,7 @@ def _path(uri: str) -> Path:
 
 def _copy(source: Path, target: Path) -> None:
     if not source.exists():
-        raise CloudError(f"There is nothing at {source}.")
+        raise CloudError(f"There is nothing at {source}.", "404")
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         if source.is_dir():

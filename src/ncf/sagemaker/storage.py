@@ -53,7 +53,7 @@ def download(s3: Any, uri: str, target: Path) -> None:
         return
     names = list(keys(s3, bucket, f"{key}/"))
     if not names:
-        raise CloudError(f"There is nothing at {uri}.")
+        raise CloudError(f"There is nothing at {uri}.", "404")
     with atomic_folder(target) as folder:
         for name in names:
             file = folder / name.removeprefix(f"{key}/")

@@ -109,7 +109,7 @@ def transform_request(session: Session, job: str, model: str, options: Transform
         result["KmsKeyId"] = key
         if takes_volume_key(options.instance_type):
             resources["VolumeKmsKeyId"] = key
-    source = {"S3DataType": "S3Prefix", "S3Uri": session.uri("transforms", job, "input")}
+    source = {"S3DataType": "S3Prefix", "S3Uri": f"{session.uri('transforms', job, 'input')}/"}
     return {
         "TransformJobName": job,
         "ModelName": model,

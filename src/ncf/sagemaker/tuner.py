@@ -2,6 +2,7 @@
 
 In: a `Space` and the options of a training job. Out: CreateHyperParameterTuningJob, and `Trial`s as they end. The one
 decision worth knowing: a range with steps becomes a choice among its values, since SageMaker's ranges have none.
+Trials keep no checkpoints, which they would share; a spot instance that is taken away begins its trial again.
 
 Source: CreateHyperParameterTuningJob and "How Hyperparameter Tuning Works", SageMaker Developer Guide.
 """
@@ -14,6 +15,7 @@ from typing import Any, Literal, get_args
 
 from ncf.config import Experiment
 from ncf.errors import CloudError, ConfigError
+from ncf.sagemaker import jobs, names
 from ncf.sagemaker.hyperparameters import to_hyperparameters
 from ncf.sagemaker.jobs import OVER, JobFailed
 from ncf.sagemaker.metric_lines import OBJECTIVE
@@ -22,8 +24,8 @@ from ncf.sagemaker.session import Session
 from ncf.tuning.space import Parameter, Space
 
 Strategy = Literal["Bayesian", "Random", "Hyperband"]
-LONGEST_NAME = 32
-"""Characters of a tuning job's name: its training jobs add to it."""
+_LONGEST_PROJECT = 12
+"""A tuning job's name has 32 characters at most, 20 of which are the time: its training jobs add to it."""
 _MOST_VALUES = 30
 _MOST_RANGES = 30
 _POLL = 15.0
@@ -98,16 +100,17 @@ def tuning_request(
     if "KeepAlivePeriodInSeconds" in definition["ResourceConfig"]:
         raise ConfigError("Jobs of a tuner cannot keep instances warm: leave out --keep-alive.")
     definition["StaticHyperParameters"] = {**fixed, **script_hyperparameters(session, training)}
-    definition["CheckpointConfig"] = {
-        "S3Uri": training.checkpoints or session.uri("jobs", training.name, "checkpoints"),
-        "LocalPath": "/opt/ml/checkpoints",
-    }
     return {
         "HyperParameterTuningJobName": training.name,
         "HyperParameterTuningJobConfig": config,
         "TrainingJobDefinition": definition,
         "Tags": session.tags(),
     }
+
+
+def new_name(session: Session) -> str:
+    """A name that is short enough."""
+    return names.new_name(session.project[:_LONGEST_PROJECT])
 
 
 def start(session: Session, request: Mapping[str, Any]) -> str:
@@ -207,8 +210,6 @@ def _trial(summary: Mapping[str, Any]) -> Trial:
 
 def _first_reason(session: Session, found: list[Trial]) -> str:
     """Why the first trial that failed did."""
-    from ncf.sagemaker import jobs
-
     failed = next((one for one in found if one.status == "Failed"), None)
     try:
         return jobs.describe(session, failed.job).reason if failed else "no trial was run."

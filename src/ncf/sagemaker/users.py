@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 
 from ncf.errors import CloudError, ConfigError
-from ncf.serving.batch import columns
+from ncf.serving.batch import columns as columns
 
 Id = int | str
 _HEADINGS = ("user_id", "user")
@@ -27,7 +27,7 @@ def read_users(path: Path) -> list[Id]:
     try:
         text = path.read_text("utf-8-sig")
         users = _json_ids(text) if path.suffix in (".jsonl", ".ndjson", ".json") else _csv_ids(text)
-    except (OSError, UnicodeDecodeError, csv.Error, ValueError, KeyError) as error:
+    except (OSError, csv.Error, ValueError) as error:
         raise ConfigError(
             f"The file of users {path} cannot be read ({error}): give one id a line, CSV with a column user_id, "
             'or JSON lines such as {"user_id": 42}.'
@@ -92,6 +92,9 @@ def _csv_ids(text: str) -> list[Id]:
     heading = [cell.strip().lower() for cell in rows[0]] if rows else []
     column = next((heading.index(name) for name in _HEADINGS if name in heading), None)
     if column is not None:
+        short = next((number for number, row in enumerate(rows, 1) if len(row) <= column), None)
+        if short is not None:
+            raise ValueError(f"line {short} has no column {heading[column]}")
         return [row[column].strip() for row in rows[1:]]
     wide = next((number for number, row in enumerate(rows, 1) if len(row) > 1), None)
     if wide is not None:

@@ -1,0 +1,40 @@
+"""`ncf sagemaker push-image`."""
+
+from typing import Annotated
+
+import typer
+
+from ncf.cli.options import Json, print_json
+from ncf.cli.sagemaker import options as shared
+
+
+def push_image(
+    image: Annotated[
+        str, typer.Option(help="An image on this machine; 'make image' builds it.")
+    ] = "ncf:local",
+    repository: Annotated[
+        str | None, typer.Option(help="Repository in ECR; the project's name by default.", show_default=False)
+    ] = None,
+    image_tag: Annotated[
+        str | None, typer.Option(help="Tag in ECR; the version of ncf by default.", show_default=False)
+    ] = None,
+    keep: Annotated[int, typer.Option(min=1, help="How many images a new repository keeps.")] = 10,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    as_json: Json = False,
+    project: shared.Project = None,
+    region: shared.Region = None,
+    profile: shared.Profile = None,
+    tags: shared.Tags = None,
+    kms_key: shared.KmsKey = None,
+) -> None:
+    """Push the image to ECR, where hosted SageMaker finds it; the repository is made where it is not there."""
+    from ncf import console
+    from ncf.sagemaker.push import push_image
+
+    session = shared.open_session(False, project, region, profile, tags=tags, kms_key=kms_key)
+    say = (lambda _: None) if quiet else console.say
+    uri = push_image(session, image, repository, tag=image_tag, keep=keep, say=say)
+    if as_json:
+        print_json({"image": uri})
+        return
+    typer.echo(f"Pushed {uri}")

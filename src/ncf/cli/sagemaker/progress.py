@@ -1,0 +1,80 @@
+"""A job's log as a person sees it: an epoch a line, a bar of epochs on a terminal, everything else as it comes."""
+
+import re
+from typing import TYPE_CHECKING
+
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
+
+from ncf.console import ERR, ConsoleTracker, say
+
+if TYPE_CHECKING:
+    from ncf.sagemaker.jobs import TrainingJob
+    from ncf.sagemaker.logs import Line
+
+_OURS = re.compile(r"\[ncf\] (.*)")
+_FIGURE = re.compile(r"(\S+)=([-+0-9.einfa]+)")
+_FIRST = "algo-1"
+_EPOCH = {"epoch", "loss", "seconds", "samples_per_second"}
+
+
+class Follower:
+    """Shows lines and changes of state of one training job; `close` takes the bar away."""
+
+    def __init__(self, epochs: int) -> None:
+        self._tracker, self._shown, self._said = ConsoleTracker(), 0, 0
+        self._bar = Progress(
+            TextColumn("epochs"), BarColumn(), MofNCompleteColumn(), console=ERR, transient=True,
+            disable=not ERR.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task("epochs", total=epochs)
+        self._bar.start()
+
+    def line(self, line: "Line") -> None:
+        """One line of the log."""
+        ours = _OURS.search(line.text)
+        figures = _figures(ours.group(1)) if ours else {}
+        if set(figures) >= _EPOCH:
+            self._tracker.epoch(int(figures.pop("epoch")), figures)
+            self._shown += 1
+            self._bar.update(self._task, completed=self._shown)
+            return
+        text = ours.group(1) if ours else line.text
+        say(text if line.container.startswith(_FIRST) else f"{line.container}: {text}")
+
+    def status(self, job: "TrainingJob") -> None:
+        """What SageMaker does besides: Starting, Downloading, Training, Uploading, Interrupted, …"""
+        changes = job.described.get("SecondaryStatusTransitions", ())
+        for change in changes[self._said :]:
+            message = str(change.get("StatusMessage") or "").strip()
+            say(f"{job.name}: {change['Status']}{f', {message}' if message else ''}")
+            if change["Status"] == "Interrupted":
+                say("The spot instance was taken away: SageMaker starts again, from the last checkpoint.")
+        self._said = max(self._said, len(changes))
+
+    def close(self) -> None:
+        """The terminal is as it was."""
+        self._bar.stop()
+
+
+class Upload:
+    """A bar of bytes where standard error is a terminal."""
+
+    def __init__(self, what: str) -> None:
+        self._bar = Progress(
+            TextColumn(what), BarColumn(), DownloadColumn(), console=ERR, transient=True, disable=not ERR.is_terminal
+        )  # fmt: skip
+        self._task = self._bar.add_task(what, total=None)
+        self._bar.start()
+
+    def __call__(self, done: int, total: int) -> None:
+        self._bar.update(self._task, completed=done, total=total)
+
+    def close(self) -> None:
+        """The terminal is as it was."""
+        self._bar.stop()
+
+
+def _figures(text: str) -> dict[str, float]:
+    words = text.split()
+    pairs = [_FIGURE.fullmatch(word) for word in words]
+    return {pair.group(1): float(pair.group(2)) for pair in pairs if pair} if words and all(pairs) else {}

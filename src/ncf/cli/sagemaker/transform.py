@@ -1,0 +1,88 @@
+"""`ncf sagemaker transform`: batch transform."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ncf.cli.options import Json, print_json
+from ncf.cli.sagemaker import options as shared
+from ncf.cli.sagemaker.jobs import Image, InstanceCount, InstanceType, MaxRun, Quiet, ScriptMode
+
+
+def transform(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN_OR_MODEL", help="A run or artifact here, or a model of SageMaker's.")
+    ],
+    output: Annotated[str, typer.Option(help="File to write: .parquet, .csv or .jsonl.")],
+    users: Annotated[
+        str | None,
+        typer.Option(
+            help="One id a line, CSV with user_id, or JSON lines; all users by default.", show_default=False
+        ),
+    ] = None,
+    local: shared.Local = False,
+    k: Annotated[int, typer.Option("--k", "-k", help="How many items a user.")] = 10,
+    include_seen: Annotated[
+        bool, typer.Option("--include-seen", help="Do not leave out what users have used.")
+    ] = False,
+    instance_type: InstanceType = "ml.c7i.xlarge",
+    instance_count: InstanceCount = 1,
+    max_run: MaxRun = 3600,
+    image: Image = None,
+    script_mode: ScriptMode = False,
+    max_cost: shared.MaxCost = None,
+    yes: shared.Yes = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+    project: shared.Project = None,
+    region: shared.Region = None,
+    profile: shared.Profile = None,
+    role: shared.Role = None,
+    bucket: shared.Bucket = None,
+    tags: shared.Tags = None,
+    kms_key: shared.KmsKey = None,
+    subnets: shared.Subnets = None,
+    security_groups: shared.SecurityGroups = None,
+) -> None:
+    """Recommend to many users in containers that come for it and go; the rows are those of 'ncf batch'."""
+    from ncf import console
+    from ncf.cli.sagemaker.cost import accept_cost
+    from ncf.errors import Interrupted
+    from ncf.sagemaker import images
+    from ncf.sagemaker import transform as batch
+    from ncf.sagemaker.prices import estimate
+    from ncf.sagemaker.users import read_users
+    from ncf.serving.batch import check_output
+
+    session = shared.open_session(
+        local, project, region, profile, role, bucket, tags, kms_key, subnets, security_groups
+    )
+    check_output(Path(output))
+    asked = read_users(Path(users)) if users is not None else None
+    accept_cost(session, estimate(instance_type, "transform", instance_count, max_run), max_cost, yes)
+    if script_mode:
+        uri = image or images.pytorch_image(session, instance_type, "inference")
+    else:
+        uri = images.own_image(session, image)
+    options = batch.TransformOptions(
+        uri, instance_type, instance_count, k, not include_seen, aws_image=script_mode, max_run=max_run
+    )
+    say = (lambda _: None) if quiet else console.say
+    try:
+        done = batch.transform(session, run, Path(output), asked, options, say=say)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "The transform job was stopped and its model deleted; nothing was written."
+        ) from None
+    written = done.written
+    if as_json:
+        print_json(
+            {"job": done.job, "output": output, "users": written.users, "rows": written.rows,
+             "fallbacks": done.fallbacks, "seconds": written.seconds}
+        )  # fmt: skip
+        return
+    unknown = f"; {done.fallbacks:,} users are not known and got what is popular" if done.fallbacks else ""
+    typer.echo(
+        f"{written.rows:,} rows for {written.users:,} users in {written.seconds:.1f} s: {output}{unknown}"
+    )
