@@ -1,0 +1,215 @@
+"""`ncf sagemaker status`, `ncf sagemaker cleanup`, `ncf sagemaker policy`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ncf.cli.options import Json, print_json
+from ncf.cli.sagemaker.options import Bucket, Local, Profile, Project, Region, Yes, open_session
+from ncf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ncf.sagemaker.inventory import Inventory, Item
+
+
+def status(
+    local: Local = False,
+    project: Project = None,
+    region: Region = None,
+    profile: Profile = None,
+    bucket: Bucket = None,
+    as_json: Json = False,
+) -> None:
+    """What of this project runs now, and what it costs."""
+    from ncf.sagemaker.beside import everything
+    from ncf.sagemaker.running import status_of
+
+    session = open_session(local, project, region, profile, bucket=bucket)
+    found = status_of(everything(session))
+    if as_json:
+        print_json({"project": session.project, **found.to_json()})
+        return
+    _print_running(session.project, found)
+    _print_stored(found)
+    for sentence in found.blind:
+        typer.echo(f"Not seen: {sentence}", err=True)
+
+
+def cleanup(
+    local: Local = False,
+    project: Project = None,
+    region: Region = None,
+    profile: Profile = None,
+    bucket: Bucket = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list.")] = False,
+    keep: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Leave a kind, such as objects or endpoint, and what it needs; repeat.", show_default=False
+        ),
+    ] = None,
+    older_than: Annotated[
+        float | None, typer.Option(metavar="DAYS", min=0, help="Only what is older.", show_default=False)
+    ] = None,
+    yes: Yes = False,
+    as_json: Json = False,
+) -> None:
+    """Delete all that carries this project's tag, and only that; running jobs are stopped first."""
+    from ncf.sagemaker import cleanup as work
+    from ncf.sagemaker.beside import everything
+
+    session = open_session(local, project, region, profile, bucket=bucket)
+    inventory = everything(session).chosen(_kinds(keep), older_than)
+    items, records = work.deletable(session, inventory)
+    if as_json and not dry_run and not yes:
+        raise ConfigError("--json cannot ask: add --yes, or --dry-run to see what there is.")
+    if not as_json:
+        _print_items(session.project, items, records, inventory)
+    if dry_run or not items:
+        if as_json:
+            print_json(_answer(session.project, [], [], items, records, inventory))
+        raise typer.Exit(1 if inventory.blind else 0)
+    if not yes:
+        _confirm(session.project, items)
+    outcome = work.delete(session, items, lambda line: typer.echo(line, err=True))
+    if as_json:
+        print_json(
+            _answer(session.project, outcome.deleted, outcome.failed, outcome.left, records, inventory)
+        )
+    else:
+        _print_outcome(outcome)
+    raise typer.Exit(130 if outcome.left else 1 if outcome.failed or inventory.blind else 0)
+
+
+def policy(
+    role: Annotated[str, typer.Option(help="user: who runs ncf; execution: what containers may.")] = "user",
+    project: Project = None,
+    account: Annotated[str, typer.Option(help="The account's number.")] = "ACCOUNT",
+    region: Annotated[str, typer.Option(help="The region.")] = "REGION",
+    bucket: Annotated[str, typer.Option(help="The bucket.")] = "BUCKET",
+    execution_role: Annotated[str, typer.Option(help="Name of the execution role.")] = "ROLE",
+    kms: Annotated[bool, typer.Option("--kms", help="With what a KMS key needs.")] = False,
+    vpc: Annotated[bool, typer.Option("--vpc", help="With what a VPC needs.")] = False,
+) -> None:
+    """The least that IAM must allow, as JSON: for who runs ncf, or for the execution role."""
+    import json
+
+    from ncf.sagemaker.iam import Place, document
+
+    place = Place(project or "ncf", account, region, bucket, execution_role)
+    typer.echo(json.dumps(document(role, place, kms=kms, vpc=vpc), indent=2))
+
+
+def _kinds(keep: list[str] | None) -> list[str]:
+    from ncf.sagemaker.inventory import words
+
+    unknown = [word for word in keep or () if word not in words()]
+    if unknown:
+        raise ConfigError(f"--keep does not know {unknown[0]!r}; it takes {', '.join(words())}.")
+    return keep or []
+
+
+def _confirm(project: str, items: Sequence[Item]) -> None:
+    running = sum(item.running for item in items)
+    more = f", {running} of which run now and are stopped" if running else ""
+    typer.echo(
+        f"Delete {len(items)} things{more}? Type the project's name ({project}) or y to go on.", err=True
+    )
+    try:
+        answer = input().strip()
+    except EOFError:
+        answer = ""
+    if answer not in (project, "y", "yes"):
+        raise ConfigError("Nothing was deleted. (Without a person to ask, give --yes.)")
+
+
+def _answer(
+    project: str,
+    deleted: Sequence[Item],
+    failed: Sequence[tuple[Item, str]],
+    left: Sequence[Item],
+    records: Sequence[Item],
+    inventory: Inventory,
+) -> dict[str, Any]:
+    return {
+        "project": project,
+        "deleted": [item.to_json() for item in deleted],
+        "not_deleted": [item.to_json() | {"reason": reason} for item, reason in failed],
+        "left": [item.to_json() for item in left],
+        "records": [item.to_json() for item in records],
+        "not_seen": inventory.blind,
+    }
+
+
+def _print_items(project: str, items: Sequence[Item], records: Sequence[Item], inventory: Inventory) -> None:
+    if items:
+        _print_table(f"What carries the tag ncf:project={project}", items)
+    else:
+        typer.echo(f"There is nothing of project {project} to delete.")
+    if records:
+        typer.echo(
+            f"{len(records)} finished transform jobs stay as records: AWS deletes none, and they cost nothing."
+        )
+    for sentence in inventory.blind:
+        typer.echo(f"Not seen: {sentence}", err=True)
+
+
+def _print_outcome(outcome: Any) -> None:
+    parts = [f"Deleted {len(outcome.deleted)}"]
+    parts += [f"could not delete {len(outcome.failed)}"] if outcome.failed else []
+    parts += [f"did not come to {len(outcome.left)}"] if outcome.left else []
+    typer.echo(f"{', '.join(parts)}.")
+    for item, reason in outcome.failed:
+        typer.echo(f"  {item.kind} {item.name}: {reason}")
+
+
+def _print_running(project: str, found: Any) -> None:
+    if not found.running:
+        typer.echo(f"Nothing of project {project} runs.")
+        return
+    from ncf.sagemaker.prices import prices
+
+    _print_table(f"Running for project {project}", found.running)
+    typer.echo(f"Total: ${found.hourly:.3f} an hour (list prices of {prices().region}, {prices().date}).")
+    if found.unpriced:
+        typer.echo(f"Without a known price, and not in the total: {', '.join(found.unpriced)}.")
+
+
+def _print_stored(found: Any) -> None:
+    from ncf.sagemaker.running import monthly
+
+    for item in found.stored:
+        typer.echo(f"Stored: {item.kind} {item.name}: {item.detail}, ${monthly(item):.2f} a month.")
+
+
+def _print_table(title: str, items: Sequence[Item]) -> None:
+    """A table on a terminal; in a pipe aligned columns, a line a thing, with whole names."""
+    from ncf.console import OUT
+
+    headings = ("kind", "name", "state", "what", "for", "$ an hour")
+    rows = [_row(item) for item in items]
+    if not OUT.is_terminal:
+        widths = [max(len(row[place]) for row in (headings, *rows)) for place in range(len(headings))]
+        for row in (headings, *rows):
+            typer.echo("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+        return
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for heading in headings[:-1]:
+        table.add_column(heading, overflow="fold")
+    table.add_column(headings[-1], justify="right")
+    for row in rows:
+        table.add_row(*row)
+    OUT.print(table)
+
+
+def _row(item: Item) -> tuple[str, ...]:
+    from ncf.sagemaker.running import since
+
+    cost = "not known" if item.hourly is None else f"{item.hourly:.3f}" if item.hourly else ""
+    return item.kind, item.name, item.status, item.detail, since(item), cost
