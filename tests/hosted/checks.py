@@ -76,7 +76,8 @@ def _size(value: Any, size: float, shape: Any, where: str) -> Iterator[str]:
 @cache
 def _compiled(pattern: str) -> re.Pattern[str]:
     """The models' patterns are Java's; these are the only words of it that Python has not."""
-    for java, python in ((r"\p{L}", r"\w"), (r"\p{Z}", r"\s"), (r"\p{N}", r"\d"), (r"\p{M}", r"\w")):
+    for java, python in ((r"\p{L}", r"\w"), (r"\p{Z}", r"\s"), (r"\p{N}", r"\d"), (r"\p{M}", r"\w"),
+                         (r"\p{P}", r"!-/:-@\[-`{-~"), (r"\p{S}", r"$+<=>^`|~"), (r"\p{Alnum}", "A-Za-z0-9")):  # fmt: skip
         pattern = pattern.replace(java, python)
     for java, python in ((r"\p{Print}", r"\x20-\x7e"), (r"\p{ASCII}", r"\x00-\x7f")):
         pattern = pattern.replace(f"[{java}]", f"[{python}]").replace(java, f"[{python}]")

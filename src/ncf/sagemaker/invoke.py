@@ -219,8 +219,10 @@ def _explained(error: CloudError) -> Exception:
 
 
 def _sentence(said: str) -> str:
-    """What is in `{"error": {"message": …}}`, or the text itself."""
+    """What is in `{"error": {"message": …}}`, which SageMaker may have put into a sentence of its own; or the text."""
+    start = said.find('{"error"')
     try:
-        return str(json.loads(said)["error"]["message"])
+        document, _ = json.JSONDecoder().raw_decode(said, max(start, 0))
+        return str(document["error"]["message"])
     except (ValueError, KeyError, TypeError):
         return f"The model failed: {redacted(said.strip())[:500]}"

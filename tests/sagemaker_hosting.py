@@ -1,0 +1,59 @@
+"""What the tests of endpoints share: a deployed artifact that the double serves as our container would."""
+
+import time
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from aws import Aws
+from ncf.sagemaker.endpoint_requests import Hosting
+from ncf.sagemaker.endpoint_state import Watch
+from ncf.sagemaker.endpoints import Deployed, deploy
+from ncf.sagemaker.session import Session
+from ncf.serving.app import State, respond
+from ncf.serving.recommender import Recommender
+
+IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/ncf:1"
+"""Of an account that is not the double's: it is believed to be there."""
+KINDS = ("Endpoint", "EndpointConfig", "Model")
+
+
+class Everything(set[str]):
+    """Has every name in it but those given."""
+
+    def __contains__(self, name: object) -> bool:
+        return not super().__contains__(name)
+
+
+def answered(model: Path, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes, str]:
+    """What our container answers."""
+    sent = {name.lower().encode(): value.encode() for name, value in headers.items()}
+    reply = respond(_state(model), body, sent)
+    return reply.status, reply.body, reply.type
+
+
+@cache
+def _state(model: Path) -> State:
+    return State(Recommender.open(model))
+
+
+def hurried(said: list[str] | None = None) -> Watch:
+    """Waits in hundredths of seconds; what is told goes into `said`."""
+    return Watch([].append if said is None else said.append, lambda _: time.sleep(0.02))
+
+
+def deployed(session: Session, artifact: Path, hosting: Hosting | None = None, **more: Any) -> Deployed:
+    """Deploy with the image of `IMAGE`."""
+    return deploy(session, str(artifact), hosting or Hosting(), **{"image": IMAGE, "watch": hurried()} | more)
+
+
+def sick_from_now_on(aws: Aws) -> None:
+    """Containers of models that are made from now on never become well."""
+    aws.double.context.unwell = Everything(record.name for record in aws.records("Model"))
+    aws.double.context.patience = 0.1
+
+
+def left(aws: Aws) -> list[str]:
+    """Names of all endpoints, configurations and models."""
+    return sorted(record.name for kind in KINDS for record in aws.records(kind))
