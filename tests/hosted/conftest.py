@@ -7,7 +7,10 @@ from typing import Any
 import pytest
 
 from aws import Aws
+from images import image, ml_100k, two_epochs
 from jobs import BUCKET, MODEL
+
+__all__ = ["image", "ml_100k", "two_epochs"]
 
 
 @pytest.fixture
