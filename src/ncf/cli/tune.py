@@ -128,9 +128,8 @@ def _print_trials(outcome: "Outcome", name: str) -> None:
     for heading in ("trial", "NDCG@10", "epochs"):
         table.add_column(heading, justify="right", no_wrap=True)
     for parameter in best[0].parameters if best else ():
-        table.add_column(
-            parameter.replace(".", ".\u200b").replace("_", "_\u200b"), justify="right", overflow="fold"
-        )
+        heading = "\n".join(parameter.split("."))
+        table.add_column(heading, justify="right", overflow="fold", min_width=7)
     for trial in best[:SHOWN]:
         cells = [str(trial.number), f"{trial.value:.4f}", str(trial.epochs)]
         table.add_row(*cells, *(written(value) for value in trial.parameters.values()))

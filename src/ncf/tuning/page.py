@@ -5,6 +5,7 @@ Importance is PED-ANOVA's: how much the trials among the best stand out in a set
 """
 
 import html
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,7 @@ from ncf.tuning.trials import Trial
 LEAST = 3
 """Complete trials without which importances and coordinates say nothing."""
 SHOWN = 20
+_TICKS = [digit * 10.0**power for power in range(-8, 8) for digit in (1, 2, 5)]
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 1100px; padding: 0 1rem; color: #1d2733; }
 h1 { font-size: 1.5rem; margin-bottom: .2rem } h2 { font-size: 1.1rem; margin: 2rem 0 .3rem } p { margin: .2rem 0 .8rem; color: #51606f }
@@ -47,10 +49,8 @@ def write_page(outcome: Outcome, name: str, path: Path) -> Path:
         sections.append(("Settings of the complete trials", what, _coordinates(graph_objects, complete)))
     parts = [f"<h1>{html.escape(name)}</h1>", f"<p>{_headline(outcome)}</p>"]
     for place, (title, text, figure) in enumerate(sections):
-        figure.update_layout(
-            template="plotly_white", margin={"l": 60, "r": 40, "t": 30, "b": 50}, font={"size": 13}
-        )
-        drawn = figure.to_html(full_html=False, include_plotlyjs=place == 0, config={"displaylogo": False})
+        figure.update_layout(template="plotly_white", margin={"l": 60, "r": 60, "b": 50}, font={"size": 13})
+        drawn = figure.to_html(full_html=False, include_plotlyjs=place == 0, config={"displayModeBar": False})
         parts.append(f"<h2>{title}</h2><p>{text}</p>{drawn}")
     parts.append(f"<h2>The best trials</h2>{_table(outcome.trials)}")
     document = (
@@ -69,7 +69,7 @@ def ranked(trials: Sequence[Trial]) -> list[Trial]:
 
 def written(value: Any) -> str:
     """A setting as a person reads it."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _headline(outcome: Outcome) -> str:
@@ -105,9 +105,9 @@ def _history(go: Any, outcome: Outcome) -> Any:
     figure.add_scatter(
         x=numbers, y=best, mode="lines", name="best so far", line={"shape": "hv", "color": "#d1495b"}
     )
-    figure.update_xaxes(title="trial", rangemode="tozero", tickformat="d")
+    figure.update_xaxes(title="trial", tickformat="d")
     figure.update_yaxes(title="validation NDCG@10")
-    figure.update_layout(height=380, legend={"orientation": "h", "y": 1.12})
+    figure.update_layout(height=380, margin={"t": 30}, legend={"orientation": "h", "y": 1.12})
     return figure
 
 
@@ -132,46 +132,40 @@ def _importances(go: Any, study: Any) -> Any:
     figure = go.Figure(bars)
     figure.update_xaxes(tickformat=".0%", range=[0, max(values) * 1.15 or 1])
     figure.update_yaxes(automargin=True)
-    figure.update_layout(height=120 + 34 * len(names))
+    figure.update_layout(height=100 + 34 * len(names), margin={"t": 10})
     return figure
 
 
 def _coordinates(go: Any, trials: Sequence[Trial]) -> Any:
-    """Parallel coordinates, the axis of a range that spans decades in powers of ten."""
-    import math
-
-    dimensions = []
-    for name in trials[0].parameters:
-        values: list[Any] = [trial.parameters[name] for trial in trials]
-        label = name.removeprefix("train.").removeprefix("model.")
-        numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-        if numbers and min(values) > 0 and max(values) / min(values) > 20:
-            ticks = [power + part for power in range(-9, 9) for part in (0, math.log10(3))]
-            low, high = math.log10(min(values)), math.log10(max(values))
-            shown = [tick for tick in ticks if low <= tick <= high]
-            dimensions.append(
-                {"label": label, "values": [math.log10(v) for v in values], "tickvals": shown,
-                 "ticktext": [f"{10**tick:.1g}" for tick in shown]}
-            )  # fmt: skip
-        elif numbers and len(set(values)) > 6:
-            dimensions.append({"label": label, "values": values})
-        else:
-            kinds = sorted(set(values)) if numbers else list(dict.fromkeys(sorted(map(written, values))))
-            places = [kinds.index(value if numbers else written(value)) for value in values]
-            dimensions.append(
-                {
-                    "label": label,
-                    "values": places,
-                    "tickvals": list(range(len(kinds))),
-                    "ticktext": [written(k) for k in kinds],
-                }
-            )
+    """Parallel coordinates, the best trials darkest."""
+    axes = [_axis(name, [trial.parameters[name] for trial in trials]) for name in trials[0].parameters]
     figures = [trial.value for trial in trials]
-    dimensions.append({"label": "NDCG@10", "values": figures})
+    axes.append({"label": "NDCG@10", "values": figures, "tickformat": ".4f"})
     line = {"color": figures, "colorscale": "Viridis", "reversescale": True, "showscale": False}
-    figure = go.Figure(go.Parcoords(dimensions=dimensions, line=line, labelangle=-15, labelside="top"))
-    figure.update_layout(height=430)
+    figure = go.Figure(go.Parcoords(dimensions=axes, line=line, labelside="top"))
+    figure.update_layout(height=430, margin={"t": 60})
     return figure
+
+
+def _axis(name: str, values: list[Any]) -> dict[str, Any]:
+    """An axis of numbers, of their powers of ten where they span many, or of places for choices and a few whole numbers."""
+    label = name.rpartition(".")[2]
+    numbers = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    few = len(set(map(written, values))) <= 6 and not any(isinstance(value, float) for value in values)
+    if not numbers or few:
+        kinds = sorted(set(values)) if numbers else sorted(set(map(written, values)))
+        places = [kinds.index(value if numbers else written(value)) for value in values]
+        return {
+            "label": label, "values": places, "tickvals": list(range(len(kinds))), "ticktext": [written(k) for k in kinds],
+        }  # fmt: skip
+    if min(values) <= 0 or max(values) / min(values) < 8:
+        return {"label": label, "values": values, "tickformat": ".3~g"}
+    logs = [math.log10(value) for value in values]
+    ticks = [tick for tick in _TICKS if min(logs) <= math.log10(tick) <= max(logs)]
+    return {
+        "label": label, "values": logs, "tickvals": [math.log10(tick) for tick in ticks],
+        "ticktext": [f"{tick:g}" for tick in ticks],
+    }  # fmt: skip
 
 
 def _table(trials: Sequence[Trial]) -> str:
