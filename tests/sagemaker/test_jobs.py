@@ -336,3 +336,17 @@ def test_names_begin_with_the_project(aws: Aws) -> None:
     assert launch.job_name(session, None, experiment()).startswith("shop-small-neumf-")
     with pytest.raises(ConfigError, match="no name for SageMaker"):
         launch.job_name(session, "a b", experiment())
+
+
+def test_sagemaker_sees_the_figures_of_the_weights_that_were_kept(
+    aws: Aws, prepared: Path, tmp_path: Path
+) -> None:
+    aws.run(programs.train)
+    session = aws.session()
+    job = started(session, prepared, experiment("gmf", epochs=8, learning_rate=0.3, patience=7))
+    over(aws, job)
+    kept = fetch(session, job, tmp_path / "run").metrics
+    assert kept["selected"].endswith("the best on validation")
+    figures = jobs.describe(session, job).metrics
+    assert figures["validation_ndcg@10"] == pytest.approx(kept["validation"]["metrics"]["ndcg@10"], rel=1e-5)
+    assert kept["history"][-1]["validation_ndcg@10"] < figures["validation_ndcg@10"]

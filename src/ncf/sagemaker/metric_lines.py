@@ -4,8 +4,10 @@
 console's charts, `DescribeTrainingJob` and the tuner see the same names as `events.jsonl` has.
 """
 
+import json
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from ncf.training.tracking import Silent
@@ -34,8 +36,14 @@ class MetricLines(Silent):
         print(f"[ncf] {sentence}", flush=True)
 
     def finish(self, figures: Mapping[str, Any]) -> None:
-        """The test figures of the weights that were kept."""
-        self._line({f"test_{name}": value for name, value in figures["metrics"].items()})
+        """The figures of the weights that were kept: validation once more, since a tuner takes the last value."""
+        document = Path(figures["artifact"]) / "metrics.json"
+        measured = json.loads(document.read_text("utf-8")) if document.is_file() else {}
+        kept = measured.get("validation", {}).get("metrics", {})
+        self._line(
+            {f"validation_{name}": value for name, value in kept.items()}
+            | {f"test_{name}": value for name, value in figures["metrics"].items()}
+        )
 
     def _line(self, figures: Mapping[str, Any]) -> None:
         words = [f"{name}={value:.6g}" for name, value in figures.items() if isinstance(value, int | float)]

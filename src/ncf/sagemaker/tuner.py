@@ -137,7 +137,7 @@ def wait(
         sleep(_POLL)
     if best(found) is None:
         status = described["HyperParameterTuningJobStatus"]
-        reason = described.get("FailureReason") or _first_reason(session, found)
+        reason = _first_reason(session, found) or described.get("FailureReason", "no trial was run.")
         raise JobFailed(f"The tuning job {name} has no trial with a result ({status}): {reason}", status, ())
     return found
 
@@ -209,9 +209,9 @@ def _trial(summary: Mapping[str, Any]) -> Trial:
 
 
 def _first_reason(session: Session, found: list[Trial]) -> str:
-    """Why the first trial that failed did."""
+    """Why the first trial that failed did; empty where none has."""
     failed = next((one for one in found if one.status == "Failed"), None)
     try:
-        return jobs.describe(session, failed.job).reason if failed else "no trial was run."
+        return jobs.describe(session, failed.job).reason if failed else ""
     except CloudError as error:
         return str(error)
