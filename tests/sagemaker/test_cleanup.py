@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 import belongings
-from aws import Aws, aws  # noqa: F401 - a fixture
+from aws import Aws
 from belongings import BUCKET, make_everything, put, standing
 from hosted.runners import Spec
 from ncf.cli.sagemaker import app
@@ -34,7 +34,7 @@ def ncf(*words: str, input: str | None = None) -> tuple[int, str]:
 
 
 @pytest.fixture
-def mine(aws: Aws) -> Aws:  # noqa: F811
+def mine(aws: Aws) -> Aws:
     """Everything of project ncf, and as much again of a project with a similar name and of nobody."""
     belongings.make_bucket(aws)
     for project, name in (("ncf", "ncf-mine"), ("ncf-other", "ncf-other"), (None, "ncf-nobody")):
@@ -140,7 +140,7 @@ def test_an_interrupted_one_is_finished_by_the_next(mine: Aws) -> None:
     ]
 
 
-def test_a_running_job_is_stopped_then_deleted(aws: Aws) -> None:  # noqa: F811
+def test_a_running_job_is_stopped_then_deleted(aws: Aws) -> None:
     belongings.make_bucket(aws)
     running = threading.Event()
 
@@ -163,7 +163,7 @@ def test_a_running_job_is_stopped_then_deleted(aws: Aws) -> None:  # noqa: F811
     aws.wait("TrainingJob", "ncf-other-long")
 
 
-def test_a_job_that_does_not_stop_in_time_is_listed(aws: Aws) -> None:  # noqa: F811
+def test_a_job_that_does_not_stop_in_time_is_listed(aws: Aws) -> None:
     belongings.make_bucket(aws)
     end = threading.Event()
     aws.run(lambda _: 0 if end.wait(30) else 1)
@@ -176,7 +176,7 @@ def test_a_job_that_does_not_stop_in_time_is_listed(aws: Aws) -> None:  # noqa: 
     aws.wait("TrainingJob", "ncf-long")
 
 
-def test_all_versions_of_objects_go(aws: Aws) -> None:  # noqa: F811
+def test_all_versions_of_objects_go(aws: Aws) -> None:
     belongings.make_bucket(aws)
     s3 = aws.client("s3")
     s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
@@ -193,7 +193,7 @@ def test_all_versions_of_objects_go(aws: Aws) -> None:  # noqa: F811
     assert "DeleteMarkers" not in left
 
 
-def test_a_prefix_in_which_ncf_put_nothing_stays(aws: Aws) -> None:  # noqa: F811
+def test_a_prefix_in_which_ncf_put_nothing_stays(aws: Aws) -> None:
     belongings.make_bucket(aws)
     put(aws, "ncf/thesis.docx", ours=False)
     code, said = ncf("cleanup", "--yes")
@@ -214,7 +214,7 @@ def test_objects_that_s3_keeps_are_listed(mine: Aws, monkeypatch: pytest.MonkeyP
     )
 
 
-def test_the_bucket_is_not_made_to_look_into_it(aws: Aws) -> None:  # noqa: F811
+def test_the_bucket_is_not_made_to_look_into_it(aws: Aws) -> None:
     assert clean(aws.session()).deleted == []
     assert aws.client("s3").list_buckets()["Buckets"] == []
 
@@ -253,7 +253,7 @@ def test_what_is_younger_stays(mine: Aws) -> None:
     assert standing(mine) == before
 
 
-def test_a_kind_that_does_not_exist_is_refused(aws: Aws) -> None:  # noqa: F811
+def test_a_kind_that_does_not_exist_is_refused(aws: Aws) -> None:
     code, said = ncf("cleanup", "--dry-run", "--keep", "bucket")
     assert code != 0
     assert "--keep does not know 'bucket'; it takes pipeline," in said

@@ -24,6 +24,7 @@ TAG = "ncf:project"
 """The key of the tag that everything carries which ncf makes; clean-up touches nothing without it."""
 _LOCAL_REGION = "us-east-1"
 _ATTEMPTS = 8
+_QUICK = 5.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Settings:
     """Further tags for everything that is made."""
     home: Path = Path(".ncf")
     """Folder for what local mode keeps: jobs, endpoints, logs."""
+    quick: bool = False
+    """One try, and seconds instead of minutes for an answer: for looking, as `ncf doctor` does."""
 
 
 class Session:
@@ -163,6 +166,18 @@ class Session:
             storage.download(self.client("s3"), uri, target)
         return target
 
+    def regions(self, service: str) -> list[str]:
+        """The regions that have a service, as far as this boto3 knows."""
+        return [
+            name
+            for partition in self._boto.get_available_partitions()
+            for name in self._boto.get_available_regions(service, partition)
+        ]
+
+    def credentials(self) -> Any:
+        """botocore's credentials, or None where there are none; never to be printed."""
+        return self._boto.get_credentials()
+
     @cached_property
     def _boto(self) -> Any:
         try:
@@ -181,8 +196,9 @@ class Session:
         from botocore.config import Config
 
         region = self.region
-        retries = {"mode": "standard", "total_max_attempts": _ATTEMPTS}
-        return self._boto.client(service, region_name=region, config=Config(retries=retries))
+        retries = {"mode": "standard", "total_max_attempts": 1 if self.settings.quick else _ATTEMPTS}
+        patience = {"connect_timeout": _QUICK, "read_timeout": _QUICK} if self.settings.quick else {}
+        return self._boto.client(service, region_name=region, config=Config(retries=retries, **patience))
 
     def _local_client(self, service: str) -> Any:
         from ncf.sagemaker import local
