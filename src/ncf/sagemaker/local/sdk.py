@@ -50,9 +50,9 @@ def training_request(request: Mapping[str, Any]) -> dict[str, Any]:
     """What `create_training_job` of the SDK takes; results stay below its root."""
     return {
         "TrainingJobName": request["TrainingJobName"],
-        "AlgorithmSpecification": request["AlgorithmSpecification"],
+        "AlgorithmSpecification": _literal(request["AlgorithmSpecification"]),
         "HyperParameters": request.get("HyperParameters", {}),
-        "Environment": request.get("Environment", {}),
+        "Environment": _literal(request.get("Environment", {})),
         "InputDataConfig": [_channel(one) for one in _channels(request)],
         "OutputDataConfig": {"S3OutputPath": ""},
         "ResourceConfig": _hardware(request["ResourceConfig"]),
@@ -65,9 +65,9 @@ def processing_request(request: Mapping[str, Any]) -> dict[str, Any]:
     resources = request["ProcessingResources"]["ClusterConfig"]
     return {
         "ProcessingJobName": request["ProcessingJobName"],
-        "AppSpecification": _program(request["AppSpecification"]),
+        "AppSpecification": _literal(_program(request["AppSpecification"])),
         "ProcessingResources": {"ClusterConfig": _hardware(resources)},
-        "Environment": request.get("Environment", {}),
+        "Environment": _literal(request.get("Environment", {})),
         "ProcessingInputs": request.get("ProcessingInputs", []),
         "ProcessingOutputConfig": {
             "Outputs": [
@@ -80,7 +80,7 @@ def processing_request(request: Mapping[str, Any]) -> dict[str, Any]:
 def serve(made: Any, name: str, container: Mapping[str, Any], model: str, more: Mapping[str, str]) -> None:
     """Make the SDK's model and configuration and start its endpoint; returns when /ping answers."""
     client = made.sagemaker_client
-    variables = {**container.get("Environment", {}), **more}
+    variables = _literal({**container.get("Environment", {}), **more})
     client.create_model(name, {**container, "ModelDataUrl": model, "Environment": variables})
     variant = {"ModelName": name, "InstanceType": _INSTANCE, "InitialInstanceCount": 1}
     client.create_endpoint_config(name, [variant])
@@ -154,3 +154,14 @@ def _program(given: Mapping[str, Any]) -> dict[str, Any]:
         words = [*docker.entrypoint(given["ImageUri"]), *given["ContainerArguments"]]
         return {"ImageUri": given["ImageUri"], "ContainerEntrypoint": words}
     return dict(given)
+
+
+def _literal(value: Any) -> Any:
+    """Texts of which compose takes nothing for a variable: the SDK writes them into its file as they are."""
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, list):
+        return [_literal(one) for one in value]
+    if isinstance(value, Mapping):
+        return {key: _literal(one) for key, one in value.items()}
+    return value

@@ -89,7 +89,7 @@ def _end(store: Store, record: Record, watch: Watch, failure: str, more: dict[st
         jobs.move(store, word, name, "Stopped", "MaxRuntimeExceeded", **more)
     elif watch.stopping.is_set():
         jobs.move(store, word, name, "Stopped", "Stopped", **more)
-    elif watch.error is not None or any(codes):
+    elif watch.error is not None or (codes and all(codes)):
         jobs.move(
             store,
             word,
