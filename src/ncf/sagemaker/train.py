@@ -67,6 +67,7 @@ def _train(job: Job, stop: Callable[[], bool], communicator: "Communicator") -> 
     from ncf import experiment
     from ncf.data import Dataset
     from ncf.sagemaker.metric_lines import MetricLines
+    from ncf.sagemaker.tracked import tracked
     from ncf.training.tracking import Silent
 
     if communicator.rank:  # its copy of the run is nobody's
@@ -75,11 +76,12 @@ def _train(job: Job, stop: Callable[[], bool], communicator: "Communicator") -> 
             data = Dataset.open(job.data)
             experiment.train(data, job.experiment, scratch, gmf=job.gmf, mlp=job.mlp, manner=manner)
         return
-    manner = experiment.Manner(resume=True, tracker=MetricLines(), stop=stop, communicator=communicator)
-    run = experiment.train(
-        Dataset.open(job.data), job.experiment, job.run, data_path=job.data,
-        gmf=job.gmf, mlp=job.mlp, manner=manner,
-    )  # fmt: skip
+    with tracked(MetricLines()) as tracker:
+        manner = experiment.Manner(resume=True, tracker=tracker, stop=stop, communicator=communicator)
+        run = experiment.train(
+            Dataset.open(job.data), job.experiment, job.run, data_path=job.data,
+            gmf=job.gmf, mlp=job.mlp, manner=manner,
+        )  # fmt: skip
     with storage_errors(job.model):
         shutil.copytree(run.artifact, job.model, dirs_exist_ok=True)
         job.output.mkdir(parents=True, exist_ok=True)
