@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tarfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,8 @@ from ncf.sagemaker.fetch import fetch
 from ncf.sagemaker.jobs import JobFailed, TrainingJob
 from ncf.sagemaker.launch import Inputs
 from ncf.sagemaker.requests import TrainingOptions
-from ncf.sagemaker.session import Session
+from ncf.sagemaker.sending import send_code
+from ncf.sagemaker.session import Session, Settings
 from support import experiment
 
 if TYPE_CHECKING:
@@ -235,22 +237,22 @@ def test_halves_to_fuse_are_sent_and_must_be_of_the_same_data(
     assert aws.calls("CreateTrainingJob") == []
 
 
-def test_script_mode_runs_awss_image_with_our_source(
-    aws: Aws, prepared: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def pack(target: Path) -> Path:
-        target.write_bytes(b"source")
-        return target
-
-    monkeypatch.setattr("ncf.sagemaker.package.pack_training_code", pack, raising=False)
+def test_script_mode_runs_awss_image_with_our_source(aws: Aws, prepared: Path, tmp_path: Path) -> None:
     session, recipe = aws.session(), experiment("gmf", epochs=2)
     options = TrainingOptions("ncf-script", data="", image="")
     launch.launch(session, recipe, Inputs(prepared, script_mode=True), options)
     described = jobs.describe(session, "ncf-script").described
     assert "pytorch-training" in described["AlgorithmSpecification"]["TrainingImage"]
     code = json.loads(described["HyperParameters"]["sagemaker_submit_directory"])
-    bucket, _, key = code.removeprefix("s3://").partition("/")
-    assert aws.client("s3").get_object(Bucket=bucket, Key=key)["Body"].read() == b"source"
+    with tarfile.open(session.download(code, tmp_path / "sourcedir.tar.gz")) as archive:
+        assert {"train.py", "requirements.txt", "ncf/sagemaker/train.py"} <= set(archive.getnames())
+
+
+def test_script_mode_in_local_mode_has_the_source_as_a_folder(tmp_path: Path) -> None:
+    session = Session(Settings(local=True, home=tmp_path))
+    code = send_code(session)
+    assert Path(code.removeprefix("file://"), "train.py").is_file()
+    assert send_code(session) == code
 
 
 def test_fetch_goes_on_where_it_was_and_does_it_once(aws: Aws, prepared: Path, tmp_path: Path) -> None:

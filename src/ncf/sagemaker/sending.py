@@ -56,7 +56,10 @@ def send_pretrained(session: Session, gmf: str | Path, mlp: str | Path, data_dig
 
 
 def send_code(session: Session) -> str:
-    """The source for AWS's image, packed."""
+    """The source for AWS's image: packed for S3, as a folder for local mode, which mounts it."""
     with tempfile.TemporaryDirectory(prefix="ncf-code-") as folder:
         packed = package.pack_training_code(Path(folder) / "sourcedir.tar.gz")
-        return session.upload(packed, "code", sha256_of(packed)[:_SHORT], packed.name)
+        parts = ("code", sha256_of(packed)[:_SHORT])
+        if session.uri(*parts).startswith("file://"):
+            return session.upload(package.pack_training_code(Path(folder) / "source"), *parts)
+        return session.upload(packed, *parts, packed.name)

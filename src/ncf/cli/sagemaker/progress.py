@@ -37,6 +37,7 @@ class Follower:
             self._tracker.epoch(int(figures.pop("epoch")), figures)
             self._shown += 1
             self._bar.update(self._task, completed=self._shown)
+        if figures:  # the rest of them is told at the end
             return
         text = ours.group(1) if ours else line.text
         say(text if line.container.startswith(_FIRST) else f"{line.container}: {text}")
