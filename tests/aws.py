@@ -191,6 +191,18 @@ def aws() -> Iterator[Aws]:
         yield one
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses before retries, which are kept here and not made."""
+    from types import SimpleNamespace
+
+    import botocore.endpoint
+
+    pauses: list[float] = []
+    monkeypatch.setattr(botocore.endpoint, "time", SimpleNamespace(sleep=pauses.append))
+    return pauses
+
+
 def _variables(url: str) -> dict[str, str]:
     nowhere = os.devnull
     return {

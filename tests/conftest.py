@@ -6,7 +6,7 @@ import hypothesis
 import pytest
 import torch
 
-from aws import aws  # noqa: F401  (a fixture for every test)
+from aws import aws, quick  # noqa: F401  (a fixture for every test)
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
 torch.set_num_threads(1)

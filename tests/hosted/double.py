@@ -67,6 +67,7 @@ def running(runner: Runner | None = None) -> Iterator[Double]:
         if isinstance(runner, Docker):
             gateway = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
             servers.append(_server(gateway, double.layer))
+            context.pause = 0.5
             context.inside = f"http://{gateway}:{servers[1].server_address[1]}"
         try:
             yield double

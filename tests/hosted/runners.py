@@ -171,7 +171,9 @@ class Docker:
     at_once: bool = False
 
     def start(self, spec: Spec) -> Running:
-        running = DockerRunning(docker("run", "--detach", *self._arguments(spec)), self.port)
+        running = DockerRunning(
+            docker("run", "--detach", "--no-healthcheck", *self._arguments(spec)), self.port
+        )
         self.started.append(running)
         return running
 

@@ -82,7 +82,7 @@ def test_a_bad_hyperparameter_fails_in_one_sentence(stage: Stage) -> None:
 
 
 def test_a_spot_interruption_ends_at_the_same_weights(stage: Stage, trained: dict[str, Any]) -> None:
-    longer = stage.hyperparameters | {"train.epochs": "12"}
+    longer = stage.hyperparameters | {"train.epochs": "6"}
     weights = {}
     for name in ("whole", "broken"):
         spot = {
@@ -93,7 +93,7 @@ def test_a_spot_interruption_ends_at_the_same_weights(stage: Stage, trained: dic
             **(training(stage.aws.role, name, DATA, OUT, HyperParameters=longer) | spot)
         )
         if name == "broken":
-            stage.aws.until(lambda: "epoch=3" in " ".join(lines(stage.aws, "broken")), 120)
+            stage.aws.until(lambda: "epoch=2" in " ".join(lines(stage.aws, "broken")), 120)
             stage.aws.interrupt(name)
         job = stage.aws.wait("TrainingJob", name, 180)
         assert job["TrainingJobStatus"] == "Completed", job

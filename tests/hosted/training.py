@@ -12,6 +12,7 @@ import shutil
 import threading
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ class Job:
         self.stop, self.interrupt = threading.Event(), threading.Event()
         self.seconds = 0.0
         self.lines: list[str] = []
+        self.sent: dict[Path, tuple[int, int]] = {}
         self.hosts = [f"algo-{n + 1}" for n in range(self.request["ResourceConfig"].get("InstanceCount", 1))]
         self.network = f"double-{uuid.uuid4().hex[:8]}" if len(self.hosts) > 1 else None
 
@@ -184,14 +186,16 @@ class Job:
             time.sleep(self.context.pause)
 
     def _keep(self, root: Path) -> None:
-        """Copy the checkpoints to S3, files that are gone in the container gone there as well."""
-        if kept := self.request.get("CheckpointConfig"):
-            for _ in range(3):  # A file may vanish while it is read.
-                try:
-                    return self.context.cloud.send(root / "checkpoints", kept["S3Uri"])
-                except FileNotFoundError:
-                    continue
-        return None
+        """Copy the checkpoints to S3 that are new or changed; a file may vanish while it is looked at."""
+        if not (kept := self.request.get("CheckpointConfig")):
+            return
+        for file in (root / "checkpoints").rglob("*"):
+            with suppress(FileNotFoundError, IsADirectoryError):
+                state = (file.stat().st_mtime_ns, file.stat().st_size)
+                if file.is_file() and self.sent.get(file) != state:
+                    place = file.relative_to(root / "checkpoints").as_posix()
+                    self.context.cloud.write(f"{kept['S3Uri'].rstrip('/')}/{place}", file.read_bytes())
+                    self.sent[file] = state
 
     def _finish(self, roots: list[Path], codes: list[int]) -> None:
         bad = [(code, root) for code, root in zip(codes, roots, strict=True) if code]

@@ -5,14 +5,20 @@ is passed on only after anything that looks like one was taken out.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ncf.errors import CloudError, ConfigError
 
+_BASE64 = r"[A-Za-z0-9/+=]"
 _SECRETS = re.compile(
-    r"(?:AKIA|ASIA)[A-Z0-9]{12,}|X-Amz-[A-Za-z-]+=[^&\s]+|(?i:secret|token|password)\s*[=:]\s*\S+"
+    rf"""(?:AKIA|ASIA)[A-Z0-9]{{12,}}
+    | (?i:secret|token|password|signature)[\w-]*["']?(?:\s+(?:key|is))*\s*[=:]?\s*["']?(?:{_BASE64}{{16,}}|(?<=[=:"'])[^\s"'&,]+)
+    | X-Amz-[A-Za-z-]+=[^&\s]+
+    | (?<!{_BASE64})(?=[^\s]*[A-Z])(?=[^\s]*[a-z])(?=[^\s]*[0-9]){_BASE64}{{40}}(?!{_BASE64})""",
+    re.VERBOSE,
 )
+"""Key ids; values after a telling word; signed addresses; and anything that has the form of a secret key."""
 _REMEDIES = {
     "ExpiredToken": "the AWS credentials have expired: sign in again ('aws sso login', or renew the keys).",
     "ExpiredTokenException": "the AWS credentials have expired: sign in again ('aws sso login', or renew the keys).",
@@ -24,7 +30,10 @@ _REMEDIES = {
     "AccessDeniedException": "the credentials may not do this: docs/iam.md has the policy that ncf needs.",
     "403": "the credentials may not do this, or it belongs to another account (docs/iam.md).",
     "ResourceLimitExceeded": "a quota of the account is used up: ask for more under Service Quotas, or take another instance type.",
-    "ThrottlingException": "AWS is asked too often, even after several tries: try again in a minute.",
+    **dict.fromkeys(
+        ("ThrottlingException", "Throttling", "RequestLimitExceeded", "TooManyRequestsException", "SlowDown"),
+        "AWS is asked too often, even after several tries: try again in a minute.",
+    ),
     "NoSuchEntity": "there is no such role: check --role.",
     "NoSuchBucket": "there is no such bucket: check --bucket.",
 }
@@ -52,8 +61,25 @@ class Guarded:
         if not callable(value):
             return value
         if name == "get_paginator":
-            return lambda operation: Guarded(value(operation), self._service)
+            return lambda operation: _Pages(value(operation), f"{self._service} {operation}")
+        if name == "get_waiter":
+            return lambda waiter: Guarded(value(waiter), f"{self._service} {waiter}")
         return _guard(value, f"{self._service} {name}")
+
+
+class _Pages:
+    """A paginator; it asks AWS only while its pages are gone through."""
+
+    def __init__(self, paginator: Any, what: str) -> None:
+        self._paginator = paginator
+        self._what = what
+
+    def paginate(self, **request: Any) -> Iterator[Any]:
+        """Every page."""
+        try:
+            yield from self._paginator.paginate(**request)
+        except Exception as error:
+            raise translated(error, self._what) from error
 
 
 def _guard(call: Callable[..., Any], what: str) -> Callable[..., Any]:
@@ -73,6 +99,8 @@ def translated(error: Exception, what: str) -> Exception:
     """The `CloudError` for an exception of botocore; any other exception as it is."""
     from botocore import exceptions
 
+    if isinstance(error, exceptions.WaiterError) and "Error" in error.last_response:
+        error = exceptions.ClientError(error.last_response, what)
     if isinstance(error, exceptions.ClientError):
         code = str(error.response.get("Error", {}).get("Code", ""))
         said = redacted(str(error.response.get("Error", {}).get("Message", "")))
@@ -84,6 +112,10 @@ def translated(error: Exception, what: str) -> Exception:
             "No AWS credentials were found: run 'aws configure' or 'aws sso login', or set AWS_PROFILE; "
             "'--local' needs none.",
             "NoCredentials",
+        )
+    if isinstance(error, exceptions.InvalidRegionError):
+        return CloudError(
+            f"{redacted(str(error))} It looks like eu-west-1: check --region and AWS_REGION.", "Region"
         )
     if isinstance(error, exceptions.TokenRetrievalError | exceptions.SSOError):
         return CloudError(

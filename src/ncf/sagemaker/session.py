@@ -18,7 +18,7 @@ from urllib.parse import urlparse
 
 from ncf.data.files import storage_errors
 from ncf.errors import CloudError, ConfigError
-from ncf.sagemaker.faults import Guarded, missing_extra
+from ncf.sagemaker.faults import Guarded, missing_extra, translated
 
 TAG = "ncf:project"
 """The key of the tag that everything carries which ncf makes; clean-up touches nothing without it."""
@@ -128,8 +128,12 @@ class Session:
         try:
             s3.head_bucket(Bucket=name, ExpectedBucketOwner=self.account)
         except CloudError as error:
-            if error.code not in ("404", "NoSuchBucket") or self.settings.bucket:
+            if error.code not in ("404", "NoSuchBucket"):
                 raise
+            if self.settings.bucket:
+                raise CloudError(
+                    f"There is no bucket {name!r}: check --bucket, or leave it out.", error.code
+                ) from None
             where = {} if self.region == "us-east-1" else {"LocationConstraint": self.region}
             s3.create_bucket(Bucket=name, **({"CreateBucketConfiguration": where} if where else {}))
         return name
@@ -186,7 +190,9 @@ class Session:
         except ImportError:
             raise missing_extra("boto3") from None
         try:
-            return boto3.Session(profile_name=self.settings.profile, region_name=self.settings.region)
+            # boto3 itself reads AWS_DEFAULT_REGION alone; AWS's other tools, and its containers, AWS_REGION.
+            region = self.settings.region or os.environ.get("AWS_REGION") or None
+            return boto3.Session(profile_name=self.settings.profile, region_name=region)
         except ProfileNotFound:
             raise CloudError(
                 f"There is no AWS profile {self.settings.profile!r}: see 'aws configure list-profiles'."
@@ -194,11 +200,15 @@ class Session:
 
     def _hosted_client(self, service: str) -> Any:
         from botocore.config import Config
+        from botocore.exceptions import BotoCoreError
 
         region = self.region
         retries = {"mode": "standard", "total_max_attempts": 1 if self.settings.quick else _ATTEMPTS}
         patience = {"connect_timeout": _QUICK, "read_timeout": _QUICK} if self.settings.quick else {}
-        return self._boto.client(service, region_name=region, config=Config(retries=retries, **patience))
+        try:
+            return self._boto.client(service, region_name=region, config=Config(retries=retries, **patience))
+        except (BotoCoreError, ValueError) as error:
+            raise translated(error, service) from error
 
     def _local_client(self, service: str) -> Any:
         from ncf.sagemaker import local

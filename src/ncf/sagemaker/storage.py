@@ -10,7 +10,7 @@ from typing import Any
 
 from ncf.data.files import atomic_file, atomic_folder, sha256_of
 from ncf.errors import CloudError
-from ncf.sagemaker.faults import translated
+from ncf.sagemaker.faults import redacted, translated
 
 _DIGEST = "ncf-sha256"
 
@@ -93,17 +93,19 @@ def _exists(s3: Any, bucket: str, key: str) -> bool:
 
 
 def _transfer(what: str, call: Any, *args: Any, **kwargs: Any) -> None:
-    """boto3's managed transfers wrap what went wrong in exceptions of their own."""
+    """boto3's managed transfers wrap what AWS refused in exceptions of their own; the file is named in all of them."""
     from boto3.exceptions import Boto3Error
 
     try:
         call(*args, **kwargs)
-    except Boto3Error as error:
-        cause = error.__cause__ or error.__context__
-        if isinstance(cause, Exception):
-            cause = translated(cause, what)
-        raise (
-            cause
-            if isinstance(cause, CloudError)
-            else CloudError(f"The {what} failed ({error}): run the command again, what has arrived is kept.")
+    except (Boto3Error, CloudError) as error:
+        cause = (
+            error
+            if isinstance(error, CloudError)
+            else translated(error.__cause__ or error.__context__ or error, what)
+        )
+        code = cause.code if isinstance(cause, CloudError) else ""
+        said = redacted(str(cause)).rstrip(".")
+        raise CloudError(
+            f"The {what} failed: {said}. Run the command again: what has arrived is kept.", code
         ) from error
