@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-import support
 
+import support
 from ncf.experiment import Manner, train
 from ncf.sagemaker.tracked import tracked
 from ncf.training.mlflow import Store, resolve

@@ -1,0 +1,79 @@
+"""`ncf tune`: what is printed and written."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import support
+from ncf import console
+from ncf.cli import app
+from ncf.config import Experiment
+from ncf.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("project")
+    support.checkerboard().save(folder / "data")
+    (folder / "small.json").write_text(support.experiment(epochs=1).model_dump_json())
+    (folder / "space.toml").write_text(
+        '"train.learning_rate" = { low = 1e-4, high = 1e-1, log = true }\n"model.tower" = { values = [[8], [16, 8]] }\n'
+    )
+    return folder
+
+
+def test_a_search_prints_its_trials_and_writes_recipe_and_page(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(console.OUT, "width", 80)
+    command = [
+        "tune",
+        "small.json",
+        "--space",
+        "space.toml",
+        "--data",
+        "data",
+        "--trials",
+        "4",
+        "--output",
+        "search",
+    ]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    assert "small-neumf: 4 complete" in done.stdout
+    assert "search/best.toml" in done.stdout
+    assert done.stderr.count("trial ") >= 4
+    told = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert [trial["state"] for trial in told["trials"]] == ["complete"] * 4
+    assert told["best"]["value"] == max(trial["value"] for trial in told["trials"])
+    best = Experiment.load(project / "search" / "best.toml")
+    assert best.train.learning_rate == told["best"]["parameters"]["train.learning_rate"]
+    assert best.data.path == str(project / "data")
+    page = (project / "search" / "study.html").read_text()
+    assert "Plotly.newPlot" in page
+    assert "plotly.js v" in page
+    assert '<script src="http' not in page
+    for title in (
+        "How the search went",
+        "Which settings mattered",
+        "Settings of the complete trials",
+        "The best trials",
+    ):
+        assert title in page
+
+
+def test_a_mistake_is_told_before_anything_is_made(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    command = ["tune", "small.json", "--space", "space.toml", "--data", "data", "--output", "none"]
+    for wrong in (
+        ["--trials", "0"],
+        ["--pruner", "x"],
+        ["--space", "absent.toml"],
+        ["--set", "train.epoch=1"],
+    ):
+        done = CliRunner().invoke(app, [*command, *wrong])
+        assert isinstance(done.exception, ConfigError), done.output
+    assert not (project / "none").exists()
