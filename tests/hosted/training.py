@@ -7,6 +7,7 @@ API reference, DescribeTrainingJob (SecondaryStatus, FailureReason); "Managed Sp
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import threading
@@ -189,7 +190,8 @@ class Job:
         """Copy the checkpoints to S3 that are new or changed; a file may vanish while it is looked at."""
         if not (kept := self.request.get("CheckpointConfig")):
             return
-        for file in (root / "checkpoints").rglob("*"):
+        walk = os.walk(root / "checkpoints")  # passes over a folder that vanishes, which rglob does not
+        for file in [Path(folder, name) for folder, _, names in walk for name in names]:
             with suppress(FileNotFoundError, IsADirectoryError):
                 state = (file.stat().st_mtime_ns, file.stat().st_size)
                 if file.is_file() and self.sent.get(file) != state:
