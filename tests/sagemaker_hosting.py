@@ -6,7 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import pytest
+from typer.testing import CliRunner
+
 from aws import Aws
+from ncf.cli import app
 from ncf.sagemaker.endpoint_requests import Hosting
 from ncf.sagemaker.endpoint_state import Watch
 from ncf.sagemaker.endpoints import Deployed, deploy
@@ -16,6 +20,12 @@ from ncf.serving.recommender import Recommender
 
 IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/ncf:1"
 """Of an account that is not the double's: it is believed to be there."""
+SDK_WARNINGS = pytest.mark.filterwarnings(
+    # sagemaker-core, on import: fields of its own models that hide attributes of pydantic's, and old spellings.
+    "ignore::UserWarning:pydantic",
+    "ignore::DeprecationWarning:sagemaker",
+    "ignore::DeprecationWarning:pydantic",
+)
 KINDS = ("Endpoint", "EndpointConfig", "Model")
 
 
@@ -57,3 +67,9 @@ def sick_from_now_on(aws: Aws) -> None:
 def left(aws: Aws) -> list[str]:
     """Names of all endpoints, configurations and models."""
     return sorted(record.name for kind in KINDS for record in aws.records(kind))
+
+
+def ncf(*arguments: Any, typed: str | None = None) -> tuple[int, str, str]:
+    """Exit code, standard output, and what was said on standard error with the sentence of a mistake."""
+    done = CliRunner().invoke(app, [str(one) for one in arguments], input=typed)
+    return done.exit_code, done.stdout, done.stderr + str(done.exception or "")

@@ -29,9 +29,10 @@ def broken_containers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def held(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+def held(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
     """Updates go on until this is set."""
     go_on = threading.Event()
+    aws.run(lambda _: 0)
     monkeypatch.setattr("hosted.endpoints.Endpoints._bake", lambda *_: go_on.wait(30) and None)
     yield go_on
     go_on.set()

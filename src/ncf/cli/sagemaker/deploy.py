@@ -28,7 +28,9 @@ def deploy(
     name: Annotated[
         str | None, typer.Option(help="Name of the endpoint; the project by default.", show_default=False)
     ] = None,
-    instance_type: Annotated[str, typer.Option(help="SageMaker instance type.")] = "ml.c7i.large",
+    instance_type: Annotated[
+        str | None, typer.Option(help="SageMaker instance type; ml.c7i.large by default.", show_default=False)
+    ] = None,
     instance_count: Annotated[int, typer.Option(help="How many instances.")] = 1,
     serverless: Annotated[
         int | None,
@@ -109,7 +111,7 @@ def deploy(
     if invocations_per_instance is not None and autoscale is None:
         raise ConfigError("--invocations-per-instance belongs to --autoscale MIN:MAX.")
     hosting = Hosting(
-        instance_type=instance_type, instance_count=instance_count, variant=variant, serverless_mb=serverless,
+        instance_type=instance_type or ("local" if local else Hosting.instance_type), instance_count=instance_count, variant=variant, serverless_mb=serverless,
         max_concurrency=max_concurrency, asynchronous=asynchronous, output_prefix=output_prefix, workers=workers,
         aws_image=aws_image, capture=capture, traffic=cast(Traffic, traffic), step=step, pause=pause,
         alarms=tuple(alarm or ()),

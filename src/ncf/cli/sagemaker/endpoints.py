@@ -38,7 +38,7 @@ def endpoints(
         return
     table = Table("endpoint", "status", "instances", "since (UTC)", "$ an hour")
     for one in found:
-        table.add_row(one.name, one.status, one.instance or "", one.since, _dollars(one, local))
+        table.add_row(one.name, one.status, one.instance or "", one.since, _dollars(one))
     OUT.print(table)
 
 
@@ -63,7 +63,7 @@ def describe(
         return
     rows = {
         "endpoint": one.name, "status": one.status, "why": one.reason, "instances": one.instance,
-        "$ an hour": _dollars(one, local), "since (UTC)": one.since, "configuration": one.config,
+        "$ an hour": _dollars(one), "since (UTC)": one.since, "configuration": one.config,
         "before": one.before, "model": one.model, "model data": one.model_uri, "image": one.image,
         "asynchronous": "yes" if one.asynchronous else None, "capture": one.capture, "autoscaling": one.scaling,
     }  # fmt: skip
@@ -128,9 +128,8 @@ def captured(
     typer.echo(f"{count:,} pairs: {output}")
 
 
-def _dollars(one: "Summary", local: bool) -> str:
-    if local:
-        return "0"
+def _dollars(one: "Summary") -> str:
     if one.hourly is None:
         return "?"
-    return f"{one.hourly:.3f}" if one.hourly else "while it computes"
+    serverless = (one.instance or "").startswith("serverless")
+    return "0 at rest" if serverless else f"{one.hourly:.3f}"
