@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tarfile
 from typing import Any
 
 from aws import Aws
@@ -20,7 +21,9 @@ def tags(project: str | None) -> list[dict[str, str]]:
 def make_bucket(aws: Aws) -> None:
     """A bucket in which there is an artifact, which is nobody's, and something to transform."""
     aws.client("s3").create_bucket(Bucket=BUCKET)
-    put(aws, "elsewhere/model.tar.gz", ours=False)
+    archive = io.BytesIO()
+    tarfile.open(fileobj=archive, mode="w:gz").close()
+    put(aws, "elsewhere/model.tar.gz", ours=False, body=archive.getvalue())
     put(aws, "elsewhere/in/users.jsonl", ours=False)
 
 
@@ -122,22 +125,27 @@ def make_beside(aws: Aws, project: str | None, name: str) -> None:
         Rule=f"{name}-rule", Targets=[{"Id": "one", "Arn": "arn:aws:sqs:us-east-1:123456789012:queue"}]
     )
     aws.client("ecr").create_repository(repositoryName=f"{name}-images", tags=tag)
+    make_logs(aws, f"/aws/sagemaker/Endpoints/{name}-endpoint", "AllTraffic/one")
+    make_logs(aws, "/aws/sagemaker/TransformJobs", f"{name}-batch/one")
+
+
+def make_logs(aws: Aws, group: str, stream: str) -> None:
+    """What containers may have written by themselves, or not."""
     logs = aws.client("logs")
-    logs.create_log_group(logGroupName=f"/aws/sagemaker/Endpoints/{name}-endpoint")
-    streams = logs.describe_log_streams
-    if not logs.describe_log_groups(logGroupNamePrefix="/aws/sagemaker/TransformJobs")["logGroups"]:
-        logs.create_log_group(logGroupName="/aws/sagemaker/TransformJobs")
-    taken = [
-        one["logStreamName"] for one in streams(logGroupName="/aws/sagemaker/TransformJobs")["logStreams"]
-    ]
-    if f"{name}-batch/one" not in taken:
-        logs.create_log_stream(logGroupName="/aws/sagemaker/TransformJobs", logStreamName=f"{name}-batch/one")
+    if group not in [
+        one["logGroupName"] for one in logs.describe_log_groups(logGroupNamePrefix=group)["logGroups"]
+    ]:
+        logs.create_log_group(logGroupName=group)
+    if stream not in [
+        one["logStreamName"] for one in logs.describe_log_streams(logGroupName=group)["logStreams"]
+    ]:
+        logs.create_log_stream(logGroupName=group, logStreamName=stream)
 
 
-def put(aws: Aws, key: str, ours: bool) -> None:
+def put(aws: Aws, key: str, ours: bool, body: bytes = b"data") -> None:
     """An object, with the digest that ncf gives or without."""
     extra = {"Metadata": {"ncf-sha256": "0" * 64}} if ours else {}
-    aws.client("s3").upload_fileobj(io.BytesIO(b"data"), BUCKET, key, ExtraArgs=extra)
+    aws.client("s3").upload_fileobj(io.BytesIO(body), BUCKET, key, ExtraArgs=extra)
 
 
 def standing(aws: Aws) -> set[str]:

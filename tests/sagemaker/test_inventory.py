@@ -7,10 +7,10 @@ import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import belongings
 import pytest
 from typer.testing import CliRunner
 
+import belongings
 from aws import Aws
 from belongings import BUCKET, put, standing
 from hosted.runners import Spec

@@ -111,7 +111,7 @@ def _repositories(session: Session, _: Inventory) -> Iterator[Item]:
             size = sum(image.get("imageSizeInBytes", 0) for image in images)
             yield Item(
                 "repository", one["repositoryName"], one["repositoryArn"], created=_utc(one.get("createdAt")),
-                detail=f"{len(images)} images, {gigabytes(size)}", bytes=size,
+                detail=f"{count(len(images), 'image')}, {gigabytes(size)}", bytes=size,
             )  # fmt: skip
 
 
@@ -138,7 +138,7 @@ def objects(session: Session, inventory: Inventory) -> Iterator[Item]:
     size = sum(one.get("Size", 0) for one in found)
     newest = max(one["LastModified"] for one in found)
     yield Item(
-        "objects", uri, created=_utc(newest), detail=f"{len(found)} objects, {gigabytes(size)}", bytes=size,
+        "objects", uri, created=_utc(newest), detail=f"{count(len(found), 'object')}, {gigabytes(size)}", bytes=size,
         fields={"proof": proof},
     )  # fmt: skip
 
@@ -201,7 +201,7 @@ def _log_streams(session: Session, inventory: Inventory) -> Iterator[Item]:
             streams = stream_names(client, group, job.name)
             if streams:
                 yield Item(
-                    "log-streams", f"{group}/{job.name}", created=job.created, detail=f"{len(streams)} streams",
+                    "log-streams", f"{group}/{job.name}", created=job.created, detail=count(len(streams), "stream"),
                     fields={"group": group, "job": job.name},
                 )  # fmt: skip
 
@@ -237,7 +237,7 @@ def _files(session: Session, inventory: Inventory) -> Iterator[Item]:
     files = [path for folder in there for path in folder.rglob("*") if path.is_file()]
     newest = datetime.fromtimestamp(max((path.stat().st_mtime for path in files), default=0), UTC)
     size = gigabytes(sum(path.stat().st_size for path in files))
-    yield Item("files", str(home), created=newest, detail=f"{len(files)} files, {size}")
+    yield Item("files", str(home), created=newest, detail=f"{count(len(files), 'file')}, {size}")
 
 
 def local_folders(home: Path) -> list[Path]:
@@ -253,6 +253,11 @@ def _projects(home: Path) -> set[str]:
         for record in records
         if "tags" in record
     }
+
+
+def count(number: int, noun: str) -> str:
+    """`1 object`, `2 objects`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def gigabytes(size: int) -> str:

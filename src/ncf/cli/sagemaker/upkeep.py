@@ -151,8 +151,9 @@ def _print_items(project: str, items: Sequence[Item], records: Sequence[Item], i
     else:
         typer.echo(f"There is nothing of project {project} to delete.")
     if records:
+        names = ", ".join(record.name for record in records)
         typer.echo(
-            f"{len(records)} finished transform jobs stay as records: AWS deletes none, and they cost nothing."
+            f"Stays as a record, for AWS deletes no finished transform job, and costs nothing: {names}."
         )
     for sentence in inventory.blind:
         typer.echo(f"Not seen: {sentence}", err=True)
@@ -190,18 +191,24 @@ def _print_table(title: str, items: Sequence[Item]) -> None:
     """A table on a terminal; in a pipe aligned columns, a line a thing, with whole names."""
     from ncf.console import OUT
 
-    headings = ("kind", "name", "state", "what", "for", "$ an hour")
+    headings = ("kind", "name", "state", "what", "age", "$ an hour")
     rows = [_row(item) for item in items]
     if not OUT.is_terminal:
         widths = [max(len(row[place]) for row in (headings, *rows)) for place in range(len(headings))]
         for row in (headings, *rows):
             typer.echo("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
         return
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left")
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, collapse_padding=True)
     for heading in headings[:-1]:
-        table.add_column(heading, overflow="fold")
+        table.add_column(
+            heading,
+            overflow="fold",
+            no_wrap=heading in ("kind", "age"),
+            ratio=2 if heading == "name" else None,
+        )
     table.add_column(headings[-1], justify="right")
     for row in rows:
         table.add_row(*row)
