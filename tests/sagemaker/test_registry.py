@@ -103,7 +103,7 @@ def test_from_data_to_an_approved_model_and_the_next_one_that_is_not_better(aws:
     made = [record for record in aws.records() if record.kind.name in ("Pipeline", "ModelPackageGroup", "ProcessingJob", "TrainingJob")]  # fmt: skip
     assert len(made) == 9
     for record in made:
-        assert {"Key": "ncf:project", "Value": "ncf"} in record.request["Tags"], record.name
+        assert record.tags["ncf:project"] == "ncf", record.name
     assert ncf("pipeline", "delete", "--yes") == "Deleted the pipeline ncf-pipeline.\n"
 
 
@@ -212,7 +212,7 @@ def test_the_local_registry_answers_as_aws_does(local: Registry) -> None:
         ("describe_model_package_group", {"ModelPackageGroupName": "x"}, "does not exist"),
         ("create_model_package_group", {"ModelPackageGroupName": "g"}, "already exists"),
         ("delete_model_package_group", {"ModelPackageGroupName": "g"}, "it has packages"),
-        ("describe_model_package", {"ModelPackageName": "arn:aws:sagemaker:r:0:model-package/g/9"}, "does not exist"),
+        ("describe_model_package", {"ModelPackageName": "arn:aws:sagemaker:us-east-1:000000000000:model-package/g/9"}, "does not exist"),
         ("create_model_package", {}, "only in groups"),
     ],
 )  # fmt: skip

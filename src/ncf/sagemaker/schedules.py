@@ -87,7 +87,8 @@ def _target(arn: str, role: str, parameters: Mapping[str, str]) -> dict[str, Any
 def _ensure_group(session: Session) -> None:
     client = session.client("scheduler")
     try:
-        client.create_schedule_group(Name=session.project, Tags=session.tags())
+        client.get_schedule_group(Name=session.project)
     except CloudError as error:
-        if error.code != "ConflictException":
+        if error.code != "ResourceNotFoundException":
             raise
+        client.create_schedule_group(Name=session.project, Tags=session.tags())

@@ -29,6 +29,8 @@ from ncf.cli.sagemaker.pipeline import (
 )
 from ncf.errors import ConfigError
 
+__all__ = ["app", "create", "run"]
+
 Recipe = Annotated[str, typer.Argument(help="A TOML file, as for 'ncf train'.")]
 Group = Annotated[str | None, typer.Option(help="Model group; PROJECT-models.", show_default=False)]
 Prepare = Annotated[
