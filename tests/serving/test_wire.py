@@ -60,6 +60,16 @@ def test_a_visitor_and_a_user_with_history(served: Recommender) -> None:
     assert refused(served, {"users": [104, 105], "history": [501]}).status == 422
 
 
+def test_the_item_that_was_asked_about_has_its_title_where_titles_are_wanted(served: Recommender) -> None:
+    request = {"items": [503], "k": 2, "similar": True}
+    (plain,), (described,) = (
+        ask(served, request | {"describe": wanted})["recommendations"] for wanted in (False, True)
+    )
+    assert ("title" in plain, described["title"]) == (False, "Item 3")
+    (user,) = ask(served, {"users": [104], "k": 1, "describe": True})["recommendations"]
+    assert "title" not in user
+
+
 def test_similar_pairs_and_a_list_of_one_user(served: Recommender) -> None:
     similar = ask(served, {"items": [503, "504"], "k": 2, "similar": True})["recommendations"]
     assert [one["item"] for one in similar] == [503, 504]
