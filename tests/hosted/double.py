@@ -32,7 +32,7 @@ from hosted.layer import Layer
 from hosted.pipelines import Pipelines
 from hosted.processing import Processing
 from hosted.registry import Registry
-from hosted.runners import Docker, Inline, Runner, docker
+from hosted.runners import HOST, Docker, Inline, Runner
 from hosted.service import SageMaker
 from hosted.serving import Models
 from hosted.store import Store
@@ -65,10 +65,9 @@ def running(runner: Runner | None = None) -> Iterator[Double]:
         servers.append(_server("127.0.0.1", double.layer))
         double.url = context.cloud.url = f"http://127.0.0.1:{servers[0].server_address[1]}"
         if isinstance(runner, Docker):
-            gateway = docker("network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}")
-            servers.append(_server(gateway, double.layer))
+            servers.append(_server("0.0.0.0", double.layer))
             context.pause = 0.5
-            context.inside = f"http://{gateway}:{servers[1].server_address[1]}"
+            context.inside = f"http://{HOST}:{servers[1].server_address[1]}"
         try:
             yield double
         finally:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+HOST = "host.docker.internal"
+"""This machine, as containers call it."""
 Reply = tuple[int, bytes, str]
 """Status, body, content type."""
 
@@ -189,7 +191,16 @@ class Docker:
         self.networks.clear()
 
     def _arguments(self, spec: Spec) -> list[str]:
-        options = ["--name", spec.name, "--hostname", spec.host, "--volume", f"{spec.root}:/opt/ml"]
+        options = [
+            "--add-host",
+            f"{HOST}:host-gateway",
+            "--name",
+            spec.name,
+            "--hostname",
+            spec.host,
+            "--volume",
+            f"{spec.root}:/opt/ml",
+        ]
         for inside, folder in spec.mounts.items():
             options += ["--volume", f"{folder}:{inside}"]
         for name, value in spec.environment.items():
