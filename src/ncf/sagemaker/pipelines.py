@@ -16,13 +16,13 @@ from typing import Any
 from ncf.config import Experiment
 from ncf.errors import CloudError, ConfigError
 from ncf.sagemaker import registry
+from ncf.sagemaker.bar import Bar
 from ncf.sagemaker.images import own_image
 from ncf.sagemaker.names import checked
 from ncf.sagemaker.pipeline_definition import Approval, Plan, definition
 from ncf.sagemaker.requests import TrainingOptions, training_request, vpc
 from ncf.sagemaker.session import Session
 from ncf.sagemaker.steps import read_options
-from ncf.sagemaker.bar import Bar
 
 OVER = ("Succeeded", "Failed", "Stopped")
 _ABSENT = ("ResourceNotFound", "ResourceNotFoundException", "ValidationException")

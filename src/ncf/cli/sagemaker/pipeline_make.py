@@ -120,8 +120,8 @@ def _options(
     instance_type: str, processing_instance: str, max_run: int, spot: bool, bar: tuple[float, float, float],
     approve: bool, fail_if_not_better: bool,
 ) -> Any:  # fmt: skip
-    from ncf.sagemaker.pipelines import Options
     from ncf.sagemaker.bar import Bar
+    from ncf.sagemaker.pipelines import Options
 
     return Options(
         name, image, group, data, pairs_of(prepare, "--prepare", "min_user=5"), instance_type, processing_instance,
