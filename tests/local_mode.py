@@ -14,7 +14,7 @@ from ncf.sagemaker.metric_lines import metric_definitions
 from ncf.sagemaker.session import Session, Settings
 from processes import wait_until
 
-PATIENCE = 120
+PATIENCE = 240
 
 
 @contextmanager

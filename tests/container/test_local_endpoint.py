@@ -90,7 +90,7 @@ def test_the_life_of_an_endpoint(session: Session, image: str, model: Path) -> N
 
     delete_endpoint(session, "e")
     wait_until(lambda: processes(session.home) == [])
-    assert any("NCF_WORKERS" in line for line in log(session, "/aws/sagemaker/Endpoints/e", ""))
+    assert any("NCF_WORKERS" in line for line in log(session, "/aws/sagemaker/Endpoints/e", "AllTraffic/"))
 
 
 def test_one_that_never_becomes_healthy_fails_with_its_log(
@@ -145,10 +145,11 @@ def test_a_port_that_is_taken_meanwhile_is_said(
     with socket.socket() as taken:
         taken.bind(("", 0))
         taken.listen()
-        monkeypatch.setattr(docker, "free_port", lambda: taken.getsockname()[1])
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(docker, "free_port", lambda: port)
         make_config(session, "first", image, model)
         session.client("sagemaker").create_endpoint(EndpointName="e", EndpointConfigName="first")
         endpoint = settled(session, "e")
     assert endpoint["EndpointStatus"] == "Failed"
-    assert "The port is taken by another program" in endpoint["FailureReason"]
+    assert endpoint["FailureReason"].startswith(f"Port {port} is taken by another program")
     delete_endpoint(session, "e")

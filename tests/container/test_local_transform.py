@@ -37,14 +37,16 @@ def session(tmp_path: Path, image: str, artifact: Path) -> Iterator[Session]:
         yield made
 
 
-def transform(session: Session, lines: list[str], **more: Any) -> dict[str, Any]:
+def transform(
+    session: Session, lines: list[str], content: str = "application/jsonlines", **more: Any
+) -> dict[str, Any]:
     given = session.home / "given.jsonl"
     given.write_text("".join(f"{line}\n" for line in lines))
     source = {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"file://{given}"}}
     session.client("sagemaker").create_transform_job(
         TransformJobName="t",
         ModelName="m",
-        TransformInput={"DataSource": source, "ContentType": "application/jsonlines", "SplitType": "Line"},
+        TransformInput={"DataSource": source, "ContentType": content, "SplitType": "Line"},
         TransformOutput={
             "S3OutputPath": session.uri("answers"),
             "Accept": "application/jsonlines",
@@ -79,5 +81,7 @@ def test_the_rows_are_those_of_ncf_batch(
 
 
 def test_an_error_of_the_container_fails_the_job(session: Session) -> None:
-    job = transform(session, ["{"], MaxPayloadInMB=0)
-    assert job["TransformJobStatus"] in ("Failed", "Completed")
+    job = transform(session, [json.dumps({"users": [100], "k": K})], content="image/png")
+    assert job["TransformJobStatus"] == "Failed"
+    assert job["FailureReason"].startswith("The container refused a request for given.jsonl with 415: ")
+    assert not (session.home / "storage" / "answers").exists()

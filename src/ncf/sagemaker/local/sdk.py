@@ -18,6 +18,8 @@ from ncf.sagemaker.local import docker
 GRACE = 120
 """Seconds between SIGTERM and the end, as on AWS (StopTrainingJob)."""
 CHECKPOINTS = "checkpoints"
+SERVED = "served"
+"""The SDK's name of the one model and endpoint of a worker."""
 _INSTANCE = "local"
 
 
@@ -77,14 +79,25 @@ def processing_request(request: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def serve(made: Any, name: str, container: Mapping[str, Any], model: str, more: Mapping[str, str]) -> None:
+def serve(made: Any, container: Mapping[str, Any], model: str, more: Mapping[str, str]) -> None:
     """Make the SDK's model and configuration and start its endpoint; returns when /ping answers."""
     client = made.sagemaker_client
     variables = _literal({**container.get("Environment", {}), **more})
-    client.create_model(name, {**container, "ModelDataUrl": model, "Environment": variables})
-    variant = {"ModelName": name, "InstanceType": _INSTANCE, "InitialInstanceCount": 1}
-    client.create_endpoint_config(name, [variant])
-    client.create_endpoint(name, name)
+    client.create_model(SERVED, {**container, "ModelDataUrl": model, "Environment": variables})
+    variant = {"ModelName": SERVED, "InstanceType": _INSTANCE, "InitialInstanceCount": 1}
+    client.create_endpoint_config(SERVED, [variant])
+    client.create_endpoint(SERVED, SERVED)
+
+
+def compose_error(made: Any) -> str | None:
+    """What compose complained of when it ended, where it has; the SDK reads this of no endpoint, and waits on."""
+    endpoint = made.sagemaker_client._endpoints.get(SERVED)
+    hosting = getattr(getattr(endpoint, "container", None), "container", None)
+    process = getattr(hosting, "process", None)
+    if process is None or process.poll() is None:
+        return None
+    lines = [line.strip() for line in process.stderr.read().decode("utf-8", "replace").splitlines()]
+    return " ".join([line for line in lines if line.startswith(("ERROR", "Error"))][-1:])[-400:]
 
 
 def keep_what_containers_wrote() -> None:

@@ -67,17 +67,17 @@ class Serving:
         try:
             self._start()
         except BaseException:
-            self._end()
+            self._end(0)
             raise
         return self._session.sagemaker_runtime_client
 
     def __exit__(self, *_: object) -> None:
-        self._end()
+        self._end(GRACE)
 
     def _start(self) -> None:
         container = self._task["container"]
         model = model_folder(container, self.watch.folder / "model")
-        thread = self.watch.start(lambda: sdk.serve(self._session, "served", container, model, self._more))
+        thread = self.watch.start(lambda: sdk.serve(self._session, container, model, self._more))
         give_up = time.monotonic() + self._startup
         while thread.is_alive():
             thread.join(_EVERY)
@@ -91,18 +91,24 @@ class Serving:
             raise CloudError("It was asked to end before it was healthy.")
         if thread.is_alive() and self.watch.one_has_ended():
             raise CloudError(self._reason())
-        if thread.is_alive() and (compose := _failed_to_start(self.watch)):
-            raise CloudError(compose)
+        if thread.is_alive() and (said := sdk.compose_error(self._session)) is not None:
+            raise CloudError(self._reason(said))
         if time.monotonic() > give_up:
             said = logs.tail(self.watch.logs) or "it wrote nothing"
             raise CloudError(f"The container did not answer /ping within {self._startup:.0f} s: {said}")
 
-    def _reason(self) -> str:
+    def _reason(self, compose: str = "") -> str:
+        self.watch.look()
         self.watch.drain(2)
-        return training.reason_of(self.watch, docker.exit_codes(docker.containers(self.watch.folder)))
+        ran = [one for one in docker.containers(self.watch.folder) if one.state != "created"]
+        if "already allocated" in compose or "address already in use" in compose:
+            return f"Port {self.port} is taken by another program: deploy again, or set {endpoints.PORT} to a free one."
+        if compose and not ran:
+            return f"The container could not be started: {compose}"
+        return training.reason_of(self.watch, docker.exit_codes(ran))
 
-    def _end(self) -> None:
-        docker.stop(docker.containers(self.watch.folder), GRACE)
+    def _end(self, grace: int) -> None:
+        docker.stop(docker.containers(self.watch.folder), grace)
         self.watch.drain()
         docker.remove(self.watch.folder)
         docker.take_over([self._root, self.watch.folder / "model"], self._task["image"])
@@ -129,14 +135,6 @@ def model_folder(container: Mapping[str, Any], target: Path) -> str:
     else:
         raise CloudError(f"The model is not there: {path}.")
     return f"file://{target}"
-
-
-def _failed_to_start(watch: Watch) -> str:
-    """What compose complains of before there is a container, which the SDK would only wait for."""
-    said = training.last_words(watch.folder)
-    if "already allocated" in said or "address already in use" in said:
-        return f"The port is taken by another program ({said}): deploy again, a free one is chosen then."
-    return f"The container could not be started: {said}" if said else ""
 
 
 def _lower(sentence: str) -> str:

@@ -75,7 +75,7 @@ def reason_of(watch: Watch, codes: list[int]) -> str:
     if "restricted system paths" in str(watch.error):
         return f"SageMaker's local mode mounts nothing from system folders ({watch.error}): move the data, or set NCF_HOME."
     if not codes:
-        said = last_words(watch.folder) or str(watch.error)
+        said = _last_words(watch.folder) or str(watch.error)
         return f"The container could not be started: {said}"
     code = next((one for one in codes if one), 0)
     return f"The container ended with exit code {code}: {logs.tail(watch.logs) or 'it wrote nothing'}"
@@ -149,7 +149,7 @@ def _keep(results: Path, uri: str, name: str, session: Any) -> str:
     return f"{uri.rstrip('/')}/{name}/output/model.tar.gz"
 
 
-def last_words(folder: Path) -> str:
+def _last_words(folder: Path) -> str:
     """What compose said last; the traces of the SDK's exceptions are not for the reader."""
     lines = [logs.plain(line) for line in (folder / "worker.log").read_text("utf-8", "replace").splitlines()]
     told = [
