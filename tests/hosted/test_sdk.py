@@ -177,10 +177,10 @@ def test_two_instances_reach_each_other_by_name(stage: Stage) -> None:
         "[socket.create_connection((h, 7777)) for h in c['hosts']]; time.sleep(9); "
         "open('/opt/ml/model/' + c['current_host'], 'w').write('met')"
     )
-    request = training(stage.aws.role, "two", DATA, OUT)
+    request = training(stage.aws.role, "two", DATA, OUT, Environment={"CODE": code})
     request["AlgorithmSpecification"] |= {
         "ContainerEntrypoint": ["python"],
-        "ContainerArguments": ["-c", code],
+        "ContainerArguments": ["-c", "import os; exec(os.environ['CODE'])"],
     }
     request["ResourceConfig"]["InstanceCount"] = 2
     stage.sm.create_training_job(**request)
