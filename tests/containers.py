@@ -52,7 +52,7 @@ class Container:
     def signal(self, name: str) -> None:
         docker("kill", "--signal", name, self.name)
 
-    def wait(self, seconds: float = 120) -> int:
+    def wait(self, seconds: float = 240) -> int:
         """The exit code, once it ended."""
         return int(docker("wait", self.name, seconds=seconds).stdout)
 
@@ -106,19 +106,17 @@ class OptMl:
     def train(self, image: str, *options: object, command: tuple[str, ...] = ("train",)) -> Done:
         """Run the job to its end; `returncode` is the container's."""
         try:
-            return docker("run", "--rm", *self.mount, *options, image, *command, check=False)
+            with container(image, command, *self.mount, *options) as ran:
+                code, log = ran.wait(), docker("logs", ran.name)
+            return Done(command, code, log.stdout, log.stderr)
         finally:
-            if os.getuid():
-                docker(
-                    "run",
-                    "--rm",
-                    *self.mount,
-                    image,
-                    "chown",
-                    "-R",
-                    f"{os.getuid()}:{os.getgid()}",
-                    "/opt/ml",
-                )
+            self._own_again(image)
+
+    def _own_again(self, image: str) -> None:
+        """Make what root wrote in the container this user's, who must be able to remove it."""
+        if os.getuid():
+            owner = f"{os.getuid()}:{os.getgid()}"
+            docker("run", "--rm", *self.mount, image, "chown", "-R", owner, "/opt/ml")
 
     def wait_for_checkpoint(self, of: Container, epoch: int) -> None:
         """Until the checkpoint of an epoch is there; an error where the container ends before."""

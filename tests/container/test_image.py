@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from containers import REPOSITORY, docker
 
 pytestmark = pytest.mark.container

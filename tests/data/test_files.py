@@ -69,6 +69,15 @@ def test_atomic_folder_replaces_the_earlier_one(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
 
 
+def test_atomic_folder_has_files_that_others_may_read_as_the_umask_says(tmp_path: Path) -> None:
+    with atomic_folder(tmp_path / "data") as temporary:
+        write_text(temporary / "secretive", "as safetensors writes it")
+        (temporary / "secretive").chmod(0o600)
+    umask = os.umask(0)
+    os.umask(umask)
+    assert (tmp_path / "data" / "secretive").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
 def test_atomic_folder_leaves_the_earlier_one_after_an_error(tmp_path: Path) -> None:
     target = tmp_path / "data"
     with atomic_folder(target) as temporary:

@@ -12,7 +12,13 @@ from typer.testing import CliRunner
 import ncf
 from ncf.cli.artifact import app
 from ncf.errors import ArtifactError, ConfigError
-from ncf.sagemaker.package import SERVING_NEEDS, code_files, pack_model, serving_requirements
+from ncf.sagemaker.package import (
+    SERVING_NEEDS,
+    code_files,
+    pack_model,
+    pack_training_code,
+    serving_requirements,
+)
 from ncf.serving.archive import unpack
 from ncf.serving.recommender import Recommender
 
@@ -92,3 +98,37 @@ def test_the_command(artifact: Path, tmp_path: Path) -> None:
     assert (told["output"], told["bytes"]) == (str(target), target.stat().st_size)
     done = CliRunner().invoke(app, ["pack", str(artifact), "--code", "--output", str(target)])
     assert told["sha256"][:12] in done.stdout
+
+
+def test_the_code_that_trains_is_the_package_a_program_and_requirements(tmp_path: Path) -> None:
+    folder = pack_training_code(tmp_path / "source")
+    assert {path.name for path in folder.iterdir()} == {"ncf", "train.py", "requirements.txt"}
+    assert "torch" not in (folder / "requirements.txt").read_text("utf-8")
+    assert (folder / "ncf" / "sagemaker" / "train.py").is_file()
+
+
+def test_the_code_that_trains_is_the_same_in_an_archive(tmp_path: Path) -> None:
+    folder = pack_training_code(tmp_path / "source")
+    archive = unpack(pack_training_code(tmp_path / "sourcedir.tar.gz"), tmp_path / "unpacked")
+    names = {path.relative_to(folder) for path in folder.rglob("*")}
+    assert {path.relative_to(archive) for path in archive.rglob("*")} == names
+    assert all(
+        (archive / n).read_bytes() == (folder / n).read_bytes() for n in names if (folder / n).is_file()
+    )
+
+
+def test_wheels_travel_with_the_code_that_trains(tmp_path: Path) -> None:
+    (tmp_path / "wheels").mkdir()
+    (tmp_path / "wheels" / "a-1-py3-none-any.whl").write_bytes(b"x")
+    folder = pack_training_code(tmp_path / "source", wheels=tmp_path / "wheels")
+    assert (folder / "wheels" / "a-1-py3-none-any.whl").read_bytes() == b"x"
+    assert (folder / "requirements.txt").read_text("utf-8").startswith("--no-index\n--find-links wheels\n")
+
+
+def test_code_is_replaced_and_any_other_folder_left_alone(tmp_path: Path) -> None:
+    folder = pack_training_code(tmp_path / "source")
+    (folder / "ncf" / "__init__.py").write_text("old", "utf-8")
+    assert (pack_training_code(folder) / "ncf" / "__init__.py").read_text("utf-8") != "old"
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ConfigError, match="holds no training code"):
+        pack_training_code(tmp_path / "mine")

@@ -133,6 +133,8 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
         try:
             yield temporary
             temporary.chmod(0o777 & ~_umask())
+            for file in filter(Path.is_file, temporary.iterdir()):
+                file.chmod(0o666 & ~_umask())  # safetensors writes files that nobody else may read
             _swap(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)

@@ -14,7 +14,7 @@ import shutil
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -83,10 +83,14 @@ def _train(job: Job, stop: Callable[[], bool], communicator: "Communicator") -> 
             gmf=job.gmf, mlp=job.mlp, manner=manner,
         )  # fmt: skip
     with storage_errors(job.model):
-        shutil.copytree(run.artifact, job.model, dirs_exist_ok=True)
-        job.output.mkdir(parents=True, exist_ok=True)
-        for name in ("run.json", "events.jsonl"):
-            shutil.copy(run.folder / name, job.output / name)
+        _copy(run.artifact.iterdir(), job.model)
+        _copy((run.folder / name for name in ("run.json", "events.jsonl")), job.output)
+
+
+def _copy(files: Iterable[Path], folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        shutil.copy(file, folder / file.name)
 
 
 def _fail(root: Path, sentence: str) -> int:
