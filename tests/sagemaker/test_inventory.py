@@ -184,7 +184,24 @@ def test_local_mode_has_its_resources_and_no_bill(tmp_path: Path) -> None:
     inventory = everything(session)
     assert [(item.kind, item.name) for item in inventory.items] == [("model", "ncf-m")]
     assert inventory.blind == []
-    assert status_of(inventory).hourly == 0
+
+
+def test_what_runs_on_this_machine_is_not_billed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe for AWS names an instance type in local mode, too."""
+    from ncf.sagemaker.local.state import Store
+
+    session = Session(Settings(local=True, home=tmp_path))
+    monkeypatch.setattr("ncf.sagemaker.local.process.sweep", lambda *_: None)
+    request = {
+        "AlgorithmSpecification": {"TrainingImage": "ncf:local"},
+        "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        "Tags": session.tags(),
+    }
+    Store(tmp_path, session.region).create(
+        "training-job", "ncf-t", request, status="InProgress", secondary="Training", image="", transitions=[{"Status": "Training", "StartTime": 0}]
+    )  # fmt: skip
+    (job,) = status_of(everything(session)).running
+    assert (job.name, job.detail, job.hourly) == ("ncf-t", "1 x ml.m5.large", 0)
 
 
 def test_age_and_kind_choose_and_what_is_needed_stays() -> None:

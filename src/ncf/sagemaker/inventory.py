@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -124,7 +124,9 @@ def resources(session: Session, inventory: Inventory) -> None:
                     found[arn.lower()] = fields
             for fields in found.values():
                 if owned(session, client.list_tags, ResourceArn=kind.arn(fields)):
-                    inventory.items += _with_parts(client, kind, _item(client, kind, fields))
+                    item = _item(client, kind, fields)
+                    free = replace(item, hourly=0.0) if session.local else item  # this machine is not billed
+                    inventory.items += _with_parts(client, kind, free)
 
 
 @contextmanager

@@ -116,7 +116,7 @@ CALLS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "scheduler": {
         "Anything": ("list_schedule_groups", "list_schedules"),
         "Schedules": ("create_schedule", "delete_schedule", "get_schedule", "update_schedule"),
-        "ScheduleGroups": ("create_schedule_group", "delete_schedule_group"),
+        "ScheduleGroups": ("create_schedule_group", "delete_schedule_group", "get_schedule_group"),
         "ScheduleTags": ("list_tags_for_resource",),
     },
     "events": {
