@@ -280,6 +280,19 @@ def test_local_mode_deletes_its_resources_and_files(tmp_path: Path, monkeypatch:
     assert "nothing of project ncf to delete" in ncf("cleanup", "--local", "--yes")[1]
 
 
+def test_local_pipelines_and_registered_models_go(tmp_path: Path) -> None:
+    session = local_session(tmp_path, "ncf")
+    client = session.client("sagemaker")
+    client.create_model_package_group(ModelPackageGroupName="ncf-group", Tags=session.tags())
+    client.create_pipeline(
+        PipelineName="ncf-pipeline", ClientRequestToken="t" * 32, RoleArn=session.role, Tags=session.tags(),
+        PipelineDefinition=json.dumps({"Version": "2020-12-01", "Steps": []}),
+    )  # fmt: skip
+    outcome = clean(session)
+    assert {item.name for item in outcome.deleted} == {"ncf-pipeline", "ncf-group"}
+    assert everything(session).items == []
+
+
 def test_local_files_stay_while_another_project_uses_the_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

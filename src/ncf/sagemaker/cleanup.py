@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from ncf.data.files import storage_errors
 from ncf.errors import CloudError, ConfigError, StorageError
@@ -181,12 +182,12 @@ class _Work:
         running = [one["PipelineExecutionArn"] for one in self._executions(client, item)]
         for arn in running:
             self._say(f"pipeline {item.name}: stopping {arn.rpartition('/')[2]}")
-            client.stop_pipeline_execution(PipelineExecutionArn=arn)
+            client.stop_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken=str(uuid4()))
         if not self._ends(lambda: any(self._executions(client, item))):
             raise CloudError(
                 f"an execution has not stopped after {self._wait:.0f} s; run clean-up again later"
             )
-        client.delete_pipeline(PipelineName=item.name)
+        client.delete_pipeline(PipelineName=item.name, ClientRequestToken=str(uuid4()))
 
     def _executions(self, client: Any, item: Item) -> Iterator[dict[str, Any]]:
         every = pages(client.list_pipeline_executions, "PipelineExecutionSummaries", PipelineName=item.name)
