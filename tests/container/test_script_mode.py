@@ -73,7 +73,8 @@ def test_it_makes_the_artifact_that_our_image_makes(
     there = job(tmp_path, two_epochs, ml_100k, wheels, code)
     done = there.train(toolkit, "--hostname", "algo-1")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "[ncf] epoch=2 loss=" in done.stdout
+    assert "[ncf] epoch=2 loss=" in done.stdout  # whole lines, in which SageMaker finds figures
+    assert "[ncf] validation_hr@10=" in done.stdout
     assert sha256_of(there.model / "model.safetensors") == sha256_of(trained.model / "model.safetensors")
     assert {path.name for path in there.model.iterdir()} == {path.name for path in trained.model.iterdir()}
 

@@ -46,3 +46,12 @@ def test_the_objective_is_one_of_them_and_names_are_unique() -> None:
     names = [one["Name"] for one in metric_definitions()]
     assert OBJECTIVE in names
     assert len(set(names)) == len(names) <= 40  # CreateTrainingJob admits 40.
+
+
+def test_a_line_is_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    """AWS's toolkit tears apart what comes in several."""
+    writes: list[str] = []
+    monkeypatch.setattr("sys.stdout.write", writes.append)
+    MetricLines().epoch(1, {"loss": 0.5, "validation_mrr": 0.25})
+    MetricLines().say("Halfway.")
+    assert writes == ["[ncf] epoch=1 loss=0.5 validation_mrr=0.25\n", "[ncf] Halfway.\n"]

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,8 @@ def test_the_command(artifact: Path, tmp_path: Path) -> None:
 
 def test_the_code_that_trains_is_the_package_a_program_and_requirements(tmp_path: Path) -> None:
     folder = pack_training_code(tmp_path / "source")
-    assert {path.name for path in folder.iterdir()} == {"ncf", "train.py", "requirements.txt"}
+    metadata = f"ncf-{version('ncf')}.dist-info"
+    assert {path.name for path in folder.iterdir()} == {"ncf", metadata, "train.py", "requirements.txt"}
     assert "torch" not in (folder / "requirements.txt").read_text("utf-8")
     assert (folder / "ncf" / "sagemaker" / "train.py").is_file()
 
@@ -115,6 +117,20 @@ def test_the_code_that_trains_is_the_same_in_an_archive(tmp_path: Path) -> None:
     assert all(
         (archive / n).read_bytes() == (folder / n).read_bytes() for n in names if (folder / n).is_file()
     )
+
+
+def test_the_code_knows_its_version_where_the_package_is_not_installed(tmp_path: Path) -> None:
+    folder = pack_training_code(tmp_path / "source")
+    code = f"""
+import sys
+sys.path = [{str(folder)!r}, *(p for p in sys.path if 'site-packages' not in p and not p.endswith('/src'))]
+from importlib.metadata import requires, version
+print(version("ncf"), bool(requires("ncf")))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stdout.split() == [version("ncf"), "True"]
 
 
 def test_wheels_travel_with_the_code_that_trains(tmp_path: Path) -> None:

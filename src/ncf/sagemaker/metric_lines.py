@@ -6,6 +6,7 @@ console's charts, `DescribeTrainingJob` and the tuner see the same names as `eve
 
 import json
 import re
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class MetricLines(Silent):
 
     def say(self, sentence: str) -> None:
         """A line without figures."""
-        print(f"[ncf] {sentence}", flush=True)
+        _print(sentence)
 
     def finish(self, figures: Mapping[str, Any]) -> None:
         """The figures of the weights that were kept: validation once more, since a tuner takes the last value."""
@@ -47,7 +48,13 @@ class MetricLines(Silent):
 
     def _line(self, figures: Mapping[str, Any]) -> None:
         words = [f"{name}={value:.6g}" for name, value in figures.items() if isinstance(value, int | float)]
-        print("[ncf]", *words, flush=True)
+        _print(" ".join(words))
+
+
+def _print(text: str) -> None:
+    """In one write: AWS's toolkit puts what it reads at once on lines of its own, and would tear a line apart."""
+    sys.stdout.write(f"[ncf] {text}\n")
+    sys.stdout.flush()
 
 
 def metric_definitions() -> list[dict[str, str]]:

@@ -4,7 +4,7 @@
 | --- | --- |
 | the artifact's files | at the top level, where the container's model folder has them |
 | `code/inference.py` | imports the four functions of `ncf.sagemaker.inference` |
-| `code/ncf/` | this package as it is here |
+| `code/ncf/`, `code/ncf-….dist-info/` | this package as it is here, and its version |
 | `code/requirements.txt` | what `code/ncf` needs to serve; the container installs it when it starts |
 | `code/wheels/` | where wheels are given, these and no others are installed, without a network |
 
@@ -17,7 +17,7 @@ requirements: the containers have theirs.
 """
 
 import re
-from importlib.metadata import requires
+from importlib.metadata import distribution, requires
 from pathlib import Path
 
 import ncf
@@ -84,13 +84,15 @@ def training_files(wheels: Path | None = None) -> dict[str, Path | bytes]:
 
 
 def _package_files(wheels: Path | None) -> dict[str, Path | bytes]:
-    """The package, its requirements, and the wheels."""
+    """The package with its metadata (artifacts tell the version that wrote them), its requirements, and the wheels."""
     source = Path(ncf.__file__).parent
     contents: dict[str, Path | bytes] = {
         f"ncf/{path.relative_to(source).as_posix()}": path
         for path in source.rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
+    written = distribution("ncf")
+    contents[f"ncf-{written.version}.dist-info/METADATA"] = (written.read_text("METADATA") or "").encode()
     contents["requirements.txt"] = _requirements(wheels is not None).encode()
     if wheels is not None:
         contents |= {f"wheels/{path.name}": path for path in _wheels_in(wheels)}
