@@ -3,7 +3,8 @@
 # make lint    ruff and mypy
 # make test-browser, test-torchserve, test-soak    the explorer page in Chromium, AWS's serving stack, five minutes of load
 # make image   the container image ncf:local (IMAGE=name:tag), for training and serving
-# make test-container    that image trains, serves and fails as it should, in real containers
+# make test-container    that image in real containers: by itself, in local mode, behind the double of hosted SageMaker
+# make notebooks    execute the notebooks (CHECK=--check writes nothing)
 # make bench   measure; prints tables and writes benchmarks/results/
 # make venv    what the others do first
 
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 IMAGE ?= ncf:local
 
-.PHONY: venv demo test test-browser test-torchserve test-soak image test-container lint bench clean
+.PHONY: venv demo test test-browser test-torchserve test-soak image test-container notebooks lint bench clean
 
 venv: $(STAMP)
 
@@ -44,9 +45,11 @@ image:
 	scripts/docker-engine start
 	scripts/image $(IMAGE)
 
-test-container: venv
-	scripts/docker-engine start
-	NCF_TEST_CONTAINER=1 $(BIN)/python -m pytest -m container tests/container
+test-container: venv image
+	NCF_TEST_CONTAINER=1 NCF_TEST_IMAGE=$(IMAGE) $(BIN)/python -m pytest -m container tests/container tests/hosted
+
+notebooks: venv image
+	$(BIN)/python scripts/notebooks $(CHECK)
 
 lint: venv
 	$(BIN)/ruff check .
