@@ -1,6 +1,7 @@
 """Training in the image, with the layout that SageMaker gives a container: success, stops, kills, faults."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from containers import Container, OptMl, container, docker
 from ncf.data.files import sha256_of
 from ncf.sagemaker import train
+from ncf.sagemaker.metric_lines import metric_definitions
 from ncf.serving.artifact import open_artifact
 
 pytestmark = pytest.mark.container
@@ -55,14 +57,12 @@ def test_the_weights_are_those_of_this_machine_to_the_bit(
     assert weights(here) == weights(trained)
 
 
-def test_it_prints_lines_that_sagemaker_finds_figures_in(
-    image: str, ml_100k: Path, two_epochs: dict[str, str], tmp_path: Path
-) -> None:
-    job = OptMl.make(tmp_path, two_epochs | {"train.epochs": "1"}, ml_100k)
-    done = job.train(image, "--network", "none")
-    assert done.returncode == 0, done.stderr
-    assert "[ncf] epoch=1 loss=" in done.stdout
-    assert "[ncf] test_hr@10=" in done.stdout
+def test_sagemaker_finds_the_figures_in_what_is_printed(trained: OptMl) -> None:
+    log = (trained.root / "log").read_text("utf-8")
+    found = {one["Name"]: re.findall(one["Regex"], log) for one in metric_definitions()}
+    assert [float(loss) for loss in found["loss"]] == pytest.approx(losses(trained), rel=1e-5)
+    assert len(found["test_hr@10"]) == 1
+    assert all(found.values()), found
 
 
 @pytest.mark.parametrize(
