@@ -240,18 +240,22 @@ def _files(session: Session, inventory: Inventory) -> Iterator[Item]:
     yield Item("files", str(home), created=newest, detail=f"{count(len(files), 'file')}, {size}")
 
 
+_UNTAGGED = ("pipeline-execution", "model-package")
+"""They belong to their pipeline and their group, which have tags."""
+
+
 def local_folders(home: Path) -> list[Path]:
     """What local mode keeps apart from its resources: URIs of `Session.uri`, and logs."""
     return [home / "storage", home / "logs"]
 
 
 def _projects(home: Path) -> set[str]:
-    """The projects of all resources in local mode's folder; one without a tag counts as nameless."""
+    """The projects of all resources in local mode's folder; one that could have a tag and has none counts as nameless."""
     records = (json.loads(path.read_text("utf-8")) for path in home.glob("*/*/state.json"))
     return {
         tag_of(record.get("tags", ())) or "something without a project"
         for record in records
-        if "tags" in record
+        if "tags" in record and record["kind"] not in _UNTAGGED
     }
 
 

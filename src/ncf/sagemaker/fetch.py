@@ -56,14 +56,20 @@ def fetch(
     return Fetched(folder, artifact.folder, metrics)
 
 
+def check_free(folder: Path) -> None:
+    """Raise `StorageError` unless the folder is new or empty: better before a job than after it."""
+    with storage_errors(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise StorageError(f"{folder} holds something else: choose an empty or a new --output.")
+
+
 def _claim(folder: Path, job: TrainingJob) -> None:
     """The folder is new, empty, or begun for this very job."""
     mine = folder / "job.json"
     with storage_errors(folder):
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            earlier = json.loads(mine.read_text("utf-8")) if mine.is_file() else {}
-            if earlier.get("job") != job.name:
-                raise StorageError(f"{folder} holds something else: choose an empty or a new --output.")
+        earlier = json.loads(mine.read_text("utf-8")) if mine.is_file() else {}
+        if earlier.get("job") != job.name:
+            check_free(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_file(mine) as temporary:
             write_text(temporary, json.dumps(_provenance(job), indent=2))
@@ -132,7 +138,7 @@ def _write_run(folder: Path, artifact: Artifact, data: str | Path | None) -> Non
     document = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     document.setdefault("experiment", artifact.experiment.model_dump(mode="json"))
     place = _data_here(trained_on, [Path(data)] if data else sorted(Path("data").glob("*")))
-    document["data"] = {"path": place, "digest": trained_on}
+    document["data"] = {**document.get("data", {}), "path": place, "digest": trained_on}
     with atomic_file(path) as temporary:
         write_text(temporary, json.dumps(document, indent=2))
 

@@ -84,6 +84,7 @@ def train(
     from ncf.cli.sagemaker.progress import Upload
     from ncf.config import Experiment
     from ncf.sagemaker import launch
+    from ncf.sagemaker.fetch import check_free
     from ncf.sagemaker.prices import estimate
     from ncf.sagemaker.requests import TrainingOptions
 
@@ -92,6 +93,8 @@ def train(
     )
     experiment = Experiment.load(recipe, set or ())
     launch.data_digest(Path(data))
+    if output is not None and not no_wait:
+        check_free(Path(output))
     options = TrainingOptions(
         name=launch.job_name(session, name, experiment), data="", image="", instance_type=instance_type,
         instance_count=instance_count, volume_gb=volume_size, max_run=max_run, spot=spot, max_wait=max_wait,
