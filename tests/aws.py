@@ -78,12 +78,15 @@ class Aws:
         ]
         self.double.layer.calls.clear()
 
-    def client(self, service: str, region: str = REGION) -> Any:
-        """A plain boto3 client."""
+    def client(self, service: str, region: str = REGION, tries: int | None = None) -> Any:
+        """A plain boto3 client, which tries as often as boto3 does or so many times."""
+        from botocore.config import Config
+
         from hosted.folders import session
 
+        config = Config(retries={"total_max_attempts": tries}) if tries else None
         keys = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET}
-        return session().client(service, region, endpoint_url=self.url, **keys)
+        return session().client(service, region, endpoint_url=self.url, config=config, **keys)
 
     def session(self, **settings: Any) -> Session:
         """A hosted session, with the role unless another is given."""

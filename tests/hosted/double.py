@@ -65,6 +65,7 @@ def running(runner: Runner | None = None) -> Iterator[Double]:
         servers.append(_server("127.0.0.1", double.layer))
         double.url = context.cloud.url = f"http://127.0.0.1:{servers[0].server_address[1]}"
         if isinstance(runner, Docker):
+            runner.tidy()
             servers.append(_server("0.0.0.0", double.layer))
             context.pause = 0.5
             context.inside = f"http://{HOST}:{servers[1].server_address[1]}"

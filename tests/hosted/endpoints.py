@@ -118,6 +118,7 @@ class Endpoints:
         self._serve(record, config, fleet, keep)
         record.set(LastDeploymentConfig=deployment)
         if before:
+            time.sleep(self.context.pause)  # requests that were on their way arrive
             before.end()
 
     def _launch(self, record: Record, config: Record) -> tuple[Fleet, str | None]:

@@ -6,18 +6,22 @@ All get a `Spec` with a folder laid out as /opt/ml and give back a `Running`. No
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import threading
 import traceback
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 HOST = "host.docker.internal"
 """This machine, as containers call it."""
+OWNER = "ncf.double"
+"""Label of all that is made: the process that ends it."""
 Reply = tuple[int, bytes, str]
 """Status, body, content type."""
 
@@ -174,13 +178,13 @@ class Docker:
 
     def start(self, spec: Spec) -> Running:
         running = DockerRunning(
-            docker("run", "--detach", "--no-healthcheck", *self._arguments(spec)), self.port
+            docker("run", "--detach", "--no-healthcheck", *_labelled(), *self._arguments(spec)), self.port
         )
         self.started.append(running)
         return running
 
     def network(self, name: str) -> None:
-        docker("network", "create", name)
+        docker("network", "create", *_labelled(), name)
         self.networks.append(name)
 
     def end(self) -> None:
@@ -189,6 +193,16 @@ class Docker:
         for network in self.networks:
             docker("network", "rm", network)
         self.networks.clear()
+
+    def tidy(self) -> None:
+        """Remove what processes left that were killed."""
+        for what, remove in (("ps --all", "rm --force --volumes"), ("network ls", "network rm")):
+            listed = f'{{{{.ID}}}} {{{{.Label "{OWNER}"}}}}'
+            for line in docker(*what.split(), "--filter", f"label={OWNER}", "--format", listed).splitlines():
+                identity, owner = line.split()
+                if not Path("/proc", owner).exists():
+                    with suppress(RuntimeError):  # another process may be at it as well
+                        docker(*remove.split(), identity)
 
     def _arguments(self, spec: Spec) -> list[str]:
         options = [
@@ -269,6 +283,10 @@ class DockerRunning:
 
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """A machine's proxy has no business with its own containers."""
+
+
+def _labelled() -> tuple[str, str]:
+    return "--label", f"{OWNER}={os.getpid()}"
 
 
 def docker(*arguments: str) -> str:
