@@ -10,6 +10,7 @@ from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
     from ncf.sagemaker.endpoint_state import Watch
+    from ncf.sagemaker.session import Session
 
 Endpoint = Annotated[
     str | None,
@@ -19,12 +20,13 @@ NoWait = Annotated[bool, typer.Option("--no-wait", help="Start, and do not wait 
 _INVOCATIONS, _BACKLOG = 1000.0, 5.0
 
 
+@shared.with_session(shared.MAKES)
 def deploy(
+    session: "Session",
     model: Annotated[
         str,
         typer.Argument(metavar="RUN", help="A run, an artifact folder, or a model.tar.gz, here or in S3."),
     ],
-    local: shared.Local = False,
     name: Annotated[
         str | None, typer.Option(help="Name of the endpoint; the project by default.", show_default=False)
     ] = None,
@@ -86,15 +88,6 @@ def deploy(
     max_cost: shared.MaxCost = None,
     yes: shared.Yes = False,
     as_json: Json = False,
-    project: shared.Project = None,
-    region: shared.Region = None,
-    profile: shared.Profile = None,
-    role: shared.Role = None,
-    bucket: shared.Bucket = None,
-    tags: shared.Tags = None,
-    kms_key: shared.KmsKey = None,
-    subnets: shared.Subnets = None,
-    security_groups: shared.SecurityGroups = None,
 ) -> None:
     """Serve a model: a new endpoint, or the next version of one without losing a request; undone if it is not healthy."""
     from dataclasses import asdict
@@ -111,16 +104,13 @@ def deploy(
     if invocations_per_instance is not None and autoscale is None:
         raise ConfigError("--invocations-per-instance belongs to --autoscale MIN:MAX.")
     hosting = Hosting(
-        instance_type=instance_type or ("local" if local else Hosting.instance_type), instance_count=instance_count, variant=variant, serverless_mb=serverless,
+        instance_type=instance_type or ("local" if session.local else Hosting.instance_type), instance_count=instance_count, variant=variant, serverless_mb=serverless,
         max_concurrency=max_concurrency, asynchronous=asynchronous, output_prefix=output_prefix, workers=workers,
         aws_image=aws_image, capture=capture, traffic=cast(Traffic, traffic), step=step, pause=pause,
         alarms=tuple(alarm or ()),
     )  # fmt: skip
     target = invocations_per_instance or (_BACKLOG if asynchronous else _INVOCATIONS)
     scaling = Scaling.parse(autoscale, target) if autoscale is not None else None
-    session = shared.open_session(
-        local, project, region, profile, role, bucket, tags, kms_key, subnets, security_groups
-    )
     endpoints.check(session, hosting, scaling, not no_wait)
     accept_cost(session, cost(hosting, None if scaling is None else scaling.most), max_cost, yes)
     made = endpoints.deploy(
@@ -131,23 +121,20 @@ def deploy(
         return
     verb = "is new" if made.created else "has a new version"
     typer.echo(f"{made.endpoint} {verb}: {made.status}, configuration {made.config}.")
-    flags = " --local" if local else ""
+    flags = " --local" if session.local else ""
     typer.echo(f"Ask it: ncf sagemaker invoke {made.endpoint} --user ID{flags}", err=True)
 
 
+@shared.with_session(shared.READS)
 def rollback(
+    session: "Session",
     name: Endpoint = None,
-    local: shared.Local = False,
     no_wait: NoWait = False,
-    project: shared.Project = None,
-    region: shared.Region = None,
-    profile: shared.Profile = None,
     as_json: Json = False,
 ) -> None:
     """Go back to what the endpoint served before its last update, without losing a request."""
     from ncf.sagemaker import endpoints
 
-    session = shared.open_session(local, project, region, profile)
     endpoint = name or session.project
     config = endpoints.rollback(session, endpoint, wait=not no_wait, watch=watch())
     if as_json:

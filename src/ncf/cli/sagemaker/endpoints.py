@@ -13,13 +13,12 @@ from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
     from ncf.sagemaker.endpoint_view import Summary
+    from ncf.sagemaker.session import Session
 
 
+@shared.with_session(shared.READS)
 def endpoints(
-    local: shared.Local = False,
-    project: shared.Project = None,
-    region: shared.Region = None,
-    profile: shared.Profile = None,
+    session: "Session",
     as_json: Json = False,
 ) -> None:
     """This project's endpoints: status, instances, since when, and what they cost an hour."""
@@ -28,7 +27,6 @@ def endpoints(
     from ncf.console import OUT
     from ncf.sagemaker.endpoint_view import summaries
 
-    session = shared.open_session(local, project, region, profile)
     found = summaries(session)
     if as_json:
         print_json({"project": session.project, "endpoints": [one.document() for one in found]})
@@ -42,12 +40,10 @@ def endpoints(
     OUT.print(table)
 
 
+@shared.with_session(shared.READS)
 def describe(
+    session: "Session",
     name: Endpoint = None,
-    local: shared.Local = False,
-    project: shared.Project = None,
-    region: shared.Region = None,
-    profile: shared.Profile = None,
     as_json: Json = False,
 ) -> None:
     """All there is to know of an endpoint, with the end of its log where it is not in service."""
@@ -55,7 +51,6 @@ def describe(
     from ncf.sagemaker.endpoint_state import existing
     from ncf.sagemaker.endpoint_view import summary
 
-    session = shared.open_session(local, project, region, profile)
     one = summary(session, existing(session, name or session.project))
     log = [] if one.status == "InService" else tail(session, one.name)
     if as_json:
@@ -74,19 +69,16 @@ def describe(
         typer.echo(f"  {line}")
 
 
+@shared.with_session(shared.READS)
 def delete(
+    session: "Session",
     name: Endpoint = None,
-    local: shared.Local = False,
     yes: shared.Yes = False,
-    project: shared.Project = None,
-    region: shared.Region = None,
-    profile: shared.Profile = None,
     as_json: Json = False,
 ) -> None:
     """Delete an endpoint with its configurations, models and autoscaling; may be said twice."""
     from ncf.sagemaker.endpoint_removal import delete
 
-    session = shared.open_session(local, project, region, profile)
     endpoint = name or session.project
     if not yes and not typer.confirm(f"Delete {endpoint} with its configurations and models?", err=True):
         raise ConfigError("Nothing was deleted.")
@@ -100,22 +92,19 @@ def delete(
         typer.echo(f"There is no endpoint {endpoint}, and nothing of it.")
 
 
+@shared.with_session(shared.HOSTED_STORES)
 def captured(
+    session: "Session",
     name: Endpoint = None,
     output: Annotated[
         str | None,
         typer.Option(help="File to write, a pair a line; standard output by default.", show_default=False),
     ] = None,
-    project: shared.Project = None,
-    region: shared.Region = None,
-    profile: shared.Profile = None,
-    bucket: shared.Bucket = None,
 ) -> None:
     """What an endpoint with --capture was asked and what it answered, a pair of JSON a line."""
     from ncf.data.files import atomic_file
     from ncf.sagemaker.captured import captured
 
-    session = shared.open_session(False, project, region, profile, bucket=bucket)
     pairs = captured(session, name or session.project)
     if output is None:
         for pair in pairs:

@@ -1,14 +1,19 @@
 """`ncf sagemaker push-image`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ncf.cli.options import Json, print_json
 from ncf.cli.sagemaker import options as shared
 
+if TYPE_CHECKING:
+    from ncf.sagemaker.session import Session
 
+
+@shared.with_session((*shared.HOSTED_READS, "kms_key", "tags"))
 def push_image(
+    session: "Session",
     image: Annotated[
         str, typer.Option(help="An image on this machine; 'make image' builds it.")
     ] = "ncf:local",
@@ -21,17 +26,11 @@ def push_image(
     keep: Annotated[int, typer.Option(min=1, help="How many images a new repository keeps.")] = 10,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     as_json: Json = False,
-    project: shared.Project = None,
-    region: shared.Region = None,
-    profile: shared.Profile = None,
-    tags: shared.Tags = None,
-    kms_key: shared.KmsKey = None,
 ) -> None:
     """Push the image to ECR, where hosted SageMaker finds it; the repository is made where it is not there."""
     from ncf import console
     from ncf.sagemaker.push import push_image
 
-    session = shared.open_session(False, project, region, profile, tags=tags, kms_key=kms_key)
     say = (lambda _: None) if quiet else console.say
     uri = push_image(session, image, repository, tag=image_tag, keep=keep, say=say)
     if as_json:

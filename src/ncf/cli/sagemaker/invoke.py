@@ -1,7 +1,7 @@
 """`ncf sagemaker invoke`: the questions of `ncf recommend`, put to an endpoint, and answered in the same way."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,8 +11,13 @@ from ncf.cli.sagemaker import options as shared
 from ncf.cli.sagemaker.deploy import Endpoint
 from ncf.errors import ConfigError
 
+if TYPE_CHECKING:
+    from ncf.sagemaker.session import Session
 
+
+@shared.with_session((*shared.STORES, "kms_key"))
 def invoke(
+    session: "Session",
     name: Endpoint = None,
     user: Annotated[list[str] | None, typer.Option(help="User id; may be given more than once.")] = None,
     history: Annotated[
@@ -40,12 +45,6 @@ def invoke(
     variant: Annotated[
         str | None, typer.Option(help="Ask this production variant.", show_default=False)
     ] = None,
-    local: shared.Local = False,
-    project: shared.Project = None,
-    region: shared.Region = None,
-    profile: shared.Profile = None,
-    bucket: shared.Bucket = None,
-    kms_key: shared.KmsKey = None,
     as_json: Json = False,
 ) -> None:
     """Ask an endpoint for recommendations; the answer is printed as 'ncf recommend' prints it."""
@@ -53,7 +52,6 @@ def invoke(
 
     visitor = history if not user else None
     exactly_one({"--user": user, "--history": visitor, "--similar-to": similar_to, "--file": file})
-    session = shared.open_session(local, project, region, profile, None, bucket, kms_key=kms_key)
     lines = [] if file is None else _lines(Path(file))
     endpoint = Endpoint(session, name or session.project, boto3=boto3, variant=variant)
     if file is not None:

@@ -1,6 +1,13 @@
-"""Options that the SageMaker commands share, and the session that they make."""
+"""Options that the SageMaker commands share, and the session that they make.
 
-from typing import TYPE_CHECKING, Annotated
+A command that is decorated with `with_session(STORES)` takes a `session`; its user gives `--local`, `--project` and what else
+`STORES` names.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -38,8 +45,51 @@ MaxCost = Annotated[
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 
+HOSTED_READS = ("project", "region", "profile")
+"""For commands that look at or stop what is there, without --local."""
+READS = ("local", *HOSTED_READS)
+HOSTED_STORES = (*HOSTED_READS, "bucket")
+STORES = ("local", *HOSTED_STORES)
+"""For those that also look into the bucket."""
+HOSTED_MAKES = (*HOSTED_STORES, "role", "tags", "kms_key", "subnets", "security_groups")
+MAKES = ("local", *HOSTED_MAKES)
+"""For those that start or make something."""
+_KINDS: dict[str, Any] = {
+    "local": Local, "project": Project, "region": Region, "profile": Profile, "bucket": Bucket, "role": Role,
+    "tags": Tags, "kms_key": KmsKey, "subnets": Subnets, "security_groups": SecurityGroups,
+}  # fmt: skip
+
+
+def with_session(names: tuple[str, ...]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace a command's parameter `session` by the options that make one."""
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(function)
+        def command(**given: Any) -> None:
+            session = open_session(**{name: given.pop(name) for name in names})
+            function(session=session, **given)
+
+        signature = inspect.signature(function)
+        own = [parameter for parameter in signature.parameters.values() if parameter.name != "session"]
+        shared = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.POSITIONAL_OR_KEYWORD,
+                default=False if name == "local" else None,
+                annotation=_KINDS[name],
+            )
+            for name in names
+        ]
+        annotations = {name: hint for name, hint in function.__annotations__.items() if name != "session"}
+        command.__annotations__ = annotations | {name: _KINDS[name] for name in names}
+        command.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
 def open_session(
-    local: bool,
+    local: bool = False,
     project: str | None = None,
     region: str | None = None,
     profile: str | None = None,

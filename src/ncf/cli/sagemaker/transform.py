@@ -1,7 +1,7 @@
 """`ncf sagemaker transform`: batch transform."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -9,8 +9,13 @@ from ncf.cli.options import Json, print_json
 from ncf.cli.sagemaker import options as shared
 from ncf.cli.sagemaker.jobs import Image, InstanceCount, InstanceType, MaxRun, Quiet, ScriptMode
 
+if TYPE_CHECKING:
+    from ncf.sagemaker.session import Session
 
+
+@shared.with_session(shared.MAKES)
 def transform(
+    session: "Session",
     run: Annotated[
         str, typer.Argument(metavar="RUN_OR_MODEL", help="A run or artifact here, or a model of SageMaker's.")
     ],
@@ -21,7 +26,6 @@ def transform(
             help="One id a line, CSV with user_id, or JSON lines; all users by default.", show_default=False
         ),
     ] = None,
-    local: shared.Local = False,
     k: Annotated[int, typer.Option("--k", "-k", help="How many items a user.")] = 10,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Do not leave out what users have used.")
@@ -35,15 +39,6 @@ def transform(
     yes: shared.Yes = False,
     quiet: Quiet = False,
     as_json: Json = False,
-    project: shared.Project = None,
-    region: shared.Region = None,
-    profile: shared.Profile = None,
-    role: shared.Role = None,
-    bucket: shared.Bucket = None,
-    tags: shared.Tags = None,
-    kms_key: shared.KmsKey = None,
-    subnets: shared.Subnets = None,
-    security_groups: shared.SecurityGroups = None,
 ) -> None:
     """Recommend to many users in containers that come for it and go; the rows are those of 'ncf batch'."""
     from ncf import console
@@ -55,9 +50,6 @@ def transform(
     from ncf.sagemaker.users import read_users
     from ncf.serving.batch import check_output
 
-    session = shared.open_session(
-        local, project, region, profile, role, bucket, tags, kms_key, subnets, security_groups
-    )
     check_output(Path(output))
     asked = read_users(Path(users)) if users is not None else None
     accept_cost(session, estimate(instance_type, "transform", instance_count, max_run), max_cost, yes)

@@ -13,10 +13,13 @@ from ncf.errors import Interrupted
 
 if TYPE_CHECKING:
     from ncf.sagemaker.fetch import Fetched
+    from ncf.sagemaker.session import Session
     from ncf.sagemaker.tuner import Strategy, Trial
 
 
+@shared.with_session(shared.HOSTED_MAKES)
 def tune(
+    session: "Session",
     recipe: Annotated[str, typer.Argument(help="A TOML file; recipes/ has one for each published result.")],
     data: Annotated[str, typer.Option(help="Prepared data folder.")],
     space: Annotated[str, typer.Option(help="TOML file of the settings to vary, as 'ncf tune' reads it.")],
@@ -45,15 +48,6 @@ def tune(
     yes: shared.Yes = False,
     quiet: Quiet = False,
     as_json: Json = False,
-    project: shared.Project = None,
-    region: shared.Region = None,
-    profile: shared.Profile = None,
-    role: shared.Role = None,
-    bucket: shared.Bucket = None,
-    tags: shared.Tags = None,
-    kms_key: shared.KmsKey = None,
-    subnets: shared.Subnets = None,
-    security_groups: shared.SecurityGroups = None,
 ) -> None:
     """Search a space of settings with SageMaker's tuner; by NDCG@10 on validation. On this machine: 'ncf tune'."""
     from ncf.cli.sagemaker.cost import accept_cost
@@ -65,9 +59,6 @@ def tune(
     from ncf.sagemaker.requests import TrainingOptions
     from ncf.tuning.space import Space
 
-    session = shared.open_session(
-        False, project, region, profile, role, bucket, tags, kms_key, subnets, security_groups
-    )
     experiment, searched = Experiment.load(recipe, set or ()), Space.load(space)
     search = tuner.TunerOptions(trials, parallel, cast("Strategy", strategy), early_stopping)
     options = TrainingOptions(

@@ -7,28 +7,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncf.cli.options import Json, print_json
-from ncf.cli.sagemaker.options import Bucket, Local, Profile, Project, Region, Yes, open_session
+from ncf.cli.sagemaker import options as shared
+from ncf.cli.sagemaker.options import Project, Yes
 from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ncf.sagemaker.inventory import Inventory, Item
+    from ncf.sagemaker.session import Session
 
 
+@shared.with_session(shared.STORES)
 def status(
-    local: Local = False,
-    project: Project = None,
-    region: Region = None,
-    profile: Profile = None,
-    bucket: Bucket = None,
+    session: Session,
     as_json: Json = False,
 ) -> None:
     """What of this project runs now, and what it costs."""
     from ncf.sagemaker.beside import everything
     from ncf.sagemaker.running import status_of
 
-    session = open_session(local, project, region, profile, bucket=bucket)
     found = status_of(everything(session))
     if as_json:
         print_json({"project": session.project, **found.to_json()})
@@ -39,12 +37,9 @@ def status(
         typer.echo(f"Not seen: {sentence}", err=True)
 
 
+@shared.with_session(shared.STORES)
 def cleanup(
-    local: Local = False,
-    project: Project = None,
-    region: Region = None,
-    profile: Profile = None,
-    bucket: Bucket = None,
+    session: Session,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list.")] = False,
     keep: Annotated[
         list[str] | None,
@@ -62,7 +57,6 @@ def cleanup(
     from ncf.sagemaker import cleanup as work
     from ncf.sagemaker.beside import everything
 
-    session = open_session(local, project, region, profile, bucket=bucket)
     inventory = everything(session).chosen(_kinds(keep), older_than)
     items, records = work.deletable(session, inventory)
     if as_json and not dry_run and not yes:
