@@ -1,7 +1,5 @@
 """`ncf sagemaker status`, `ncf sagemaker cleanup`, `ncf sagemaker policy`."""
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
 
 @shared.with_session(shared.STORES)
 def status(
-    session: Session,
+    session: "Session",
     as_json: Json = False,
 ) -> None:
     """What of this project runs now, and what it costs."""
@@ -39,7 +37,7 @@ def status(
 
 @shared.with_session(shared.STORES)
 def cleanup(
-    session: Session,
+    session: "Session",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list.")] = False,
     keep: Annotated[
         list[str] | None,
@@ -107,7 +105,7 @@ def _kinds(keep: list[str] | None) -> list[str]:
     return keep or []
 
 
-def _confirm(project: str, items: Sequence[Item]) -> None:
+def _confirm(project: str, items: "Sequence[Item]") -> None:
     running = sum(item.running for item in items)
     more = f", {running} of which run now and are stopped" if running else ""
     typer.echo(
@@ -123,11 +121,11 @@ def _confirm(project: str, items: Sequence[Item]) -> None:
 
 def _answer(
     project: str,
-    deleted: Sequence[Item],
-    failed: Sequence[tuple[Item, str]],
-    left: Sequence[Item],
-    records: Sequence[Item],
-    inventory: Inventory,
+    deleted: "Sequence[Item]",
+    failed: "Sequence[tuple[Item, str]]",
+    left: "Sequence[Item]",
+    records: "Sequence[Item]",
+    inventory: "Inventory",
 ) -> dict[str, Any]:
     return {
         "project": project,
@@ -139,7 +137,9 @@ def _answer(
     }
 
 
-def _print_items(project: str, items: Sequence[Item], records: Sequence[Item], inventory: Inventory) -> None:
+def _print_items(
+    project: str, items: "Sequence[Item]", records: "Sequence[Item]", inventory: "Inventory"
+) -> None:
     if items:
         _print_table(f"What carries the tag ncf:project={project}", items)
     else:
@@ -181,7 +181,7 @@ def _print_stored(found: Any) -> None:
         typer.echo(f"Stored: {item.kind} {item.name}: {item.detail}, ${monthly(item):.2f} a month.")
 
 
-def _print_table(title: str, items: Sequence[Item]) -> None:
+def _print_table(title: str, items: "Sequence[Item]") -> None:
     """A table on a terminal; in a pipe aligned columns, a line a thing, with whole names."""
     from ncf.console import OUT
 
@@ -209,7 +209,7 @@ def _print_table(title: str, items: Sequence[Item]) -> None:
     OUT.print(table)
 
 
-def _row(item: Item) -> tuple[str, ...]:
+def _row(item: "Item") -> tuple[str, ...]:
     from ncf.sagemaker.running import since
 
     cost = "not known" if item.hourly is None else f"{item.hourly:.3f}" if item.hourly else ""
