@@ -2,7 +2,7 @@
 # make test    the test suite
 # make lint    ruff and mypy
 # make test-browser, test-torchserve, test-soak    the explorer page in Chromium, AWS's serving stack, five minutes of load
-# make image   the container image ncf:local (IMAGE=name:tag), for training and serving
+# make image   the container image ncf:local (IMAGE=name:tag), for training and serving; EXTRAS=mlflow: jobs record themselves
 # make test-container    that image in real containers: by itself, in local mode, behind the double of hosted SageMaker
 # make notebooks    execute the notebooks (CHECK=--check writes nothing)
 # make bench   measure; prints tables and writes benchmarks/results/
@@ -43,7 +43,7 @@ test-soak: venv
 
 image:
 	scripts/docker-engine start
-	scripts/image $(IMAGE)
+	scripts/image $(IMAGE) $(if $(EXTRAS),--build-arg "EXTRAS=$(EXTRAS)")
 
 test-container: venv image
 	NCF_TEST_CONTAINER=1 NCF_TEST_IMAGE=$(IMAGE) $(BIN)/python -m pytest -m container tests/container tests/hosted

@@ -25,7 +25,7 @@ from typing import Any, Literal
 from filelock import FileLock
 
 from ncf.errors import ConfigError, NcfError, TrackingError
-from ncf.training.recording import Recorder
+from ncf.training.recording import JOB_TAG, Recorder
 
 DEFAULT_ADDRESS = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "ncf"
@@ -78,14 +78,11 @@ def resolve(address: str | None) -> str:
     """The address as MLflow takes it; raises `ConfigError` where it can never work here."""
     address = address or DEFAULT_ADDRESS
     if importlib.util.find_spec("mlflow") is None:
-        raise ConfigError("Tracking needs the package mlflow: pip install 'ncf[mlflow]'.")
-    if address.startswith("arn:"):
-        if not _ARN.fullmatch(address):
-            raise ConfigError(
-                f"{address} is not the ARN of a tracking server of SageMaker, which has the form "
-                "arn:aws:sagemaker:REGION:ACCOUNT:mlflow-tracking-server/NAME."
-            )
-        if importlib.util.find_spec("sagemaker_mlflow") is None:
+        raise ConfigError(
+            "Tracking needs the package mlflow: pip install 'ncf[mlflow]', in an image: make image EXTRAS=mlflow."
+        )
+    if remote(address):
+        if address.startswith("arn:") and importlib.util.find_spec("sagemaker_mlflow") is None:
             raise ConfigError(
                 "A tracking server of SageMaker needs the package sagemaker-mlflow: pip install 'ncf[mlflow]'."
             )
@@ -93,14 +90,22 @@ def resolve(address: str | None) -> str:
     scheme, separator, _ = address.partition("://")
     if separator and scheme == "sqlite":
         return f"sqlite:///{Path(address.removeprefix('sqlite:///')).resolve()}"
-    if separator and scheme in ("http", "https"):
-        return address
     if separator:
         raise ConfigError(
             f"{shown(address)} cannot be tracked to: give sqlite:///FILE, a folder, http(s)://SERVER or the ARN of a "
             "tracking server of SageMaker."
         )
     return _folder(Path(address))
+
+
+def remote(address: str) -> bool:
+    """Whether other machines reach the address too: a server or an ARN, whose form is checked; a database is ours alone."""
+    if address.startswith("arn:") and not _ARN.fullmatch(address):
+        raise ConfigError(
+            f"{address} is not the ARN of a tracking server of SageMaker, which has the form "
+            "arn:aws:sagemaker:REGION:ACCOUNT:mlflow-tracking-server/NAME."
+        )
+    return address.startswith(("arn:", "http://", "https://"))
 
 
 def _folder(folder: Path) -> str:
@@ -182,6 +187,18 @@ class Store:
         """The run is over."""
         with self._faults():
             self._client.set_terminated(run_id, status)
+
+    def of_job(self, job: str) -> Record | None:
+        """The run of a training job of SageMaker, in whichever experiment: the oldest, and no half of another."""
+        with self._faults():
+            found = {str(e.experiment_id): str(e.name) for e in self._client.search_experiments()}
+            rows = self._client.search_runs(
+                list(found),
+                filter_string=f"tags.`{JOB_TAG}` = '{job}'",
+                order_by=["attributes.start_time ASC"],
+            )
+        records = [_record(row, found[str(row.info.experiment_id)]) for row in rows]
+        return next((record for record in records if record.parent is None), None)
 
     def runs(self, everywhere: bool = False) -> list[Record]:
         """The runs of the experiment, or of all, newest first; an experiment that is not there is an error."""

@@ -33,6 +33,10 @@ IMPORTANT = (
 """Recorded even where they are defaults, so that the columns of a comparison are filled."""
 
 
+JOB_TAG = "ncf.sagemaker_job"
+"""By which the run of a training job is found again: a job is recorded once."""
+
+
 class Recording:
     """One run folder and its run in the store."""
 
@@ -41,7 +45,7 @@ class Recording:
         self._note = folder / "mlflow.json"
         self._epochs = set[int]()
         self._last = 0
-        self.run_id = self._known() or self._new(parent)
+        self.run_id = self._known() or (None if parent else self._of_job()) or self._new(parent)
 
     def epoch(self, epoch: int, figures: Mapping[str, Any], seconds: float) -> None:
         """Send the figures of an epoch, unless the store has them."""
@@ -64,17 +68,23 @@ class Recording:
 
     def _known(self) -> str | None:
         """The run that this folder was recorded as, where the store still has it."""
-        try:
-            note = json.loads(self._note.read_text("utf-8"))
-        except (OSError, ValueError):
-            return None
+        note = _read(self._note)
         if note.get("address") != self.store.address or note.get("experiment") != self.store.experiment:
             return None
-        epochs = self.store.epochs(note["run_id"])
+        return self._go_on(str(note["run_id"]))
+
+    def _of_job(self) -> str | None:
+        """The run of the training job that this folder was fetched from, where the job recorded itself."""
+        job = _read(self.folder / "job.json").get("job")
+        found = self.store.of_job(str(job)) if job else None
+        return self._go_on(found.run_id) if found else None
+
+    def _go_on(self, run_id: str) -> str | None:
+        epochs = self.store.epochs(run_id)
         if epochs is None:
             return None
         self._epochs = epochs
-        return str(note["run_id"])
+        return run_id
 
     def _new(self, parent: str | None) -> str:
         document = read_run(self.folder)
@@ -186,20 +196,29 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, st
 
 
 def _tags(experiment: Experiment, data: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    job = os.environ.get("TRAINING_JOB_NAME", "")
+    job = os.environ.get("TRAINING_JOB_NAME") or str(_read(folder / "job.json").get("job", ""))
     tags = {
         "ncf.experiment_digest": experiment.digest(),
         "ncf.data": str(data.get("name") or ""),
         "ncf.data_digest": str(data["digest"]),
         "ncf.version": version("ncf"),
         "ncf.folder": folder.name,
-        "ncf.sagemaker_job": job,
+        JOB_TAG: job,
         "mlflow.source.name": "ncf",
         "mlflow.source.type": "JOB" if job else "LOCAL",
         "mlflow.source.git.commit": _commit(),
         "mlflow.user": _user(),
     }
     return {name: value for name, value in tags.items() if value}
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """A document of the folder; empty where it is not there or is none."""
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _results(metrics: Mapping[str, Any]) -> dict[str, float]:

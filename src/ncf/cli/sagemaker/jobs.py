@@ -8,6 +8,7 @@ import typer
 
 from ncf.cli.options import Json, print_json
 from ncf.cli.sagemaker import options as shared
+from ncf.cli.sagemaker.tracking import Track, TrackAs, recorded, tracking
 from ncf.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -60,9 +61,8 @@ def train(
     script_mode: ScriptMode = False,
     gmf: Annotated[str | None, typer.Option(help="Pre-trained GMF run to fuse.")] = None,
     mlp: Annotated[str | None, typer.Option(help="Pre-trained MLP run to fuse.")] = None,
-    track: Annotated[
-        str | None, typer.Option(metavar="URI", help="MLflow tracking URI, for the container.")
-    ] = None,
+    track: Track = None,
+    track_as: TrackAs = None,
     name: Annotated[str | None, typer.Option(help="Name of the job, the project before it.")] = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Start, and do not follow.")] = False,
     max_cost: shared.MaxCost = None,
@@ -93,12 +93,13 @@ def train(
     )
     experiment = Experiment.load(recipe, set or ())
     launch.data_digest(Path(data))
+    where = tracking(session, track, track_as)
     if output is not None and not no_wait:
         check_free(Path(output))
     options = TrainingOptions(
         name=launch.job_name(session, name, experiment), data="", image="", instance_type=instance_type,
         instance_count=instance_count, volume_gb=volume_size, max_run=max_run, spot=spot, max_wait=max_wait,
-        keep_alive=keep_alive, environment=_tracking(session, track),
+        keep_alive=keep_alive, environment=where.environment if where else {},
     )  # fmt: skip
     inputs = launch.Inputs(Path(data), gmf, mlp, script_mode, image, checkpoints, resume)
     billed = max_run + (keep_alive or 0)
@@ -114,7 +115,9 @@ def train(
         _started(session, job, as_json)
         return
     _follow(session, job, _epochs(experiment, gmf is not None), quiet)
-    _told(_fetched(session, job, output, data), job, as_json)
+    fetched = _fetched(session, job, output, data)
+    recorded(session, job, fetched.folder, where)
+    _told(fetched, job, as_json)
 
 
 def fetch(
@@ -126,6 +129,8 @@ def fetch(
             help="The data it was trained on, here; looked for in data/ by default.", show_default=False
         ),
     ] = None,
+    track: Track = None,
+    track_as: TrackAs = None,
     local: shared.Local = False,
     project: shared.Project = None,
     region: shared.Region = None,
@@ -134,7 +139,10 @@ def fetch(
 ) -> None:
     """Download a finished job as a run folder, verified; cut off, it goes on where it was."""
     session = shared.open_session(local, project, region, profile)
-    _told(_fetched(session, job, output, data), job, as_json)
+    where = tracking(session, track, track_as)
+    fetched = _fetched(session, job, output, data)
+    recorded(session, job, fetched.folder, where)
+    _told(fetched, job, as_json)
 
 
 def jobs(
@@ -208,13 +216,6 @@ def stop(
     stopped = training.stop(shared.open_session(local, project, region, profile), job)
     again = "" if stopped.status == "Completed" else f" ('ncf sagemaker train … --resume {job}' goes on)"
     typer.echo(f"{job}: {stopped.status}{again}")
-
-
-def _tracking(session: "Session", track: str | None) -> dict[str, str]:
-    """Variables that MLflow in the container reads."""
-    if track is None:
-        return {}
-    return {"MLFLOW_TRACKING_URI": track, "MLFLOW_EXPERIMENT_NAME": session.project}
 
 
 def _follow(session: "Session", job: str, epochs: int, quiet: bool) -> None:

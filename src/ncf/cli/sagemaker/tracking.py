@@ -1,0 +1,57 @@
+"""`--track` and `--experiment` of the commands that train in a job and fetch its run."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from ncf.sagemaker.recorded import Tracking
+    from ncf.sagemaker.session import Session
+
+Track = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URI",
+        envvar="NCF_TRACK",
+        help="Record in MLflow: sqlite:///FILE or a folder here, http(s)://SERVER or an ARN.",
+        show_default=False,
+    ),
+]
+TrackAs = Annotated[
+    str | None,
+    typer.Option(
+        "--experiment",
+        envvar=["NCF_EXPERIMENT", "MLFLOW_EXPERIMENT_NAME"],
+        help="Experiment of MLflow; the project by default.",
+        show_default=False,
+    ),
+]
+
+
+def tracking(session: "Session", track: str | None, experiment: str | None) -> "Tracking | None":
+    """Where to record, or None; an address that can never work is an error before anything starts."""
+    if track is None:
+        return None
+    from ncf.sagemaker.recorded import Tracking
+
+    return Tracking(track, experiment or session.project)
+
+
+def recorded(session: "Session", job: str, folder: Path, where: "Tracking | None") -> None:
+    """Say where the fetched run is recorded; that it could not be is a warning, since the run is here."""
+    if where is None:
+        return
+    from ncf import console
+    from ncf.errors import ConfigError, TrackingError
+    from ncf.sagemaker.recorded import record
+    from ncf.training.mlflow import shown
+
+    try:
+        console.say(record(session, job, folder, where))
+    except (TrackingError, ConfigError) as trouble:
+        here = " --local" if session.local else ""
+        console.say(
+            f"Warning: {job} is not recorded: {trouble}; "
+            f"'ncf sagemaker fetch {job}{here} --output {folder} --track {shown(where.address)}' does it later."
+        )
