@@ -72,6 +72,17 @@ def test_a_damaged_manifest(tmp_path: Path) -> None:
         open_artifact(tmp_path)
 
 
+def test_an_artifact_that_this_user_may_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = written(tmp_path)
+
+    def refused(path: Path) -> str:  # the tests may run as root, who may read everything
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("ncf.serving.artifact.sha256_of", refused)
+    with pytest.raises(ArtifactError, match="may not be read by this user"):
+        open_artifact(folder)
+
+
 def test_a_newer_artifact(tmp_path: Path) -> None:
     path = written(tmp_path) / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))

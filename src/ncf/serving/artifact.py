@@ -159,9 +159,12 @@ def locate_artifact(path: str | Path) -> Path:
 def open_artifact(path: str | Path) -> Artifact:
     """Verify every file against the manifest, then load."""
     folder = locate_artifact(path)
-    manifest = _verified_manifest(folder)
     try:
-        return _load(folder, manifest)
+        return _load(folder, _verified_manifest(folder))
+    except PermissionError as error:
+        raise ArtifactError(
+            f"The artifact {folder} may not be read by this user ({Path(str(error.filename)).name}): change its permissions."
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(
             f"The artifact {folder} cannot be read ({error}): train again, or copy it afresh."
