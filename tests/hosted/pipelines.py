@@ -104,6 +104,17 @@ class Pipelines:
         execution.stop.set()
         return {"PipelineExecutionArn": execution.record.arn}
 
+    def RetryPipelineExecution(self, region: str, parameters: dict[str, Any]) -> Answer:
+        execution = self._execution(region, parameters)
+        if execution.record.status not in ("Failed", "Stopped"):
+            raise invalid("Only pipeline executions with Failed or Stopped status can be retried.")
+        execution.steps = [one for one in execution.steps if one["StepStatus"] == "Succeeded"]
+        execution.stop.clear()
+        execution.record.state.pop("FailureReason", None)
+        execution.record.set(PipelineExecutionStatus="Executing")
+        self.context.spawn(lambda: self._run(execution), name_in_arn(execution.record.arn))
+        return {"PipelineExecutionArn": execution.record.arn}
+
     def ListPipelineExecutions(self, region: str, parameters: dict[str, Any]) -> Answer:
         from hosted.service import listing
 
@@ -169,6 +180,11 @@ class Pipelines:
             done.add(ready["Name"])
 
     def _step(self, execution: Execution, step: Step) -> None:
+        """Run a step and what a condition chooses; one that has succeeded before a retry is passed over."""
+        earlier = next((one for one in execution.steps if one["StepName"] == step["Name"]), None)
+        if earlier is not None:
+            self._steps(execution, _chosen(step, earlier.get("Metadata", {})))
+            return
         entry: dict[str, Any] = {
             "StepName": step["Name"],
             "StartTime": time.time(),
@@ -206,8 +222,7 @@ class Pipelines:
         asked = step["Arguments"]
         true = all(definitions.holds(one, self._get(execution)) for one in asked["Conditions"])
         entry["Metadata"] = {"Condition": {"Outcome": str(true)}}
-        found: list[Step] = asked.get("IfSteps" if true else "ElseSteps", [])
-        return found
+        return _chosen(step, entry["Metadata"])
 
     def _make(self, execution: Execution, step: Step, entry: dict[str, Any]) -> None:
         """Make the call of the step and wait until its job is over."""
@@ -264,3 +279,10 @@ class Pipelines:
         outputs = execution.made[step_name].request["ProcessingOutputConfig"]["Outputs"]
         uri = definitions.at(outputs, f"['{file['OutputName']}'].S3Output.S3Uri")
         return json.loads(self.context.cloud.read(f"{uri.rstrip('/')}/{file['FilePath']}"))
+
+
+def _chosen(step: Step, metadata: dict[str, Any]) -> list[Step]:
+    """The steps that the outcome of a condition leads to; none for other steps."""
+    outcome = metadata.get("Condition", {}).get("Outcome")
+    found: list[Step] = step["Arguments"].get("IfSteps" if outcome == "True" else "ElseSteps", [])
+    return found

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from aws import Aws
 from ncf.serving.artifact import write_artifact
 from ncf.serving.recommender import Recommender
+from pipeline_aws import Commands, container
 from support import checkerboard, experiment, model_of, planted
 
 
@@ -29,3 +31,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("prepared") / "data"
     planted().save(folder)
     return folder
+
+
+@pytest.fixture
+def ncf(aws: Aws, tmp_path: Path) -> Commands:
+    """Commands against the double, whose containers run our programs."""
+    aws.client("s3").create_bucket(Bucket="mine")
+    aws.run(container)
+    return Commands(aws, tmp_path)

@@ -6,10 +6,10 @@ import botocore.session
 import pytest
 
 from ncf.errors import ConfigError
-from ncf.sagemaker.prices import estimate, price, prices, serverless_second
+from ncf.sagemaker.prices import estimate, one_by_one, price, prices, serverless_second
 
 ENUMS = {
-    "training": "TrainingInstanceType", "hosting": "ProductionVariantInstanceType", "transform": "TransformInstanceType",
+    "training": "TrainingInstanceType", "processing": "ProcessingInstanceType", "hosting": "ProductionVariantInstanceType", "transform": "TransformInstanceType",
 }  # fmt: skip
 
 
@@ -62,6 +62,38 @@ def test_spot_and_several_runs_are_said() -> None:
     assert many.total == pytest.approx(2.3)
     assert "20 trials of 1 x ml.m5.large" in many.sentence()
     assert "spot" in many.sentence()
+
+
+def test_jobs_one_after_another_cost_their_sum_and_an_hour_of_the_dearest() -> None:
+    small, large = (
+        estimate("ml.m5.large", "processing", 1, 1800),
+        estimate("ml.c7i.xlarge", "training", 1, 7200),
+    )
+    all_of_them = one_by_one([small, large, small])
+    assert all_of_them.hourly == large.hourly
+    assert all_of_them.total == pytest.approx(0.115 + 0.428)
+    said = all_of_them.sentence()
+    for word in (
+        "3 jobs (2 on 1 x ml.m5.large, 1 on 1 x ml.c7i.xlarge)",
+        "up to $0.214 an hour",
+        "$0.54 in 3 h",
+    ):
+        assert word in said
+    with pytest.raises(ConfigError, match="3 jobs"):
+        all_of_them.check(0.5)
+
+
+def test_one_job_without_a_price_leaves_all_without() -> None:
+    mixed = one_by_one(
+        [estimate("ml.m5.large", "processing", 1, 60), estimate("ml.x9.huge", "training", 1, 60)]
+    )
+    assert (mixed.hourly, mixed.total) == (None, None)
+    with pytest.raises(ConfigError, match="cannot tell the price"):
+        mixed.check(100)
+
+
+def test_no_job_costs_nothing() -> None:
+    assert one_by_one([]).total == 0
 
 
 def test_a_limit_admits_what_costs_less() -> None:

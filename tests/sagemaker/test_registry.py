@@ -2,83 +2,17 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from aws import Aws
-from ncf.cli.sagemaker import app
 from ncf.errors import CloudError, ConfigError
-from ncf.sagemaker import registry, schedules, steps, train
+from ncf.sagemaker import registry, schedules
 from ncf.sagemaker.local.registry import Registry
 from ncf.sagemaker.local.state import Store
+from pipeline_aws import Commands
 from pipeline_host import Host, session_on
-from support import planted
-
-if TYPE_CHECKING:
-    from hosted.runners import Spec
-
-IMAGE = "999999999999.dkr.ecr.us-east-1.amazonaws.com/ncf:1"
-RECIPE = """
-name = "small-gmf"
-[model]
-kind = "gmf"
-factors = 8
-[train]
-epochs = 6
-batch_size = 128
-learning_rate = 0.01
-l2_gmf = 0.001
-precision = "float32"
-threads = 1
-[evaluation]
-bootstrap = 100
-"""
-
-
-def container(spec: "Spec") -> int:
-    """What our image runs."""
-    return train.main(spec.root) if spec.kind == "train" else steps.main(list(spec.command), spec.root)
-
-
-class Commands:
-    """`ncf sagemaker …` against the double."""
-
-    def __init__(self, aws: Aws, folder: Path) -> None:
-        self.options = [
-            "--role",
-            aws.role,
-            "--bucket",
-            "mine",
-            "--image",
-            IMAGE,
-            "--data",
-            str(folder / "data"),
-        ]
-        self.recipe = folder / "recipe.toml"
-        self.recipe.write_text(RECIPE, "utf-8")
-        planted().save(folder / "data")
-
-    def __call__(self, *words: str) -> str:
-        done = CliRunner().invoke(app, list(words))
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        assert done.exit_code == 0, done.output
-        return done.output
-
-    def create(self, *more: str) -> str:
-        return self("pipeline", "create", str(self.recipe), *self.options, *more)
-
-    def start(self, *more: str) -> str:
-        return self("pipeline", "start", "--bucket", "mine", "--follow", *more)
-
-
-@pytest.fixture
-def ncf(aws: Aws, tmp_path: Path) -> Commands:
-    aws.client("s3").create_bucket(Bucket="mine")
-    aws.run(container)
-    return Commands(aws, tmp_path)
 
 
 def test_from_data_to_an_approved_model_and_the_next_one_that_is_not_better(aws: Aws, ncf: Commands) -> None:
@@ -147,11 +81,30 @@ def test_only_an_approved_version_is_deployed(ncf: Commands) -> None:
         ncf("models", "deploy", "--bucket", "mine")
 
 
+def test_the_newest_approved_version_is_deployed_after_its_price(aws: Aws, ncf: Commands) -> None:
+    ncf.create()
+    ncf.start()
+    ncf("models", "approve", "--bucket", "mine")
+    deploy = ("models", "deploy", "--bucket", "mine", "--role", aws.role, "--instance-count", "2")
+    with pytest.raises(ConfigError, match=r"2 x ml\.c7i\.large may cost .* more than --max-cost 1"):
+        ncf(*deploy, "--max-cost", "1")
+    assert aws.calls("CreateModel") == []
+    assert ncf(*deploy, "--endpoint", "ncf-films") == "Version 1 is in service at the endpoint ncf-films.\n"
+    assert "Cost: 2 x ml.c7i.large: $" in ncf.said
+    package = registry.find(aws.session(), "ncf-models", 1)
+    (made,) = aws.calls("CreateModel")
+    assert made.parameters["PrimaryContainer"]["ModelDataUrl"] == package.model
+    assert made.parameters["PrimaryContainer"]["Image"] == package.image
+    sm = aws.client("sagemaker")
+    assert sm.describe_endpoint(EndpointName="ncf-films")["EndpointStatus"] == "InService"
+
+
 def test_a_schedule_is_made_changed_and_taken_away(aws: Aws, ncf: Commands) -> None:
     ncf.create()
     role = "arn:aws:iam::123456789012:role/scheduler"
     said = ncf("pipeline", "schedule", "rate(7 days)", "--scheduler-role", role, "-p", "Epochs=3")
     assert said == "Scheduled ncf-pipeline: rate(7 days), UTC.\n"
+    assert "Cost: an execution of 4 jobs" in ncf.said
     said = ncf(
         "pipeline", "schedule", "0 3 ? * MON *", "--scheduler-role", role, "--timezone", "Europe/Berlin"
     )

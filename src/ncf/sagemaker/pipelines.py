@@ -103,13 +103,18 @@ def pipeline_name(session: Session, given: str | None = None) -> str:
     return checked(given or f"{session.project}-pipeline", "The pipeline's name")
 
 
+def check_input(where: str) -> None:
+    """Raise `ConfigError` for a file or a folder that is not here."""
+    if "://" not in where and not Path(where).exists():
+        raise ConfigError(f"There is no {where}: give a table, a prepared folder or an address in S3.")
+
+
 def input_data(session: Session, where: str) -> str:
     """An address as it is; a file or a folder here is sent, and sent again only where it has changed."""
+    check_input(where)
     if "://" in where:
         return where
     path = Path(where)
-    if not path.exists():
-        raise ConfigError(f"There is no {where}: give a table, a prepared folder or an address in S3.")
     return session.upload(path, "pipelines", "input", path.resolve().name)
 
 
@@ -263,7 +268,9 @@ def _same(session: Session, name: str, arn: str, parameters: Mapping[str, str]) 
     then = client.describe_pipeline_definition_for_execution(PipelineExecutionArn=arn)["PipelineDefinition"]
     given = client.list_pipeline_parameters_for_execution(PipelineExecutionArn=arn)["PipelineParameters"]
     now = known(session, name)["PipelineDefinition"]
-    return bool(json.loads(then) == json.loads(now) and given == pairs(parameters))
+    defaults = {one["Name"]: str(one.get("DefaultValue", "")) for one in json.loads(now)["Parameters"]}
+    same = defaults | {one["Name"]: one["Value"] for one in given} == defaults | dict(parameters)
+    return bool(json.loads(then) == json.loads(now) and same)
 
 
 def _token() -> str:

@@ -6,7 +6,8 @@ decision worth knowing: an unknown type has no price, never a guess, and a cost 
 
 import os
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any, Literal
 
 from ncf.errors import ConfigError
 
-Kind = Literal["training", "hosting", "transform"]
+Kind = Literal["training", "processing", "hosting", "transform"]
 HOURS_A_MONTH = 730
 _TABLE = Path(__file__).with_name("prices.toml")
 
@@ -30,12 +31,16 @@ class Estimate:
     seconds: int | None
     """The longest it runs; None for what runs until it is deleted."""
     spot: bool = False
+    jobs: tuple["Estimate", ...] = ()
+    """What it is made of, where it is several jobs; then `hourly` is that of the dearest."""
 
     @property
     def total(self) -> float | None:
         """The largest total: of the run, or of a month of what runs until it is deleted."""
         if self.hourly is None:
             return None
+        if self.jobs:
+            return sum(job.total or 0.0 for job in self.jobs)
         return self.hourly * (HOURS_A_MONTH if self.seconds is None else self.seconds / 3600)
 
     def times(self, count: int, what: str) -> "Estimate":
@@ -53,7 +58,8 @@ class Estimate:
             return f"Cost: {self.what}: ${self.hourly:.3f} an hour, ${self.total:,.2f} a month ({where})."
         spot = "; spot usually costs much less" if self.spot else ""
         hours = f"{self.seconds / 3600:.3g} h"
-        return f"Cost: {self.what}: ${self.hourly:.3f} an hour, at most ${self.total:,.2f} in {hours} ({where}{spot})."
+        upto = "up to " if self.jobs else ""
+        return f"Cost: {self.what}: {upto}${self.hourly:.3f} an hour, at most ${self.total:,.2f} in {hours} ({where}{spot})."
 
     def check(self, most: float | None) -> None:
         """Raise `ConfigError` where it may cost more than `most` US dollars, or where that cannot be told."""
@@ -111,6 +117,15 @@ def estimate(
     """What `count` instances cost at most in `seconds`, or an hour and a month without."""
     one = price(instance_type, kind)
     return Estimate(f"{count} x {instance_type}", None if one is None else one * count, seconds, spot)
+
+
+def one_by_one(jobs: Sequence[Estimate]) -> Estimate:
+    """What jobs cost that run one after another: an hour at most what the dearest costs, in all the sum."""
+    counts = Counter(job.what for job in jobs)
+    what = f"{len(jobs)} jobs ({', '.join(f'{count} on {one}' for one, count in counts.items())})"
+    hours, spot = [job.hourly for job in jobs if job.hourly is not None], any(job.spot for job in jobs)
+    hourly = None if len(hours) < len(jobs) else max(hours, default=0.0)
+    return Estimate(what, hourly, sum(job.seconds or 0 for job in jobs), spot, tuple(jobs))
 
 
 def serverless_second(memory_mb: int) -> float:

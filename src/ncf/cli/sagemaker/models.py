@@ -5,7 +5,18 @@ from typing import Annotated, Any
 import typer
 
 from ncf.cli.options import Json, print_json
-from ncf.cli.sagemaker.options import Bucket, KmsKey, Local, Profile, Project, Region, Role, open_session
+from ncf.cli.sagemaker.options import (
+    Bucket,
+    KmsKey,
+    Local,
+    MaxCost,
+    Profile,
+    Project,
+    Region,
+    Role,
+    Yes,
+    open_session,
+)
 
 app = typer.Typer(
     help="Versions of the model in the registry: list, show, approve, reject, deploy.",
@@ -89,13 +100,16 @@ def deploy(
     version: Version = None, endpoint: Annotated[str | None, typer.Option(help="The endpoint; PROJECT.", show_default=False)] = None,
     instance_type: Annotated[str, typer.Option(help="Instance that serves.")] = "ml.c7i.large",
     instance_count: Annotated[int, typer.Option(help="How many of them.")] = 1, group: Group = None,
+    max_cost: MaxCost = None, yes: Yes = False,
     local: Local = False, project: Project = None, region: Region = None, profile: Profile = None, role: Role = None,
     bucket: Bucket = None, kms_key: KmsKey = None,
 ) -> None:  # fmt: skip
     """Deploy an approved version, by default the newest; 'ncf sagemaker deploy' with its address has every option."""
+    from ncf.cli.sagemaker.cost import accept_cost
     from ncf.errors import ConfigError
     from ncf.sagemaker import registry
     from ncf.sagemaker.endpoint_requests import Hosting
+    from ncf.sagemaker.endpoint_view import cost
     from ncf.sagemaker.endpoints import deploy
 
     session = open_session(local, project, region, profile, role, bucket, kms_key=kms_key)
@@ -107,6 +121,7 @@ def deploy(
             f"Version {package.version} is not approved ({package.approval}): 'ncf sagemaker models approve {package.version}' first."
         )
     hosting = Hosting(instance_type=instance_type, instance_count=instance_count)
+    accept_cost(session, cost(hosting), max_cost, yes)
     made = deploy(session, package.model, hosting, endpoint=endpoint, image=package.image)
     typer.echo(f"Version {package.version} is in service at the endpoint {made.endpoint}.")
 

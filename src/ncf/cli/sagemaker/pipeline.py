@@ -8,6 +8,7 @@ from ncf.cli.options import Json, print_json
 from ncf.cli.sagemaker.options import (
     Bucket,
     Local,
+    MaxCost,
     Profile,
     Project,
     Region,
@@ -50,15 +51,20 @@ def show(
 @app.command()
 def start(
     name: Name = None, parameter: Parameters = None, data: InputData = None, follow: Annotated[bool, typer.Option("--follow", help="Wait for the end.")] = False,
-    local: Local = False, project: Project = None, region: Region = None, profile: Profile = None, bucket: Bucket = None,
+    max_cost: MaxCost = None, yes: Yes = False, local: Local = False, project: Project = None, region: Region = None,
+    profile: Profile = None, bucket: Bucket = None,
 ) -> None:  # fmt: skip
     """Start an execution."""
-    from ncf.sagemaker import pipelines
+    from ncf.cli.sagemaker.cost import accept_cost
+    from ncf.sagemaker import pipeline_cost, pipelines
 
     session = open_session(local, project, region, profile, bucket=bucket)
-    arn = pipelines.start(
-        session, pipelines.pipeline_name(session, name), parameters_of(session, parameter, data)
-    )
+    pipeline, given = pipelines.pipeline_name(session, name), parameters_of(parameter)
+    if data:
+        pipelines.check_input(data)
+    accept_cost(session, pipeline_cost.of_start(session, pipeline, given), max_cost, yes)
+    sent = {"InputData": pipelines.input_data(session, data)} if data else {}
+    arn = pipelines.start(session, pipeline, given | sent)
     typer.echo(f"Started {arn}.")
     if follow:
         follow_to_the_end(session, arn)
@@ -119,14 +125,17 @@ def stop(
 
 @app.command()
 def retry(
-    execution: Arn = None, name: Name = None, local: Local = False, project: Project = None, region: Region = None,
-    profile: Profile = None, bucket: Bucket = None,
+    execution: Arn = None, name: Name = None, max_cost: MaxCost = None, yes: Yes = False, local: Local = False,
+    project: Project = None, region: Region = None, profile: Profile = None, bucket: Bucket = None,
 ) -> None:  # fmt: skip
     """Go on with an execution that failed or was stopped; steps that succeeded are not repeated."""
-    from ncf.sagemaker import pipelines
+    from ncf.cli.sagemaker.cost import accept_cost
+    from ncf.sagemaker import pipeline_cost, pipelines
 
     session = open_session(local, project, region, profile, bucket=bucket)
-    follow_to_the_end(session, pipelines.retry(session, _arn(session, execution, name)))
+    arn = _arn(session, execution, name)
+    accept_cost(session, pipeline_cost.of_retry(session, arn), max_cost, yes)
+    follow_to_the_end(session, pipelines.retry(session, arn))
 
 
 @app.command()
@@ -157,8 +166,9 @@ def schedule(
     parameter: Parameters = None, timezone: Annotated[str, typer.Option(help="Of the expression.")] = "UTC",
     name: Name = None, project: Project = None, region: Region = None, profile: Profile = None, tags: Tags = None,
 ) -> None:  # fmt: skip
-    """Start the pipeline by the clock (EventBridge Scheduler)."""
-    from ncf.sagemaker import pipelines, schedules
+    """Start the pipeline by the clock (EventBridge Scheduler); says what each execution may cost."""
+    from ncf.cli.sagemaker.cost import tell_cost
+    from ncf.sagemaker import pipeline_cost, pipelines, schedules
 
     session = open_session(False, project, region, profile, tags=tags)
     pipeline = pipelines.pipeline_name(session, name)
@@ -170,18 +180,15 @@ def schedule(
         raise ConfigError(
             "Say when and as whom: an expression such as 'rate(7 days)', and --scheduler-role ARN."
         )
-    new = schedules.schedule(
-        session, pipeline, expression, scheduler_role, parameters_of(session, parameter, None), timezone
-    )
+    given = parameters_of(parameter)
+    tell_cost(session, pipeline_cost.of_start(session, pipeline, given))
+    new = schedules.schedule(session, pipeline, expression, scheduler_role, given, timezone)
     typer.echo(f"{'Scheduled' if new else 'Changed the schedule of'} {pipeline}: {expression}, {timezone}.")
 
 
-def parameters_of(session: Any, given: list[str] | None, data: str | None) -> dict[str, str]:
-    """Parameters of a start; data that lie here are sent."""
-    from ncf.sagemaker.pipelines import input_data
-
-    parameters = pairs_of(given, "--parameter", "Epochs=3")
-    return parameters | ({"InputData": input_data(session, data)} if data else {})
+def parameters_of(given: list[str] | None) -> dict[str, str]:
+    """Parameters of a start."""
+    return pairs_of(given, "--parameter", "Epochs=3")
 
 
 def pairs_of(given: list[str] | None, option: str, example: str) -> dict[str, str]:

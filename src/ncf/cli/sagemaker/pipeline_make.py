@@ -1,5 +1,6 @@
 """`ncf sagemaker pipeline create` and `run`: the two that say what the pipeline is."""
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ from ncf.cli.sagemaker.options import (
     Bucket,
     KmsKey,
     Local,
+    MaxCost,
     Profile,
     Project,
     Region,
@@ -16,6 +18,7 @@ from ncf.cli.sagemaker.options import (
     SecurityGroups,
     Subnets,
     Tags,
+    Yes,
     open_session,
 )
 from ncf.cli.sagemaker.pipeline import (
@@ -65,20 +68,25 @@ def create(
     profile: Profile = None, role: Role = None, bucket: Bucket = None, tags: Tags = None, kms_key: KmsKey = None,
     subnets: Subnets = None, security_groups: SecurityGroups = None,
 ) -> None:  # fmt: skip
-    """Create the pipeline, or change it if it is there."""
+    """Create the pipeline, or change it if it is there; says what an execution may cost."""
+    from ncf.cli.sagemaker.cost import tell_cost
     from ncf.sagemaker import pipelines
+    from ncf.sagemaker.pipeline_cost import of_execution
     from ncf.sagemaker.pipeline_definition import definition
 
     session = open_session(
         local, project, region, profile, role, bucket, tags, kms_key, subnets, security_groups
     )
     options = _options(
-        name, image, group, data, prepare, instance_type, processing_instance, max_run, spot,
+        name, image, group, prepare, instance_type, processing_instance, max_run, spot,
         (minimum_gain, alpha, floor), approve, fail_if_not_better,
     )  # fmt: skip
     if dry_run and data and "://" not in data:
         raise ConfigError("--dry-run sends nothing: give --data as an address, or leave it out.")
-    plan = _plan(session, recipe, set, options)
+    plan = _plan(session, recipe, set, data, options)
+    tell_cost(session, of_execution(definition(plan), {}))
+    if data:
+        plan = replace(plan, input_data=pipelines.input_data(session, data))
     if dry_run:
         print_json(definition(plan))
         return
@@ -94,29 +102,35 @@ def run(
     set: Set = None, parameter: Parameters = None, image: Image = None, instance_type: Instance = "ml.c7i.xlarge",
     processing_instance: Processing = "ml.m5.large", max_run: MaxRun = 24 * 3600, spot: Spot = False,
     minimum_gain: Gain = 0.0, alpha: Alpha = 0.05, floor: Floor = 0.0, approve: Approve = False,
-    fail_if_not_better: FailIfNot = False, local: Local = False, project: Project = None, region: Region = None,
+    fail_if_not_better: FailIfNot = False, max_cost: MaxCost = None, yes: Yes = False, local: Local = False, project: Project = None, region: Region = None,
     profile: Profile = None, role: Role = None, bucket: Bucket = None, tags: Tags = None, kms_key: KmsKey = None,
     subnets: Subnets = None, security_groups: SecurityGroups = None,
 ) -> None:  # fmt: skip
     """Create or change, start, and wait; the last execution is gone on with if it failed and nothing has changed."""
+    from ncf.cli.sagemaker.cost import accept_cost
     from ncf.sagemaker import pipelines
+    from ncf.sagemaker.pipeline_cost import of_execution
+    from ncf.sagemaker.pipeline_definition import definition
 
     session = open_session(
         local, project, region, profile, role, bucket, tags, kms_key, subnets, security_groups
     )
     options = _options(
-        name, image, group, data, prepare, instance_type, processing_instance, max_run, spot,
+        name, image, group, prepare, instance_type, processing_instance, max_run, spot,
         (minimum_gain, alpha, floor), approve, fail_if_not_better,
     )  # fmt: skip
-    plan = _plan(session, recipe, set, options)
+    plan, given = _plan(session, recipe, set, data, options), parameters_of(parameter)
+    accept_cost(session, of_execution(definition(plan), given), max_cost, yes)
+    if data:
+        plan = replace(plan, input_data=pipelines.input_data(session, data))
     pipelines.upsert(session, plan)
-    arn, resumed = pipelines.resume_or_start(session, plan.name, parameters_of(session, parameter, None))
+    arn, resumed = pipelines.resume_or_start(session, plan.name, given)
     typer.echo(f"{'Goes on with' if resumed else 'Started'} {arn}.")
     follow_to_the_end(session, arn)
 
 
 def _options(
-    name: str | None, image: str | None, group: str | None, data: str | None, prepare: list[str] | None,
+    name: str | None, image: str | None, group: str | None, prepare: list[str] | None,
     instance_type: str, processing_instance: str, max_run: int, spot: bool, bar: tuple[float, float, float],
     approve: bool, fail_if_not_better: bool,
 ) -> Any:  # fmt: skip
@@ -124,13 +138,16 @@ def _options(
     from ncf.sagemaker.pipelines import Options
 
     return Options(
-        name, image, group, data, pairs_of(prepare, "--prepare", "min_user=5"), instance_type, processing_instance,
+        name, image, group, None, pairs_of(prepare, "--prepare", "min_user=5"), instance_type, processing_instance,
         max_run, spot, Bar(*bar), approve, fail_if_not_better,
     )  # fmt: skip
 
 
-def _plan(session: Any, recipe: str, overrides: list[str] | None, options: Any) -> Any:
+def _plan(session: Any, recipe: str, overrides: list[str] | None, data: str | None, options: Any) -> Any:
+    """The plan, for which nothing is sent yet."""
     from ncf.config import Experiment
-    from ncf.sagemaker.pipelines import plan_of
+    from ncf.sagemaker.pipelines import check_input, plan_of
 
+    if data:
+        check_input(data)
     return plan_of(session, Experiment.load(recipe, overrides or ()), options)
