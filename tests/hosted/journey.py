@@ -64,9 +64,8 @@ class Stage:
         return json.loads(self.sagemaker(*words, "--json"))
 
     def keys(self) -> list[str]:
-        """The keys of the project's objects."""
-        s3 = self.aws.client("s3")
-        pages = s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{PROJECT}/")
+        """The keys of all objects of the account's bucket."""
+        pages = self.aws.client("s3").get_paginator("list_objects_v2").paginate(Bucket=BUCKET)
         return [one["Key"] for page in pages for one in page.get("Contents", ())]
 
 

@@ -142,8 +142,7 @@ def test_transform_writes_the_rows_of_batch(stage: Stage, trained: str) -> None:
 
 
 def test_the_pipeline_registers_its_model(stage: Stage, registered: str) -> None:
-    steps = json.loads(stage.sagemaker("pipeline", "status", "--json"))["steps"]
-    names = [one["name"] for one in steps]
+    names = [one["name"] for one in execution(stage)["steps"]]
     assert names == ["Prepare", "Train", "Evaluate", "IsBetter", "Register", "Promote"], registered
     assert f"model-package/{PROJECT}-models/1" in registered
     jobs = [one.request["AppSpecification"] for one in stage.aws.records("ProcessingJob")]
@@ -161,12 +160,21 @@ def test_a_version_is_approved_and_deployed(stage: Stage, registered: str, deplo
     assert stage.sagemaker("invoke", *ASKED, "--boto3") == stage.ncf("recommend", "third", *ASKED)
 
 
-def test_a_model_that_is_no_better_than_the_approved_one_is_not_registered(
+def test_a_stopped_execution_goes_on_and_registers_nothing_that_is_no_better(
     stage: Stage, registered: str
 ) -> None:
     stage.sagemaker("models", "approve", "1")
-    said = stage.sagemaker("pipeline", "start", "--follow")
-    assert "Registered as" not in said
+    before = len(training_steps(stage))
+    stage.sagemaker("pipeline", "start")
+    stage.aws.until(lambda: "Training" in training_steps(stage)[before:], 300)
+    stage.sagemaker("pipeline", "stop")
+    stage.aws.until(lambda: execution(stage)["status"] == "Stopped", 300)
+    said = stage.sagemaker("pipeline", "retry")
+    now = execution(stage)
+    assert (now["status"], now["package"]) == ("Succeeded", None)
+    assert [one["name"] for one in now["steps"]] == ["Prepare", "Train", "Evaluate", "IsBetter"]
+    assert "not better" in said
+    assert len(training_steps(stage)) == before + 2
     assert len(stage.json("models", "list")["models"]) == 1
 
 
@@ -177,13 +185,15 @@ def test_status_shows_what_runs_and_what_it_costs(stage: Stage, deployed: str) -
 
 
 def test_clean_up_leaves_nothing(stage: Stage, deployed: str, registered: str, tuned: dict[str, Any]) -> None:
-    """But finished transform jobs, which AWS keeps for ever, and the log groups that all jobs of an account share."""
+    """But what is not the project's alone, the account's bucket and the log groups of all its jobs, both of them empty, and
+    finished transform jobs, which AWS keeps for ever."""
     aws = stage.aws
     stage.sagemaker("pipeline", "schedule", "rate(7 days)", "--scheduler-role", aws.role)
     outcome = stage.json("cleanup", "--yes")
     assert (outcome["not_deleted"], outcome["left"], outcome["not_seen"]) == ([], [], [])
     assert {record.kind.name for record in aws.records()} <= {"TransformJob"}
     assert stage.keys() == []
+    assert aws.client("cloudwatch").describe_alarms()["MetricAlarms"] == []
     assert aws.client("ecr").describe_repositories()["repositories"] == []
     assert aws.client("scheduler").list_schedules()["Schedules"] == []
     assert [one["Name"] for one in aws.client("scheduler").list_schedule_groups()["ScheduleGroups"]] == [
@@ -206,6 +216,17 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
     }
+
+
+def execution(stage: Stage) -> Any:
+    """The last execution of the pipeline."""
+    return stage.json("pipeline", "status")
+
+
+def training_steps(stage: Stage) -> list[str]:
+    """What each training job of the pipeline is doing."""
+    jobs = stage.aws.records("TrainingJob")
+    return [one.everything["SecondaryStatus"] for one in jobs if "-Train-" in one.name]
 
 
 def rows(path: Path) -> dict[tuple[str, str], tuple[str, Any]]:

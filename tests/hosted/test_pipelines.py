@@ -62,21 +62,25 @@ def run(spec: Spec) -> int:
     return canned_run(spec)
 
 
-def execute(aws: Aws, sm: Any, **parameters: str) -> dict[str, Any]:
+def execute(aws: Aws, sm: Any, work: Any = run, **parameters: str) -> dict[str, Any]:
     """Create, start, wait."""
-    aws.run(run)
+    aws.run(work)
     sm.create_pipeline(
         PipelineName="line", PipelineDefinition=json.dumps(definition(aws.role)), RoleArn=aws.role, ClientRequestToken="t" * 32
     )  # fmt: skip
     given = [{"Name": name, "Value": value} for name, value in parameters.items()]
     arn = sm.start_pipeline_execution(PipelineName="line", PipelineParameters=given)["PipelineExecutionArn"]
-    aws.until(
-        lambda: (
-            sm.describe_pipeline_execution(PipelineExecutionArn=arn)["PipelineExecutionStatus"] != "Executing"
-        )
-    )
-    described: dict[str, Any] = sm.describe_pipeline_execution(PipelineExecutionArn=arn)
-    return described
+    return ended(aws, sm, arn)
+
+
+def ended(aws: Aws, sm: Any, arn: str) -> dict[str, Any]:
+    """What is known of an execution at its end."""
+
+    def described() -> dict[str, Any]:
+        return dict(sm.describe_pipeline_execution(PipelineExecutionArn=arn))
+
+    aws.until(lambda: described()["PipelineExecutionStatus"] != "Executing")
+    return described()
 
 
 def test_steps_run_in_order_of_need_and_a_good_model_is_registered(aws: Aws, sm: Any) -> None:
@@ -98,6 +102,26 @@ def test_steps_run_in_order_of_need_and_a_good_model_is_registered(aws: Aws, sm:
 def test_a_model_that_is_not_good_ends_at_the_fail_step(aws: Aws, sm: Any) -> None:
     execution = execute(aws, sm, Bar="0.9")
     assert (execution["PipelineExecutionStatus"], execution["FailureReason"]) == ("Failed", "It is only 0.7")
+
+
+def test_a_retry_goes_on_where_it_failed(aws: Aws, sm: Any) -> None:
+    broken = [True]
+
+    def judge_fails_once(spec: Spec) -> int:
+        return 1 if spec.kind == "process" and broken and broken.pop() else run(spec)
+
+    arn = execute(aws, sm, judge_fails_once)["PipelineExecutionArn"]
+    assert sm.describe_pipeline_execution(PipelineExecutionArn=arn)["PipelineExecutionStatus"] == "Failed"
+    sm.retry_pipeline_execution(PipelineExecutionArn=arn, ClientRequestToken="r" * 32)
+    execution = ended(aws, sm, arn)
+    assert execution["PipelineExecutionStatus"] == "Succeeded"
+    assert "FailureReason" not in execution
+    steps = sm.list_pipeline_execution_steps(PipelineExecutionArn=arn, SortOrder="Ascending")
+    names = [one["StepName"] for one in steps["PipelineExecutionSteps"]]
+    assert names == ["Train", "Judge", "Good", "Register"]
+    assert (len(aws.records("TrainingJob")), len(aws.records("ProcessingJob"))) == (1, 2)
+    again = {"PipelineExecutionArn": arn, "ClientRequestToken": "s" * 32}
+    assert "Failed or Stopped" in refused(sm.retry_pipeline_execution, **again)[1]
 
 
 def test_a_pipeline_is_updated_listed_and_deleted(aws: Aws, sm: Any) -> None:
