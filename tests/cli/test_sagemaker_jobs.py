@@ -16,6 +16,7 @@ import pytest
 import programs
 from aws import Aws
 from ncf.serving.artifact import write_artifact
+from processes import free_port
 from support import checkerboard, experiment, model_of, planted
 
 if TYPE_CHECKING:
@@ -77,6 +78,42 @@ def test_train_fetch_and_evaluate(aws: Aws, folder: Path) -> None:
     assert "epoch=1 " in ncf(folder, "sagemaker", "logs", "ncf-one").stdout
     again = json.loads(ncf(folder, "sagemaker", "fetch", "ncf-one", "--json").stdout)
     assert again["run"] == "runs/ncf-one"
+
+
+def test_a_job_is_recorded_in_a_database_of_this_machine_once(aws: Aws, folder: Path) -> None:
+    aws.run(programs.train)
+    track = ("--track", "sqlite:///mlflow.db", "--experiment", "jobs")
+    told = ncf(folder, *TRAIN, "--name", "one", "--output", "runs/one", "--json", *track)
+    assert json.loads(told.stdout)["job"] == "ncf-one"
+    assert re.search(r"ncf-one is run \w{8} of jobs at sqlite:///mlflow.db\.", told.stderr)
+    assert aws.calls("CreateTrainingJob")[0].parameters.get("Environment", {}) == {}
+    ncf(folder, "sagemaker", "fetch", "ncf-one", *track)
+    [run] = json.loads(ncf(folder, "experiments", "list", *track, "--json").stdout)["runs"]
+    assert run["tags"]["ncf.sagemaker_job"] == "ncf-one"
+    assert float(run["tags"]["ncf.cost_usd"]) >= 0
+
+
+def test_a_server_that_nobody_reaches_is_a_warning_after_the_fetch(
+    aws: Aws, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    address = f"http://127.0.0.1:{free_port()}"
+
+    def unreached(spec: "Spec") -> int:
+        spec.say(f"[ncf] Warning: MLflow at {address} does not answer as it should (x); training goes on")
+        return programs.train(spec)
+
+    aws.run(unreached)
+    done = ncf(folder, *TRAIN, "--name", "one", "--output", "runs/one", "--track", address)
+    assert aws.calls("CreateTrainingJob")[0].parameters["Environment"]["MLFLOW_EXPERIMENT_NAME"] == "ncf"
+    assert "Warning: ncf-one is not recorded: MLflow at" in done.stderr
+    assert f"'ncf sagemaker fetch ncf-one --output runs/one --track {address}' does it later." in done.stderr
+    assert "Test, weights of" in done.stdout
+
+
+def test_an_address_that_cannot_work_starts_nothing(aws: Aws, folder: Path) -> None:
+    assert "cannot be tracked to" in ncf(folder, *TRAIN, "--track", "ftp://x", code=2).stderr
+    assert aws.calls() == []
 
 
 @pytest.mark.parametrize(

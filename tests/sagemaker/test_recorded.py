@@ -57,12 +57,22 @@ def without_mlflow(spec: "Spec") -> int:
 def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty database, which takes MLflow seconds to make."""
     folder = tmp_path_factory.mktemp("tables")
-    Store(resolve(database(folder).address), "ncf")
+    with pytest.MonkeyPatch.context() as patch:
+        unset(patch)
+        Store(resolve(database(folder).address), "ncf")
     return folder / "mlflow.db"
 
 
+def unset(patch: pytest.MonkeyPatch) -> None:
+    """No tracking by the environment, in which MLflow leaves its address for the processes that it is the parent of."""
+    for name in ("NCF_TRACK", "MLFLOW_TRACKING_URI", "NCF_EXPERIMENT", "MLFLOW_EXPERIMENT_NAME"):
+        patch.setenv(name, "")
+        patch.delenv(name)
+
+
 @pytest.fixture(autouse=True)
-def _there(tables: Path, tmp_path: Path) -> None:
+def _there(tables: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unset(monkeypatch)
     shutil.copy(tables, tmp_path / "mlflow.db")
 
 

@@ -34,10 +34,11 @@ MOST_RUNS = 1000
 _ARN = re.compile(r"arn:aws[\w-]*:sagemaker:[\w-]+:\d{12}:mlflow-(tracking-server|app)/[\w-]+")
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "15",
 }
-"""MLflow's own patience is four minutes, in which training would stand still."""
+"""MLflow's own patience is four minutes, in which training would stand still; standard output is for our answers."""
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 

@@ -32,7 +32,7 @@ _LOCK = "worker.lock"
 _SOON = 60.0
 """Seconds in which a record may be there before its worker."""
 _COMMAND = (sys.executable, "-P", "-m", "ncf.sagemaker.local.worker")
-_NEEDS_AWS = re.compile(r"s3://|\.dkr\.ecr\.|:mlflow-tracking-server/")
+_NEEDS_AWS = re.compile(r"s3://|\.dkr\.ecr\.|:mlflow-(?:tracking-server|app)/")
 _CREDENTIALS = (
     "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_DEFAULT_PROFILE",
     "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_ARN", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
