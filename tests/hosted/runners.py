@@ -238,6 +238,7 @@ class DockerRunning:
 
     def __init__(self, container: str, port: int) -> None:
         self.container, self.port, self.ended = container, port, False
+        self.address = ""
         self.last: list[str] = []
 
     def poll(self) -> int | None:
@@ -249,21 +250,21 @@ class DockerRunning:
 
     def log(self) -> list[str]:
         if not self.ended:
-            done = subprocess.run(
-                ["docker", "logs", self.container],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                check=True,
-            )
-            self.last = done.stdout.decode(errors="replace").splitlines()
+            command = ["docker", "logs", self.container]
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            said = done.stdout.decode(errors="replace")
+            if done.returncode:
+                raise RuntimeError(f"docker logs: {said.strip()}")
+            self.last = said.splitlines()
         return self.last
 
     def ask(self, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
-        networks = self._inspect()["NetworkSettings"]["Networks"]
-        address = next(iter(networks.values()))["IPAddress"]
-        if not address:
+        if not self.address:
+            networks = self._inspect()["NetworkSettings"]["Networks"]
+            self.address = next(iter(networks.values()))["IPAddress"]
+        if not self.address:
             raise ConnectionError("the container has ended")
-        request = urllib.request.Request(f"http://{address}:{self.port}{path}", body, dict(headers))
+        request = urllib.request.Request(f"http://{self.address}:{self.port}{path}", body, dict(headers))
         try:
             with DIRECT.open(request, timeout=60 if body is not None else 2) as answer:
                 return answer.status, answer.read(), answer.headers.get("Content-Type", "")

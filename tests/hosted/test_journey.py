@@ -173,7 +173,7 @@ def test_a_stopped_execution_goes_on_and_registers_nothing_that_is_no_better(
     now = execution(stage)
     assert (now["status"], now["package"]) == ("Succeeded", None)
     assert [one["name"] for one in now["steps"]] == ["Prepare", "Train", "Evaluate", "IsBetter"]
-    assert "not better" in said
+    assert "Not registered: " in said
     assert len(training_steps(stage)) == before + 2
     assert len(stage.json("models", "list")["models"]) == 1
 
