@@ -60,7 +60,7 @@ def test_from_deployment_to_deletion(aws: Aws, artifact: Path) -> None:
 def test_deletion_asks(aws: Aws, artifact: Path) -> None:
     deploy(aws, artifact)
     code, _, said = ncf("sagemaker", "delete", typed="n\n")
-    assert (code, "Delete ncf with its configurations and models?" in said) == (1, True)
+    assert (code, "Delete ncf with its configurations, models and log?" in said) == (1, True)
     assert len(left(aws)) == 3
     assert ncf("sagemaker", "delete", typed="y\n")[0] == 0
     assert left(aws) == []

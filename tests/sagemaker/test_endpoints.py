@@ -1,6 +1,7 @@
 """Deployments from the start to the end, and what is left when they fail."""
 
 import itertools
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from aws import Aws
 from ncf.errors import ArtifactError, CloudError, ConfigError, Interrupted
 from ncf.sagemaker.autoscaling import Scaling
+from ncf.sagemaker.beside import everything
 from ncf.sagemaker.endpoint_requests import Hosting
 from ncf.sagemaker.endpoint_state import Watch, existing, settle, tags_of
 from ncf.sagemaker.endpoint_view import cost, summaries, summary
@@ -19,6 +21,12 @@ from ncf.sagemaker.endpoints import check, delete, rollback
 from ncf.sagemaker.package import pack_model
 from ncf.sagemaker.session import Session, Settings
 from sagemaker_hosting import IMAGE, deployed, hurried, left, sick_from_now_on
+
+LOG = "/aws/sagemaker/Endpoints/ncf"
+
+
+def log_groups(aws: Aws) -> list[str]:
+    return [one["logGroupName"] for one in aws.client("logs").describe_log_groups()["logGroups"]]
 
 
 @pytest.fixture
@@ -135,6 +143,7 @@ def test_a_new_endpoint_that_is_not_healthy_is_explained_and_leaves_nothing(
         "It was deleted with its configuration and model: mend the cause and deploy again."
     )
     assert log[1] == "  [ncf] The artifact is damaged: model.safetensors."
+    assert [item.name for item in everything(session).of("log-group")] == [LOG]
     assert "abcdef123" not in str(failure.value)
     assert left(aws) == []
 
@@ -319,8 +328,10 @@ def test_delete_takes_everything_of_the_endpoint_and_nothing_else_twice(aws: Aws
     other = deployed(session, artifact, endpoint="ncf-other")
     gone = delete(session, "ncf", watch=hurried())
     assert gone == [
-        "endpoint ncf", *(f"configuration {one.config}" for one in parts), *(f"model {one.model}" for one in parts),
+        "endpoint ncf", f"log group {LOG}", *(f"configuration {one.config}" for one in parts),
+        *(f"model {one.model}" for one in parts),
     ]  # fmt: skip
+    assert log_groups(aws) == [f"{LOG}-other"]
     assert left(aws) == sorted(["ncf-other", other.config, other.model])
     assert delete(session, "ncf", watch=hurried()) == []
 
@@ -330,7 +341,25 @@ def test_delete_takes_what_an_interrupted_delete_left(aws: Aws, artifact: Path) 
     made = deployed(session, artifact)
     session.client("sagemaker").delete_endpoint(EndpointName="ncf")
     settle(session, "ncf", hurried())
-    assert delete(session, "ncf", watch=hurried()) == [f"configuration {made.config}", f"model {made.model}"]
+    gone = delete(session, "ncf", watch=hurried())
+    assert gone == [f"log group {LOG}", f"configuration {made.config}", f"model {made.model}"]
+    assert log_groups(aws) == []
+
+
+def test_a_log_that_nothing_tells_to_be_ours_is_left_alone(aws: Aws) -> None:
+    aws.client("logs").create_log_group(logGroupName=LOG)
+    assert delete(aws.session(), "ncf", watch=hurried()) == []
+    assert log_groups(aws) == [LOG]
+
+
+def test_a_log_that_may_not_be_deleted_is_said_and_left_to_clean_up(aws: Aws, artifact: Path) -> None:
+    session, said = aws.session(), list[str]()
+    deployed(session, artifact)
+    aws.fail("DeleteLogGroup", "AccessDeniedException", times=math.inf)
+    gone = delete(session, "ncf", watch=hurried(said))
+    assert [one.split()[0] for one in gone] == ["endpoint", "configuration", "model"]
+    assert any(f"its log group {LOG} stays as it is: AWS refused" in line for line in said)
+    assert [item.name for item in everything(session).of("log-group")] == [LOG]
 
 
 @pytest.mark.parametrize("verb", ["deploy", "rollback", "delete"])
@@ -353,7 +382,7 @@ def test_a_failed_endpoint_is_to_be_deleted_first(aws: Aws, artifact: Path) -> N
     settle(session, "ncf", hurried())
     with pytest.raises(CloudError, match="is Failed .*'ncf sagemaker delete ncf' first"):
         deployed(session, artifact)
-    assert len(delete(session, "ncf", watch=hurried())) == 3
+    assert len(delete(session, "ncf", watch=hurried())) == 4
 
 
 def test_a_damaged_artifact_is_noticed_before_anything_is_made(

@@ -214,7 +214,7 @@ def test_deleting_needs_the_tag_or_the_projects_name() -> None:
             condition = one.get("Condition", {}).get("StringEquals", {})
             tagged = condition.get("aws:ResourceTag/ncf:project") == "ncf"
             assert tagged or all(
-                re.search(r"[/:]ncf[-/*]|log-stream:(ncf|pipelines)-", resource)
+                re.search(r"[/:]ncf([-/*:]|$)|log-stream:(ncf|pipelines)-", resource)
                 for resource in one["Resource"]
             ), one["Sid"]
 

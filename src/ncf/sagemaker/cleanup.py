@@ -19,10 +19,10 @@ from uuid import uuid4
 
 from ncf.data.files import storage_errors
 from ncf.errors import CloudError, ConfigError, StorageError
-from ncf.sagemaker import beside, kinds
+from ncf.sagemaker import beside, endpoint_logs, kinds
 from ncf.sagemaker.inventory import MISSING, Inventory, Item, described, pages
 from ncf.sagemaker.kinds import BY_WORD, RUNS, STOPPABLE
-from ncf.sagemaker.session import TAG, Session
+from ncf.sagemaker.session import Session
 
 ORDER = (
     "schedule", "schedule-group", "rule", "pipeline",
@@ -210,12 +210,7 @@ class _Work:
     def _claim_log_group(self, item: Item) -> None:
         """Put the tag on the log group, which outlives the endpoint that tells whose it is."""
         try:
-            logs = self._session.client("logs")
-            name = f"{beside.ENDPOINT_LOGS}{item.name}"
-            for group in pages(logs.describe_log_groups, "logGroups", "nextToken", logGroupNamePrefix=name):
-                if group["logGroupName"] == name and "arn" in group:
-                    arn = group["arn"].removesuffix(":*")
-                    logs.tag_resource(resourceArn=arn, tags={TAG: self._session.project})
+            endpoint_logs.claim(self._session, item.name)
         except CloudError as error:
             self._say(f"endpoint {item.name}: its log group could not be tagged: {error}")
 

@@ -50,7 +50,7 @@ def conclude(session: Session, change: Change, watch: Watch) -> None:
 def _bring_back(session: Session, change: Change, after: Description | None, watch: Watch) -> str:
     """Undo the change; returns what was done as a sentence."""
     if change.before is None:
-        delete(session, change.endpoint, watch=watch)
+        delete(session, change.endpoint, logs=False, watch=watch)
         return "It was deleted with its configuration and model: mend the cause and deploy again."
     if not _serves(after, change.before) and not _went_back(session, change.endpoint, change.before, watch):
         return (

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _SAGEMAKER = "arn:aws:sagemaker:{region}:{account}:"
-_NAMES = (f"{_SAGEMAKER}*/{{project}}-*",)
-"""Of every kind: the actions say which."""
+_NAMES = (f"{_SAGEMAKER}*/{{project}}-*", f"{_SAGEMAKER}endpoint/{{project}}")
+"""Of every kind, the actions say which; and the endpoint that is named as the project."""
 _ASKED = {"StringEquals": {"aws:RequestTag/ncf:project": "{project}"}}
 _TAGGED = {"StringEquals": {"aws:ResourceTag/ncf:project": "{project}"}}
 _LOGS = "arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/"
@@ -40,12 +40,12 @@ SCOPES = {
     "Packages": Scope(_sagemaker("{project}-*", "model-package")),
     "Executions": Scope(_sagemaker("{project}-*", "pipeline")),
     "Tags": Scope((f"{_SAGEMAKER}*",)),
-    "Endpoints": Scope(_sagemaker("{project}-*", "endpoint")),
+    "Endpoints": Scope((*_sagemaker("{project}", "endpoint"), *_sagemaker("{project}-*", "endpoint"))),
     "Bucket": Scope(("arn:aws:s3:::{bucket}",)),
     "Prefix": Scope(("arn:aws:s3:::{bucket}",), {"StringLike": {"s3:prefix": ["{project}/*"]}}),
     "Objects": Scope(("arn:aws:s3:::{bucket}/{project}/*",)),
     "Role": Scope(("arn:aws:iam::{account}:role/{role}",)),
-    "EndpointLogs": Scope((f"{_LOGS}Endpoints/{{project}}-*",)),
+    "EndpointLogs": Scope(tuple(f"{_LOGS}Endpoints/{{project}}{more}" for more in ("", ":*", "-*"))),
     "Logs": Scope((f"{_LOGS}*",)),
     "LogStreams": Scope(tuple(f"{_LOGS}*Jobs:log-stream:{part}-*" for part in ("{project}", "pipelines"))),
     "Scaling": Scope(("arn:aws:application-autoscaling:{region}:{account}:scalable-target/*",), _SCALING),
@@ -164,7 +164,7 @@ BEYOND = (
     ),
     Beyond(
         "ScalingAlarms", ("cloudwatch:DeleteAlarms", "cloudwatch:DescribeAlarms", "cloudwatch:PutMetricAlarm"),
-        Scope(("arn:aws:cloudwatch:{region}:{account}:alarm:TargetTracking-endpoint/{project}-*",)), "target tracking makes alarms",
+        Scope(tuple(f"arn:aws:cloudwatch:{{region}}:{{account}}:alarm:TargetTracking-endpoint/{{project}}{more}" for more in ("/*", "-*"))), "target tracking makes alarms",
     ),
     Beyond("ScaledEndpoints", ("sagemaker:UpdateEndpointWeightsAndCapacities",), SCOPES["Endpoints"], "scaling changes the number of instances"),
 )  # fmt: skip

@@ -25,7 +25,9 @@ def of_execution(
     definition: Mapping[str, Any], parameters: Mapping[str, str], done: Collection[str] = ()
 ) -> Estimate:
     """Of all steps but those that are done; raises `CloudError` where a step names no instances."""
-    values = {one["Name"]: one.get("DefaultValue") for one in definition.get("Parameters", ())} | dict(parameters)
+    values = {one["Name"]: one.get("DefaultValue") for one in definition.get("Parameters", ())} | dict(
+        parameters
+    )
     steps = [step for step in _every(definition["Steps"]) if step["Name"] not in done]
     whole = one_by_one([_job(step, values) for step in steps if step["Type"] in _JOBS])
     return replace(whole, what=f"{'the rest of an' if done else 'an'} execution of {whole.what}")

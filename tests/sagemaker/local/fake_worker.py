@@ -1,4 +1,5 @@
-"""A worker without containers. A job goes on until SIGTERM, or is completed at once if its name ends in `quick`.
+"""A worker without containers. A job goes on until SIGTERM, or is completed at once if its name has `quick` in it or there
+is a file of that name in the folder of local mode. Executions of pipelines are run as they are, with such jobs.
 
 A deployment answers with what it was sent, or with the status that the body names (`status 503`); one whose model has
 the variable BROKEN fails.
@@ -11,7 +12,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from ncf.sagemaker.local import endpoints, jobs, logs, process
+from ncf.sagemaker.local import endpoints, jobs, logs, pipeline_run, pipelines, process
 from ncf.sagemaker.local.state import Record, Store
 from ncf.sagemaker.local.watch import STOPPING, heed_signals
 
@@ -38,7 +39,8 @@ def main(home: str, region: str, kind: str, name: str, lock: str) -> None:
     with store.locked():
         record = store.read(kind, name)
     assert record is not None
-    (deployment if kind == endpoints.DEPLOYMENT else job)(store, record)
+    runs = {endpoints.DEPLOYMENT: deployment, pipelines.EXECUTION: execution}
+    runs.get(kind, job)(store, record)
     os._exit(0)
 
 
@@ -48,11 +50,16 @@ def job(store: Store, record: Record) -> None:
     folder.mkdir(parents=True)
     (folder / "algo-1-fake1.log").write_text(LINE)
     jobs.move(store, kind, name, "InProgress", "Training", started=time.time())
-    if name.endswith("quick"):
+    if "quick" in name or (store.home / "quick").exists():
         jobs.move(store, kind, name, "Completed", "Completed", artifact="file:///somewhere/model.tar.gz")
         return
     STOPPING.wait(120)
     jobs.move(store, kind, name, "Stopped", "Stopped")
+
+
+def execution(store: Store, record: Record) -> None:
+    process._COMMAND = (sys.executable, "-P", __file__)
+    pipeline_run.run_execution(store, record)
 
 
 def deployment(store: Store, record: Record) -> None:

@@ -76,11 +76,11 @@ def delete(
     yes: shared.Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Delete an endpoint with its configurations, models and autoscaling; may be said twice."""
+    """Delete an endpoint with its configurations, models, autoscaling and log group; may be said twice."""
     from ncf.sagemaker.endpoint_removal import delete
 
     endpoint = name or session.project
-    if not yes and not typer.confirm(f"Delete {endpoint} with its configurations and models?", err=True):
+    if not yes and not typer.confirm(f"Delete {endpoint} with its configurations, models and log?", err=True):
         raise ConfigError("Nothing was deleted.")
     gone = delete(session, endpoint, watch=watch())
     if as_json:

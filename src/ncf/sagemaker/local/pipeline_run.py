@@ -33,13 +33,13 @@ class StoppedHere(Exception):
 
 
 def run_execution(store: Store, record: Record) -> None:
-    """What a worker does."""
-    from ncf.runtime import stop_requested
+    """What a worker does, until the end or the wish to stop that may have come before."""
     from ncf.sagemaker.faults import Guarded
     from ncf.sagemaker.local.client import SageMaker
+    from ncf.sagemaker.local.watch import STOPPING
 
-    with stop_requested() as stop:
-        Interpreter(Guarded(SageMaker(store.home, store.region), "sagemaker"), store, record, stop).run()
+    client = Guarded(SageMaker(store.home, store.region), "sagemaker")
+    Interpreter(client, store, record, STOPPING.is_set).run()
 
 
 class Interpreter:

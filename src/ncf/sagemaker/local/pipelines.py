@@ -8,7 +8,7 @@ import string
 import time
 from typing import Any
 
-from ncf.sagemaker.local import process, requests
+from ncf.sagemaker.local import jobs, process, requests
 from ncf.sagemaker.local.listing import listed
 from ncf.sagemaker.local.state import Record, Store, moment
 
@@ -75,23 +75,25 @@ class Pipelines:
         values = _parameters(definition, request.get("PipelineParameters", []))
         number = "".join(secrets.choice(string.ascii_lowercase + string.digits) for _ in range(12))
         arn = f"{pipeline['arn']}/execution/{number}"
-        record = self.store.create(
-            EXECUTION, number, request, status="Executing", definition=definition, parameters=values, steps={},
-            pipeline=pipeline["name"], pipeline_arn=pipeline["arn"], execution_arn=arn,
-        )  # fmt: skip
-        self._launch(record)
+        with self.store.locked():
+            record = self.store.create(
+                EXECUTION, number, request, status="Executing", definition=definition, parameters=values, steps={},
+                pipeline=pipeline["name"], pipeline_arn=pipeline["arn"], execution_arn=arn,
+            )  # fmt: skip
+            self._launch(record)
         return {"PipelineExecutionArn": arn}
 
     def retry_pipeline_execution(self, **request: Any) -> Answer:
         """Go on with an execution that failed or was stopped; steps that succeeded are not repeated."""
         method = "retry_pipeline_execution"
-        found = self._execution(method, request)
-        if found["status"] not in ("Failed", "Stopped"):
-            raise requests.refusal(method, f"Only a failed or stopped execution can be retried, and this is {found['status']}.")  # fmt: skip
-        with self.store.editing(EXECUTION, found["name"]) as record:
-            record |= {"status": "Executing", "reason": ""}
-            record["steps"] = {name: one for name, one in record["steps"].items() if one["StepStatus"] == "Succeeded"}  # fmt: skip
-        self._launch(record)
+        with self.store.locked():
+            found = self._execution(method, request)
+            if found["status"] not in ("Failed", "Stopped"):
+                raise requests.refusal(method, f"Only a failed or stopped execution can be retried, and this is {found['status']}.")  # fmt: skip
+            with self.store.editing(EXECUTION, found["name"]) as record:
+                record |= {"status": "Executing", "reason": ""}
+                record["steps"] = {name: one for name, one in record["steps"].items() if one["StepStatus"] == "Succeeded"}  # fmt: skip
+            self._launch(record)
         return {"PipelineExecutionArn": found["execution_arn"]}
 
     def stop_pipeline_execution(self, **request: Any) -> Answer:
@@ -171,6 +173,17 @@ def mourned(store: Store, record: Record) -> None:
     from ncf.sagemaker.local import client
 
     client._died(store, record)
+
+
+def died(store: Store, record: Record, reason: str) -> None:
+    """The worker of an execution is no more: the job that it waited for is stopped, since a retry starts another."""
+    for step in record["steps"].values():
+        for made in step.get("Metadata", {}).values() if step["StepStatus"] == "Executing" else ():
+            kind, name = store.named(made.get("Arn", ""))
+            if store.read(kind, name):
+                jobs.move(store, kind, name, "Stopping", "Stopping")
+                process.terminate(store.folder(kind, name))
+    ended(store, record["name"], "Failed", reason)
 
 
 def ended(store: Store, name: str, status: str, reason: str = "") -> None:
