@@ -107,8 +107,15 @@ def test_a_server_that_nobody_reaches_is_a_warning_after_the_fetch(
     done = ncf(folder, *TRAIN, "--name", "one", "--output", "runs/one", "--track", address)
     assert aws.calls("CreateTrainingJob")[0].parameters["Environment"]["MLFLOW_EXPERIMENT_NAME"] == "ncf"
     assert "Warning: ncf-one is not recorded: MLflow at" in done.stderr
-    assert f"'ncf sagemaker fetch ncf-one --output runs/one --track {address}' does it later." in done.stderr
+    later = f"ncf sagemaker fetch ncf-one --output runs/one --track {address} --experiment ncf"
+    assert f"'{later}' does it later." in done.stderr
     assert "Test, weights of" in done.stdout
+
+
+def test_who_does_not_wait_is_told_how_to_record_later(aws: Aws, folder: Path) -> None:
+    told = ncf(folder, *TRAIN, "--name", "one", "--no-wait", "--track", "sqlite:///m.db").stdout
+    assert "'ncf sagemaker fetch ncf-one --track sqlite:///m.db --experiment ncf'" in told
+    assert not (folder / "m.db").exists()
 
 
 def test_an_address_that_cannot_work_starts_nothing(aws: Aws, folder: Path) -> None:

@@ -83,7 +83,12 @@ def test_where_nobody_runs_nobody_is_told(store: Store, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("said", "kept"),
-    [("file:///data", False), ("s3://bucket/data", True), ("1.dkr.ecr.eu-west-1.amazonaws.com/x", True)],
+    [
+        ("file:///data", False),
+        ("s3://bucket/data", True),
+        ("1.dkr.ecr.eu-west-1.amazonaws.com/x", True),
+        ("arn:aws:sagemaker:eu-west-1:123456789012:mlflow-app/x", True),
+    ],
 )
 def test_credentials_go_only_where_they_are_needed(
     store: Store, monkeypatch: pytest.MonkeyPatch, said: str, kept: bool

@@ -8,12 +8,13 @@ import typer
 
 from ncf.cli.options import Json, print_json
 from ncf.cli.sagemaker import options as shared
-from ncf.cli.sagemaker.tracking import Track, TrackAs, recorded, tracking
+from ncf.cli.sagemaker.tracking import Track, TrackAs, again, recorded, tracking
 from ncf.errors import Interrupted
 
 if TYPE_CHECKING:
     from ncf.sagemaker.fetch import Fetched
     from ncf.sagemaker.jobs import TrainingJob
+    from ncf.sagemaker.recorded import Tracking
     from ncf.sagemaker.session import Session
 
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="Name of a training job.")]
@@ -112,9 +113,9 @@ def train(
     except KeyboardInterrupt:
         raise Interrupted("Nothing was started; what was sent is kept for the next try.") from None
     if no_wait:
-        _started(session, job, as_json)
+        _started(session, job, as_json, where)
         return
-    _follow(session, job, _epochs(experiment, gmf is not None), quiet)
+    _follow(session, job, _epochs(experiment, gmf is not None), quiet, where)
     fetched = _fetched(session, job, output, data)
     recorded(session, job, fetched.folder, where)
     _told(fetched, job, as_json)
@@ -218,7 +219,7 @@ def stop(
     typer.echo(f"{job}: {stopped.status}{again}")
 
 
-def _follow(session: "Session", job: str, epochs: int, quiet: bool) -> None:
+def _follow(session: "Session", job: str, epochs: int, quiet: bool, tracking: "Tracking | None") -> None:
     """Wait for the end; ctrl-C leaves the job as it is."""
     from ncf import console
     from ncf.cli.sagemaker.progress import Follower
@@ -232,27 +233,28 @@ def _follow(session: "Session", job: str, epochs: int, quiet: bool) -> None:
             return
         training.wait(session, job)
     except KeyboardInterrupt:
-        raise _going_on(session, job) from None
+        raise _going_on(session, job, tracking) from None
     except training.JobFailed as failed:
         for line in failed.lines if quiet else ():
             console.say(line)
         raise
 
 
-def _going_on(session: "Session", job: str) -> Interrupted:
+def _going_on(session: "Session", job: str, tracking: "Tracking | None" = None) -> Interrupted:
     where = f"{job} --local" if session.local else job
     return Interrupted(
         f"The job goes on: 'ncf sagemaker logs {where} --follow' follows it, 'ncf sagemaker stop {where}' stops it, "
-        f"'ncf sagemaker fetch {where}' fetches its run."
+        f"'ncf sagemaker fetch {where}{again(tracking)}' fetches its run."
     )
 
 
-def _started(session: "Session", job: str, as_json: bool) -> None:
+def _started(session: "Session", job: str, as_json: bool, tracking: "Tracking | None") -> None:
     if as_json:
         print_json({"job": job})
         return
     where = f"{job} --local" if session.local else job
-    typer.echo(f"Started {job}: 'ncf sagemaker logs {where} --follow', then 'ncf sagemaker fetch {where}'.")
+    fetching = f"ncf sagemaker fetch {where}{again(tracking)}"
+    typer.echo(f"Started {job}: 'ncf sagemaker logs {where} --follow', then '{fetching}'.")
 
 
 def _fetched(session: "Session", job: str, output: str | None, data: str | None) -> "Fetched":

@@ -38,6 +38,15 @@ def tracking(session: "Session", track: str | None, experiment: str | None) -> "
     return Tracking(track, experiment or session.project)
 
 
+def again(where: "Tracking | None") -> str:
+    """The options that ask a later command for the same."""
+    if where is None:
+        return ""
+    from ncf.training.mlflow import shown
+
+    return f" --track {shown(where.address)} --experiment {where.experiment}"
+
+
 def recorded(session: "Session", job: str, folder: Path, where: "Tracking | None") -> None:
     """Say where the fetched run is recorded; that it could not be is a warning, since the run is here."""
     if where is None:
@@ -45,7 +54,6 @@ def recorded(session: "Session", job: str, folder: Path, where: "Tracking | None
     from ncf import console
     from ncf.errors import ConfigError, TrackingError
     from ncf.sagemaker.recorded import record
-    from ncf.training.mlflow import shown
 
     try:
         console.say(record(session, job, folder, where))
@@ -53,5 +61,5 @@ def recorded(session: "Session", job: str, folder: Path, where: "Tracking | None
         here = " --local" if session.local else ""
         console.say(
             f"Warning: {job} is not recorded: {trouble}; "
-            f"'ncf sagemaker fetch {job}{here} --output {folder} --track {shown(where.address)}' does it later."
+            f"'ncf sagemaker fetch {job}{here} --output {folder}{again(where)}' does it later."
         )
