@@ -81,7 +81,12 @@ def test_nothing_below_the_app_speaks_http() -> None:
         for path in FILES
         if {name.split(".")[0] for name in imports(path)} & NEVER_BELOW_THE_APP
     }
-    assert speaking <= {"data/download.py", "serving/app.py", "serving/server.py", "sagemaker/local/docker.py"}
+    assert speaking <= {
+        "data/download.py",
+        "serving/app.py",
+        "serving/server.py",
+        "sagemaker/local/docker.py",
+    }
 
 
 @pytest.mark.parametrize(

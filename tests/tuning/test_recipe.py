@@ -8,9 +8,7 @@ import pytest
 from ncf.config import Experiment
 from ncf.tuning.recipe import best_recipe, for_trials, to_toml
 
-RECIPES = sorted(
-    path for path in (Path(__file__).parents[2] / "recipes").glob("*.toml") if path.stem != "space"
-)
+RECIPES = sorted(path for path in (Path(__file__).parents[2] / "recipes").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)

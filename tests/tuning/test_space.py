@@ -41,7 +41,7 @@ def test_tables_and_dotted_names_say_the_same(tmp_path: Path) -> None:
 
 
 def test_every_value_of_the_example_is_admitted_by_a_recipe() -> None:
-    space = Space.load(ROOT / "recipes" / "space.toml")
+    space = Space.load(ROOT / "recipes" / "spaces" / "default.toml")
     for end in (0, -1):
         values = {p.name: p.values[end] if p.values else (p.low, p.high)[end] for p in space}
         chosen = Experiment.load(ROOT / "recipes" / "default.toml", space.overrides(values))

@@ -18,7 +18,7 @@ def tune(
         str, typer.Argument(help="A TOML file; what the space does not name stays as it is here.")
     ],
     space: Annotated[
-        str, typer.Option("--space", help="A TOML file of settings and bounds: recipes/space.toml.")
+        str, typer.Option("--space", help="A TOML file of settings and bounds: recipes/spaces/default.toml.")
     ],
     trials: Annotated[int, typer.Option(help="Trials of the study, those of earlier calls counted.")] = 20,
     data: Annotated[str | None, typer.Option(help="Prepared data folder, instead of the recipe's.")] = None,

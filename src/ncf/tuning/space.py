@@ -61,7 +61,7 @@ class Space:
             values = tomllib.loads(Path(path).read_text("utf-8"))
         except FileNotFoundError:
             raise ConfigError(
-                f"There is no space file {path}: check the path, or start from recipes/space.toml."
+                f"There is no space file {path}: check the path, or start from recipes/spaces/default.toml."
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(
