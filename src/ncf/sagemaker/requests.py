@@ -145,7 +145,11 @@ def takes_volume_key(instance_type: str) -> bool:
 
 
 def _channel(name: str, uri: str) -> dict[str, Any]:
-    source = {"S3DataType": "S3Prefix", "S3Uri": f"{uri.rstrip('/')}/", "S3DataDistributionType": "FullyReplicated"}
+    source = {
+        "S3DataType": "S3Prefix",
+        "S3Uri": f"{uri.rstrip('/')}/",
+        "S3DataDistributionType": "FullyReplicated",
+    }
     return {"ChannelName": name, "DataSource": {"S3DataSource": source}}
 
 
