@@ -169,7 +169,8 @@ def test_a_failed_job_is_its_sentence_and_its_last_lines(
 def test_ctrl_c_leaves_the_job_and_says_how_to_go_on(aws: Aws, folder: Path) -> None:
     aws.run(lambda spec: (spec.say("[ncf] waiting"), int(not spec.stop.wait(60)))[1])
     with subprocess.Popen(
-        command(*TRAIN, "--name", "long"), cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        command(*TRAIN, "--name", "long"), cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     ) as process:  # fmt: skip
         assert process.stderr is not None
         for line in process.stderr:

@@ -122,14 +122,14 @@ def import_run(
 
 
 def _find(wanted: Sequence[str], track: str | None) -> list["Record"]:
-    """Runs by id, first characters of an id, or name; raises `ConfigError` where that is none or several."""
+    """Runs by name, id, or first characters of an id; raises `ConfigError` where that is none or several."""
     from ncf.training import mlflow
 
     known = mlflow.Store(mlflow.resolve(track), mlflow.DEFAULT_EXPERIMENT).runs(everywhere=True)
     found = []
     for text in wanted:
-        matching = [run for run in known if run.run_id.startswith(text)] or [
-            r for r in known if r.name == text
+        matching = [run for run in known if run.name == text] or [
+            run for run in known if run.run_id.startswith(text)
         ]
         if len(matching) != 1:
             what = f"{len(matching)} runs are" if matching else "No run is"

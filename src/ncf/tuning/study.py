@@ -199,8 +199,14 @@ class _Search:
         self.watcher.ended(trial_of(told, self.space))
 
     def _report(self, trial: Any) -> Callable[[int, float], bool]:
+        told: set[int] = (
+            set()
+        )  # an epoch of before an interruption may be trained once more, to the same value
+
         def report(epoch: int, value: float) -> bool:
-            trial.report(value, epoch)
+            if epoch not in told:
+                trial.report(value, epoch)
+            told.add(epoch)
             self.watcher.epoch(trial.number, epoch, value)
             return bool(trial.should_prune())
 
