@@ -1,6 +1,7 @@
 """Tests run side by side, one torch thread each; hypothesis draws the same examples in every run."""
 
 import os
+import signal
 
 import hypothesis
 import pytest
@@ -9,6 +10,9 @@ import torch
 from aws import aws, quick  # noqa: F401  (a fixture for every test)
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell's background jobs ignore ctrl-C, and so would every command that a test starts and interrupts.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("ncf", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("ncf")

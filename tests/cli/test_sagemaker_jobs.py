@@ -170,7 +170,6 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_go_on(aws: Aws, folder: Path) -> 
     aws.run(lambda spec: (spec.say("[ncf] waiting"), int(not spec.stop.wait(60)))[1])
     with subprocess.Popen(
         command(*TRAIN, "--name", "long"), cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     ) as process:  # fmt: skip
         assert process.stderr is not None
         for line in process.stderr:
