@@ -31,6 +31,18 @@ Track = Annotated[
         show_default=False,
     ),
 ]
+User = Annotated[list[str] | None, typer.Option(help="User id; may be given more than once.")]
+History = Annotated[
+    list[str] | None, typer.Option(help="An item used since training, or by a new visitor; repeat.")
+]
+SimilarTo = Annotated[
+    str | None, typer.Option(metavar="ITEM", help="Items similar to this one.", show_default=False)
+]
+Items = Annotated[int, typer.Option("--k", "-k", help="How many items.")]
+Candidate = Annotated[list[str] | None, typer.Option(help="Only among these items; repeat.")]
+Exclude = Annotated[list[str] | None, typer.Option(help="Not this item; repeat.")]
+IncludeSeen = Annotated[bool, typer.Option("--include-seen", help="Do not leave out what the user has used.")]
+Strict = Annotated[bool, typer.Option("--strict", help="An unknown user is an error.")]
 RunPath = Annotated[
     str, typer.Argument(metavar="RUN", help="Output folder of 'ncf train', or an artifact folder.")
 ]

@@ -6,25 +6,35 @@ from typing import Annotated, Any
 import typer
 
 from ncf.cli.answers import print_answer
-from ncf.cli.options import Exact, Json, RunPath, exactly_one, print_json
+from ncf.cli.options import (
+    Candidate,
+    Exact,
+    Exclude,
+    History,
+    IncludeSeen,
+    Items,
+    Json,
+    RunPath,
+    SimilarTo,
+    Strict,
+    User,
+    exactly_one,
+    print_json,
+)
 from ncf.errors import ConfigError
 
 
 def recommend(
     run: RunPath,
-    user: Annotated[list[str] | None, typer.Option(help="User id; may be given more than once.")] = None,
+    user: User = None,
     users_file: Annotated[str | None, typer.Option(help="File with one user id a line.")] = None,
-    history: Annotated[
-        list[str] | None, typer.Option(help="An item used since training, or by a new visitor; repeat.")
-    ] = None,
-    similar_to: Annotated[str | None, typer.Option(metavar="ITEM", help="Items similar to this one.")] = None,
-    k: Annotated[int, typer.Option("--k", "-k", help="How many items.")] = 10,
-    candidate: Annotated[list[str] | None, typer.Option(help="Only among these items; repeat.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="Not this item; repeat.")] = None,
-    include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Do not leave out what the user has used.")
-    ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="An unknown user is an error.")] = False,
+    history: History = None,
+    similar_to: SimilarTo = None,
+    k: Items = 10,
+    candidate: Candidate = None,
+    exclude: Exclude = None,
+    include_seen: IncludeSeen = False,
+    strict: Strict = False,
     exact: Exact = False,
     as_json: Json = False,
 ) -> None:

@@ -19,11 +19,12 @@ from ncf.sagemaker.inventory import (
     Item,
     looking,
     owned,
-    pages,
     part_of_names,
     resources,
     tag_of,
+    utc,
 )
+from ncf.sagemaker.paging import entries
 from ncf.sagemaker.session import Session
 
 ENDPOINT_LOGS = "/aws/sagemaker/Endpoints/"
@@ -60,23 +61,23 @@ def _schedules(session: Session, inventory: Inventory) -> Iterator[Item]:
     pipelines = {item.arn.lower() for item in inventory.of("pipeline")}
     groups = [
         group
-        for group in pages(client.list_schedule_groups, "ScheduleGroups")
+        for group in entries(client.list_schedule_groups, "ScheduleGroups")
         if owned(session, client.list_tags_for_resource, ResourceArn=group["Arn"])
     ]
     ours = {group["Name"] for group in groups}
-    for one in pages(client.list_schedules, "Schedules"):
+    for one in entries(client.list_schedules, "Schedules"):
         if one["GroupName"] in ours or one.get("Target", {}).get("Arn", "").lower() in pipelines:
             yield Item(
-                "schedule", one["Name"], one["Arn"], one.get("State", ""), _utc(one.get("CreationDate")),
+                "schedule", one["Name"], one["Arn"], one.get("State", ""), utc(one.get("CreationDate")),
                 f"starts {one.get('Target', {}).get('Arn', '').rpartition('/')[2]}", fields={"GroupName": one["GroupName"]},
             )  # fmt: skip
     for group in groups:
-        yield Item("schedule-group", group["Name"], group["Arn"], created=_utc(group.get("CreationDate")))
+        yield Item("schedule-group", group["Name"], group["Arn"], created=utc(group.get("CreationDate")))
 
 
 def _rules(session: Session, _: Inventory) -> Iterator[Item]:
     client = session.client("events")
-    for one in pages(client.list_rules, "Rules", NamePrefix=part_of_names(session)):
+    for one in entries(client.list_rules, "Rules", NamePrefix=part_of_names(session)):
         if owned(session, client.list_tags_for_resource, ResourceARN=one["Arn"]):
             yield Item(
                 "rule",
@@ -90,10 +91,10 @@ def _rules(session: Session, _: Inventory) -> Iterator[Item]:
 def _scaling(session: Session, inventory: Inventory) -> Iterator[Item]:
     client = session.client("application-autoscaling")
     endpoints = {item.name for item in inventory.of("endpoint")}
-    for one in pages(client.describe_scalable_targets, "ScalableTargets", ServiceNamespace="sagemaker"):
+    for one in entries(client.describe_scalable_targets, "ScalableTargets", ServiceNamespace="sagemaker"):
         if one["ResourceId"].split("/")[1] in endpoints:
             yield Item(
-                "autoscaling-target", one["ResourceId"], one.get("ScalableTargetARN", ""), created=_utc(one.get("CreationTime")),
+                "autoscaling-target", one["ResourceId"], one.get("ScalableTargetARN", ""), created=utc(one.get("CreationTime")),
                 detail=f"{one['MinCapacity']} to {one['MaxCapacity']} instances",
                 fields={"ScalableDimension": one["ScalableDimension"]},
             )  # fmt: skip
@@ -101,16 +102,16 @@ def _scaling(session: Session, inventory: Inventory) -> Iterator[Item]:
 
 def _repositories(session: Session, _: Inventory) -> Iterator[Item]:
     client = session.client("ecr")
-    for one in pages(client.describe_repositories, "repositories", "nextToken"):
+    for one in entries(client.describe_repositories, "repositories", "nextToken"):
         if owned(session, client.list_tags_for_resource, resourceArn=one["repositoryArn"]):
             images = list(
-                pages(
+                entries(
                     client.describe_images, "imageDetails", "nextToken", repositoryName=one["repositoryName"]
                 )
             )
             size = sum(image.get("imageSizeInBytes", 0) for image in images)
             yield Item(
-                "repository", one["repositoryName"], one["repositoryArn"], created=_utc(one.get("createdAt")),
+                "repository", one["repositoryName"], one["repositoryArn"], created=utc(one.get("createdAt")),
                 detail=f"{count(len(images), 'image')}, {gigabytes(size)}", bytes=size,
             )  # fmt: skip
 
@@ -138,7 +139,7 @@ def objects(session: Session, inventory: Inventory) -> Iterator[Item]:
     size = sum(one.get("Size", 0) for one in found)
     newest = max(one["LastModified"] for one in found)
     yield Item(
-        "objects", uri, created=_utc(newest), detail=f"{count(len(found), 'object')}, {gigabytes(size)}", bytes=size,
+        "objects", uri, created=utc(newest), detail=f"{count(len(found), 'object')}, {gigabytes(size)}", bytes=size,
         fields={"proof": proof},
     )  # fmt: skip
 
@@ -175,7 +176,9 @@ def _put_by_ncf(client: Any, name: str, found: list[dict[str, Any]]) -> str | No
 def _log_groups(session: Session, inventory: Inventory) -> Iterator[Item]:
     client = session.client("logs")
     endpoints = {item.name for item in inventory.of("endpoint")}
-    for one in pages(client.describe_log_groups, "logGroups", "nextToken", logGroupNamePrefix=ENDPOINT_LOGS):
+    for one in entries(
+        client.describe_log_groups, "logGroups", "nextToken", logGroupNamePrefix=ENDPOINT_LOGS
+    ):
         name, arn = one["logGroupName"], one.get("arn", "").removesuffix(":*")
         if name.removeprefix(ENDPOINT_LOGS) in endpoints or (
             name.startswith(f"{ENDPOINT_LOGS}{part_of_names(session)}") and _claimed(session, client, arn)
@@ -208,7 +211,7 @@ def _log_streams(session: Session, inventory: Inventory) -> Iterator[Item]:
 
 def stream_names(client: Any, group: str, job: str) -> list[str]:
     """The log streams of one job."""
-    found = pages(
+    found = entries(
         client.describe_log_streams,
         "logStreams",
         "nextToken",
@@ -270,7 +273,3 @@ def gigabytes(size: int) -> str:
         if size >= scale:
             return f"{size / scale:.1f} {unit}"
     return f"{size} bytes"
-
-
-def _utc(time: datetime | None) -> datetime | None:
-    return None if time is None else time.astimezone(UTC)

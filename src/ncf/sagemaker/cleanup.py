@@ -20,8 +20,9 @@ from uuid import uuid4
 from ncf.data.files import storage_errors
 from ncf.errors import CloudError, ConfigError, StorageError
 from ncf.sagemaker import beside, endpoint_logs, kinds
-from ncf.sagemaker.inventory import MISSING, Inventory, Item, described, pages
+from ncf.sagemaker.inventory import MISSING, Inventory, Item, described
 from ncf.sagemaker.kinds import BY_WORD, RUNS, STOPPABLE
+from ncf.sagemaker.paging import entries
 from ncf.sagemaker.session import Session
 
 ORDER = (
@@ -172,7 +173,7 @@ class _Work:
 
     def _rule(self, item: Item) -> None:
         client = self._session.client("events")
-        targets = [one["Id"] for one in pages(client.list_targets_by_rule, "Targets", Rule=item.name)]
+        targets = [one["Id"] for one in entries(client.list_targets_by_rule, "Targets", Rule=item.name)]
         if targets:
             client.remove_targets(Rule=item.name, Ids=targets)
         client.delete_rule(Name=item.name)
@@ -190,7 +191,7 @@ class _Work:
         client.delete_pipeline(PipelineName=item.name, ClientRequestToken=str(uuid4()))
 
     def _executions(self, client: Any, item: Item) -> Iterator[dict[str, Any]]:
-        every = pages(client.list_pipeline_executions, "PipelineExecutionSummaries", PipelineName=item.name)
+        every = entries(client.list_pipeline_executions, "PipelineExecutionSummaries", PipelineName=item.name)
         return (one for one in every if one.get("PipelineExecutionStatus") in ("Executing", "Stopping"))
 
     def _scaling(self, item: Item) -> None:

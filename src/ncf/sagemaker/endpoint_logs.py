@@ -4,8 +4,8 @@ In: a session and the name of an endpoint that was found to be this project's. N
 """
 
 from ncf.errors import CloudError
-from ncf.sagemaker.inventory import pages
 from ncf.sagemaker.logs import ENDPOINTS
+from ncf.sagemaker.paging import entries
 from ncf.sagemaker.session import TAG, Session
 
 
@@ -17,7 +17,7 @@ def group_of(endpoint: str) -> str:
 def claim(session: Session, endpoint: str) -> None:
     """Put the project's tag on it, so that clean-up finds it when the endpoint is gone; local mode has no tags."""
     logs, name = session.client("logs"), group_of(endpoint)
-    for group in pages(logs.describe_log_groups, "logGroups", "nextToken", logGroupNamePrefix=name):
+    for group in entries(logs.describe_log_groups, "logGroups", "nextToken", logGroupNamePrefix=name):
         if group["logGroupName"] == name and "arn" in group:
             arn = group["arn"].removesuffix(":*")
             logs.tag_resource(resourceArn=arn, tags={TAG: session.project})

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from ncf.errors import ConfigError
+from ncf.sagemaker import requests
 from ncf.sagemaker.session import Session
 
 ENDPOINT_TAG = "ncf:endpoint"
@@ -86,7 +87,7 @@ class Hosting:
 
 
 def model_request(
-    session: Session, name: str, endpoint: str, image: str, model_uri: str, hosting: Hosting
+    session: Session, name: str, endpoint: str | None, image: str, model_uri: str, hosting: Hosting
 ) -> dict[str, Any]:
     """The request of create_model; raises `ConfigError` for a VPC without a security group, or the other way round."""
     request: dict[str, Any] = {
@@ -97,21 +98,19 @@ def model_request(
             "ModelDataUrl": model_uri,
             "Environment": environment(hosting, session.region),
         },
-        "Tags": session.tags(**{ENDPOINT_TAG: endpoint}),
+        "Tags": session.tags(**({ENDPOINT_TAG: endpoint} if endpoint else {})),
     }
     return request | vpc(session, hosting)
 
 
 def vpc(session: Session, hosting: Hosting) -> dict[str, Any]:
     """The VPC of the settings, if there is one."""
-    subnets, groups = session.settings.subnets, session.settings.security_groups
-    if bool(subnets) != bool(groups):
-        raise ConfigError("A VPC needs both --subnet and --security-group.")
-    if not subnets:
+    network = requests.vpc(session)
+    if network is None:
         return {}
     if hosting.serverless_mb is not None:
         raise ConfigError("Serverless endpoints have no VPC: leave out --subnet and --security-group.")
-    return {"VpcConfig": {"Subnets": list(subnets), "SecurityGroupIds": list(groups)}}
+    return {"VpcConfig": network}
 
 
 def environment(hosting: Hosting, region: str) -> dict[str, str]:

@@ -5,13 +5,14 @@ never by a name, so that nothing of somebody else is ever changed or deleted.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from ncf.errors import CloudError
 from ncf.sagemaker import names
 from ncf.sagemaker.endpoint_requests import ENDPOINT_TAG
+from ncf.sagemaker.paging import entries
 from ncf.sagemaker.session import TAG, Session
 
 Description = dict[str, Any]
@@ -103,20 +104,7 @@ def check_own(session: Session, found: Description) -> None:
 def tags_of(session: Session, arn: str) -> dict[str, str]:
     """The tags of a resource."""
     client = session.client("sagemaker")
-    tags: dict[str, str] = {}
-    for page in pages(client.list_tags, ResourceArn=arn):
-        tags |= {tag["Key"]: tag["Value"] for tag in page["Tags"]}
-    return tags
-
-
-def pages(call: Callable[..., Any], **request: Any) -> Iterator[dict[str, Any]]:
-    """Every page of a listing."""
-    while True:
-        page = call(**request)
-        yield page
-        if not page.get("NextToken"):
-            return
-        request["NextToken"] = page["NextToken"]
+    return {tag["Key"]: tag["Value"] for tag in entries(client.list_tags, "Tags", ResourceArn=arn)}
 
 
 def new_part(session: Session, endpoint: str) -> str:
@@ -146,8 +134,7 @@ def _tagged(
     wanted = {TAG: session.project, ENDPOINT_TAG: endpoint}
     return sorted(
         one[name]
-        for page in pages(call, NameContains=stem)
-        for one in page[key]
+        for one in entries(call, key, NameContains=stem)
         if one[name].startswith(stem) and wanted.items() <= tags_of(session, one[arn]).items()
     )
 

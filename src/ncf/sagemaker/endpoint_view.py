@@ -7,7 +7,8 @@ from typing import Any
 from ncf.errors import CloudError
 from ncf.sagemaker import autoscaling
 from ncf.sagemaker.endpoint_requests import BEFORE_TAG, Hosting
-from ncf.sagemaker.endpoint_state import Description, absent, config_named, own, pages, tags_of
+from ncf.sagemaker.endpoint_state import Description, absent, config_named, own, tags_of
+from ncf.sagemaker.paging import entries
 from ncf.sagemaker.prices import Estimate, estimate, serverless_second
 from ncf.sagemaker.session import TAG, Session
 
@@ -45,7 +46,7 @@ class Summary:
 
 def summaries(session: Session) -> list[Summary]:
     """This project's endpoints, the newest first."""
-    listed = [one for page in pages(session.client("sagemaker").list_endpoints) for one in page["Endpoints"]]
+    listed = entries(session.client("sagemaker").list_endpoints, "Endpoints")
     ours = [one for one in listed if tags_of(session, one["EndpointArn"]).get(TAG) == session.project]
     return [summary(session, own(session, one["EndpointName"])) for one in ours]
 

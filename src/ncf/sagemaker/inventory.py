@@ -29,6 +29,7 @@ from typing import Any
 from ncf.errors import CloudError, ConfigError
 from ncf.sagemaker import kinds
 from ncf.sagemaker.kinds import BY_WORD, GROUP, KINDS, RUNS, Kind
+from ncf.sagemaker.paging import entries
 from ncf.sagemaker.session import TAG, Session
 
 BESIDE = (
@@ -165,16 +166,6 @@ def tag_of(tags: Mapping[str, str] | Iterable[Mapping[str, str]]) -> str | None:
     return found[0] if found else None
 
 
-def pages(call: Any, key: str, token: str = "NextToken", **request: Any) -> Iterator[dict[str, Any]]:
-    """Every entry under `key` of all pages of a List or Describe call."""
-    while True:
-        page = call(**request)
-        yield from page.get(key, ())
-        if not page.get(token):
-            return
-        request[token] = page[token]
-
-
 def described(client: Any, kind: Kind, name: str) -> dict[str, Any] | None:
     """What SageMaker knows of one, or None where it is gone."""
     try:
@@ -195,7 +186,7 @@ def _tagged(session: Session, inventory: Inventory) -> dict[str, list[str]]:
     """ARNs that carry the tag, by the word in them."""
     arns: dict[str, list[str]] = {}
     with looking(session, inventory, "tags"):
-        found = pages(
+        found = entries(
             session.client("resourcegroupstaggingapi").get_resources, "ResourceTagMappingList", "PaginationToken",
             TagFilters=[{"Key": TAG, "Values": [session.project]}], ResourceTypeFilters=["sagemaker"],
         )  # fmt: skip
@@ -207,7 +198,7 @@ def _tagged(session: Session, inventory: Inventory) -> dict[str, list[str]]:
 
 
 def _listed(client: Any, kind: Kind, part: str) -> Iterator[dict[str, Any]]:
-    return pages(getattr(client, kind.list), kind.summaries, **kind.asked(part))
+    return entries(getattr(client, kind.list), kind.summaries, **kind.asked(part))
 
 
 def _item(client: Any, kind: Kind, fields: dict[str, Any]) -> Item:
@@ -221,7 +212,7 @@ def _item(client: Any, kind: Kind, fields: dict[str, Any]) -> Item:
     if warm and status not in RUNS:
         status, detail = "WarmPool", f"{detail}, kept warm"
     return Item(
-        kind.word, kind.name(fields), kind.arn(fields), status, _utc(fields.get("CreationTime")), detail, cost
+        kind.word, kind.name(fields), kind.arn(fields), status, utc(fields.get("CreationTime")), detail, cost
     )
 
 
@@ -279,19 +270,19 @@ def _priced(instances: Sequence[tuple[str, int]], kind: Any) -> tuple[str, float
 def _with_parts(client: Any, kind: Kind, item: Item) -> Iterator[Item]:
     """The versions of a group come before it."""
     if kind is GROUP:
-        versions = pages(
+        versions = entries(
             client.list_model_packages, "ModelPackageSummaryList", ModelPackageGroupName=item.name
         )
         for one in versions:
             arn = one["ModelPackageArn"]
             yield Item(
                 "model-package", f"{item.name}/{one.get('ModelPackageVersion', '')}", arn,
-                one.get("ModelApprovalStatus", ""), _utc(one.get("CreationTime")),
+                one.get("ModelApprovalStatus", ""), utc(one.get("CreationTime")),
             )  # fmt: skip
     yield item
 
 
-def _utc(time: datetime | None) -> datetime | None:
+def utc(time: datetime | None) -> datetime | None:
     return None if time is None else time.astimezone(UTC)
 
 

@@ -12,10 +12,12 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any
 
 from ncf.errors import CloudError, ConfigError
 from ncf.sagemaker import logs
+from ncf.sagemaker.paging import entries
 from ncf.sagemaker.prices import price
 from ncf.sagemaker.session import Session
 
@@ -187,22 +189,13 @@ def stop(session: Session, name: str) -> TrainingJob:
 
 def list_jobs(session: Session, most: int = 20) -> list[TrainingJob]:
     """The project's jobs, newest first."""
-    client = session.client("sagemaker")
-    found: list[str] = []
-    more: dict[str, str] = {}
-    while len(found) < most:
-        page = client.list_training_jobs(
-            NameContains=session.project, SortBy="CreationTime", SortOrder="Descending", **more
-        )
-        found += [
-            one["TrainingJobName"]
-            for one in page["TrainingJobSummaries"]
-            if one["TrainingJobName"].startswith(f"{session.project}-")
-        ]
-        if not page.get("NextToken"):
-            break
-        more = {"NextToken": page["NextToken"]}
-    return [describe(session, name) for name in found[:most]]
+    summaries = entries(
+        session.client("sagemaker").list_training_jobs, "TrainingJobSummaries",
+        NameContains=session.project, SortBy="CreationTime", SortOrder="Descending",
+    )  # fmt: skip
+    found = (one["TrainingJobName"] for one in summaries)
+    ours = (name for name in found if name.startswith(f"{session.project}-"))
+    return [describe(session, name) for name in islice(ours, most)]
 
 
 def resumable(session: Session, name: str, data: str) -> str:

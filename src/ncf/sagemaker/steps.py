@@ -16,7 +16,6 @@ job's ExitMessage where SageMaker collects it (`/opt/ml/output/message`, "Build 
 import json
 import shutil
 import sys
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
@@ -24,7 +23,8 @@ from typing import Any
 
 from ncf.data import Dataset, PrepareOptions, prepare_file
 from ncf.data.files import sha256_of, storage_errors, write_text
-from ncf.errors import ConfigError, DataError, NcfError
+from ncf.errors import ConfigError, DataError
+from ncf.sagemaker.ending import ended
 from ncf.sagemaker.environment import ROOT
 from ncf.serving.artifact import open_artifact
 
@@ -36,16 +36,7 @@ LONGEST_MESSAGE = 1024
 
 def main(arguments: Sequence[str], root: Path = ROOT) -> int:
     """Run one step below `root`; the exit code of the container."""
-    try:
-        _run(arguments, root / "processing")
-    except NcfError as error:
-        return _fail(root, str(error))
-    except Exception as error:
-        traceback.print_exc()
-        return _fail(
-            root, f"ncf made a mistake ({type(error).__name__}: {error}); its traceback is in the job's log."
-        )
-    return 0
+    return ended(lambda: _run(arguments, root / "processing"), root / "output" / "message", LONGEST_MESSAGE)
 
 
 def prepare(folder: Path, values: Mapping[str, str]) -> None:
@@ -169,14 +160,6 @@ def _only(found: list[Path], what: str) -> Path:
 
 def _say(sentence: str) -> None:
     print(f"[ncf] {sentence}", flush=True)
-
-
-def _fail(root: Path, sentence: str) -> int:
-    print(f"[ncf] {sentence}", file=sys.stderr, flush=True)
-    message = root / "output" / "message"
-    message.parent.mkdir(parents=True, exist_ok=True)
-    message.write_text(sentence[:LONGEST_MESSAGE], "utf-8")
-    return 1
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 from ncf.data.files import atomic_file, atomic_folder, sha256_of
 from ncf.errors import CloudError
 from ncf.sagemaker.faults import redacted, translated
+from ncf.sagemaker.paging import entries
 
 _DIGEST = "ncf-sha256"
 
@@ -63,13 +64,15 @@ def download(s3: Any, uri: str, target: Path) -> None:
 
 def keys(s3: Any, bucket: str, prefix: str) -> Iterator[str]:
     """The keys of all objects below a prefix, markers of folders left out."""
-    token: dict[str, str] = {}
-    while True:
-        page = s3.list_objects_v2(Bucket=bucket, Prefix=prefix, **token)
-        yield from (one["Key"] for one in page.get("Contents", ()) if not one["Key"].endswith("/"))
-        if not page.get("IsTruncated"):
-            return
-        token = {"ContinuationToken": page["NextContinuationToken"]}
+    found = entries(
+        s3.list_objects_v2,
+        "Contents",
+        "NextContinuationToken",
+        "ContinuationToken",
+        Bucket=bucket,
+        Prefix=prefix,
+    )
+    return (one["Key"] for one in found if not one["Key"].endswith("/"))
 
 
 def _digest(s3: Any, bucket: str, key: str) -> str | None:

@@ -13,14 +13,14 @@ what it does not catch, and a stop in these two seconds would be lost.
 import shutil
 import sys
 import tempfile
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ncf.data.files import storage_errors
-from ncf.errors import Interrupted, NcfError
+from ncf.errors import Interrupted
 from ncf.runtime import stop_requested
+from ncf.sagemaker.ending import ended
 from ncf.sagemaker.environment import ROOT, Job, read_job
 
 if TYPE_CHECKING:
@@ -34,19 +34,12 @@ LONGEST_REASON = 1024
 
 def main(root: Path = ROOT, arguments: Sequence[str] = ()) -> int:
     """Run the job under `root`; the exit code of the container. `arguments` are hyperparameters as toolkits pass them."""
-    try:
+
+    def work() -> None:
         with stop_requested() as stop:
             train(read_job(root, arguments), stop)
-    except Interrupted as stopped:
-        print(f"[ncf] {stopped}", flush=True)
-    except NcfError as error:
-        return _fail(root, str(error))
-    except Exception as error:
-        traceback.print_exc()
-        return _fail(
-            root, f"ncf made a mistake ({type(error).__name__}: {error}); its traceback is in the job's log."
-        )
-    return 0
+
+    return ended(work, root / "output" / "failure", LONGEST_REASON)
 
 
 def train(job: Job, stop: Callable[[], bool] = lambda: False) -> None:
@@ -91,19 +84,6 @@ def _copy(files: Iterable[Path], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for file in files:
         shutil.copy(file, folder / file.name)
-
-
-def _fail(root: Path, sentence: str) -> int:
-    print(f"[ncf] {sentence}", file=sys.stderr, flush=True)
-    failure = root / "output" / "failure"
-    try:
-        failure.parent.mkdir(parents=True, exist_ok=True)
-        failure.write_text(sentence[:LONGEST_REASON], "utf-8")
-    except OSError as error:
-        print(
-            f"[ncf] That could not be written to {failure} ({error.strerror}).", file=sys.stderr, flush=True
-        )
-    return 1
 
 
 if __name__ == "__main__":

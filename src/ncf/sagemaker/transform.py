@@ -17,10 +17,10 @@ from typing import Any
 
 from ncf.data.files import sha256_of
 from ncf.errors import CloudError, ConfigError
-from ncf.sagemaker import logs, names, package, users
-from ncf.sagemaker.endpoint_requests import Hosting, environment
+from ncf.sagemaker import endpoint_requests, logs, names, package, users
+from ncf.sagemaker.endpoint_requests import Hosting
 from ncf.sagemaker.jobs import OVER, JobFailed
-from ncf.sagemaker.requests import HOUR, takes_volume_key, vpc
+from ncf.sagemaker.requests import HOUR, takes_volume_key
 from ncf.sagemaker.session import Session
 from ncf.sagemaker.users import Id
 from ncf.serving.artifact import Artifact, open_artifact
@@ -130,15 +130,8 @@ def transform_request(session: Session, job: str, model: str, options: Transform
 
 def model_request(session: Session, name: str, uri: str, options: TransformOptions) -> dict[str, Any]:
     """CreateModel for the time of one job."""
-    container: dict[str, Any] = {
-        "Image": options.image, "ModelDataUrl": uri,
-        "Environment": environment(Hosting(aws_image=options.aws_image), session.region),
-    }  # fmt: skip
-    network = vpc(session)
-    return {
-        "ModelName": name, "ExecutionRoleArn": session.role, "PrimaryContainer": container, "Tags": session.tags(),
-        **({"VpcConfig": network} if network else {}),
-    }  # fmt: skip
+    hosting = Hosting(aws_image=options.aws_image)
+    return endpoint_requests.model_request(session, name, None, options.image, uri, hosting)
 
 
 def _asked(user_ids: Sequence[Id] | None, artifact: Artifact | None) -> Sequence[Id]:

@@ -19,6 +19,7 @@ from ncf.sagemaker import jobs, names
 from ncf.sagemaker.hyperparameters import to_hyperparameters
 from ncf.sagemaker.jobs import OVER, JobFailed
 from ncf.sagemaker.metric_lines import OBJECTIVE
+from ncf.sagemaker.paging import entries
 from ncf.sagemaker.requests import TrainingOptions, job_definition, script_hyperparameters
 from ncf.sagemaker.session import Session
 from ncf.tuning.space import Parameter, Space
@@ -144,16 +145,10 @@ def wait(
 
 def trials(session: Session, name: str) -> list[Trial]:
     """The tuner's training jobs so far, the best first."""
-    client, found = session.client("sagemaker"), list[Trial]()
-    more: dict[str, str] = {}
-    while True:
-        page = client.list_training_jobs_for_hyper_parameter_tuning_job(
-            HyperParameterTuningJobName=name, MaxResults=100, **more
-        )
-        found += [_trial(one) for one in page["TrainingJobSummaries"]]
-        if not page.get("NextToken"):
-            return sorted(found, key=lambda one: (one.objective is None, -(one.objective or 0.0)))
-        more = {"NextToken": page["NextToken"]}
+    jobs_of = session.client("sagemaker").list_training_jobs_for_hyper_parameter_tuning_job
+    summaries = entries(jobs_of, "TrainingJobSummaries", HyperParameterTuningJobName=name, MaxResults=100)
+    found = [_trial(one) for one in summaries]
+    return sorted(found, key=lambda one: (one.objective is None, -(one.objective or 0.0)))
 
 
 def best(found: list[Trial]) -> Trial | None:

@@ -6,7 +6,19 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ncf.cli.answers import print_answer
-from ncf.cli.options import Json, exactly_one, print_json
+from ncf.cli.options import (
+    Candidate,
+    Exclude,
+    History,
+    IncludeSeen,
+    Items,
+    Json,
+    SimilarTo,
+    Strict,
+    User,
+    exactly_one,
+    print_json,
+)
 from ncf.cli.sagemaker import options as shared
 from ncf.cli.sagemaker.deploy import Endpoint
 from ncf.errors import ConfigError
@@ -19,20 +31,14 @@ if TYPE_CHECKING:
 def invoke(
     session: "Session",
     name: Endpoint = None,
-    user: Annotated[list[str] | None, typer.Option(help="User id; may be given more than once.")] = None,
-    history: Annotated[
-        list[str] | None, typer.Option(help="An item used since training, or by a new visitor; repeat.")
-    ] = None,
-    similar_to: Annotated[
-        str | None, typer.Option(metavar="ITEM", help="Items similar to this one.", show_default=False)
-    ] = None,
-    k: Annotated[int, typer.Option("--k", "-k", help="How many items.")] = 10,
-    candidate: Annotated[list[str] | None, typer.Option(help="Only among these items; repeat.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="Not this item; repeat.")] = None,
-    include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Do not leave out what the user has used.")
-    ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="An unknown user is an error.")] = False,
+    user: User = None,
+    history: History = None,
+    similar_to: SimilarTo = None,
+    k: Items = 10,
+    candidate: Candidate = None,
+    exclude: Exclude = None,
+    include_seen: IncludeSeen = False,
+    strict: Strict = False,
     file: Annotated[
         str | None,
         typer.Option(

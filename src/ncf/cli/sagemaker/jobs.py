@@ -33,10 +33,11 @@ Set = Annotated[
 ]
 
 
+@shared.with_session(shared.MAKES)
 def train(
+    session: "Session",
     recipe: Annotated[str, typer.Argument(help="A TOML file; recipes/ has one for each published result.")],
     data: Annotated[str, typer.Option(help="Prepared data folder.")],
-    local: shared.Local = False,
     output: Annotated[str | None, typer.Option(help="Folder of the run; runs/JOB by default.")] = None,
     set: Set = None,
     instance_type: InstanceType = "ml.c7i.xlarge",
@@ -70,15 +71,6 @@ def train(
     yes: shared.Yes = False,
     quiet: Quiet = False,
     as_json: Json = False,
-    project: shared.Project = None,
-    region: shared.Region = None,
-    profile: shared.Profile = None,
-    role: shared.Role = None,
-    bucket: shared.Bucket = None,
-    tags: shared.Tags = None,
-    kms_key: shared.KmsKey = None,
-    subnets: shared.Subnets = None,
-    security_groups: shared.SecurityGroups = None,
 ) -> None:
     """Train a recipe in a container: here with --local, or as a job of hosted SageMaker; then fetch the run."""
     from ncf.cli.sagemaker.cost import accept_cost
@@ -89,9 +81,6 @@ def train(
     from ncf.sagemaker.prices import estimate
     from ncf.sagemaker.requests import TrainingOptions
 
-    session = shared.open_session(
-        local, project, region, profile, role, bucket, tags, kms_key, subnets, security_groups
-    )
     experiment = Experiment.load(recipe, set or ())
     launch.data_digest(Path(data))
     where = tracking(session, track, track_as)
@@ -121,7 +110,9 @@ def train(
     _told(fetched, job, as_json)
 
 
+@shared.with_session(shared.READS)
 def fetch(
+    session: "Session",
     job: JobName,
     output: Annotated[str | None, typer.Option(help="Folder of the run; runs/JOB by default.")] = None,
     data: Annotated[
@@ -132,32 +123,25 @@ def fetch(
     ] = None,
     track: Track = None,
     track_as: TrackAs = None,
-    local: shared.Local = False,
-    project: shared.Project = None,
-    region: shared.Region = None,
-    profile: shared.Profile = None,
     as_json: Json = False,
 ) -> None:
     """Download a finished job as a run folder, verified; cut off, it goes on where it was."""
-    session = shared.open_session(local, project, region, profile)
     where = tracking(session, track, track_as)
     fetched = _fetched(session, job, output, data)
     recorded(session, job, fetched.folder, where)
     _told(fetched, job, as_json)
 
 
+@shared.with_session(shared.READS)
 def jobs(
+    session: "Session",
     most: Annotated[int, typer.Option("--most", "-n", help="How many, newest first.")] = 20,
-    local: shared.Local = False,
-    project: shared.Project = None,
-    region: shared.Region = None,
-    profile: shared.Profile = None,
     as_json: Json = False,
 ) -> None:
     """The project's training jobs: state, duration, metric, and what each cost so far."""
     from ncf.sagemaker.jobs import list_jobs
 
-    found = list_jobs(shared.open_session(local, project, region, profile), most)
+    found = list_jobs(session, most)
     if as_json:
         print_json({"jobs": [_summary(job) for job in found]})
         return
@@ -176,19 +160,16 @@ def jobs(
     OUT.print(table)
 
 
+@shared.with_session(shared.READS)
 def logs(
+    session: "Session",
     job: JobName,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
-    local: shared.Local = False,
-    project: shared.Project = None,
-    region: shared.Region = None,
-    profile: shared.Profile = None,
 ) -> None:
     """What a job's containers wrote."""
     from ncf.sagemaker import jobs as training
     from ncf.sagemaker.logs import TRAINING, Line, read
 
-    session = shared.open_session(local, project, region, profile)
     known = training.describe(session, job)
 
     def show(line: Line) -> None:
@@ -204,17 +185,15 @@ def logs(
         raise _going_on(session, job) from None
 
 
+@shared.with_session(shared.READS)
 def stop(
+    session: "Session",
     job: JobName,
-    local: shared.Local = False,
-    project: shared.Project = None,
-    region: shared.Region = None,
-    profile: shared.Profile = None,
 ) -> None:
     """Stop a job; it has two minutes to save a checkpoint, and --resume goes on from it."""
     from ncf.sagemaker import jobs as training
 
-    stopped = training.stop(shared.open_session(local, project, region, profile), job)
+    stopped = training.stop(session, job)
     again = "" if stopped.status == "Completed" else f" ('ncf sagemaker train … --resume {job}' goes on)"
     typer.echo(f"{job}: {stopped.status}{again}")
 

@@ -1,22 +1,15 @@
 """`ncf sagemaker models …`: the versions in the model registry; approve, reject, deploy."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ncf.cli.options import Json, print_json
-from ncf.cli.sagemaker.options import (
-    Bucket,
-    KmsKey,
-    Local,
-    MaxCost,
-    Profile,
-    Project,
-    Region,
-    Role,
-    Yes,
-    open_session,
-)
+from ncf.cli.sagemaker import options as shared
+from ncf.cli.sagemaker.options import MaxCost, Yes
+
+if TYPE_CHECKING:
+    from ncf.sagemaker.session import Session
 
 app = typer.Typer(
     help="Versions of the model in the registry: list, show, approve, reject, deploy.",
@@ -31,14 +24,15 @@ Why = Annotated[str, typer.Option(help="Kept with the decision.")]
 
 
 @app.command("list")
+@shared.with_session(shared.READS)
 def list_(
-    group: Group = None, as_json: Json = False, local: Local = False, project: Project = None, region: Region = None,
-    profile: Profile = None,
-) -> None:  # fmt: skip
+    session: "Session",
+    group: Group = None,
+    as_json: Json = False,
+) -> None:
     """The versions, the newest first."""
     from ncf.sagemaker import registry
 
-    session = open_session(local, project, region, profile)
     name = registry.group_name(session, group)
     found = [registry.find(session, name, one.version) for one in registry.packages(session, name)]
     if as_json:
@@ -55,14 +49,16 @@ def list_(
 
 
 @app.command()
+@shared.with_session(shared.STORES)
 def show(
-    version: Version = None, group: Group = None, as_json: Json = False, local: Local = False, project: Project = None,
-    region: Region = None, profile: Profile = None, bucket: Bucket = None,
-) -> None:  # fmt: skip
+    session: "Session",
+    version: Version = None,
+    group: Group = None,
+    as_json: Json = False,
+) -> None:
     """One version: where it comes from, and what it was compared with."""
     from ncf.sagemaker import registry
 
-    session = open_session(local, project, region, profile, bucket=bucket)
     package = registry.find(session, registry.group_name(session, group), registry.check_version(version))
     found = registry.evaluation(session, package.evaluation) if package.evaluation else None
     if as_json:
@@ -76,34 +72,41 @@ def show(
 
 
 @app.command()
+@shared.with_session((*shared.STORES, "kms_key"))
 def approve(
-    version: Version = None, why: Why = "", group: Group = None, local: Local = False, project: Project = None,
-    region: Region = None, profile: Profile = None, bucket: Bucket = None, kms_key: KmsKey = None,
-) -> None:  # fmt: skip
+    session: "Session",
+    version: Version = None,
+    why: Why = "",
+    group: Group = None,
+) -> None:
     """Approve a version, by default the newest that waits; it is what the next model must beat."""
-    session = open_session(local, project, region, profile, bucket=bucket, kms_key=kms_key)
     _decide(session, group, version, "Approved", why)
 
 
 @app.command()
+@shared.with_session((*shared.STORES, "kms_key"))
 def reject(
-    version: Version = None, why: Why = "", group: Group = None, local: Local = False, project: Project = None,
-    region: Region = None, profile: Profile = None, bucket: Bucket = None, kms_key: KmsKey = None,
-) -> None:  # fmt: skip
+    session: "Session",
+    version: Version = None,
+    why: Why = "",
+    group: Group = None,
+) -> None:
     """Reject a version; one that was approved is no longer what the next must beat."""
-    session = open_session(local, project, region, profile, bucket=bucket, kms_key=kms_key)
     _decide(session, group, version, "Rejected", why)
 
 
 @app.command()
+@shared.with_session((*shared.STORES, "role", "kms_key"))
 def deploy(
-    version: Version = None, endpoint: Annotated[str | None, typer.Option(help="The endpoint; PROJECT.", show_default=False)] = None,
+    session: "Session",
+    version: Version = None,
+    endpoint: Annotated[str | None, typer.Option(help="The endpoint; PROJECT.", show_default=False)] = None,
     instance_type: Annotated[str, typer.Option(help="Instance that serves.")] = "ml.c7i.large",
-    instance_count: Annotated[int, typer.Option(help="How many of them.")] = 1, group: Group = None,
-    max_cost: MaxCost = None, yes: Yes = False,
-    local: Local = False, project: Project = None, region: Region = None, profile: Profile = None, role: Role = None,
-    bucket: Bucket = None, kms_key: KmsKey = None,
-) -> None:  # fmt: skip
+    instance_count: Annotated[int, typer.Option(help="How many of them.")] = 1,
+    group: Group = None,
+    max_cost: MaxCost = None,
+    yes: Yes = False,
+) -> None:
     """Deploy an approved version, by default the newest; 'ncf sagemaker deploy' with its address has every option."""
     from ncf.cli.sagemaker.cost import accept_cost
     from ncf.errors import ConfigError
@@ -112,7 +115,6 @@ def deploy(
     from ncf.sagemaker.endpoint_view import cost
     from ncf.sagemaker.endpoints import deploy
 
-    session = open_session(local, project, region, profile, role, bucket, kms_key=kms_key)
     number = registry.check_version(version)
     name = registry.group_name(session, group)
     package = registry.find(session, name, number, None if number else registry.APPROVED)

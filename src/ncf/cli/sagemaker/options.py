@@ -54,64 +54,60 @@ STORES = ("local", *HOSTED_STORES)
 HOSTED_MAKES = (*HOSTED_STORES, "role", "tags", "kms_key", "subnets", "security_groups")
 MAKES = ("local", *HOSTED_MAKES)
 """For those that start or make something."""
-_KINDS: dict[str, Any] = {
-    "local": Local, "project": Project, "region": Region, "profile": Profile, "bucket": Bucket, "role": Role,
-    "tags": Tags, "kms_key": KmsKey, "subnets": Subnets, "security_groups": SecurityGroups,
-}  # fmt: skip
 
 
-def with_session(names: tuple[str, ...]) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Replace a command's parameter `session` by the options that make one."""
+def gathered(
+    into: str, make: Callable[..., Any], names: tuple[str, ...] | None = None
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace a command's parameter `into` by the parameters of `make`, all or those named, and pass what it makes of them."""
+    parameters = inspect.signature(make).parameters
+    options = [parameters[name] for name in names or parameters]
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def command(**given: Any) -> None:
-            session = open_session(**{name: given.pop(name) for name in names})
-            function(session=session, **given)
+            made = make(**{option.name: given.pop(option.name) for option in options})
+            function(**{into: made}, **given)
 
         signature = inspect.signature(function)
-        own = [parameter for parameter in signature.parameters.values() if parameter.name != "session"]
-        shared = [
-            inspect.Parameter(
-                name,
-                inspect.Parameter.POSITIONAL_OR_KEYWORD,
-                default=False if name == "local" else None,
-                annotation=_KINDS[name],
-            )
-            for name in names
-        ]
-        annotations = {name: hint for name, hint in function.__annotations__.items() if name != "session"}
-        command.__annotations__ = annotations | {name: _KINDS[name] for name in names}
-        command.__signature__ = signature.replace(parameters=[*own, *shared])  # type: ignore[attr-defined]
+        kept = [parameter for parameter in signature.parameters.values() if parameter.name != into]
+        command.__annotations__ = {one.name: one.annotation for one in (*kept, *options)}
+        command.__signature__ = signature.replace(parameters=[*kept, *options])  # type: ignore[attr-defined]
         return command
 
     return decorate
 
 
 def open_session(
-    local: bool = False,
-    project: str | None = None,
-    region: str | None = None,
-    profile: str | None = None,
-    role: str | None = None,
-    bucket: str | None = None,
-    tags: list[str] | None = None,
-    kms_key: str | None = None,
-    subnets: list[str] | None = None,
-    security_groups: list[str] | None = None,
+    local: Local = False,
+    project: Project = None,
+    region: Region = None,
+    profile: Profile = None,
+    role: Role = None,
+    bucket: Bucket = None,
+    tags: Tags = None,
+    kms_key: KmsKey = None,
+    subnets: Subnets = None,
+    security_groups: SecurityGroups = None,
 ) -> "Session":
     """The session of one command."""
     from ncf.sagemaker.session import from_environment
 
     return from_environment(
         local, project=project, region=region, profile=profile, role=role, bucket=bucket, kms_key=kms_key,
-        tags=_pairs(tags), subnets=tuple(subnets or ()), security_groups=tuple(security_groups or ()),
+        tags=pairs_of(tags, "--tag", "team=search", "key=value"), subnets=tuple(subnets or ()), security_groups=tuple(security_groups or ()),
     )  # fmt: skip
 
 
-def _pairs(tags: list[str] | None) -> dict[str, str]:
-    pairs = [text.partition("=") for text in tags or ()]
+def with_session(names: tuple[str, ...]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Replace a command's parameter `session` by the options that make one."""
+    return gathered("session", open_session, names)
+
+
+def pairs_of(given: list[str] | None, option: str, example: str, form: str = "name=value") -> dict[str, str]:
+    """`name=value` texts as a mapping; raises `ConfigError` where one is none."""
+    pairs = [text.partition("=") for text in given or ()]
     for key, equals, _ in pairs:
         if not key or not equals:
-            raise ConfigError("--tag takes key=value, such as team=search.")
+            raise ConfigError(f"{option} takes {form}, such as {example}.")
     return {key: value for key, _, value in pairs}

@@ -1,22 +1,16 @@
 """`ncf sagemaker pipeline …`: from a table of interactions to a registered model, as one thing that can be repeated."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ncf.cli.options import Json, print_json
-from ncf.cli.sagemaker.options import (
-    Bucket,
-    Local,
-    MaxCost,
-    Profile,
-    Project,
-    Region,
-    Tags,
-    Yes,
-    open_session,
-)
+from ncf.cli.sagemaker import options as shared
+from ncf.cli.sagemaker.options import MaxCost, Yes, pairs_of
 from ncf.errors import CloudError, ConfigError
+
+if TYPE_CHECKING:
+    from ncf.sagemaker.session import Session
 
 app = typer.Typer(
     help="Prepare, train, evaluate, and register if better: create, start, watch, schedule.",
@@ -38,27 +32,32 @@ Arn = Annotated[
 
 
 @app.command()
+@shared.with_session(shared.READS)
 def show(
-    name: Name = None, local: Local = False, project: Project = None, region: Region = None, profile: Profile = None,
-) -> None:  # fmt: skip
+    session: "Session",
+    name: Name = None,
+) -> None:
     """Print the definition of the pipeline, as AWS has it ('create --dry-run' shows one before it is made)."""
     from ncf.sagemaker import pipelines
 
-    session = open_session(local, project, region, profile)
     typer.echo(pipelines.known(session, pipelines.pipeline_name(session, name))["PipelineDefinition"])
 
 
 @app.command()
+@shared.with_session(shared.STORES)
 def start(
-    name: Name = None, parameter: Parameters = None, data: InputData = None, follow: Annotated[bool, typer.Option("--follow", help="Wait for the end.")] = False,
-    max_cost: MaxCost = None, yes: Yes = False, local: Local = False, project: Project = None, region: Region = None,
-    profile: Profile = None, bucket: Bucket = None,
-) -> None:  # fmt: skip
+    session: "Session",
+    name: Name = None,
+    parameter: Parameters = None,
+    data: InputData = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for the end.")] = False,
+    max_cost: MaxCost = None,
+    yes: Yes = False,
+) -> None:
     """Start an execution."""
     from ncf.cli.sagemaker.cost import accept_cost
     from ncf.sagemaker import pipeline_cost, pipelines
 
-    session = open_session(local, project, region, profile, bucket=bucket)
     pipeline, given = pipelines.pipeline_name(session, name), parameters_of(parameter)
     if data:
         pipelines.check_input(data)
@@ -71,15 +70,17 @@ def start(
 
 
 @app.command()
+@shared.with_session(shared.STORES)
 def status(
-    execution: Arn = None, follow: Annotated[bool, typer.Option("--follow", help="Wait for the end.")] = False,
-    name: Name = None, as_json: Json = False, local: Local = False, project: Project = None, region: Region = None,
-    profile: Profile = None, bucket: Bucket = None,
-) -> None:  # fmt: skip
+    session: "Session",
+    execution: Arn = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Wait for the end.")] = False,
+    name: Name = None,
+    as_json: Json = False,
+) -> None:
     """The steps of an execution: state, duration, and why one failed."""
     from ncf.sagemaker import pipelines
 
-    session = open_session(local, project, region, profile, bucket=bucket)
     arn = _arn(session, execution, name)
     if follow and not as_json:
         follow_to_the_end(session, arn)
@@ -94,13 +95,14 @@ def status(
 
 
 @app.command("list")
+@shared.with_session(shared.READS)
 def list_(
-    name: Name = None, local: Local = False, project: Project = None, region: Region = None, profile: Profile = None,
-) -> None:  # fmt: skip
+    session: "Session",
+    name: Name = None,
+) -> None:
     """The executions of a pipeline, the newest first."""
     from ncf.sagemaker import pipelines
 
-    session = open_session(local, project, region, profile)
     found = pipelines.executions(session, pipelines.pipeline_name(session, name))
     for one in found:
         moment = f"{one['StartTime']:%Y-%m-%d %H:%M:%S}"
@@ -110,43 +112,48 @@ def list_(
 
 
 @app.command()
+@shared.with_session(shared.READS)
 def stop(
-    execution: Arn = None, name: Name = None, local: Local = False, project: Project = None, region: Region = None,
-    profile: Profile = None,
-) -> None:  # fmt: skip
+    session: "Session",
+    execution: Arn = None,
+    name: Name = None,
+) -> None:
     """Stop an execution and the job that it runs."""
     from ncf.sagemaker import pipelines
 
-    session = open_session(local, project, region, profile)
     arn = _arn(session, execution, name)
     pipelines.stop(session, arn)
     typer.echo(f"{arn} is stopping.")
 
 
 @app.command()
+@shared.with_session(shared.STORES)
 def retry(
-    execution: Arn = None, name: Name = None, max_cost: MaxCost = None, yes: Yes = False, local: Local = False,
-    project: Project = None, region: Region = None, profile: Profile = None, bucket: Bucket = None,
-) -> None:  # fmt: skip
+    session: "Session",
+    execution: Arn = None,
+    name: Name = None,
+    max_cost: MaxCost = None,
+    yes: Yes = False,
+) -> None:
     """Go on with an execution that failed or was stopped; steps that succeeded are not repeated."""
     from ncf.cli.sagemaker.cost import accept_cost
     from ncf.sagemaker import pipeline_cost, pipelines
 
-    session = open_session(local, project, region, profile, bucket=bucket)
     arn = _arn(session, execution, name)
     accept_cost(session, pipeline_cost.of_retry(session, arn), max_cost, yes)
     follow_to_the_end(session, pipelines.retry(session, arn))
 
 
 @app.command()
+@shared.with_session(shared.READS)
 def delete(
-    name: Name = None, yes: Yes = False, local: Local = False, project: Project = None, region: Region = None,
-    profile: Profile = None,
-) -> None:  # fmt: skip
+    session: "Session",
+    name: Name = None,
+    yes: Yes = False,
+) -> None:
     """Delete the pipeline; the models stay in the registry."""
     from ncf.sagemaker import pipelines
 
-    session = open_session(local, project, region, profile)
     pipeline = pipelines.pipeline_name(session, name)
     if not yes:
         typer.confirm(f"Delete the pipeline {pipeline}?", abort=True)
@@ -155,7 +162,9 @@ def delete(
 
 
 @app.command()
+@shared.with_session((*shared.HOSTED_READS, "tags"))
 def schedule(
+    session: "Session",
     expression: Annotated[
         str | None, typer.Argument(help="'rate(7 days)' or 'cron(0 3 ? * MON *)'.", show_default=False)
     ] = None,
@@ -163,14 +172,14 @@ def schedule(
         str | None, typer.Option(help="ARN of the role that EventBridge Scheduler takes.", show_default=False)
     ] = None,
     remove: Annotated[bool, typer.Option("--remove", help="Take the schedule away.")] = False,
-    parameter: Parameters = None, timezone: Annotated[str, typer.Option(help="Of the expression.")] = "UTC",
-    name: Name = None, project: Project = None, region: Region = None, profile: Profile = None, tags: Tags = None,
-) -> None:  # fmt: skip
+    parameter: Parameters = None,
+    timezone: Annotated[str, typer.Option(help="Of the expression.")] = "UTC",
+    name: Name = None,
+) -> None:
     """Start the pipeline by the clock (EventBridge Scheduler); says what each execution may cost."""
     from ncf.cli.sagemaker.cost import tell_cost
     from ncf.sagemaker import pipeline_cost, pipelines, schedules
 
-    session = open_session(False, project, region, profile, tags=tags)
     pipeline = pipelines.pipeline_name(session, name)
     if remove:
         schedules.unschedule(session, pipeline)
@@ -189,15 +198,6 @@ def schedule(
 def parameters_of(given: list[str] | None) -> dict[str, str]:
     """Parameters of a start."""
     return pairs_of(given, "--parameter", "Epochs=3")
-
-
-def pairs_of(given: list[str] | None, option: str, example: str) -> dict[str, str]:
-    """`name=value` texts as a mapping."""
-    pairs = [text.partition("=") for text in given or ()]
-    for key, equals, _ in pairs:
-        if not key or not equals:
-            raise ConfigError(f"{option} takes name=value, such as {example}.")
-    return {key: value for key, _, value in pairs}
 
 
 def _arn(session: Any, given: str | None, name: str | None) -> str:

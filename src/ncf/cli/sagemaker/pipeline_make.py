@@ -1,36 +1,19 @@
 """`ncf sagemaker pipeline create` and `run`: the two that say what the pipeline is."""
 
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ncf.cli.options import print_json
-from ncf.cli.sagemaker.options import (
-    Bucket,
-    KmsKey,
-    Local,
-    MaxCost,
-    Profile,
-    Project,
-    Region,
-    Role,
-    SecurityGroups,
-    Subnets,
-    Tags,
-    Yes,
-    open_session,
-)
-from ncf.cli.sagemaker.pipeline import (
-    InputData,
-    Name,
-    Parameters,
-    app,
-    follow_to_the_end,
-    pairs_of,
-    parameters_of,
-)
+from ncf.cli.sagemaker import options as shared
+from ncf.cli.sagemaker.options import MaxCost, Yes, pairs_of
+from ncf.cli.sagemaker.pipeline import InputData, Name, Parameters, app, follow_to_the_end, parameters_of
 from ncf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ncf.sagemaker.pipelines import Options
+    from ncf.sagemaker.session import Session
 
 __all__ = ["app", "create", "run"]
 
@@ -58,29 +41,39 @@ FailIfNot = Annotated[
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print the definition as JSON and make nothing.")]
 
 
+def _options(
+    name: Name = None, group: Group = None, prepare: Prepare = None, image: Image = None,
+    instance_type: Instance = "ml.c7i.xlarge", processing_instance: Processing = "ml.m5.large",
+    max_run: MaxRun = 24 * 3600, spot: Spot = False, minimum_gain: Gain = 0.0, alpha: Alpha = 0.05, floor: Floor = 0.0,
+    approve: Approve = False, fail_if_not_better: FailIfNot = False,
+) -> "Options":  # fmt: skip
+    """What both commands say of a pipeline."""
+    from ncf.sagemaker.bar import Bar
+    from ncf.sagemaker.pipelines import Options
+
+    return Options(
+        name, image, group, None, pairs_of(prepare, "--prepare", "min_user=5"), instance_type, processing_instance,
+        max_run, spot, Bar(minimum_gain, alpha, floor), approve, fail_if_not_better,
+    )  # fmt: skip
+
+
 @app.command()
+@shared.with_session(shared.MAKES)
+@shared.gathered("options", _options)
 def create(
-    recipe: Recipe, data: InputData = None, name: Name = None, group: Group = None, prepare: Prepare = None,
-    set: Set = None, image: Image = None, instance_type: Instance = "ml.c7i.xlarge",
-    processing_instance: Processing = "ml.m5.large", max_run: MaxRun = 24 * 3600, spot: Spot = False,
-    minimum_gain: Gain = 0.0, alpha: Alpha = 0.05, floor: Floor = 0.0, approve: Approve = False,
-    fail_if_not_better: FailIfNot = False, dry_run: DryRun = False, local: Local = False, project: Project = None, region: Region = None,
-    profile: Profile = None, role: Role = None, bucket: Bucket = None, tags: Tags = None, kms_key: KmsKey = None,
-    subnets: Subnets = None, security_groups: SecurityGroups = None,
-) -> None:  # fmt: skip
+    session: "Session",
+    options: "Options",
+    recipe: Recipe,
+    data: InputData = None,
+    set: Set = None,
+    dry_run: DryRun = False,
+) -> None:
     """Create the pipeline, or change it if it is there; says what an execution may cost."""
     from ncf.cli.sagemaker.cost import tell_cost
     from ncf.sagemaker import pipelines
     from ncf.sagemaker.pipeline_cost import of_execution
     from ncf.sagemaker.pipeline_definition import definition
 
-    session = open_session(
-        local, project, region, profile, role, bucket, tags, kms_key, subnets, security_groups
-    )
-    options = _options(
-        name, image, group, prepare, instance_type, processing_instance, max_run, spot,
-        (minimum_gain, alpha, floor), approve, fail_if_not_better,
-    )  # fmt: skip
     if dry_run and data and "://" not in data:
         raise ConfigError("--dry-run sends nothing: give --data as an address, or leave it out.")
     plan = _plan(session, recipe, set, data, options)
@@ -97,28 +90,24 @@ def create(
 
 
 @app.command()
+@shared.with_session(shared.MAKES)
+@shared.gathered("options", _options)
 def run(
-    recipe: Recipe, data: InputData = None, name: Name = None, group: Group = None, prepare: Prepare = None,
-    set: Set = None, parameter: Parameters = None, image: Image = None, instance_type: Instance = "ml.c7i.xlarge",
-    processing_instance: Processing = "ml.m5.large", max_run: MaxRun = 24 * 3600, spot: Spot = False,
-    minimum_gain: Gain = 0.0, alpha: Alpha = 0.05, floor: Floor = 0.0, approve: Approve = False,
-    fail_if_not_better: FailIfNot = False, max_cost: MaxCost = None, yes: Yes = False, local: Local = False, project: Project = None, region: Region = None,
-    profile: Profile = None, role: Role = None, bucket: Bucket = None, tags: Tags = None, kms_key: KmsKey = None,
-    subnets: Subnets = None, security_groups: SecurityGroups = None,
-) -> None:  # fmt: skip
+    session: "Session",
+    options: "Options",
+    recipe: Recipe,
+    data: InputData = None,
+    set: Set = None,
+    parameter: Parameters = None,
+    max_cost: MaxCost = None,
+    yes: Yes = False,
+) -> None:
     """Create or change, start, and wait; the last execution is gone on with if it failed and nothing has changed."""
     from ncf.cli.sagemaker.cost import accept_cost
     from ncf.sagemaker import pipelines
     from ncf.sagemaker.pipeline_cost import of_execution
     from ncf.sagemaker.pipeline_definition import definition
 
-    session = open_session(
-        local, project, region, profile, role, bucket, tags, kms_key, subnets, security_groups
-    )
-    options = _options(
-        name, image, group, prepare, instance_type, processing_instance, max_run, spot,
-        (minimum_gain, alpha, floor), approve, fail_if_not_better,
-    )  # fmt: skip
     plan, given = _plan(session, recipe, set, data, options), parameters_of(parameter)
     accept_cost(session, of_execution(definition(plan), given), max_cost, yes)
     if data:
@@ -127,20 +116,6 @@ def run(
     arn, resumed = pipelines.resume_or_start(session, plan.name, given)
     typer.echo(f"{'Goes on with' if resumed else 'Started'} {arn}.")
     follow_to_the_end(session, arn)
-
-
-def _options(
-    name: str | None, image: str | None, group: str | None, prepare: list[str] | None,
-    instance_type: str, processing_instance: str, max_run: int, spot: bool, bar: tuple[float, float, float],
-    approve: bool, fail_if_not_better: bool,
-) -> Any:  # fmt: skip
-    from ncf.sagemaker.bar import Bar
-    from ncf.sagemaker.pipelines import Options
-
-    return Options(
-        name, image, group, None, pairs_of(prepare, "--prepare", "min_user=5"), instance_type, processing_instance,
-        max_run, spot, Bar(*bar), approve, fail_if_not_better,
-    )  # fmt: skip
 
 
 def _plan(session: Any, recipe: str, overrides: list[str] | None, data: str | None, options: Any) -> Any:
