@@ -75,7 +75,7 @@ def test_data_knows_nothing_of_torch(path: Path) -> None:
 
 
 def test_nothing_below_the_app_speaks_http() -> None:
-    """But the download of known data sets, and local mode, which looks for a free port."""
+    """But the download of known data sets, local mode, which looks for a free port, and processes that train together."""
     speaking = {
         str(path.relative_to(SOURCE))
         for path in FILES
@@ -86,6 +86,10 @@ def test_nothing_below_the_app_speaks_http() -> None:
         "serving/app.py",
         "serving/server.py",
         "sagemaker/local/docker.py",
+        "sagemaker/arrival.py",
+        "sagemaker/meeting.py",
+        "sagemaker/mpi.py",
+        "training/watch.py",
     }
 
 

@@ -274,3 +274,18 @@ def test_a_terminal_is_asked_first(aws: Aws, folder: Path) -> None:
     assert aws.calls() == []
     os.close(main)
     os.close(other)
+
+
+def test_instances_train_together_as_the_options_say(aws: Aws, folder: Path) -> None:
+    aws.run(lambda _: 1)
+    together = ("--instances", 2, "--distributed", "torchrun", "--processes-per-host", 3, "--timeout", 90)
+    ncf(folder, *TRAIN, *together, "--no-wait")
+    request = json.loads(aws.calls("CreateTrainingJob")[0].body)
+    assert request["ResourceConfig"]["InstanceCount"] == 2
+    assert request["Environment"] == {"NCF_PROCESSES": "3", "NCF_TIMEOUT": "90"}
+    for options, sentence in (
+        (("--distributed", "mpi"), "--distributed must be torchrun, horovod or smddp"),
+        (("--distributed", "smddp", "--script-mode"), "does not run on ml.c7i.xlarge"),
+    ):
+        assert sentence in ncf(folder, *TRAIN, *options, code=2).stderr
+    assert len(aws.calls("CreateTrainingJob")) == 1

@@ -1,4 +1,4 @@
-"""What a training container finds under /opt/ml, read into a `Job`: a pure function of a folder and of arguments.
+"""What a training container finds under /opt/ml, read into a `Job`: a pure function of a folder, arguments and variables.
 
 | below the root | what |
 | --- | --- |
@@ -11,19 +11,22 @@
 | `model/`, `output/data/`, `output/failure` | the artifact; settings and events; the sentence that becomes FailureReason |
 
 Toolkits pass hyperparameters a second time as arguments (`--train.epochs 5`), with lists and flags written as Python
-prints them. The file is exact and decides; arguments count for what it does not name.
+prints them. The file is exact and decides; arguments count for what it does not name. How the processes of a job are
+started and meet is in environment variables (`ncf.sagemaker.distribution`).
 
 Source: "How Amazon SageMaker Provides Training Information", SageMaker Developer Guide.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ncf.config import Experiment
 from ncf.errors import ConfigError, DataError
+from ncf.sagemaker.distribution import Distribution, from_variables
 from ncf.sagemaker.hyperparameters import from_hyperparameters
 
 ROOT = Path("/opt/ml")
@@ -46,9 +49,12 @@ class Job:
     mlp: Path | None
     host: str
     hosts: tuple[str, ...]
+    distribution: Distribution
 
 
-def read_job(root: Path = ROOT, arguments: Sequence[str] = ()) -> Job:
+def read_job(
+    root: Path = ROOT, arguments: Sequence[str] = (), variables: Mapping[str, str] = MappingProxyType({})
+) -> Job:
     """Read the layout; raises `ConfigError` or `DataError` where something is missing or wrong."""
     config, channels = root / "input" / "config", root / "input" / "data"
     resources = _json(config / "resourceconfig.json", {"current_host": "algo-1", "hosts": ["algo-1"]})
@@ -63,6 +69,7 @@ def read_job(root: Path = ROOT, arguments: Sequence[str] = ()) -> Job:
         mlp=_optional(channels / "pretrained" / "mlp"),
         host=resources["current_host"],
         hosts=tuple(sorted(resources["hosts"])),
+        distribution=from_variables(variables),
     )
 
 

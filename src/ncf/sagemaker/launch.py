@@ -13,7 +13,8 @@ from typing import Any
 
 from ncf.config import Experiment
 from ncf.errors import ConfigError, DataError
-from ncf.sagemaker import images, jobs, names, sending
+from ncf.sagemaker import jobs, names, sending
+from ncf.sagemaker.job_image import image_for
 from ncf.sagemaker.requests import TrainingOptions, training_request
 from ncf.sagemaker.sending import Progress, silent
 from ncf.sagemaker.session import Session
@@ -73,7 +74,10 @@ def settle(
         if checkpoints is not None:
             raise ConfigError("--resume takes the checkpoints of that job: leave out --checkpoints.")
         checkpoints = jobs.resumable(session, inputs.resume, session.uri("data", data_digest(inputs.data)))
-    return replace(options, image=_image(session, inputs, options), checkpoints=checkpoints)
+    image = image_for(
+        session, options.distribution, options.instance_type, inputs.image, script_mode=inputs.script_mode
+    )
+    return replace(options, image=image, checkpoints=checkpoints)
 
 
 def send(
@@ -97,12 +101,6 @@ def data_digest(folder: Path) -> str:
         raise DataError(
             f"{folder} is not a prepared data folder: make one with 'ncf prepare … --output {folder}'."
         ) from None
-
-
-def _image(session: Session, inputs: Inputs, options: TrainingOptions) -> str:
-    if inputs.script_mode:
-        return inputs.image or images.pytorch_image(session, options.instance_type)
-    return images.own_image(session, inputs.image)
 
 
 def _place(session: Session, checkpoints: str) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 
 from ncf.config import Experiment
 from ncf.errors import ConfigError
+from ncf.sagemaker.distribution import TORCHRUN, Distribution
 from ncf.sagemaker.hyperparameters import to_hyperparameters
 from ncf.sagemaker.metric_lines import metric_definitions
 from ncf.sagemaker.session import Session
@@ -55,6 +56,8 @@ class TrainingOptions:
     code: str | None = None
     """Script mode: the packed source for AWS's image."""
     environment: Mapping[str, str] = field(default_factory=dict)
+    distribution: Distribution = TORCHRUN
+    """How the instances train one model."""
 
     def __post_init__(self) -> None:
         if min(self.instance_count, self.volume_gb, self.max_run) < 1:
@@ -109,8 +112,8 @@ def job_definition(session: Session, options: TrainingOptions) -> dict[str, Any]
     if options.spot:
         request["EnableManagedSpotTraining"] = True
         request["StoppingCondition"]["MaxWaitTimeInSeconds"] = options.max_wait or options.max_run + HOUR
-    if options.environment:
-        request["Environment"] = dict(options.environment)
+    if variables := {**options.environment, **options.distribution.environment}:
+        request["Environment"] = variables
     _protect(session, options, request)
     return request
 
@@ -126,7 +129,8 @@ def script_hyperparameters(session: Session, options: TrainingOptions) -> dict[s
         "sagemaker_region": session.region,
         "sagemaker_job_name": options.name,
     }
-    return {name: json.dumps(value) for name, value in values.items()}
+    encoded = {name: json.dumps(value) for name, value in values.items()}
+    return encoded | options.distribution.hyperparameters(options.instance_type)
 
 
 def vpc(session: Session) -> dict[str, list[str]] | None:

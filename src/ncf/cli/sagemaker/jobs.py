@@ -8,10 +8,12 @@ import typer
 
 from ncf.cli.options import Json, print_json
 from ncf.cli.sagemaker import options as shared
+from ncf.cli.sagemaker.distributed import open_distribution
 from ncf.cli.sagemaker.tracking import Track, TrackAs, again, recorded, tracking
 from ncf.errors import Interrupted
 
 if TYPE_CHECKING:
+    from ncf.sagemaker.distribution import Distribution
     from ncf.sagemaker.fetch import Fetched
     from ncf.sagemaker.jobs import TrainingJob
     from ncf.sagemaker.recorded import Tracking
@@ -19,7 +21,12 @@ if TYPE_CHECKING:
 
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="Name of a training job.")]
 InstanceType = Annotated[str, typer.Option(help="SageMaker instance type.")]
-InstanceCount = Annotated[int, typer.Option(help="How many instances.")]
+InstanceCount = Annotated[
+    int,
+    typer.Option(
+        "--instance-count", "--instances", help="How many instances, which train one model together."
+    ),
+]
 Image = Annotated[
     str | None, typer.Option(help="Container image; NCF_IMAGE, or the one of push-image.", show_default=False)
 ]
@@ -34,8 +41,10 @@ Set = Annotated[
 
 
 @shared.with_session(shared.MAKES)
+@shared.gathered("distribution", open_distribution)
 def train(
     session: "Session",
+    distribution: "Distribution",
     recipe: Annotated[str, typer.Argument(help="A TOML file; recipes/ has one for each published result.")],
     data: Annotated[str, typer.Option(help="Prepared data folder.")],
     output: Annotated[str | None, typer.Option(help="Folder of the run; runs/JOB by default.")] = None,
@@ -89,7 +98,7 @@ def train(
     options = TrainingOptions(
         name=launch.job_name(session, name, experiment), data="", image="", instance_type=instance_type,
         instance_count=instance_count, volume_gb=volume_size, max_run=max_run, spot=spot, max_wait=max_wait,
-        keep_alive=keep_alive, environment=where.environment if where else {},
+        keep_alive=keep_alive, environment=where.environment if where else {}, distribution=distribution,
     )  # fmt: skip
     inputs = launch.Inputs(Path(data), gmf, mlp, script_mode, image, checkpoints, resume)
     billed = max_run + (keep_alive or 0)
