@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile, record_function
 from ncf.config import ModelConfig
 from ncf.runtime import Workers
 from ncf.training import Trainer
-from ncf.training.sampling import Block
+from ncf.training.sampling import Step
 
 FORMULA = (
     "FLOP a sample = 3 x ( 2 D [GMF] + 2 E H_1 / C [user's half, once a group] + 2 I E H_1 / (B C) [items' half, once a "
@@ -108,7 +108,7 @@ def profiled_epoch(trainer: Trainer, model: ModelConfig) -> dict[str, float]:
     """Seconds of an epoch by part; what is in no operation is Python's and the dispatcher's."""
     epoch, step = trainer.sampler.epoch, trainer.optimizer.step
 
-    def labelled_epoch(*arguments: Any) -> Iterator[Block]:
+    def labelled_epoch(*arguments: Any) -> Iterator[Step]:
         blocks = epoch(*arguments)
         while True:
             with record_function("sampling"):

@@ -1,6 +1,6 @@
 """Negatives for one epoch of ML-1M: 4 a positive, none of them known, against a Python loop.
 
-Ours: every block of `GroupSampler.epoch`, with its shuffle and the assembly of the groups, so a little more than the
+Ours: every step of `GroupSampler.epoch`, with its order and the assembly of the groups, so a little more than the
 drawing alone; 1 and 2 threads, membership by bitmap and by sieve, uniform and by popularity. The peer: a loop
 over the positives that draws until the pair is not in a dictionary-of-keys matrix, as the public port of NCF does
 (and, for comparison, in a set of pairs); it is run on a share of the positives and scaled to all of them. Building the
@@ -39,7 +39,7 @@ def sampler_of(dataset: Dataset, membership: str, exponent: float) -> GroupSampl
 
 def epoch(sampler: GroupSampler, pool: Workers) -> int:
     """Draw all groups of an epoch; how many there were."""
-    return sum(len(block.users) for block in sampler.epoch(0, pool))
+    return sum(len(step.users) for step in sampler.epoch(0, pool))
 
 
 def count_known(dataset: Dataset, sampler: GroupSampler, pool: Workers) -> int:
@@ -50,8 +50,8 @@ def count_known(dataset: Dataset, sampler: GroupSampler, pool: Workers) -> int:
     items = len(dataset.items)
     pairs = np.sort(dataset.train.user_rows.astype(np.int64) * items + dataset.train.item_rows)
     found = 0
-    for block in sampler.epoch(0, pool):
-        drawn = (block.users[:, None] * items + block.items[:, 1:]).numpy().ravel()
+    for step in sampler.epoch(0, pool):
+        drawn = (step.users[:, None] * items + step.items[:, 1:]).numpy().ravel()
         place = np.searchsorted(pairs, drawn).clip(max=len(pairs) - 1)
         found += int((pairs[place] == drawn).sum())
     return found

@@ -178,7 +178,7 @@ def measure(dataset: Dataset, batch: int, seconds: float, pool: Workers) -> tupl
     model = build_model(MODEL, len(dataset.users), len(dataset.items), generator(0, "init"))
     trainer = Trainer(dataset, model, TrainConfig(epochs=1, batch_size=batch, negatives=NEGATIVES), pool)
     cycle = trainer.sampler._steps_a_block * pool.threads
-    order, _ = timed(lambda: trainer.sampler._order(1))
+    order, _ = timed(lambda: trainer.sampler._orders(1, pool))
     watch = Stopwatch(seconds, 2 * cycle)
     trainer.train_epoch(watch.progress, watch.stop)
     steps = trainer.sampler.steps

@@ -203,9 +203,9 @@ class Slices:
         self.optimizer = torch.optim.Adam(self.model.parameters(), lr=RATE, fused=fused)
 
     def __call__(self) -> None:
-        blocks = list(self.sampler.epoch(0, Workers(1)))
-        items = torch.cat([block.items for block in blocks])
-        users = torch.cat([block.users for block in blocks])[:, None].expand_as(items).reshape(-1)
+        steps = list(self.sampler.epoch(0, Workers(1)))
+        items = torch.cat([step.items for step in steps])
+        users = torch.cat([step.users for step in steps])[:, None].expand_as(items).reshape(-1)
         labels = torch.zeros(items.shape)
         labels[:, 0] = 1.0
         order, flat_items, flat_labels = torch.randperm(users.numel()), items.view(-1), labels.view(-1)
@@ -222,11 +222,10 @@ class Autograd:
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=RATE, weight_decay=0.0, fused=True)
 
     def __call__(self) -> None:
-        for block in self.sampler.epoch(0, Workers(1)):
-            for _, users, items in block.steps(BATCH):
-                labels = torch.zeros(items.shape)
-                labels[:, 0] = 1.0
-                train_batch(self.model, self.optimizer, (users, items, labels))
+        for step in self.sampler.epoch(0, Workers(1)):
+            labels = torch.zeros(step.items.shape)
+            labels[:, 0] = 1.0
+            train_batch(self.model, self.optimizer, (step.users, step.items, labels))
 
 
 def other_peers(dataset: Dataset, report: Report) -> dict[str, Competitor]:

@@ -66,7 +66,7 @@ class TrainConfig(Section):
     epochs: int = Field(default=16, ge=0)
     """Passes over the positives; 0 only with pre-training, which then only fuses."""
     batch_size: Count = 4096
-    """Groups a step, over all processes."""
+    """Groups a step, over all processes; the steps of an epoch have equal sizes, so a few groups fewer."""
     negatives: Count = 4
     sampler: Literal["uniform", "popularity"] = "uniform"
     popularity_exponent: NonNegative = 0.75
@@ -79,6 +79,11 @@ class TrainConfig(Section):
     """`spectral` starts the tables from a closed-form model of the same data (see `training/warm_start.py`); `auto` does so
     where the data are small enough for one, and says so where they are not."""
     learning_rate: Positive = 0.003
+    learning_rate_scaling: Literal["none", "linear", "sqrt"] = "none"
+    """How the rate follows `batch_size`, which is the same for any number of processes: not at all, or by the ratio of
+    `batch_size` to `learning_rate_batch`, or the root of it."""
+    learning_rate_batch: Count = 4096
+    """The steps' groups that `learning_rate` was found with; used by `learning_rate_scaling`."""
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: Fraction = 0.02
     """Share of all steps in which the learning rate rises from zero."""
@@ -92,6 +97,9 @@ class TrainConfig(Section):
     """Decay a step of the exponential moving average of all weights, which is what is judged and kept; 0 is off."""
     optimizer: Literal["auto", "dense", "lazy"] = "auto"
     """`lazy` updates only the table rows of the batch; `auto` chooses it for large tables and says so."""
+    tables: Literal["replicated", "sharded"] = "replicated"
+    """`sharded` keeps each row of the tables in one process only, through TorchRec, for tables larger than one machine's
+    memory; their optimiser is then FBGEMM's fused one (docs/scale.md)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the tower's products in training; weights, losses and logits stay float32."""
     validation: Literal["hold-out", "train-on-it"] = "hold-out"

@@ -37,6 +37,10 @@ class Interrupted(NcfError):
     """Training was asked to stop (ctrl-C or SIGTERM) and has saved a checkpoint."""
 
 
+class LostProcess(NcfError):
+    """Another process of the same training was killed, hangs, or failed with the sentence that this one passes on."""
+
+
 class TrackingError(NcfError):
     """A tracking server or database does not answer, or refuses what it is sent."""
 

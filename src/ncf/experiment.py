@@ -9,11 +9,14 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ncf.config import EvaluationConfig, Experiment
-from ncf.data import Dataset, PrepareOptions, prepare_catalog
+from ncf.data import Dataset, HeldOut, PrepareOptions, prepare_catalog
 from ncf.data.files import storage_errors, write_text
 from ncf.errors import ConfigError, DataError, StorageError
 from ncf.evaluation import Comparison, Judgement, compare, judge_full, judge_sampled
@@ -23,7 +26,7 @@ from ncf.serving.artifact import Artifact, locate_artifact, open_artifact, write
 from ncf.serving.card import model_card
 from ncf.training import Fit, Judging, Trainer, fit
 from ncf.training.checkpoint import Checkpoints
-from ncf.training.distributed import Alone, Communicator
+from ncf.training.distributed import Alone, Communicator, agree
 from ncf.training.tracking import JsonLines, Silent, Tracker, Trackers
 from ncf.training.warm_start import is_small_enough, start_spectral
 
@@ -47,7 +50,7 @@ class Manner:
     tracker: Tracker = Silent()  # noqa: RUF009 - it has no state
     stop: Callable[[], bool] = lambda: False
     communicator: Communicator = Alone()  # noqa: RUF009 - nor has it
-    """Of several processes each calls `train` with the same settings and an `output` of its own; process 0's counts."""
+    """Of several processes each calls `train` with the same arguments; process 0 alone writes to `output`."""
 
 
 def open_data(
@@ -84,21 +87,37 @@ def train(
     holds a run already is refused, unless the manner is to resume or to overwrite it.
     """
     manner = manner or Manner()
-    folder = _claim(Path(output) if output else _fresh(experiment.name), manner)
-    tracker = Trackers([JsonLines(folder / "events.jsonl"), manner.tracker])
-    data = {
-        "path": str(Path(data_path).resolve()) if data_path else None,
-        "name": dataset.name,
-        "digest": dataset.digest,
-    }
-    with storage_errors(folder):
-        document = {"experiment": experiment.model_dump(mode="json"), "data": data}
-        write_text(folder / "run.json", json.dumps(document, indent=2))
+    communicator = manner.communicator
+    agree(communicator, _facts(dataset, experiment))
+    tracker = manner.tracker
+    folder = Path()
+    if communicator.rank == 0:
+        folder = _claim(Path(output) if output else fresh_folder(experiment.name), manner)
+        tracker = Trackers([JsonLines(folder / "events.jsonl"), tracker])
+        data = {
+            "path": str(Path(data_path).resolve()) if data_path else None,
+            "name": dataset.name,
+            "digest": dataset.digest,
+        }
+        with storage_errors(folder):
+            document = {"experiment": experiment.model_dump(mode="json"), "data": data}
+            write_text(folder / "run.json", json.dumps(document, indent=2))
+    folder = communicator.share(folder)
     tracker.opened(folder)
     pretrained = _pretrain(dataset, experiment, folder, gmf, mlp, manner)
     tracker.start(experiment.name, experiment.model_dump(mode="json"))
     with workers(choose_threads(experiment.train.threads)) as pool:
         return _train_here(dataset, experiment, folder, pretrained, manner, tracker, pool)
+
+
+def _facts(dataset: Dataset, experiment: Experiment) -> dict[str, str]:
+    """What several processes must have in common."""
+    return {
+        "data": dataset.digest,
+        "recipe": experiment.digest(),
+        "version of ncf": version("ncf"),
+        "version of torch": torch.__version__,
+    }
 
 
 def _train_here(
@@ -111,6 +130,7 @@ def _train_here(
     pool: Workers,
 ) -> Run:
     began = time.perf_counter()
+    manner.communicator.phase("making the model's first values")
     config = experiment.train
     seen = dataset.with_validation_in_training() if config.validation == "train-on-it" else dataset
     model = build_model(
@@ -130,11 +150,13 @@ def _train_here(
     fitted = fit(trainer, judging, tracker, checkpoints, manner.resume, manner.stop)
     metrics = _measure(trainer, seen, experiment, fitted)
     metrics["seconds"] = round(time.perf_counter() - began, 2)
-    card = model_card(experiment, dataset, metrics, parameter_count(trainer.judged))
-    artifact = write_artifact(
-        folder / "artifact", trainer.judged, experiment, seen, metrics, card, dataset.digest
-    )
+    artifact = folder / "artifact"
+    if manner.communicator.rank == 0:
+        manner.communicator.phase("writing the artifact")
+        card = model_card(experiment, dataset, metrics, parameter_count(trainer.judged))
+        write_artifact(artifact, trainer.judged, experiment, seen, metrics, card, dataset.digest)
     tracker.finish({"metrics": metrics["test"]["metrics"], "artifact": str(artifact)})
+    manner.communicator.wait()  # nobody's end is success before the artifact is there
     return Run(folder, artifact, metrics)
 
 
@@ -178,13 +200,12 @@ def _half(
     finished = manner.communicator.share(manner.resume and (target / "artifact" / "manifest.json").is_file())
     if given is None and not finished:
         train(dataset, half, target, manner=replace(manner, report_best_on_test=False))
-    source = given or target
-    if finished and given is None and manner.communicator.rank:
-        model = build_model(half.model, len(dataset.users), len(dataset.items))
-    else:
-        artifact = open_artifact(source)
+    artifact = None
+    if manner.communicator.rank == 0:
+        artifact = open_artifact(given or target)
         _same_data(artifact, dataset)
-        model = artifact.model
+    sizes = manner.communicator.share(artifact.experiment.model if artifact else half.model)
+    model = artifact.model if artifact else build_model(sizes, len(dataset.users), len(dataset.items))
     manner.communicator.share_tensors(model.state_dict())
     return model
 
@@ -214,12 +235,21 @@ def _say_what(trainer: Trainer, dataset: Dataset, tracker: Tracker) -> None:
 
 
 def _measure(trainer: Trainer, dataset: Dataset, experiment: Experiment, fitted: Fit) -> dict[str, Any]:
-    scorer, rules = Scorer(trainer.judged), experiment.evaluation
-    test = judge_sampled(scorer, dataset.test, rules, trainer.workers, trainer.sampler.device)
-    metrics: dict[str, Any] = {"test": test.to_json(), "selected": _selected(fitted)}
+    trainer.communicator.phase("judging")
+
+    def judged(held_out: HeldOut) -> dict[str, object]:
+        return judge_sampled(
+            Scorer(trainer.judged),
+            held_out,
+            experiment.evaluation,
+            trainer.workers,
+            trainer.sampler.device,
+            trainer.communicator,
+        ).to_json()
+
+    metrics: dict[str, Any] = {"test": judged(dataset.test), "selected": _selected(fitted)}
     if len(dataset.validation):
-        validation = judge_sampled(scorer, dataset.validation, rules, trainer.workers, trainer.sampler.device)
-        metrics["validation"] = validation.to_json()
+        metrics["validation"] = judged(dataset.validation)
     best = max(
         (row for row in fitted.history if "test_hr@10" in row),
         key=lambda row: row["test_hr@10"],
@@ -311,7 +341,8 @@ def _same_data(artifact: Artifact, dataset: Dataset) -> None:
         )
 
 
-def _fresh(name: str) -> Path:
+def fresh_folder(name: str) -> Path:
+    """A run's folder in `runs/` that is not there yet."""
     number, folder = 1, Path("runs") / name
     while folder.exists():
         number += 1

@@ -79,10 +79,25 @@ def _cpu_multiplies_bfloat16() -> bool:
 
 
 def choose_threads(threads: int = 0) -> int:
-    """0 is every core that this process may run on, inside a container's or scheduler's limits."""
-    return threads or len(
-        os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
-    )
+    """0 is every core that this process may run on, inside a container's or scheduler's limits, divided among the
+    processes that train together on this machine."""
+    cores = len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
+    return threads or max(1, cores // _local("SIZE", 1))
+
+
+def local_rank() -> int:
+    """This process's place among those that torchrun, Horovod or MPI started on this machine."""
+    return _local("RANK", 0)
+
+
+def _local(what: str, default: int) -> int:
+    # torchrun says LOCAL_WORLD_SIZE where the others say LOCAL_SIZE.
+    names = [
+        f"LOCAL_{what.replace('SIZE', 'WORLD_SIZE')}",
+        f"HOROVOD_LOCAL_{what}",
+        f"OMPI_COMM_WORLD_LOCAL_{what}",
+    ]
+    return next((int(os.environ[name]) for name in names if name in os.environ), default)
 
 
 class Workers:
@@ -167,3 +182,8 @@ def spans(length: int, parts: int) -> list[slice]:
     parts = max(1, min(parts, length))
     bounds = [length * part // parts for part in range(parts + 1)]
     return [slice(a, b) for a, b in pairwise(bounds)]
+
+
+def span_of(length: int, rank: int, size: int) -> slice:
+    """The `rank`-th of `size` spans of nearly equal size; empty where there are fewer positions than spans."""
+    return slice(length * rank // size, length * (rank + 1) // size)

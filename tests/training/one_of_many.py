@@ -14,9 +14,19 @@ from safetensors.torch import save_file
 from ncf import experiment
 from ncf.config import Experiment
 from ncf.errors import Interrupted
+from ncf.training import Fit, Trainer
+from ncf.training import fit as real_fit
 from ncf.training.distributed import processes
 from ncf.training.tracking import Silent
 from support import planted
+
+KEPT: list[Trainer] = []
+
+
+def fit(trainer: Trainer, *arguments: object) -> Fit:
+    """The real one, which also keeps the trainer: only process 0 writes an artifact."""
+    KEPT.append(trainer)
+    return real_fit(trainer, *arguments)
 
 
 class StopAfter(Silent):
@@ -29,6 +39,7 @@ class StopAfter(Silent):
 
 def main(rank: int, size: int, port: str, settings: dict[str, object], output: Path) -> None:
     torch.set_num_threads(1)
+    experiment.fit = fit
     recipe = Experiment.parse({}, settings["overrides"])
     tracker = StopAfter(int(settings.get("steps", 10**9)))
     stops = settings.get("stopper") == rank
@@ -37,12 +48,11 @@ def main(rank: int, size: int, port: str, settings: dict[str, object], output: P
             resume=True, tracker=tracker, communicator=communicator, stop=lambda: stops and tracker.left <= 0
         )
         try:
-            run = experiment.train(planted(), recipe, output / f"run-{rank}", manner=manner)
+            run = experiment.train(planted(), recipe, output / "run", manner=manner)
         except Interrupted:
             print("stopped")
             return
-    model = experiment.open_artifact(run.artifact).model
-    save_file(model.state_dict(), output / f"weights-{rank}.safetensors")
+    save_file(KEPT[-1].model.state_dict(), output / f"weights-{rank}.safetensors")
     (output / f"history-{rank}.json").write_text(json.dumps(run.metrics["history"]))
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -63,8 +62,8 @@ def test_two_processes_make_the_update_of_one(tmp_path: Path, optimizer: str) ->
         torch.testing.assert_close(first[name], value, rtol=2e-2, atol=2e-4)
 
 
-def test_three_processes_and_a_last_step_of_two_groups(tmp_path: Path) -> None:
-    tiny = ["train.batch_size=2699", "train.epochs=1", "model.kind=gmf"]
+def test_three_processes_and_steps_of_two_groups(tmp_path: Path) -> None:
+    tiny = ["train.batch_size=2", "train.epochs=1", "model.kind=gmf"]
     assert all(p.returncode == 0 for p in run(3, tmp_path, *tiny))
     assert all(
         torch.equal(value, weights(tmp_path, rank)[name])
@@ -79,7 +78,7 @@ def test_a_stop_that_one_is_asked_for_stops_all_and_all_resume_from_the_first_on
     assert all(p.returncode == 0 for p in run(2, tmp_path / "whole"))
     stopped = run(2, tmp_path / "stopped", stopper=1, steps=5)
     assert [(p.returncode, p.stdout.strip()) for p in stopped] == [(0, "stopped")] * 2
-    assert not list((tmp_path / "stopped" / "run-1" / "checkpoints").glob("epoch-*"))
+    assert [path.name for path in tmp_path.glob("stopped/run*")] == ["run"]
     assert all(p.returncode == 0 for p in run(2, tmp_path / "stopped"))
     for rank in (0, 1):
         for name, value in weights(tmp_path / "whole", rank).items():
@@ -97,7 +96,6 @@ def test_the_halves_of_a_pretrained_model_are_trained_together_too(tmp_path: Pat
     for _ in range(2):  # the second time the halves are there, on process 0 only
         assert [p.returncode for p in run(2, tmp_path, *halves)] == [0, 0]
         assert torch.equal(weights(tmp_path, 0)["gmf.user_table"], weights(tmp_path, 1)["gmf.user_table"])
-        shutil.rmtree(tmp_path / "run-1")
 
 
 def test_others_that_never_come_are_named() -> None:
@@ -113,5 +111,4 @@ def test_alone_exchanges_nothing() -> None:
     gradient = {torch.zeros(1): RowGradient(None, torch.ones(1))}
     with processes("nowhere", 1, 0, 1) as communicator:
         assert isinstance(communicator, Alone)
-        assert communicator.part(5) == slice(0, 5)
         assert communicator.add(gradient, torch.tensor(2.0), True) == (gradient, torch.tensor(2.0), True)

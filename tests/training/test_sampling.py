@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ncf.errors import DataError
-from ncf.runtime import Workers, generator
+from ncf.runtime import Workers
 from ncf.training.membership import KnownPositives
 from ncf.training.sampling import GroupSampler, NegativeSampler
 from support import checkerboard, csr_of, dataset_of, planted
@@ -36,19 +36,20 @@ def test_contains_is_set_membership(sets: list[list[int]], bitmap_limit: int) ->
 def test_no_negative_is_known(sets: list[list[int]], seed: int, bitmap_limit: int) -> None:
     sampler = NegativeSampler(KnownPositives(csr_of(sets), 19, bitmap_limit=bitmap_limit))
     users = torch.arange(len(sets)).repeat(20)
-    drawn = sampler.draw(users, generator(seed, "test"))
+    drawn = sampler.draw(users, torch.arange(len(users)), seed)
     assert drawn.shape == users.shape
+    assert drawn.dtype == torch.int64
     assert all(item not in sets[user] for user, item in zip(users.tolist(), drawn.tolist(), strict=True))
 
 
 def test_a_user_with_one_item_left_gets_that_item() -> None:
     sampler = NegativeSampler(KnownPositives(csr_of([[i for i in range(500) if i != 77]]), 500))
-    assert set(sampler.draw(torch.zeros(50, dtype=torch.long), generator(0, "test")).tolist()) == {77}
+    assert set(sampler.draw(torch.zeros(50, dtype=torch.long), torch.arange(50), 0).tolist()) == {77}
 
 
 def test_uniform_negatives_are_uniform_over_what_is_left() -> None:
     sampler = NegativeSampler(KnownPositives(csr_of([[0, 1]]), 12))
-    drawn = sampler.draw(torch.zeros(20_000, dtype=torch.long), generator(0, "test"))
+    drawn = sampler.draw(torch.zeros(20_000, dtype=torch.long), torch.arange(20_000), 0)
     counts = np.bincount(drawn, minlength=12)
     assert counts[:2].sum() == 0
     assert np.abs(counts[2:] / 2000 - 1).max() < 0.1
@@ -57,19 +58,36 @@ def test_uniform_negatives_are_uniform_over_what_is_left() -> None:
 def test_popularity_negatives_follow_the_exponent() -> None:
     popularity = torch.tensor([0, 3, 15, 63])
     sampler = NegativeSampler(KnownPositives(csr_of([[]]), 4), popularity, exponent=0.5)
-    drawn = sampler.draw(torch.zeros(30_000, dtype=torch.long), generator(0, "test"))
+    drawn = sampler.draw(torch.zeros(30_000, dtype=torch.long), torch.arange(30_000), 0)
     expected = np.array([1, 2, 4, 8]) / 15
     np.testing.assert_allclose(np.bincount(drawn, minlength=4) / 30_000, expected, atol=0.01)
+
+
+def test_a_negative_follows_from_its_counter_alone() -> None:
+    sampler = NegativeSampler(KnownPositives(csr_of([[0, 1], [2]]), 12))
+    users = torch.arange(300) % 2
+    whole = sampler.draw(users, torch.arange(300), 5)
+    assert torch.equal(sampler.draw(users[100:200], torch.arange(100, 200), 5), whole[100:200])
+    assert not torch.equal(sampler.draw(users, torch.arange(300), 6), whole)
 
 
 def epoch(
     sampler: GroupSampler, number: int, threads: int = 1, first_step: int = 0
 ) -> list[tuple[int, list, list]]:
     workers = Workers(threads)
-    blocks = sampler.epoch(number, workers, first_step)
-    steps = [(s, u.tolist(), i.tolist()) for b in blocks for s, u, i in b.steps(sampler.batch_size)]
+    steps = [
+        (s.number, s.users.tolist(), s.items.tolist()) for s in sampler.epoch(number, workers, first_step)
+    ]
     workers.close()
     return steps
+
+
+def test_a_step_has_users_and_rows_of_candidates() -> None:
+    step = next(GroupSampler(planted(), batch_size=100, negatives=3).epoch(0, Workers(1)))
+    groups = len(planted().train) // -(-len(planted().train) // 100)
+    assert (step.users.shape, step.users.dtype) == ((groups,), torch.int64)
+    assert (step.items.shape, step.items.dtype) == ((groups, 4), torch.int64)
+    assert (step.number, step.groups) == (0, groups)
 
 
 def test_an_epoch_has_every_positive_once_and_drops_none() -> None:
@@ -99,8 +117,7 @@ def test_what_is_drawn_depends_neither_on_threads_nor_on_where_the_epoch_is_ente
     sampler = GroupSampler(planted(), batch_size=64, negatives=2)
     whole = epoch(sampler, 0)
     assert epoch(sampler, 0, threads=3) == whole
-    entered = [step for step in epoch(sampler, 0, first_step=9) if step[0] >= 9]
-    assert entered == [step for step in whole if step[0] >= 9]
+    assert epoch(sampler, 0, first_step=9) == [step for step in whole if step[0] >= 9]
 
 
 @pytest.mark.parametrize("exclude", ["training", "known"])
@@ -121,3 +138,42 @@ def test_a_user_of_everything_is_refused_with_a_sentence() -> None:
     dataset = dataset_of([(0, 0), (0, 1), (1, 0)], users=2, items=2)
     with pytest.raises(DataError, match="1 users have used every item .*100.*remove them"):
         GroupSampler(dataset, batch_size=2, negatives=1)
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 7, 150])
+@pytest.mark.parametrize("batch_size", [64, 1100])
+def test_processes_draw_together_what_one_draws(size: int, batch_size: int) -> None:
+    dataset = planted()
+    whole = epoch(GroupSampler(dataset, batch_size=batch_size, negatives=2), 1)
+    parts = [
+        epoch(GroupSampler(dataset, batch_size=batch_size, negatives=2, rank=rank, size=size), 1)
+        for rank in range(size)
+    ]
+    for number, (step, users, items) in enumerate(whole):
+        assert all(part[number][0] == step for part in parts)
+        assert [user for part in parts for user in part[number][1]] == users
+        assert [row for part in parts for row in part[number][2]] == items
+
+
+def test_a_process_remembers_the_positives_of_its_own_users_only() -> None:
+    dataset = planted()
+    samplers = [GroupSampler(dataset, batch_size=1100, negatives=2, rank=rank, size=4) for rank in range(4)]
+    known = [len(sampler._sampler._known._known.columns) for sampler in samplers]
+    assert max(known) < 0.9 * len(dataset.train)
+
+
+@given(positives=st.integers(1, 3000), batch_size=st.integers(1, 3000), size=st.integers(1, 9))
+def test_steps_are_full_whatever_the_sizes(positives: int, batch_size: int, size: int) -> None:
+    pairs = [(number // 50, number % 50) for number in range(positives)]
+    dataset = dataset_of(pairs, users=60, items=51)
+    seen: list[tuple[int, int]] = []
+    steps = [0] * (-(-positives // batch_size))
+    for rank in range(size):
+        for step in GroupSampler(dataset, batch_size=batch_size, negatives=1, rank=rank, size=size).epoch(
+            0, Workers(1)
+        ):
+            steps[step.number] += len(step.users)
+            seen += zip(step.users.tolist(), step.items[:, 0].tolist(), strict=True)
+    assert sorted(seen) == pairs
+    assert max(steps) <= batch_size
+    assert max(steps) - min(steps) <= 1

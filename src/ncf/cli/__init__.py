@@ -1,7 +1,7 @@
 """The command line. It reads what was typed, calls the package, and prints the answer.
 
 A mistake of the caller ends with one sentence on standard error and exit code 2; ctrl-C in training with a saved
-checkpoint and exit code 130. Modules are imported where a command needs them, so that `ncf --help` is quick.
+checkpoint and exit code 130; a process that lost another one of its training with 75. Modules are imported where a command needs them, so that `ncf --help` is quick.
 """
 
 import os
@@ -11,7 +11,7 @@ from contextlib import suppress
 import typer
 
 from ncf.cli import artifact, data, doctor, experiments, sagemaker, serving, training, tune
-from ncf.errors import Interrupted, NcfError
+from ncf.errors import Interrupted, LostProcess, NcfError
 
 app = typer.Typer(
     name="ncf",
@@ -37,6 +37,8 @@ def main() -> None:
         app(standalone_mode=True)
     except Interrupted as stopped:
         _end(str(stopped), 130)
+    except LostProcess as error:
+        _end(str(error), 75)
     except NcfError as error:
         _end(str(error), 2)
     except BrokenPipeError:
@@ -46,5 +48,6 @@ def main() -> None:
 
 
 def _end(sentence: str, code: int) -> None:
-    typer.echo(f"ncf: {sentence}", err=True)
+    if not training.told(sentence, code):
+        typer.echo(f"ncf: {sentence}", err=True)
     sys.exit(code)

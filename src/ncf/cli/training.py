@@ -1,12 +1,21 @@
 """`ncf train`, `ncf evaluate`, `ncf compare`."""
 
+import os
+import sys
 from contextlib import ExitStack, closing
-from typing import Annotated, Any
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ncf.cli.options import Data, ExperimentName, Json, RunPath, print_json
 from ncf.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ncf.config import Experiment
+    from ncf.data import Dataset
+    from ncf.training.distributed import Communicator
 
 
 def train(
@@ -43,6 +52,27 @@ def train(
         ),
     ] = None,
     track_as: ExperimentName = "ncf",
+    batch_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Groups a step over all processes (train.batch_size).", show_default=False),
+    ] = None,
+    tables: Annotated[
+        str | None,
+        typer.Option(help="replicated, or sharded over the processes (train.tables).", show_default=False),
+    ] = None,
+    nproc: Annotated[
+        int, typer.Option(min=1, help="Processes to start on this machine, under torchrun's agent.")
+    ] = 1,
+    max_restarts: Annotated[
+        int, typer.Option(min=0, help="With --nproc: starts again from the checkpoint after a crash.")
+    ] = 0,
+    distributed: Annotated[
+        str,
+        typer.Option(help="Who started this process: auto, torchrun, horovod or smddp."),
+    ] = "auto",
+    timeout: Annotated[
+        float, typer.Option(min=1.0, help="Seconds that processes wait for one that hangs.")
+    ] = 1800.0,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -50,22 +80,49 @@ def train(
     from ncf import console, experiment
     from ncf.config import Experiment
     from ncf.runtime import stop_requested
+    from ncf.training.distributed import connect
     from ncf.training.mlflow import open_tracker
     from ncf.training.tracking import Silent, Trackers
 
     if resume and output is None:
         raise ConfigError("--resume needs the --output folder of the run to go on with.")
-    settings = Experiment.load(recipe, set or ())
-    dataset, data_path = experiment.open_data(settings, data, console.say)
-    shown = Silent() if quiet else console.ConsoleTracker()
+    given = [("train.batch_size", batch_size), ("train.tables", tables)]
+    overrides = [*(set or ()), *(f"{name}={value}" for name, value in given if value is not None)]
+    settings = Experiment.load(recipe, overrides)
+    if nproc > 1 and "WORLD_SIZE" not in os.environ:
+        _launch(settings.name, output, nproc, max_restarts)
+        return
+    if nproc > 1:
+        raise ConfigError(
+            "--nproc starts processes, but torchrun has started this one already: leave it out."
+        )
+    if max_restarts:
+        raise ConfigError(
+            "--max-restarts goes with --nproc; torchrun has an option of its own with that name."
+        )
+    if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) and output is None:
+        raise ConfigError(
+            "torchrun with --max-restarts needs --output, the folder that a restart goes on with."
+        )
+    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):  # torchrun has started the group again
+        resume, overwrite = True, False
     with ExitStack() as stack:
+        communicator = stack.enter_context(connect(distributed, timedelta(seconds=timeout)))
+        first = communicator.rank == 0
+        shown = Silent() if quiet or not first else console.ConsoleTracker()
         stack.enter_context(closing(shown))
-        recorder = stack.enter_context(open_tracker(track, track_as, console.say)) if track else Silent()
+        recorder = (
+            stack.enter_context(open_tracker(track, track_as, console.say)) if track and first else Silent()
+        )
         stop = stack.enter_context(stop_requested())
-        manner = experiment.Manner(resume, overwrite, report_best_on_test, Trackers([shown, recorder]), stop)
+        dataset, data_path = _data(settings, data, communicator)
+        tracker = Trackers([shown, recorder])
+        manner = experiment.Manner(resume, overwrite, report_best_on_test, tracker, stop, communicator)
         run = experiment.train(
             dataset, settings, output, data_path=data_path, gmf=gmf, mlp=mlp, manner=manner
         )
+    if not first:
+        return
     if as_json:
         print_json({"run": str(run.folder), "artifact": str(run.artifact), **run.metrics})
         return
@@ -85,6 +142,42 @@ def train(
             f"Best on test, as papers print it (it flatters): HR@10 {best['test_hr@10']:.4f}, "
             f"NDCG@10 {best['test_ndcg@10']:.4f} after epoch {best['epoch']}."
         )
+
+
+def told(sentence: str, code: int) -> bool:
+    """Whether this is one of the processes that `ncf train --nproc` started, which then prints the sentence."""
+    if "NCF_ENDINGS" not in os.environ:
+        return False
+    from ncf.training.launch import ending
+
+    return ending(sentence, code)
+
+
+def _launch(name: str, output: str | None, processes: int, restarts: int) -> None:
+    """This command in several processes; they share one --output, and go on from its checkpoints after a crash."""
+    from ncf import console, experiment
+    from ncf.training.launch import launch
+
+    words = [word for word in sys.argv[1:] if not word.startswith(("--nproc=", "--max-restarts="))]
+    for option in ("--nproc", "--max-restarts"):
+        if option in words:
+            at = words.index(option)
+            del words[at : at + 2]
+    if output is None:
+        words += ["--output", str(experiment.fresh_folder(name))]
+    command = ["-m", "ncf", *words]
+    again = [word for word in command if word not in ("--overwrite", "--resume")] + ["--resume"]
+    launch(command, again, processes, restarts, console.say)
+
+
+def _data(settings: "Experiment", data: str | None, communicator: "Communicator") -> "tuple[Dataset, Path]":
+    """The data of this process; a known set that is not there yet is prepared by one process of each machine."""
+    from ncf import console, experiment
+    from ncf.runtime import local_rank
+
+    opened = experiment.open_data(settings, data, console.say) if local_rank() == 0 else None
+    communicator.wait()
+    return opened or experiment.open_data(settings, data, console.say)
 
 
 def evaluate(

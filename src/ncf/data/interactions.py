@@ -43,6 +43,11 @@ class Csr:
         """The items of one user: [n] ascending."""
         return self.columns[self.offsets[user] : self.offsets[user + 1]]
 
+    def between(self, first: int, stop: int) -> Csr:
+        """The users from `first` to before `stop`, counted from `first`; of a mapped file only their part is read."""
+        offsets = np.asarray(self.offsets[first : stop + 1])
+        return Csr(offsets - offsets[0], self.columns[offsets[0] : offsets[-1]])
+
     def contains(self, users: npt.ArrayLike, items: npt.ArrayLike) -> Bool:
         """Whether each pair is there. `users` and `items` broadcast against each other; the answer has their
         shape.
@@ -105,6 +110,12 @@ class Interactions:
         if is_sorted(self.user_rows, self.item_rows):
             return Csr(offsets, self.item_rows)
         return Csr(offsets, self.item_rows[np.lexsort((self.item_rows, self.user_rows))])
+
+    def csr_between(self, first: int, stop: int) -> Csr:
+        """`csr(…).between(first, stop)` of columns sorted by user and item, of which only that part is read."""
+        start, end = (int(np.searchsorted(self.user_rows, np.int32(user))) for user in (first, stop))
+        own = Interactions(self.user_rows[start:end] - np.int32(first), self.item_rows[start:end])
+        return own.csr(stop - first)
 
     def user_counts(self, users: int) -> Int64:
         """How many interactions each user has: [users]."""

@@ -20,7 +20,7 @@ from ncf.data import Dataset, HeldOut
 from ncf.evaluation import metrics, statistics
 from ncf.evaluation.metrics import Floats, Standing
 from ncf.models import mask_items
-from ncf.runtime import Workers, spans
+from ncf.runtime import Workers, span_of, spans
 
 _SCORES_AT_ONCE = 2**16
 _CATALOGUE_SCORES_AT_ONCE = 2**22
@@ -34,6 +34,16 @@ class Scorer(Protocol):
 
     def catalogue(self, users_B: Tensor) -> Tensor:
         """Scores [B, I] of every item."""
+
+
+class Exchange(Protocol):
+    """What the protocol asks of several processes that judge together (`training.distributed` has them)."""
+
+    rank: int
+    size: int
+
+    def collect(self, rows: Tensor) -> Tensor:
+        """The rows of all processes, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +81,17 @@ def judge_sampled(
     config: EvaluationConfig,
     workers: Workers,
     device: torch.device | str = "cpu",
+    exchange: Exchange | None = None,
 ) -> Judgement:
-    """Rank each positive among its candidate list (He et al. 2017, section 4.1: 99 negatives)."""
+    """Rank each positive among its candidate list (He et al. 2017, section 4.1: 99 negatives).
+
+    With an `exchange` each process ranks a part of the lists, and all get the figures of all lists: exactly those of one
+    process, since the lists are cut alike and what is exchanged are whole numbers, where each positive stands.
+    """
     rows = max(1, _SCORES_AT_ONCE // max(1, held_out.candidates.shape[1]))
     parts = spans(len(held_out), -(-len(held_out) // rows)) if len(held_out) else []
+    if exchange is not None:
+        parts = parts[span_of(len(parts), exchange.rank, exchange.size)]
 
     def standing(part: slice) -> tuple[Standing, int]:
         users_T = torch.from_numpy(held_out.user_rows[part].astype(np.int64)).to(device)
@@ -84,7 +101,20 @@ def judge_sampled(
             return Standing.of_scores(scores_TC, items_TC), _nonnumbers(scores_TC)
 
     standings = workers.map(standing, parts)
+    if exchange is not None and exchange.size > 1:
+        standings = [_of_all(standings, exchange)]
     return _judge("sampled", standings, held_out, config, {})
+
+
+def _of_all(standings: list[tuple[Standing, int]], exchange: Exchange) -> tuple[Standing, int]:
+    """The standings of all processes, in the order of the held-out rows."""
+    above, tied = (
+        np.concatenate([np.zeros(0, np.int64), *(getattr(one, name) for one, _ in standings)])
+        for name in ("above", "tied")
+    )
+    nonnumbers = torch.tensor([sum(number for _, number in standings)])
+    everyone = exchange.collect(torch.from_numpy(np.stack([above, tied], axis=1))).numpy()
+    return Standing(everyone[:, 0], everyone[:, 1]), int(exchange.collect(nonnumbers).sum())
 
 
 def judge_full(

@@ -18,7 +18,7 @@ from torch import Tensor
 from ncf.data.files import atomic_folder, sha256_of, write_text
 from ncf.errors import CheckpointError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _TENSORS = "tensors.safetensors"
 _STATE = "state.json"
 

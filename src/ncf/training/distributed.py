@@ -1,15 +1,18 @@
-"""Several processes that train one model: each takes its share of every step, and all make the same update.
+"""Several processes that train one model: each takes its part of every step, and all make the same update.
 
-A step's groups follow from (seed, epoch, block), so every process draws all of them and trains on its span; the gradients
-are added up, weighted by the groups behind them. What comes out is the update that one process would have made, but
-for the order in which floats are added. Process 0 alone decides, measures and writes; the others are told.
+Each process draws and trains on its own groups of a step; the gradients are added up, weighted by the groups behind
+them. What comes out is the update that one process would have made, but for the order in which floats are added.
+Process 0 alone decides and writes; the others are told.
 
-`Alone` is a single process. `Processes` speaks through `torch.distributed` (gloo, or nccl on CUDA devices).
+`Alone` is a single process. `Processes` speaks through `torch.distributed` (gloo, nccl, or Amazon's smddp), `Horovod`
+through Horovod. `connect` finds out which; the trainer does not ask.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import importlib
+import os
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
@@ -18,29 +21,32 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ncf.errors import ConfigError, NcfError
-from ncf.runtime import spans
+from ncf.errors import ConfigError, LostProcess
+from ncf.runtime import local_rank
 from ncf.training.checkpoint import Checkpoint
 from ncf.training.kernels import Gradients
 from ncf.training.rows import RowGradient
+from ncf.training.watch import Watch
 
 Value = TypeVar("Value")
-_PATIENCE = timedelta(minutes=30)
-_MEETING = timedelta(minutes=10)
-_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting")
+KINDS = ("auto", "torchrun", "horovod", "smddp")
+PATIENCE = timedelta(minutes=30)
+"""How long a process waits for another one's part before it gives up."""
+MEETING = timedelta(minutes=10)
+"""How long it waits for the others to come."""
 
 
 class Communicator(Protocol):
-    """`rank` of `size` processes."""
+    """`rank` of `size` processes. Every method is called by all of them, in the same order."""
 
     rank: int
     size: int
 
-    def part(self, groups: int) -> slice:
-        """This process's span of a step's groups; empty where there are fewer groups than processes."""
-
     def add(self, gradients: Gradients, loss: Tensor, stop: bool) -> tuple[Gradients, Tensor, bool]:
         """Gradients and losses summed over the processes, and whether any of them was asked to stop."""
+
+    def all(self, value: Value) -> list[Value]:
+        """What each process has, in the order of ranks."""
 
     def share(self, value: Value) -> Value:
         """What process 0 has."""
@@ -48,8 +54,14 @@ class Communicator(Protocol):
     def share_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Overwrite with what process 0 has."""
 
+    def collect(self, rows: Tensor) -> Tensor:
+        """The rows of all processes, one after the other; their numbers may differ."""
+
     def wait(self) -> None:
         """Until all are here."""
+
+    def phase(self, words: str) -> None:
+        """What this process does from now on, for a report should it hang."""
 
 
 class Alone:
@@ -57,13 +69,13 @@ class Alone:
 
     rank, size = 0, 1
 
-    def part(self, groups: int) -> slice:
-        """All of it."""
-        return slice(0, groups)
-
     def add(self, gradients: Gradients, loss: Tensor, stop: bool) -> tuple[Gradients, Tensor, bool]:
         """As they are."""
         return gradients, loss, stop
+
+    def all(self, value: Value) -> list[Value]:
+        """This one's."""
+        return [value]
 
     def share(self, value: Value) -> Value:
         """As it is."""
@@ -72,59 +84,96 @@ class Alone:
     def share_tensors(self, tensors: dict[str, Tensor]) -> None:
         """Nothing to do."""
 
+    def collect(self, rows: Tensor) -> Tensor:
+        """As they are."""
+        return rows
+
     def wait(self) -> None:
         """Nobody to wait for."""
 
+    def phase(self, words: str) -> None:
+        """Nobody asks."""
 
-class Processes:
-    """The processes of `torch.distributed`'s default group, which is initialised already."""
 
-    def __init__(self) -> None:
-        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+class _Many:
+    """What is the same whoever carries the tensors: subclasses say how to add up, gather and broadcast."""
 
-    def part(self, groups: int) -> slice:
-        """Spans of nearly equal size, in the order of ranks."""
-        cuts = spans(groups, self.size)
-        return cuts[self.rank] if self.rank < len(cuts) else slice(groups, groups)
+    rank: int
+    size: int
+    watch: Watch
+
+    def _sum(self, flat: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _gather(self, rows: Tensor) -> list[Tensor]:
+        raise NotImplementedError
 
     def add(self, gradients: Gradients, loss: Tensor, stop: bool) -> tuple[Gradients, Tensor, bool]:
-        """Whole tables and layers in one all-reduce, with loss and stop at its end; rows of large tables by all-gather."""
+        """Whole tables and layers in one sum, with loss and stop at its end; of large tables only the rows in use."""
         whole = [gradient.values for gradient in gradients.values() if gradient.rows is None]
         tail = torch.stack([loss.float(), loss.new_tensor(float(stop)).float()])
-        flat = torch.cat([values.reshape(-1).float() for values in whole] + [tail])
-        dist.all_reduce(flat)
+        flat = self._sum(torch.cat([values.reshape(-1).float() for values in whole] + [tail]))
         pieces = iter(torch.split(flat, [values.numel() for values in whole] + [2]))
         summed: Gradients = {}
         for parameter, gradient in gradients.items():
             if gradient.rows is None:
                 summed[parameter] = RowGradient(None, next(pieces).view_as(gradient.values))
             else:
-                summed[parameter] = self._gather(gradient.rows, gradient.values)
+                summed[parameter] = self._add_rows(gradient.rows, gradient.values)
         total, stopping = next(pieces)
         return summed, total, bool(stopping > 0)
 
-    def _gather(self, rows: Tensor, values: Tensor) -> RowGradient:
+    def _add_rows(self, rows: Tensor, values: Tensor) -> RowGradient:
         """The rows of all processes, each once, with their gradients added in the order of ranks."""
-        counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(self.size)]
-        dist.all_gather(counts, torch.tensor([len(rows)], dtype=torch.int64, device=rows.device))
-        most = int(max(int(count) for count in counts))
-        padded_rows = rows.new_zeros(most)
-        padded_rows[: len(rows)] = rows
-        padded = values.new_zeros(most, values.shape[1])
-        padded[: len(rows)] = values
-        all_rows = [torch.empty_like(padded_rows) for _ in range(self.size)]
-        all_values = [torch.empty_like(padded) for _ in range(self.size)]
-        dist.all_gather(all_rows, padded_rows)
-        dist.all_gather(all_values, padded)
-        cut = [int(count) for count in counts]
-        stacked = torch.cat([part[:n] for part, n in zip(all_rows, cut, strict=True)])
-        unique, place = torch.unique(stacked, return_inverse=True)
+        unique, place = torch.unique(torch.cat(self._gather(rows)), return_inverse=True)
         total = values.new_zeros(len(unique), values.shape[1])
-        total.index_add_(0, place, torch.cat([part[:n] for part, n in zip(all_values, cut, strict=True)]))
+        total.index_add_(0, place, torch.cat(self._gather(values)))
         return RowGradient(unique, total)
+
+    def collect(self, rows: Tensor) -> Tensor:
+        """One gather."""
+        return torch.cat(self._gather(rows))
+
+    def phase(self, words: str) -> None:
+        """Told to the others once a second."""
+        self.watch.phase = words
+
+
+class Processes(_Many):
+    """The processes of `torch.distributed`'s default group, which is initialised already. It asks for no second one."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.rank, self.size, self.watch = dist.get_rank(), dist.get_world_size(), watch
+        self._place = torch.device("cpu" if dist.get_backend() == "gloo" or not _has_cuda() else "cuda")
+
+    def _sum(self, flat: Tensor) -> Tensor:
+        self.watch.count += 1
+        dist.all_reduce(flat)
+        return flat
+
+    def _gather(self, rows: Tensor) -> list[Tensor]:
+        """Padded to the longest, as all parts of an all-gather have one shape."""
+        here = rows.to(self._place)
+        self.watch.count += 1
+        lengths = [torch.zeros(1, dtype=torch.int64, device=self._place) for _ in range(self.size)]
+        dist.all_gather(lengths, torch.tensor([len(here)], dtype=torch.int64, device=self._place))
+        cut = [int(length) for length in lengths]
+        padded = here.new_zeros(max(cut), *here.shape[1:])
+        padded[: len(here)] = here
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        dist.all_gather(parts, padded)
+        return [part[:length].to(rows.device) for part, length in zip(parts, cut, strict=True)]
+
+    def all(self, value: Value) -> list[Value]:
+        """Pickled by torch.distributed between our own processes."""
+        self.watch.count += 1
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
 
     def share(self, value: Value) -> Value:
         """Pickled by torch.distributed between our own processes."""
+        self.watch.count += 1
         box: list[Any] = [value]
         dist.broadcast_object_list(box, src=0)
         shared: Value = box[0]
@@ -133,11 +182,53 @@ class Processes:
     def share_tensors(self, tensors: dict[str, Tensor]) -> None:
         """One broadcast a tensor, in the order of names."""
         for name in sorted(tensors):
-            dist.broadcast(tensors[name], src=0)
+            self.watch.count += 1
+            there = tensors[name].to(self._place)
+            dist.broadcast(there, src=0)
+            if there is not tensors[name]:
+                tensors[name].copy_(there)
 
     def wait(self) -> None:
         """A barrier."""
+        self.watch.count += 1
         dist.barrier()
+
+
+class Horovod(_Many):
+    """Horovod's processes. `hvd` is the module `horovod.torch`, initialised already."""
+
+    def __init__(self, hvd: Any) -> None:
+        self._hvd = hvd
+        self.rank, self.size = hvd.rank(), hvd.size()
+        self.watch = Watch(self.rank, self.size)
+
+    def _sum(self, flat: Tensor) -> Tensor:
+        summed: Tensor = self._hvd.allreduce_(flat, op=self._hvd.Sum, name="gradients")
+        return summed
+
+    def _gather(self, rows: Tensor) -> list[Tensor]:
+        """Horovod gathers parts of different lengths; the lengths come first to cut them apart again."""
+        lengths = self._hvd.allgather(torch.tensor([len(rows)]), name="lengths").tolist()
+        return list(self._hvd.allgather(rows.contiguous(), name="rows").split(lengths))
+
+    def all(self, value: Value) -> list[Value]:
+        """Pickled by Horovod."""
+        values: list[Value] = self._hvd.allgather_object(value)
+        return values
+
+    def share(self, value: Value) -> Value:
+        """Pickled by Horovod."""
+        shared: Value = self._hvd.broadcast_object(value, root_rank=0)
+        return shared
+
+    def share_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """One broadcast a tensor, in the order of names."""
+        for name in sorted(tensors):
+            self._hvd.broadcast_(tensors[name], root_rank=0, name=name)
+
+    def wait(self) -> None:
+        """A barrier."""
+        self._hvd.barrier()
 
 
 def share_checkpoint(communicator: Communicator, checkpoint: Checkpoint | None) -> Checkpoint | None:
@@ -155,32 +246,132 @@ def share_checkpoint(communicator: Communicator, checkpoint: Checkpoint | None) 
     return Checkpoint(tensors, state)
 
 
+def agree(communicator: Communicator, facts: Mapping[str, str]) -> None:
+    """Refuse to train where the processes differ in any of these facts; all of them raise the same `ConfigError`."""
+    everyone = communicator.all(dict(facts))
+    for name in facts:
+        for rank, other in enumerate(everyone):
+            if other[name] != everyone[0][name]:
+                raise ConfigError(
+                    f"Processes 0 and {rank} do not have the same {name} ({everyone[0][name][:20]} and "
+                    f"{other[name][:20]}): start all of them with the same recipe, data and versions."
+                )
+
+
+@contextmanager
+def connect(kind: str = "auto", timeout: timedelta = PATIENCE) -> Iterator[Communicator]:
+    """The processes that this one was started with: by torchrun (`auto`, `torchrun`, `smddp`) or by Horovod.
+
+    `auto` is a single process where nobody started several. Raises `ConfigError` where `kind` does not fit what is there.
+    """
+    if kind not in KINDS:
+        raise ConfigError(f"--distributed must be one of {', '.join(KINDS)}, not {kind!r}.")
+    environment = os.environ
+    if kind == "horovod":
+        with _horovod() as communicator:
+            yield communicator
+        return
+    if "WORLD_SIZE" not in environment or "RANK" not in environment:
+        if kind != "auto":
+            raise ConfigError(
+                f"--distributed {kind} is for processes that torchrun starts: use --nproc N on one machine, or "
+                "'torchrun … -m ncf train …' on several."
+            )
+        if int(environment.get("HOROVOD_SIZE", environment.get("OMPI_COMM_WORLD_SIZE", "1"))) > 1:
+            raise ConfigError("These processes were started by Horovod or MPI: add --distributed horovod.")
+        yield Alone()
+        return
+    with processes(
+        environment["MASTER_ADDR"],
+        int(environment["MASTER_PORT"]),
+        int(environment["RANK"]),
+        int(environment["WORLD_SIZE"]),
+        backend=_backend(kind),
+        timeout=timeout,
+        listens=environment.get("TORCHELASTIC_USE_AGENT_STORE") != "True" and environment["RANK"] == "0",
+        attempt=environment.get("TORCHELASTIC_RESTART_COUNT", "0"),
+    ) as communicator:
+        yield communicator
+
+
+def _has_cuda() -> bool:
+    return torch.cuda.is_available()
+
+
+def _backend(kind: str) -> str:
+    """The backend's name; this process takes the GPU of its place among those on this machine."""
+    if _has_cuda():
+        torch.cuda.set_device(local_rank())
+    if kind != "smddp":
+        return "nccl" if _has_cuda() else "gloo"
+    try:
+        importlib.import_module("smdistributed.dataparallel.torch.torch_smddp")
+    except ImportError:
+        raise ConfigError(
+            "--distributed smddp needs Amazon's library smdistributed.dataparallel, which is only in SageMaker's PyTorch "
+            "images for ml.p4d and ml.p4de instances: use --distributed torchrun elsewhere."
+        ) from None
+    return "smddp"
+
+
+@contextmanager
+def _horovod() -> Iterator[Communicator]:
+    try:
+        hvd = importlib.import_module("horovod.torch")
+    except ImportError:
+        raise ConfigError(
+            "--distributed horovod needs Horovod, which is not installed: scripts/install-horovod builds it, "
+            "or use --distributed torchrun."
+        ) from None
+    hvd.init()
+    try:
+        yield Horovod(hvd) if hvd.size() > 1 else Alone()
+    except hvd.HorovodInternalError as error:
+        raise LostProcess(
+            f"Process {hvd.rank()} of {hvd.size()} lost another one, whose own log says why it ended."
+        ) from error
+    finally:
+        hvd.shutdown()
+
+
 @contextmanager
 def processes(
-    host: str, port: int, rank: int, size: int, *, backend: str = "gloo", meeting: timedelta = _MEETING
+    host: str,
+    port: int,
+    rank: int,
+    size: int,
+    *,
+    backend: str = "gloo",
+    meeting: timedelta = MEETING,
+    timeout: timedelta = PATIENCE,
+    listens: bool | None = None,
+    attempt: str = "0",
 ) -> Iterator[Communicator]:
-    """Join `size` processes that meet where process 0 listens, and part from them at the end.
+    """Join `size` processes that meet at `host`:`port`, and part from them at the end.
 
-    Raises `ConfigError` where they do not meet in time.
+    Process 0 listens there, unless `listens` says otherwise (torchrun's agent may). `attempt` tells restarts apart.
+    What fails in one process is told to the others, who end with its sentence. Raises `ConfigError` where they do not meet
+    in time.
     """
     if size == 1:
         yield Alone()
         return
+    listens = rank == 0 if listens is None else listens
     try:
-        store = dist.TCPStore(host, port, size, is_master=rank == 0, timeout=meeting)  # type: ignore[attr-defined]
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=_PATIENCE)
+        store = dist.TCPStore(host, port, is_master=listens, timeout=meeting, wait_for_workers=False)  # type: ignore[attr-defined]
+        prefix = f"ncf/{attempt}"
+        group = dist.PrefixStore(f"{prefix}/group", store)  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=group, rank=rank, world_size=size, timeout=timeout)
+        # A client of its own, as the watch speaks from another thread.
+        client = dist.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=5))  # type: ignore[attr-defined]
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
             f"Process {rank} of {size} could not meet the others at {host}:{port} ({str(error).splitlines()[0][:120]}): "
             "check that they can reach each other and that the port is free."
         ) from None
+    watch = Watch(rank, size, dist.PrefixStore(f"{prefix}/watch", client))  # type: ignore[attr-defined]
     try:
-        yield Processes()
-    except RuntimeError as error:
-        if not any(word in str(error) for word in _LOST):
-            raise
-        raise NcfError(
-            f"Process {rank} of {size} lost another one, whose own log says why it ended."
-        ) from error
+        with watch.over():
+            yield Processes(watch)
     finally:
         dist.destroy_process_group()

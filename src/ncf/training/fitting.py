@@ -94,8 +94,7 @@ def _after_epoch(
     quick = judging.evaluation.model_copy(update={"cutoffs": (10,), "bootstrap": 0})
     due = result.epoch % trainer.config.evaluate_every == 0 or result.epoch == trainer.config.epochs
     if due and len(judging.dataset.validation):
-        # Shared, as all must choose the same epoch, whatever the last digits of each.
-        means = trainer.communicator.share(_judge(trainer, judging.dataset.validation, quick).means)
+        means = _judge(trainer, judging.dataset.validation, quick).means
         figures |= {f"validation_{name}": value for name, value in means.items() if name != "recall@10"}
         _keep_best(trainer, fitted, result.epoch, means[SELECTION_METRIC])
     if judging.every_epoch_on_test:
@@ -106,8 +105,14 @@ def _after_epoch(
 
 
 def _judge(trainer: Trainer, held_out: HeldOut, evaluation: EvaluationConfig) -> Judgement:
+    trainer.communicator.phase(f"judging after epoch {trainer.position.epoch}")
     return judge_sampled(
-        Scorer(trainer.judged), held_out, evaluation, trainer.workers, trainer.sampler.device
+        Scorer(trainer.judged),
+        held_out,
+        evaluation,
+        trainer.workers,
+        trainer.sampler.device,
+        trainer.communicator,
     )
 
 
@@ -122,12 +127,14 @@ def _keep_best(trainer: Trainer, fitted: Fit, epoch: int, figure: float) -> None
 
 
 def _save(trainer: Trainer, fitted: Fit, checkpoints: Checkpoints | None) -> None:
+    trainer.communicator.phase(f"writing a checkpoint after epoch {trainer.position.epoch}")
     if checkpoints is None or trainer.communicator.rank:
         return
     tensors = trainer.tensors() | {f"best.{name}": value for name, value in fitted.best_weights.items()}
     state = {
         "position": asdict(trainer.position),
         "threads": trainer.workers.threads,
+        "processes": trainer.communicator.size,
         "history": fitted.history,
         "best": fitted.best,
         "best_figure": fitted.best_figure,
@@ -138,6 +145,7 @@ def _save(trainer: Trainer, fitted: Fit, checkpoints: Checkpoints | None) -> Non
 
 def _resume(trainer: Trainer, checkpoints: Checkpoints, tracker: Tracker) -> Fit:
     communicator = trainer.communicator
+    communicator.phase("reading a checkpoint")
     checkpoint = share_checkpoint(communicator, None if communicator.rank else checkpoints.latest())
     if checkpoint is None:
         tracker.say(f"There is no checkpoint in {checkpoints.folder} yet: starting from the beginning.")
@@ -145,10 +153,11 @@ def _resume(trainer: Trainer, checkpoints: Checkpoints, tracker: Tracker) -> Fit
     trainer.restore(checkpoint)
     position, state = trainer.position, checkpoint.state
     tracker.say(f"Resumed after {position.epoch} epochs and {position.step} steps.")
-    if state["threads"] != trainer.workers.threads:
+    made, now = (state["processes"], state["threads"]), (communicator.size, trainer.workers.threads)
+    if made != now:
         tracker.say(
-            f"The checkpoint was made with {state['threads']} threads and this run has {trainer.workers.threads}: "
-            "losses will agree closely, not to the last bit (set train.threads to have them equal)."
+            f"The checkpoint was made by {made[0]} processes with {made[1]} threads each and this run has {now[0]} with "
+            f"{now[1]}: losses will agree closely, not to the last bit (--nproc and train.threads make them equal)."
         )
     return Fit(
         state["history"], state["best"], state["best_figure"], checkpoint.part("best"), state["stopped_early"]

@@ -48,12 +48,14 @@ def lazy_tables(model: Model, choice: str, user_draws: int, item_draws: int) -> 
 
 
 def learning_rate(config: TrainConfig, step: int, total: int) -> float:
-    """Linear warm-up over `warmup` of all steps, then constant or half a cosine down to zero."""
+    """`learning_rate`, scaled as asked to the steps' size; linear warm-up over `warmup` of all steps, then constant or half a cosine down to zero."""
     warm = max(1.0, config.warmup * total)
-    rise = min(1.0, (step + 1) / warm)
+    ratio = config.batch_size / config.learning_rate_batch
+    scale = {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[config.learning_rate_scaling]
+    rate = config.learning_rate * scale * min(1.0, (step + 1) / warm)
     if config.schedule == "constant":
-        return config.learning_rate * rise
-    return config.learning_rate * rise * 0.5 * (1.0 + math.cos(math.pi * step / total))
+        return rate
+    return rate * 0.5 * (1.0 + math.cos(math.pi * step / total))
 
 
 class LazyAdam:

@@ -1,13 +1,16 @@
 """An epoch's groups: positives in a new order, each with K negatives drawn afresh and verified.
 
 In: training positives, and for every user the positives that no negative may be: those of training, or all that are
-known (train, validation and test). Out: blocks of groups, users [B] and items [B, 1 + K] with the positive in column 0.
-What a block holds follows from (seed, epoch, block) alone, so a resumed run draws what the killed one would have.
+known (train, validation and test). Out: the steps of an epoch: users [B] and items [B, 1 + K] with the positive in
+column 0. What a step holds follows from (seed, epoch, position) alone, so a resumed run draws what the killed one would
+have, and each of several processes draws only its own part of what one process would.
 
-The decision worth knowing: sparing the held-out positives tells the model something about them, which flatters what is
-measured afterwards (docs/protocol.md has the figures); so measured runs exclude the positives of training only.
+Two decisions worth knowing. The positives, sorted by user, are cut into `shards`, and every step takes its share of
+each: a process meets the same few shards all the time, so it reads and remembers only their interactions and users.
+And sparing the held-out positives tells the model something about them, which flatters what is measured afterwards
+(docs/protocol.md has the figures); so measured runs exclude the positives of training only.
 
-Legend: N draws, U users, I items, B groups, K negatives of a positive.
+Legend: N draws, U users, I items, B groups of this process in a step, K negatives of a positive, S shards.
 """
 
 from collections.abc import Iterator
@@ -17,13 +20,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ncf.data import Dataset
+from ncf.data import Csr, Dataset
 from ncf.errors import DataError
-from ncf.runtime import Workers, generator, seed_of
+from ncf.runtime import Workers, seed_of, span_of, spans
+from ncf.training import draws
 from ncf.training.membership import KnownPositives
 
 _DRAWS_A_BLOCK = 2**20
+_DRAWS_AT_ONCE = {"cpu": 2**16, "cuda": 2**24}
 _ROUNDS = 60
+_COUNTERS_A_DRAW = 64
+_GROUPS_A_SHARD = 256
+_MOST_SHARDS = 64
 
 
 class NegativeSampler:
@@ -38,47 +46,46 @@ class NegativeSampler:
             weights = (1.0 + popularity.double()).pow(exponent)
             self._cumulative = (weights.cumsum(0) / weights.sum()).contiguous()
 
-    def draw(self, users_N: Tensor, random: torch.Generator) -> Tensor:
-        """[N] int64: one verified negative for each user, independent of each other."""
-        items_N = self._propose(len(users_N), random)
+    def draw(self, users_N: Tensor, counters_N: Tensor, seed: int) -> Tensor:
+        """[N] int64: one verified negative for each user; equal (user, counter, seed) get the same."""
+        at_once = _DRAWS_AT_ONCE.get(users_N.device.type, 2**20)
+        parts = zip(torch.split(users_N, at_once), torch.split(counters_N, at_once), strict=True)
+        return torch.cat([self._draw(users, counters, seed) for users, counters in parts])
+
+    def _draw(self, users_N: Tensor, counters_N: Tensor, seed: int) -> Tensor:
+        counters_N = counters_N * _COUNTERS_A_DRAW
+        items_N = self._propose(counters_N, seed)
         pending = self._known.contains(users_N, items_N).nonzero().squeeze(1)
-        for _ in range(_ROUNDS):
+        for number in range(1, _ROUNDS):
             if not len(pending):
                 return items_N
-            proposal = self._propose(len(pending), random)
+            proposal = self._propose(counters_N[pending] + number, seed)
             items_N[pending] = proposal
             pending = pending[self._known.contains(users_N[pending], proposal)]
         for place in pending.tolist():
             free = self._known.negatives_of(int(users_N[place]))
-            pick = torch.randint(len(free), (1,), generator=random, device=random.device)
-            items_N[place] = free[int(pick)]
+            items_N[place] = free[int(draws.below(seed, counters_N[place].view(1) + _ROUNDS, len(free)))]
         return items_N
 
-    def _propose(self, count: int, random: torch.Generator) -> Tensor:
-        device = random.device
+    def _propose(self, counters_N: Tensor, seed: int) -> Tensor:
         if self._cumulative is None:
-            return torch.randint(self._known.items, (count,), generator=random, device=device)
-        points = torch.rand(count, dtype=torch.float64, generator=random, device=device)
-        return torch.searchsorted(self._cumulative, points).clamp_(max=self._known.items - 1)
+            return draws.below(seed, counters_N, self._known.items)
+        points_N = draws.fractions(seed, counters_N)
+        return torch.searchsorted(self._cumulative, points_N).clamp_(max=self._known.items - 1)
 
 
 @dataclass(frozen=True)
-class Block:
-    """Consecutive steps of an epoch: `users` [B] and `items` [B, 1 + K], cut into steps by `batch_size`."""
+class Step:
+    """This process's part of a step: `users` [B] and `items` [B, 1 + K], of `groups` over all processes."""
 
-    first_step: int
+    number: int
+    groups: int
     users: Tensor
     items: Tensor
 
-    def steps(self, batch_size: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """(step, users, items); the last one of an epoch may be smaller, and none is dropped."""
-        for number, start in enumerate(range(0, len(self.users), batch_size)):
-            part = slice(start, start + batch_size)
-            yield self.first_step + number, self.users[part], self.items[part]
-
 
 class GroupSampler:
-    """All of an epoch, block by block; only a few blocks exist at a time."""
+    """All of an epoch, or the part of process `rank` of `size`, step by step; only a few exist at a time."""
 
     def __init__(
         self,
@@ -90,49 +97,126 @@ class GroupSampler:
         exclude: str = "training",
         seed: int = 0,
         device: torch.device | str = "cpu",
+        rank: int = 0,
+        size: int = 1,
     ) -> None:
-        _refuse_users_without_negatives(dataset)
-        excluded = dataset.known if exclude == "known" else dataset.seen_in_training
         self.device = torch.device(device)
+        self.batch_size, self.negatives, self.seed = batch_size, negatives, seed
+        self._rank, self._size = rank, size
         self._users, self._items = dataset.train.user_rows, dataset.train.item_rows
+        self.positives = len(self._users)
+        self.steps = -(-self.positives // batch_size)
+        self._bounds = _shard_bounds(self.positives, batch_size)
+        first, last = self._own_users()
+        self._first_user = first
+        own = _known_of(dataset, exclude, first, last)
+        _refuse_users_without_negatives(dataset, first, last)
         self._sampler = NegativeSampler(
-            KnownPositives(excluded, len(dataset.items), device),
+            KnownPositives(own, len(dataset.items), device),
             torch.from_numpy(np.array(dataset.popularity)).to(device),
             exponent,
         )
-        self.batch_size, self.negatives, self.seed = batch_size, negatives, seed
-        self.steps = -(-len(self._users) // batch_size)
-        self._steps_a_block = max(1, _DRAWS_A_BLOCK // (batch_size * negatives))
+        own_draws = max(1, -(-batch_size // size) * negatives)
+        self._steps_a_block = max(1, _DRAWS_A_BLOCK // own_draws)
 
-    def epoch(self, epoch: int, workers: Workers, first_step: int = 0) -> Iterator[Block]:
-        """The blocks of `epoch` from the one that holds `first_step` on; `workers.threads` are drawn at once."""
-        order = self._order(epoch)
-        blocks = list(range(first_step // self._steps_a_block, -(-self.steps // self._steps_a_block)))
-        for start in range(0, len(blocks), workers.threads):
-            batch = blocks[start : start + workers.threads]
-            yield from workers.map(lambda block: self._block(epoch, block, order), batch)
+    def epoch(self, epoch: int, workers: Workers, first_step: int = 0) -> Iterator[Step]:
+        """The steps of `epoch` from `first_step` on; `workers.threads` blocks of steps are drawn at once."""
+        orders = self._orders(epoch, workers)
+        starts = range(first_step, self.steps, self._steps_a_block)
+        for first in range(0, len(starts), workers.threads):
+            blocks = workers.map(
+                lambda start: self._block(epoch, start, orders), list(starts[first : first + workers.threads])
+            )
+            for block in blocks:
+                yield from block
 
-    def _order(self, epoch: int) -> np.ndarray:
-        random = np.random.default_rng(seed_of(self.seed, "order", epoch))
-        order = np.arange(len(self._users), dtype=np.int32)
-        random.shuffle(order)
-        return order
+    def _orders(self, epoch: int, workers: Workers) -> dict[int, Tensor]:
+        """The order of the positives of each shard that this process may meet."""
+        lengths = np.diff(self._bounds)
 
-    def _block(self, epoch: int, block: int, order: np.ndarray) -> Block:
-        size = self._steps_a_block * self.batch_size
-        positions = order[block * size : (block + 1) * size]
-        users_B = torch.from_numpy(self._users[positions]).long().to(self.device)
-        random = generator(self.seed, "negatives", epoch, block, device=self.device)
-        repeated_N = users_B.repeat_interleave(self.negatives)
-        negatives_BK = self._sampler.draw(repeated_N, random).view(len(users_B), self.negatives)
-        positives_B1 = torch.from_numpy(self._items[positions]).long().to(self.device)[:, None]
-        return Block(block * self._steps_a_block, users_B, torch.cat([positives_B1, negatives_BK], dim=1))
+        def order(shard: int) -> Tensor:
+            return draws.order(seed_of(self.seed, "order", epoch, shard), int(lengths[shard]), self.device)
+
+        own = self._own_shards()
+        return dict(zip(own, workers.map(order, list(own)), strict=True))
+
+    def _own_shards(self) -> range:
+        """Shares are rounded, so a group or two of a span may lie in a neighbouring shard."""
+        shards = len(self._bounds) - 1
+        return range(
+            max(0, shards * self._rank // self._size - 1),
+            min(shards, -(-shards * (self._rank + 1) // self._size) + 1),
+        )
+
+    def _own_users(self) -> tuple[int, int]:
+        """First and last user of those shards; nobody where there is no positive."""
+        own = self._own_shards()
+        first, end = int(self._bounds[own.start]), int(self._bounds[own.stop])
+        return (int(self._users[first]), int(self._users[end - 1])) if end > first else (0, -1)
+
+    def _block(self, epoch: int, first_step: int, orders: dict[int, Tensor]) -> list[Step]:
+        """Consecutive steps, drawn together."""
+        numbers = range(first_step, min(self.steps, first_step + self._steps_a_block))
+        places = [self._positions(number, orders) for number in numbers]
+        positions_B = torch.cat(places)
+        users_B, items_B = self._read(positions_B)
+        counters_BK = positions_B[:, None] * self.negatives + torch.arange(self.negatives, device=self.device)
+        negatives_BK = self._sampler.draw(
+            (users_B - self._first_user).repeat_interleave(self.negatives),
+            counters_BK.reshape(-1),
+            seed_of(self.seed, "negatives", epoch),
+        ).view(-1, self.negatives)
+        items_BC = torch.cat([items_B[:, None], negatives_BK], dim=1)
+        cut = [len(place) for place in places]
+        parts = zip(numbers, torch.split(users_B, cut), torch.split(items_BC, cut), strict=True)
+        return [Step(number, self._end(number + 1) - self._end(number), u, i) for number, u, i in parts]
+
+    def _end(self, step: int) -> int:
+        """Positives before `step`, over all processes: steps of equal size, to one group, so no small one is left over."""
+        return self.positives * step // self.steps
+
+    def _positions(self, step: int, orders: dict[int, Tensor]) -> Tensor:
+        """[B] int64: which positives of training this process has in the step, shard by shard."""
+        # Of any number of positives, each shard has given its share, rounded so that the shares add up.
+        before, after = ((self._end(n) * self._bounds) // self.positives for n in (step, step + 1))
+        places = after - before  # [S + 1]: where each shard's part of the step begins
+        taken = np.diff(before)
+        part = span_of(int(places[-1]), self._rank, self._size)
+        shards = range(
+            int(np.searchsorted(places, part.start, side="right")) - 1,
+            int(np.searchsorted(places, part.stop, side="left")),
+        )
+        pieces = []
+        for shard in shards if part.stop > part.start else ():
+            start = int(taken[shard]) + max(part.start - int(places[shard]), 0)
+            stop = int(taken[shard]) + min(part.stop, int(places[shard + 1])) - int(places[shard])
+            pieces.append(orders[shard][start:stop] + int(self._bounds[shard]))
+        return torch.cat(pieces) if pieces else torch.zeros(0, dtype=torch.int64, device=self.device)
+
+    def _read(self, positions_B: Tensor) -> tuple[Tensor, Tensor]:
+        """Users and items [B] of these positives."""
+        places = positions_B.cpu().numpy()
+        users, items = (torch.from_numpy(array[places]) for array in (self._users, self._items))
+        return users.long().to(self.device), items.long().to(self.device)
 
 
-def _refuse_users_without_negatives(dataset: Dataset) -> None:
-    full = np.flatnonzero(dataset.known.counts >= len(dataset.items))
+def _shard_bounds(positives: int, batch_size: int) -> np.ndarray:
+    """[S + 1] int64: so few shards that each gives something to every step, whatever the number of processes."""
+    shards = max(1, min(batch_size // _GROUPS_A_SHARD, positives // _GROUPS_A_SHARD, _MOST_SHARDS))
+    return np.array([0, *(part.stop for part in spans(positives, shards))], dtype=np.int64)
+
+
+def _known_of(dataset: Dataset, exclude: str, first: int, last: int) -> Csr:
+    """The excluded positives of the users from `first` to `last`, counted from `first`."""
+    if exclude == "known":
+        return dataset.known.between(first, last + 1)
+    return dataset.train.csr_between(first, last + 1)
+
+
+def _refuse_users_without_negatives(dataset: Dataset, first: int, last: int) -> None:
+    full = np.flatnonzero(dataset.known.between(first, last + 1).counts >= len(dataset.items))
     if len(full):
-        user = dataset.users.ids_of(full[:1])[0]
+        user = dataset.users.ids_of(full[:1] + first)[0]
         raise DataError(
             f"{len(full)} users have used every item (the first is {user!r}), so no negative exists for them: "
             "remove them, or prepare again with more items."

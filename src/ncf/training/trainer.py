@@ -24,7 +24,7 @@ from ncf.training.kernels import Batch, Gradients, Objective, loss_and_gradients
 from ncf.training.losses import LOSSES
 from ncf.training.optimizers import Optimizer, lazy_tables, learning_rate, tables
 from ncf.training.rows import RowGradient, Rows
-from ncf.training.sampling import GroupSampler
+from ncf.training.sampling import GroupSampler, Step
 
 _CPU_CHUNK = 2048
 _DEVICE_CHUNK = 2**20
@@ -88,6 +88,8 @@ class Trainer:
             exclude=config.exclude,
             seed=config.seed,
             device=device,
+            rank=self.communicator.rank,
+            size=self.communicator.size,
         )
         self.objective = Objective(
             LOSSES[config.loss],
@@ -113,20 +115,20 @@ class Trainer:
         """Train to the end of the epoch. None when `stop` asked to end before; `position` then says where it is."""
         position, began, samples = self.position, time.perf_counter(), 0
         losses: list[Tensor] = []
-        for block in self.sampler.epoch(position.epoch, self.workers, position.step):
-            for step, users_B, items_BC in block.steps(self.sampler.batch_size):
-                if step < position.step:
-                    continue
-                loss, stopping = self._step(step, users_B, items_BC, stop)
-                losses.append(loss)
-                position.step = step + 1
-                position.terms += self.objective.loss.terms(*items_BC.shape)
-                samples += items_BC.numel()
-                if progress is not None:
-                    progress(position.epoch, position.step, self.sampler.steps)
-                if stopping:
-                    self._settle(losses)
-                    return None
+        self.communicator.phase(f"drawing epoch {position.epoch + 1}")
+        for step in self.sampler.epoch(position.epoch, self.workers, position.step):
+            self.communicator.phase(f"training, step {step.number + 1} of epoch {position.epoch + 1}")
+            loss, stopping = self._step(step, stop)
+            losses.append(loss)
+            candidates = step.items.shape[1]
+            position.step = step.number + 1
+            position.terms += self.objective.loss.terms(step.groups, candidates)
+            samples += step.groups * candidates
+            if progress is not None:
+                progress(position.epoch, position.step, self.sampler.steps)
+            if stopping:
+                self._settle(losses)
+                return None
         self._settle(losses)
         result = EpochResult(
             position.epoch + 1, position.loss / max(1, position.terms), time.perf_counter() - began, samples
@@ -139,32 +141,29 @@ class Trainer:
         for loss in torch.stack(losses).double().tolist() if losses else []:
             self.position.loss += loss
 
-    def _step(
-        self, step: int, users_B: Tensor, items_BC: Tensor, stop: Callable[[], bool]
-    ) -> tuple[Tensor, bool]:
+    def _step(self, step: Step, stop: Callable[[], bool]) -> tuple[Tensor, bool]:
         """The loss of the step over all processes, and whether one of them was asked to stop."""
-        loss, gradients = self._share_of(step, users_B, items_BC)
-        asked = step + 1 < self.sampler.steps and stop()
+        loss, gradients = self._part_of(step)
+        asked = step.number + 1 < self.sampler.steps and stop()
         gradients, loss, stopping = self.communicator.add(gradients, loss, asked)
-        done = self.position.epoch * self.sampler.steps + step
+        done = self.position.epoch * self.sampler.steps + step.number
         rate = learning_rate(self.config, done, self.config.epochs * self.sampler.steps)
         self.optimizer.step(gradients, rate, self.workers)
         self._update_average(done)
         return loss, stopping
 
-    def _share_of(self, step: int, users_B: Tensor, items_BC: Tensor) -> tuple[Tensor, Gradients]:
+    def _part_of(self, step: Step) -> tuple[Tensor, Gradients]:
         """Loss and gradients of this process's groups; means over them become parts of the means over all."""
-        part = self.communicator.part(len(users_B))
-        users, items = users_B[part], items_BC[part]
-        weight = len(users) / len(users_B)
+        users, items = step.users, step.items
+        weight = len(users) / step.groups
         if not len(users):  # more processes than groups: any group, with no weight
-            users, items = users_B[:1], items_BC[:1]
+            users, items = users.new_zeros(1), items.new_zeros(1, items.shape[1])
         batch = Batch(
             Rows.used(users) if self._lazy_users else Rows.whole(users, self._users),
             Rows.used(items) if self._lazy_items else Rows.whole(items, self._items),
         )
         loss, gradients = loss_and_gradients(
-            self.model, batch, self.objective, self.workers, self._dropout_generators(step)
+            self.model, batch, self.objective, self.workers, self._dropout_generators(step.number)
         )
         if weight == 1.0:
             return loss, gradients
