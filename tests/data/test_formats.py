@@ -8,6 +8,8 @@ import polars as pl
 import pytest
 
 from ncf.data.formats import bare, read_table, scan, source
+from ncf.data.names import ColumnNames
+from ncf.data.readers import read_columns
 from ncf.errors import DataError
 
 Write = Callable[[str, str], Path]
@@ -101,9 +103,34 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_folder(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").mkdir()
-    with pytest.raises(DataError, match="is a folder, not a file of interactions"):
-        scan(source(tmp_path / "a.csv"))
+    for name in ("b.csv", "a.csv", "_SUCCESS", ".part"):
+        (tmp_path / name).write_text(f"user,item\n{name},1\n")
+    for path in (tmp_path, tmp_path / "*.csv", f"{tmp_path}/"):
+        assert scan(source(path)).collect()["user"].to_list() == ["a.csv", "b.csv"]
+        assert source(path).label == tmp_path.name
+
+
+def test_folder_without_files_and_pattern_without_matches(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is a folder without a file of interactions: check the path"):
+        source(tmp_path)
+    with pytest.raises(DataError, match=r"\*\.csv matches no file: check the path"):
+        source(tmp_path / "*.csv")
+
+
+def test_folder_with_files_of_several_formats(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user,item\n1,1\n")
+    pl.DataFrame({"user": [1]}).write_parquet(tmp_path / "a.parquet")
+    with pytest.raises(
+        DataError, match=r"holds files of several formats: name those of one format by a pattern"
+    ):
+        source(tmp_path)
+
+
+def test_files_with_other_columns_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("user,item\n1,1\n")
+    (tmp_path / "b.csv").write_text("item,user\n1,1\n")
+    with pytest.raises(DataError, match="cannot be read as csv .*names differ"):
+        read_columns(source(tmp_path), ColumnNames())
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.parquet", "a.jsonl", "a.dat", "a.rating"])

@@ -8,13 +8,14 @@ from ncf.cli.options import exactly_one
 from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ncf.data import Dataset, PrepareReport
+    from ncf.data import Dataset, PrepareOptions, PrepareReport
 
 
 def prepare(
     output: Annotated[str | None, typer.Option(help="Folder to write; data/NAME for a known set.")] = None,
     input: Annotated[
-        str | None, typer.Option(help="CSV, TSV, Parquet, JSON lines, .inter, …; local or s3://.")
+        str | None,
+        typer.Option(help="CSV, TSV, Parquet, JSON lines, .inter, …: a file, folder or pattern; or s3://."),
     ] = None,
     ncf: Annotated[
         str | None, typer.Option(help="PREFIX of .train.rating, .test.rating, .test.negative.")
@@ -49,11 +50,19 @@ def prepare(
     drop_unknown_users: Annotated[
         bool, typer.Option(help="Drop test rows of users without training rows.")
     ] = False,
+    streaming: Annotated[
+        bool | None,
+        typer.Option(
+            help="In parts, with little memory; by itself where memory would not do.", show_default=False
+        ),
+    ] = None,
 ) -> None:
     """Make a prepared data folder from a table of interactions, a published split or a known data set."""
-    from ncf.data import PrepareOptions, prepare_catalog, prepare_file, prepare_ncf_triple
+    from ncf.data import PrepareOptions, prepare_catalog, prepare_file, prepare_ncf_triple, prepare_streaming
 
     exactly_one({"--input": input, "--ncf": ncf, "--catalog": catalog})
+    if streaming and input is None:
+        raise ConfigError("--streaming is for --input: a published split or a known set fits into memory.")
     options = PrepareOptions(
         user=user, item=item, time=time, rating=rating, format=format, delimiter=delimiter, header=header,  # type: ignore[arg-type]
         items_file=items, items_id=items_id, min_user=min_user, min_item=min_item, min_rating=min_rating,
@@ -65,13 +74,30 @@ def prepare(
         return
     if output is None:
         raise ConfigError("Where to? Give --output FOLDER.")
+    if input is not None and _in_parts(input, options, streaming):
+        _told(prepare_streaming(input, output, options), output)
+        return
     prepared = prepare_file(input, options) if input is not None else prepare_ncf_triple(str(ncf), options)
     _finish_preparing(prepared, output)
 
 
+def _in_parts(input: str, options: "PrepareOptions", asked: bool | None) -> bool:
+    """Whether to stream: as asked, or where memory would not do."""
+    from ncf.data.formats import source
+    from ncf.data.stream.choice import wants_streaming
+
+    if asked is not None:
+        return asked
+    return wants_streaming(source(input, options.format, options.delimiter, options.header))
+
+
 def _finish_preparing(prepared: "tuple[Dataset, PrepareReport]", output: str) -> None:
     dataset, report = prepared
+    dataset.save(output)
+    _told(report, output)
+
+
+def _told(report: "PrepareReport", output: str) -> None:
     for line in report.lines():
         typer.echo(line)
-    dataset.save(output)
     typer.echo(f"wrote     {output}")

@@ -6,6 +6,7 @@ from ncf.data.interactions import Csr, HeldOut, Interactions
 from ncf.data.options import PrepareOptions
 from ncf.data.prepare import prepare_catalog, prepare_file, prepare_ncf_triple
 from ncf.data.report import PrepareReport
+from ncf.data.stream.prepare import prepare_streaming
 from ncf.data.vocabulary import Vocabulary
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "prepare_catalog",
     "prepare_file",
     "prepare_ncf_triple",
+    "prepare_streaming",
 ]

@@ -16,7 +16,8 @@ import numpy.typing as npt
 from ncf.data.interactions import Csr, HeldOut, Int32, Int64, bisect
 from ncf.errors import DataError
 
-_CHUNK = 1_024
+CHUNK = 1_024
+"""Lists that are drawn at once."""
 
 
 def generator_for(seed: int, purpose: str) -> np.random.Generator:
@@ -33,15 +34,16 @@ def draw(
     `user_rows`, `positives`: [T]. A user with fewer than `count` such items is refused; `room` tells who has
     enough.
     """
-    if len(user_rows) and int(room(known, items)[user_rows].min()) < count:
+    least = int(_room_of(user_rows, known, items).min(initial=items))
+    if len(user_rows) and least < count:
         raise DataError(
             f"A user has interacted with so many of the {items:,} items that {count} negatives do not exist: "
-            f"use --negatives {max(1, int(room(known, items)[user_rows].min()))} or fewer."
+            f"use --negatives {max(1, least)} or fewer."
         )
     candidates = np.empty((len(user_rows), 1 + count), np.int32)
     candidates[:, 0] = positives
-    for start in range(0, len(user_rows), _CHUNK):
-        part = slice(start, start + _CHUNK)
+    for start in range(0, len(user_rows), CHUNK):
+        part = slice(start, start + CHUNK)
         candidates[part, 1:] = _negatives(user_rows[part], known, items, count, generator)
     return HeldOut(np.asarray(user_rows, np.int32), candidates)
 
@@ -51,10 +53,15 @@ def room(known: Csr, items: int) -> Int64:
     return items - known.counts
 
 
+def _room_of(user_rows: Int32, known: Csr, items: int) -> Int64:
+    """The same for some users: [T]."""
+    return items - (known.offsets[user_rows + 1] - known.offsets[user_rows])
+
+
 def _negatives(
     user_rows: Int32, known: Csr, items: int, count: int, generator: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    available = room(known, items)[user_rows]
+    available = _room_of(user_rows, known, items)
     ranks = np.empty((len(user_rows), count), np.int64)
     sparse = available >= 4 * count
     ranks[sparse] = _distinct_by_redrawing(available[sparse], count, generator)
@@ -121,9 +128,9 @@ def audit(lists: HeldOut, known: Csr, train: Csr) -> dict[str, int]:
         "training_positives_among_negatives": 0,
         "known_positives_among_negatives": 0,
     }
-    for start in range(0, len(lists), _CHUNK):
-        users = lists.user_rows[start : start + _CHUNK, None]
-        block = lists.candidates[start : start + _CHUNK]
+    for start in range(0, len(lists), CHUNK):
+        users = lists.user_rows[start : start + CHUNK, None]
+        block = lists.candidates[start : start + CHUNK]
         positive, others = block[:, :1], np.sort(block[:, 1:], axis=1)
         is_positive = others == positive
         is_known = known.contains(users, others)

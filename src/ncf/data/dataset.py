@@ -8,6 +8,7 @@ verified without a look at the split.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -149,14 +150,24 @@ def _arrays(dataset: Dataset) -> dict[str, Array]:
 
 
 def _digest(dataset: Dataset) -> str:
-    """sha256 over names and bytes of all arrays, the ids and the item table; not over the description."""
+    hashes = {name: npy_sha256(array) for name, array in _arrays(dataset).items()}
+    return digest_of(hashes, dataset.users, dataset.items, dataset.item_columns)
+
+
+def digest_of(
+    hashes: Mapping[str, str], users: Vocabulary, items: Vocabulary, item_columns: pl.DataFrame
+) -> str:
+    """sha256 over names and bytes of all arrays, the ids and the item table; not over the description.
+
+    `hashes`: file name of each array -> the sha256 of that file.
+    """
     digest = hashlib.sha256(f"ncf dataset {SCHEMA_VERSION}\n".encode())
-    for name, array in sorted(_arrays(dataset).items()):
-        digest.update(f"{name} {npy_sha256(array)}\n".encode())
-    for vocabulary in (dataset.users, dataset.items):
+    for name, sha256 in sorted(hashes.items()):
+        digest.update(f"{name} {sha256}\n".encode())
+    for vocabulary in (users, items):
         ids = vocabulary.ids
         digest.update(ids.tobytes() if vocabulary.kind == "integer" else "\0".join(ids.tolist()).encode())
-    digest.update(dataset.item_columns.write_csv().encode())
+    digest.update(item_columns.write_csv().encode())
     return digest.hexdigest()
 
 

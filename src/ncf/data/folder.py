@@ -40,16 +40,23 @@ def write_folder(
         hashes = {name: npy_sha256(array) for name, array in arrays.items()}
         for name, array in arrays.items():
             write_array(temporary / name, array)
-        for name, table in tables.items():
-            table.write_parquet(temporary / name)
-            hashes[name] = sha256_of(temporary / name)
-        files = {
-            name: {"bytes": (temporary / name).stat().st_size, "sha256": sha256}
-            for name, sha256 in sorted(hashes.items())
-        }
-        complete = {"schema_version": SCHEMA_VERSION, **document, "files": files}
-        text = json.dumps(complete, indent=2, ensure_ascii=False)
-        write_text(temporary / DESCRIPTION_FILE, f"{text}\n")
+        seal(temporary, hashes, tables, document)
+
+
+def seal(
+    folder: Path, hashes: dict[str, str], tables: Mapping[str, pl.DataFrame], document: dict[str, Any]
+) -> None:
+    """Write tables and document beside the arrays, whose sha256 are `hashes` by file name."""
+    for name, table in tables.items():
+        table.write_parquet(folder / name)
+        hashes = {**hashes, name: sha256_of(folder / name)}
+    files = {
+        name: {"bytes": (folder / name).stat().st_size, "sha256": sha256}
+        for name, sha256 in sorted(hashes.items())
+    }
+    complete = {"schema_version": SCHEMA_VERSION, **document, "files": files}
+    text = json.dumps(complete, indent=2, ensure_ascii=False)
+    write_text(folder / DESCRIPTION_FILE, f"{text}\n")
 
 
 def read_document(folder: Path, verify: Verify = True) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """The file formats: how each is recognised and scanned.
 
-In: a path. Out: a lazy frame with the columns of the file; those of text formats are strings. The decision
-worth knowing: one set of options of the scanner for every format, and every error that the scanner knows
-becomes one sentence.
+In: the path of a file, of a folder of files, or a pattern. Out: a lazy frame with the columns of the files; those
+of text formats are strings. The decision worth knowing: one set of options of the scanner for every format, and every
+error that the scanner knows becomes one sentence. Files of a folder are read in the order of their names.
 """
 
 from __future__ import annotations
@@ -41,26 +41,47 @@ _SUFFIXES: dict[str, tuple[Format, str, bool]] = {
 
 @dataclass(frozen=True)
 class Source:
-    """A file and how to read it. `header` False: the columns are user, item, rating, timestamp, in this
-    order.
+    """What to read and how. `header` False: the columns are user, item, rating, timestamp, in this order.
+
+    `files`: the files of a local folder or pattern, in order; empty where `path` is one file, or remote.
     """
 
     path: str
     format: Format
     delimiter: str
     header: bool
+    files: tuple[str, ...] = ()
 
     @property
     def remote(self) -> bool:
         return "://" in self.path
 
+    @property
+    def scanned(self) -> str | list[str]:
+        """What the scanner is given."""
+        return list(self.files) or self.path
+
+    @property
+    def label(self) -> str:
+        """The last part of the path: of a pattern the part before it."""
+        parts = [part for part in self.path.split("/") if part and not _is_pattern(part)]
+        return parts[-1] if parts else self.path
+
 
 def source(path: str | Path, format: Format | None = None, delimiter: str | None = None,
            header: bool | None = None) -> Source:  # fmt: skip
-    """How to read `path`, by its suffix (before `.gz`); what is given explicitly wins."""
+    """How to read `path`, by its suffix (before `.gz`); what is given explicitly wins.
+
+    A local folder stands for all files in it whose names do not begin with a dot or an underscore.
+    """
     text = str(path)
-    plain = text[: -len(".gz")] if text.endswith(".gz") else text
-    guess = _SUFFIXES.get(Path(plain).suffix.lower())
+    files = _files(text)
+    guess = _guess(files[0] if files else text)
+    if any(_guess(file) != guess for file in files):
+        raise DataError(
+            f"{text} holds files of several formats: name those of one format by a pattern, such as "
+            f"'{text.rstrip('/')}/*.parquet'."
+        )
     if guess is None and format is None and delimiter is None:
         raise DataError(
             f"The format of {text} is not known by its name: it must end in one of {', '.join(_SUFFIXES)} "
@@ -72,7 +93,37 @@ def source(path: str | Path, format: Format | None = None, delimiter: str | None
     if delimiter is not None:
         delimiter = delimiter.replace("\\t", "\t")
         kind, separator = ("movielens" if len(delimiter.encode()) > 1 else "csv"), delimiter
-    return Source(text, kind, separator, has_header if header is None else header)
+    return Source(text, kind, separator, has_header if header is None else header, files)
+
+
+def _guess(path: str) -> tuple[Format, str, bool] | None:
+    plain = path[: -len(".gz")] if path.endswith(".gz") else path
+    return _SUFFIXES.get(Path(plain).suffix.lower())
+
+
+def _is_pattern(text: str) -> bool:
+    return any(mark in text for mark in "*?[")
+
+
+def _files(text: str) -> tuple[str, ...]:
+    """The files of a local folder or pattern, sorted; none for one file or a remote address."""
+    if "://" in text or Path(text).is_file():
+        return ()
+    if Path(text).is_dir():
+        hidden = (".", "_")
+        found = [str(path) for path in Path(text).rglob("*")
+                 if path.is_file() and not any(part.startswith(hidden) for part in path.relative_to(text).parts)]  # fmt: skip
+        what = "is a folder without a file of interactions"
+    elif _is_pattern(text):
+        first = next(place for place, part in enumerate(Path(text).parts) if _is_pattern(part))
+        base, rest = Path(*Path(text).parts[:first]), str(Path(*Path(text).parts[first:]))
+        found = [str(path) for path in base.glob(rest) if path.is_file()]
+        what = "matches no file"
+    else:
+        return ()
+    if not found:
+        raise DataError(f"{text} {what}: check the path.")
+    return tuple(sorted(found))
 
 
 def read_table(path: str | Path, format: Format | None = None, delimiter: str | None = None) -> pl.DataFrame:
@@ -88,12 +139,13 @@ def read_table(path: str | Path, format: Format | None = None, delimiter: str | 
 def scan(origin: Source, infer: bool = False) -> pl.LazyFrame:
     """The file as a lazy frame; text formats have String columns unless `infer`."""
     if not origin.remote:
-        _check_local(origin.path)
+        for path in origin.files or (origin.path,):
+            _check_local(path)
     try:
         if origin.format == "parquet":
-            return pl.scan_parquet(origin.path)
+            return pl.scan_parquet(origin.scanned)
         if origin.format == "jsonl":
-            return pl.scan_ndjson(origin.path, infer_schema_length=1000)
+            return pl.scan_ndjson(origin.scanned, infer_schema_length=1000)
         if origin.format == "movielens":
             return _scan_long_delimiter(origin)
         return _scan_csv(origin, infer)
@@ -104,15 +156,13 @@ def scan(origin: Source, infer: bool = False) -> pl.LazyFrame:
 def _check_local(path: str) -> None:
     if not Path(path).exists():
         raise DataError(f"There is no file {path}: check the path.")
-    if Path(path).is_dir():
-        raise DataError(f"{path} is a folder, not a file of interactions: give the file itself.")
     if Path(path).stat().st_size == 0:
         raise DataError(f"The file {path} is empty: give a file with interactions.")
 
 
 def _scan_csv(origin: Source, infer: bool) -> pl.LazyFrame:
     frame = pl.scan_csv(
-        origin.path,
+        origin.scanned,
         separator=origin.delimiter,
         has_header=origin.header,
         infer_schema=infer,
@@ -124,7 +174,7 @@ def _scan_csv(origin: Source, infer: bool) -> pl.LazyFrame:
 
 def _scan_long_delimiter(origin: Source) -> pl.LazyFrame:
     lines = pl.scan_csv(
-        origin.path,
+        origin.scanned,
         has_header=False,
         separator="\x01",
         quote_char=None,

@@ -42,12 +42,7 @@ def split_table(table: Table, options: PrepareOptions) -> tuple[Parts, Table, di
 def _leave_one_out(table: Table, options: PrepareOptions) -> Parts:
     """One test positive a user and, unless "none", one validation positive."""
     interactions, users, items = table.interactions, len(table.users), len(table.items)
-    scheme = options.split if options.validation == "auto" else options.validation
-    least = 2 if scheme == "none" else 3
-    counts = interactions.user_counts(users)
-    long_enough = counts >= least
-    eligible = long_enough & (items - counts >= options.negatives)
-    _refuse_no_test(long_enough, eligible, counts, items, least)
+    scheme, eligible, how = givers(interactions.user_counts(users), items, options)
     test_at = hold_out(
         interactions, users, as_scheme(options.split), eligible, generator_for(options.seed, "test split")
     )
@@ -58,13 +53,23 @@ def _leave_one_out(table: Table, options: PrepareOptions) -> Parts:
             rest, users, as_scheme(scheme), eligible, generator_for(options.seed, "validation split"),
             options.validation_popularity_exponent,
         )  # fmt: skip
+    train = rest.take(all_but(validation_at, len(rest)))
+    return Parts(train, rest.take(validation_at), interactions.take(test_at), how)
+
+
+def givers(counts: Int64, items: int, options: PrepareOptions) -> tuple[str, Bool, dict[str, Any]]:
+    """The scheme of validation, which users give something up by `counts` [U], and how it is told."""
+    scheme = options.split if options.validation == "auto" else options.validation
+    least = 2 if scheme == "none" else 3
+    long_enough = counts >= least
+    eligible = long_enough & (items - counts >= options.negatives)
+    _refuse_no_test(long_enough, eligible, counts, items, least)
     how = {
         "test": f"leave one out, {_SCHEMES[options.split]}",
         "validation": validation_name(scheme, options),
         "notes": who_stays(long_enough, eligible, least, options),
     }
-    train = rest.take(all_but(validation_at, len(rest)))
-    return Parts(train, rest.take(validation_at), interactions.take(test_at), how)
+    return scheme, eligible, how
 
 
 _SCHEMES = {"last": "the latest of each user", "random": "one at random of each user", "none": "none"}
@@ -121,31 +126,50 @@ def _split_at_a_moment(table: Table, options: PrepareOptions) -> tuple[Parts, Ta
     items.
     """
     interactions = table.interactions
-    share = 0.0 if options.validation == "none" else options.validation_fraction
+    share = validation_share(options)
     cut = temporal_cut(interactions, len(table.users), len(table.items), options.test_fraction, share)
     kept = cut.train | cut.validation | cut.test
     compacted = compact(Table(table.users, table.items, interactions.take(kept)))
-    if len(compacted.users) < 2 or len(compacted.items) < 2:
-        raise DataError(
-            "Before the cut in time there are no two users and two items: use --split last or random."
-        )
+    refuse_empty_past(len(compacted.users), len(compacted.items))
     enough = room(compacted.interactions.csr(len(compacted.users)), len(compacted.items)) >= options.negatives
     enough_here = enough[compacted.interactions.user_rows]
     test, validation = cut.test[kept] & enough_here, cut.validation[kept] & enough_here
-    if not bool(test.any()):
+    refuse_no_test_after(int(test.sum()))
+    train = ~(test | validation)
+    how = how_cut(enough, options)
+    rows = compacted.interactions
+    parts = Parts(rows.take(train), rows.take(validation), rows.take(test), how)
+    return parts, compacted, {"unknown_after_cut": int((~kept).sum())}
+
+
+def validation_share(options: PrepareOptions) -> float:
+    """The share of all time that is validation, with `--split time`."""
+    return 0.0 if options.validation == "none" else options.validation_fraction
+
+
+def refuse_empty_past(users: int, items: int) -> None:
+    if users < 2 or items < 2:
+        raise DataError(
+            "Before the cut in time there are no two users and two items: use --split last or random."
+        )
+
+
+def refuse_no_test_after(tests: int) -> None:
+    if not tests:
         raise DataError(
             "No interaction after the cut in time belongs to a known user and item with enough unseen "
             "items: use a larger test fraction, fewer --negatives, or --split last."
         )
-    train = ~(test | validation)
-    how = {
+
+
+def how_cut(enough: Bool, options: PrepareOptions) -> dict[str, Any]:
+    """How a cut in time is told; `enough` [U]: who leaves items enough for a list."""
+    share = validation_share(options)
+    return {
         "test": f"the last {options.test_fraction:.0%} of time",
         "validation": f"the {share:.0%} before" if share else "none",
         "notes": _crowded(enough, options),
     }
-    rows = compacted.interactions
-    parts = Parts(rows.take(train), rows.take(validation), rows.take(test), how)
-    return parts, compacted, {"unknown_after_cut": int((~kept).sum())}
 
 
 def _crowded(enough: Bool, options: PrepareOptions) -> list[str]:

@@ -17,7 +17,7 @@ from ncf.data import catalog
 from ncf.data.assemble import drawn, finish
 from ncf.data.dataset import Dataset
 from ncf.data.download import Progress
-from ncf.data.formats import source
+from ncf.data.formats import Source, source
 from ncf.data.holdout import split_table
 from ncf.data.options import PrepareOptions
 from ncf.data.published import prepare_published
@@ -46,12 +46,16 @@ def prepare_file(
     options = options or PrepareOptions()
     origin = source(path, options.format, options.delimiter, options.header)
     columns = read_columns(origin, options.columns, need_time=options.split in ("last", "time"))
-    facts = {
-        "source": {"kind": "file", "from": origin.path.rsplit("/", 1)[-1], "rows": len(columns.user),
-                   "columns": columns.names},
-        "time_unit": columns.time_unit,
-    }  # fmt: skip
-    return prepare_columns(columns, options, name or Path(origin.path).name.split(".")[0], facts)
+    facts = facts_of(origin, len(columns.user), columns.names, columns.time_unit)
+    return prepare_columns(columns, options, name or origin.label.split(".")[0], facts)
+
+
+def facts_of(origin: Source, rows: int, names: dict[str, str], time_unit: str) -> dict[str, Any]:
+    """What the description says of a file."""
+    return {
+        "source": {"kind": "file", "from": origin.label, "rows": rows, "columns": names},
+        "time_unit": time_unit,
+    }
 
 
 def prepare_ncf_triple(
@@ -117,7 +121,7 @@ def prepare_columns(
     del columns
     table, core = filtered(table, options)
     dropped |= core
-    refuse_trivial(table)
+    refuse_trivial(len(table.users), len(table.items))
     parts, table, cut = split_table(table, options)
     dropped |= cut
     known = table.interactions.csr(len(table.users))

@@ -34,7 +34,7 @@ def prepare_published(
     split, unknown = without_unknown_users(split, options.drop_unknown_users)
     table, test, dropped = encode_published(split)
     dropped["unknown_test_users"] = unknown
-    refuse_trivial(table)
+    refuse_trivial(len(table.users), len(table.items))
     known = _known(table, test)
     validation, train, scheme, notes = _validation_of_published(table, known, options)
     if split.negatives is None:

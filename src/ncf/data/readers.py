@@ -8,6 +8,7 @@ that does not fit is found with its line.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import polars as pl
@@ -37,36 +38,53 @@ class Columns:
 
 def read_columns(origin: Source, names: ColumnNames, need_time: bool = False) -> Columns:
     """Read the columns that training needs; every defect of the file is a `DataError` sentence."""
-    frame = scan(origin)
-    schema = schema_of(frame, origin)
-    return _Pass(origin, frame, schema, resolve(schema, names, origin, need_time)).columns()
+    return Reading(origin, names, need_time).columns()
 
 
-class _Pass:
-    """One pass over the file that casts the columns, and the search for the line if a value did not fit."""
+class Reading:
+    """Passes over the file that cast the columns, and the search for the line if a value did not fit.
 
-    def __init__(self, origin: Source, frame: pl.LazyFrame, schema: pl.Schema, found: dict[str, str]) -> None:
-        self.origin, self.frame, self.schema, self.found = origin, frame, schema, found
+    `found`: purpose (user, item, time, rating, weight) -> the column of the file.
+    """
+
+    def __init__(self, origin: Source, names: ColumnNames, need_time: bool = False) -> None:
+        self.origin, self.frame = origin, scan(origin)
+        self.schema = schema_of(self.frame, origin)
+        self.found = resolve(self.schema, names, origin, need_time)
         self.time_written = self._how_time_is_written()
 
+    @property
+    def time_unit(self) -> str:
+        """As `Columns` has it."""
+        return "as given" if self.time_written in ("integer", "whole", "none") else "microseconds"
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What each column was called in the file, without type suffixes."""
+        return {purpose: bare(column) for purpose, column in self.found.items()}
+
     def columns(self) -> Columns:
-        collected = self._collect(self._expressions(text_ids=set()))
+        """All of them, in memory."""
+        collected = self._collect(self.expressions(text_ids=set()))
         text_ids = {purpose for purpose in ("user", "item") if bool(collected[f"{purpose}_is_text"].any())}
         if text_ids:
             del collected
-            collected = self._collect(self._expressions(text_ids))
+            collected = self._collect(self.expressions(text_ids))
         if not len(collected):
-            raise DataError(f"The file {self.origin.path} has no rows: give a file with interactions.")
+            raise self.no_rows()
         for purpose in self.found:
-            self._refuse_gaps(collected[purpose], purpose)
+            wrong = gaps(collected[purpose], purpose)
+            if wrong is not None:
+                row = int(wrong.arg_true()[0])
+                raise self.gap(purpose, row, int(wrong.sum()), is_negative(collected[purpose], purpose, row))
         return Columns(
             user=collected["user"],
             item=collected["item"],
             time=collected.get_column("time", default=None),
             rating=collected.get_column("rating", default=None),
             weight=collected.get_column("weight", default=None),
-            time_unit="as given" if self.time_written in ("integer", "whole", "none") else "microseconds",
-            names={purpose: bare(column) for purpose, column in self.found.items()},
+            time_unit=self.time_unit,
+            names=self.names,
         )
 
     def _collect(self, expressions: list[pl.Expr]) -> pl.DataFrame:
@@ -75,12 +93,18 @@ class _Pass:
         except SCAN_ERRORS as error:
             raise read_error(error, self.origin) from error
 
-    def _expressions(self, text_ids: set[str]) -> list[pl.Expr]:
+    def expressions(
+        self, text_ids: Collection[str], kind: type[pl.DataType] = pl.Categorical
+    ) -> list[pl.Expr]:
+        """The columns, cast; `text_ids`: which of user and item hold text, to be of `kind`.
+
+        Of those that are taken for integers, `…_is_text` tells which values are none.
+        """
         expressions = []
         for purpose in ("user", "item"):
             column, dtype = pl.col(self.found[purpose]), self.schema[self.found[purpose]]
             if purpose in text_ids:
-                expressions.append(column.cast(pl.String).cast(pl.Categorical).alias(purpose))
+                expressions.append(column.cast(pl.String).cast(kind).alias(purpose))
             else:
                 expressions.append(as_integer(column, dtype).alias(purpose))
                 expressions.append(is_text(column, dtype).alias(f"{purpose}_is_text"))
@@ -112,30 +136,38 @@ class _Pass:
         except SCAN_ERRORS as error:
             raise read_error(error, self.origin) from error
 
-    def _refuse_gaps(self, values: pl.Series, purpose: str) -> None:
-        """Missing values, text where a number is due, NaN and negative times."""
-        bad = values.null_count() > 0
-        if values.dtype.is_float():
-            bad = bad or not bool(values.is_finite().all())
-        if purpose == "time" and not bad:
-            bad = int(values.min()) < 0  # type: ignore[arg-type]
-        if bad:
-            raise DataError(self._sentence(values, purpose))
+    def no_rows(self) -> DataError:
+        return DataError(f"The file {self.origin.path} has no rows: give a file with interactions.")
 
-    def _sentence(self, values: pl.Series, purpose: str) -> str:
-        wrong = values.is_null()
-        if values.dtype.is_float():
-            wrong = wrong | ~values.is_finite().fill_null(True)
-        if purpose == "time":
-            wrong = wrong | (values < 0).fill_null(False)
-        row = int(wrong.arg_true()[0])
-        count = int(wrong.sum())
+    def gap(self, purpose: str, row: int, count: int, negative: bool) -> DataError:
+        """The sentence for the first value that does not fit, of `count`."""
         try:
             raw = self.frame.select(pl.col(self.found[purpose])).slice(row, 1).collect().item()
         except pl.exceptions.PolarsError:
             raw = None
         where = f"row {row + 1:,} of {self.origin.path}"
-        if self.origin.format in ("csv", "movielens"):
+        if self.origin.format in ("csv", "movielens") and len(self.origin.files) < 2:
             where = f"line {row + 1 + self.origin.header:,} of {self.origin.path}"
-        negative = purpose == "time" and (values[row] or 0) < 0
-        return gap_sentence(purpose, bare(self.found[purpose]), raw, where, count, negative)
+        return DataError(gap_sentence(purpose, bare(self.found[purpose]), raw, where, count, negative))
+
+
+def gaps(values: pl.Series, purpose: str) -> pl.Series | None:
+    """A mask of missing values, text where a number is due, NaN and negative times; None where there are none."""
+    bad = values.null_count() > 0
+    if values.dtype.is_float():
+        bad = bad or not bool(values.is_finite().all())
+    if purpose == "time" and not bad and len(values):
+        bad = int(values.min()) < 0  # type: ignore[arg-type]
+    if not bad:
+        return None
+    wrong = values.is_null()
+    if values.dtype.is_float():
+        wrong = wrong | ~values.is_finite().fill_null(True)
+    if purpose == "time":
+        wrong = wrong | (values < 0).fill_null(False)
+    return wrong
+
+
+def is_negative(values: pl.Series, purpose: str, row: int) -> bool:
+    """Whether the value is a time before 0."""
+    return purpose == "time" and (values[row] or 0) < 0

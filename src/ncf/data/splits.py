@@ -8,8 +8,9 @@ vectorised pass.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,7 @@ from ncf.data.interactions import Bool, Int64, Interactions
 from ncf.errors import DataError
 
 Scheme = Literal["last", "random"]
+Times = TypeVar("Times")
 
 
 def as_scheme(name: str) -> Scheme:
@@ -36,28 +38,32 @@ def hold_out(
     eligible: Bool,
     generator: np.random.Generator,
     popularity_exponent: float = 0.0,
+    popularity: Int64 | None = None,
 ) -> Int64:
     """One position for each eligible user that has interactions, ascending by user.
 
     "last" takes the latest interaction; ties in time go to the highest item row. "random" takes item i with
     probability proportional to popularity(i) ** -popularity_exponent; 0 is uniform. `eligible` is [users].
+    `popularity` [I] is counted here unless it is given, for interactions that are a part of all: of some users.
+    Parts one after the other draw from the same generator what the whole draws.
     """
     if scheme == "last":
-        return _highest(_times(interactions), interactions, users, eligible)
+        return _highest(times_of(interactions.timestamps), interactions, users, eligible)
     noise = generator.gumbel(size=len(interactions))
     if popularity_exponent:
-        popularity = interactions.item_counts(0)[interactions.item_rows]
-        noise -= popularity_exponent * np.log(popularity)
+        counts = interactions.item_counts(0) if popularity is None else popularity
+        noise -= popularity_exponent * np.log(counts[interactions.item_rows])
     return _highest(noise, interactions, users, eligible)
 
 
-def _times(interactions: Interactions) -> Int64:
-    if interactions.timestamps is None:
+def times_of(times: Times | None) -> Times:
+    """The times of interactions, which a split by time needs."""
+    if times is None:
         raise DataError(
             "A split by time needs a time column, and there is none: name it with --time, or use "
             "--split random."
         )
-    return interactions.timestamps
+    return times
 
 
 def _highest(
@@ -95,16 +101,21 @@ def temporal_cut(
 
     Interactions after a cut count only if training knows both their user and their item.
     """
-    times = _times(interactions)
-    low, high = np.quantile(times, [1 - test - validation, 1 - test], method="higher")
-    if not validation:
-        low = high
+    times = times_of(interactions.timestamps)
+    ranks = cut_ranks(len(times), test, validation)
+    low, high = np.partition(times, ranks)[ranks]
     in_train = times < low
     train = interactions.take(in_train)
     known_user = train.user_counts(users) > 0
     known_item = train.item_counts(items) > 0
     known = known_user[interactions.user_rows] & known_item[interactions.item_rows]
     return TemporalCut(in_train, known & (times >= low) & (times < high), known & (times >= high))
+
+
+def cut_ranks(size: int, test: float, validation: float) -> list[int]:
+    """Which of `size` sorted times begin the validation and the test."""
+    high = math.ceil((size - 1) * (1 - test))
+    return [math.ceil((size - 1) * (1 - test - validation)) if validation else high, high]
 
 
 def k_core(interactions: Interactions, users: int, items: int, min_user: int, min_item: int) -> Bool:

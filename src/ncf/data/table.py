@@ -78,12 +78,12 @@ def filtered(table: Table, options: PrepareOptions) -> tuple[Table, dict[str, in
     }
 
 
-def refuse_trivial(table: Table) -> None:
-    if len(table.users) == 0:
+def refuse_trivial(users: int, items: int) -> None:
+    if users == 0:
         raise DataError(
             "No interaction is left after the filters: lower --min-rating, --min-user or --min-item."
         )
-    for what, size in (("user", len(table.users)), ("item", len(table.items))):
+    for what, size in (("user", users), ("item", items)):
         if size < 2:
             raise DataError(
                 f"There is only one {what}, so nothing can be ranked: give data with at least two "

@@ -131,16 +131,21 @@ def encode(series: pl.Series, column: str) -> tuple[Vocabulary, Rows]:
 def _encode_text(series: pl.Series, column: str) -> tuple[Vocabulary, Rows]:
     distinct = series.unique()
     texts = distinct.cast(pl.String)
+    vocabulary = of_texts(texts, column)
+    codes = distinct.to_physical().to_numpy()
+    row_of_code = np.full(int(codes.max(initial=0)) + 1, -1, np.int32)
+    row_of_code[codes] = vocabulary.rows(texts)
+    return vocabulary, row_of_code[series.to_physical().to_numpy()]
+
+
+def of_texts(texts: pl.Series, column: str) -> Vocabulary:
+    """The vocabulary of the distinct texts of a column: of integers where all are written canonically."""
     missing = texts.filter(texts.str.to_lowercase().is_in(list(_MISSING)))
     if len(missing):
         raise DataError(f"The column '{column}' has rows whose id is '{missing[0]}': remove those rows.")
     numbers = texts.cast(pl.Int64, strict=False)
     integers = bool(texts.str.contains(CANONICAL_INTEGER).all()) and not numbers.null_count()
-    vocabulary = Vocabulary.build(numbers if integers else texts)
-    codes = distinct.to_physical().to_numpy()
-    row_of_code = np.full(int(codes.max(initial=0)) + 1, -1, np.int32)
-    row_of_code[codes] = vocabulary.rows(texts)
-    return vocabulary, row_of_code[series.to_physical().to_numpy()]
+    return Vocabulary.build(numbers if integers else texts)
 
 
 def _search(ids: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> Rows:
