@@ -212,30 +212,6 @@ def test_two_instances_are_two_containers_that_know_of_each_other(session: Sessi
         assert len(archive.getnames()) == 2
 
 
-def test_two_instances_train_one_model_as_one_would(
-    session: Session, image: str, ml_100k: Path, settings: dict[str, str], tmp_path: Path
-) -> None:
-    resources = {"InstanceType": "ml.c5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 30}
-    request = training_request(
-        session, "pair", image, settings, channel("train", ml_100k), ResourceConfig=resources
-    )
-    session.client("sagemaker").create_training_job(**request)
-    job = ended(session, "pair")
-    assert job["TrainingJobStatus"] == "Completed", job
-    artifact = open_artifact(model_of(job))
-    here = experiment.train(
-        Dataset.open(ml_100k), from_hyperparameters(settings), tmp_path / "host", data_path=ml_100k
-    )
-    alone = open_artifact(here.artifact)
-    loss, loss_alone = (one.metrics["history"][-1]["loss"] for one in (artifact, alone))
-    assert loss == pytest.approx(loss_alone, rel=1e-3)
-    assert artifact.metrics["test"]["metrics"]["ndcg@10"] == pytest.approx(
-        alone.metrics["test"]["metrics"]["ndcg@10"], abs=0.01
-    )
-    said = log(session, GROUP, "pair/")
-    assert sum("epoch=1 " in line for line in said) == 1  # process 0 alone reports
-
-
 def test_what_takes_too_long_is_stopped(session: Session, image: str) -> None:
     script = "trap 'exit 0' TERM; while true; do sleep .2; done"
     program = {

@@ -1,7 +1,8 @@
 """The program of a training container: `train` in our image, `train.py` in AWS's PyTorch images.
 
 It reads /opt/ml, trains as `ncf train` does, and leaves the artifact in /opt/ml/model. The run lies in the checkpoint
-folder, so a job that starts again there (a spot instance that was taken away, a restart) goes on where it was.
+folder, so a job that starts again there (a spot instance that was taken away, a restart) goes on where it was. Where the
+job has several processes, on one host or on many, it starts those of its host, unless it is one of them.
 
 Exit 0 is success, and also a stop that was asked for (SIGTERM), after a checkpoint was saved. Anything else is 1 with
 one sentence in /opt/ml/output/failure, of which SageMaker makes the job's FailureReason.
@@ -10,44 +11,71 @@ The one decision worth knowing: signals are caught before torch is imported. The
 what it does not catch, and a stop in these two seconds would be lost.
 """
 
+import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ncf.data.files import storage_errors
 from ncf.errors import Interrupted
 from ncf.runtime import stop_requested
+from ncf.sagemaker import processes
+from ncf.sagemaker.arrival import await_hosts
 from ncf.sagemaker.ending import ended
 from ncf.sagemaker.environment import ROOT, Job, read_job
 
 if TYPE_CHECKING:
     from ncf.training.distributed import Communicator
 
-MEETING_PORT = 29500
-"""Where the first host listens for the others."""
+ARRIVAL_PORT = 29501
+"""Where the first host listens for the others before they train."""
+PATIENCE = 900.0
+"""Seconds that hosts wait for each other to start: the last image may be pulled minutes after the first."""
 LONGEST_REASON = 1024
 """Characters of FailureReason (DescribeTrainingJob)."""
 
 
 def main(root: Path = ROOT, arguments: Sequence[str] = ()) -> int:
     """Run the job under `root`; the exit code of the container. `arguments` are hyperparameters as toolkits pass them."""
+    code, one_of_many = 0, processes.started(os.environ)
+    failure = root / "output" / "failure"
+    if not one_of_many:
+        with suppress(OSError):
+            failure.unlink()  # an earlier try's
 
     def work() -> None:
+        nonlocal code
         with stop_requested() as stop:
-            train(read_job(root, arguments), stop)
+            job = read_job(root, arguments, os.environ)
+            count = 1 if one_of_many else _meet(job, stop)
+            if count > 1:
+                code = processes.run_agent(job, count, root, arguments)
+            else:
+                train(job, stop)
 
-    return ended(work, root / "output" / "failure", LONGEST_REASON)
+    return ended(work, failure, LONGEST_REASON, others_tell_too=one_of_many) or code
+
+
+def _meet(job: Job, stop: Callable[[], bool]) -> int:
+    """How many processes this host should have, once all hosts are there; where it is one, this process becomes it."""
+    count = 1 if job.distribution.kind == "horovod" else processes.here(job)
+    await_hosts(job.host, job.hosts, ARRIVAL_PORT, PATIENCE, stop)
+    if count == 1 and (len(job.hosts) > 1 or job.distribution.kind == "smddp"):
+        os.environ.update(processes.variables(job))
+    return count
 
 
 def train(job: Job, stop: Callable[[], bool] = lambda: False) -> None:
     """Train and put what should be kept where SageMaker collects it."""
-    from ncf.training.distributed import processes
+    from ncf.training.distributed import PATIENCE, connect
 
-    rank = job.hosts.index(job.host)
-    with processes(job.hosts[0], MEETING_PORT, rank, len(job.hosts)) as communicator:
+    kind = "auto" if job.distribution.kind == "torchrun" else job.distribution.kind
+    seconds = job.distribution.timeout
+    with connect(kind, timedelta(seconds=seconds) if seconds else PATIENCE) as communicator:
         try:
             _train(job, stop, communicator)
         except Interrupted:
@@ -63,18 +91,15 @@ def _train(job: Job, stop: Callable[[], bool], communicator: "Communicator") -> 
     from ncf.sagemaker.tracked import tracked
     from ncf.training.tracking import Silent
 
-    if communicator.rank:  # its copy of the run is nobody's
-        with tempfile.TemporaryDirectory() as scratch:
-            manner = experiment.Manner(tracker=Silent(), stop=stop, communicator=communicator, resume=True)
-            data = Dataset.open(job.data)
-            experiment.train(data, job.experiment, scratch, gmf=job.gmf, mlp=job.mlp, manner=manner)
+    data, halves = Dataset.open(job.data), {"gmf": job.gmf, "mlp": job.mlp}
+    if communicator.rank:
+        manner = experiment.Manner(resume=True, tracker=Silent(), stop=stop, communicator=communicator)
+        experiment.train(data, job.experiment, job.run, manner=manner, **halves)
         return
     with tracked(MetricLines()) as tracker:
         manner = experiment.Manner(resume=True, tracker=tracker, stop=stop, communicator=communicator)
-        run = experiment.train(
-            Dataset.open(job.data), job.experiment, job.run, data_path=job.data,
-            gmf=job.gmf, mlp=job.mlp, manner=manner,
-        )  # fmt: skip
+        run = experiment.train(data, job.experiment, job.run, data_path=job.data, manner=manner, **halves)
+    communicator.phase("copying the artifact")
     with storage_errors(job.model):
         _copy(run.artifact.iterdir(), job.model)
         _copy((run.folder / name for name in ("run.json", "events.jsonl")), job.output)

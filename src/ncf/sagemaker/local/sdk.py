@@ -101,8 +101,8 @@ def compose_error(made: Any) -> str | None:
 
 
 def keep_what_containers_wrote() -> None:
-    """From now on the SDK of this process leaves /opt/ml of a processing job where it is: the worker reads the
-    container's message there, and removes all of it later.
+    """From now on the SDK of this process leaves /opt/ml of each container where it is: the worker reads there why it
+    failed, or its message, and removes all of it later.
     """
     from sagemaker.core.local.image import _SageMakerContainer
 

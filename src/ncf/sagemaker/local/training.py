@@ -35,6 +35,7 @@ def run_training(store: Store, record: Record) -> None:
     )
     session = sdk.session(folder / "root", folder, store.region)
     asked = sdk.training_request(request)
+    sdk.keep_what_containers_wrote()
     watch.run(
         lambda: session.sagemaker_client.create_training_job(**asked),
         lambda: _started(store, record, "Training"), _limit(request), sdk.GRACE,
@@ -44,7 +45,7 @@ def run_training(store: Store, record: Record) -> None:
     more: dict[str, Any] = {}
     if results and _members(results / "model.tar.gz"):
         more["artifact"] = _keep(results, request["OutputDataConfig"]["S3OutputPath"], name, session)
-    _end(store, record, watch, _failure(results), more)
+    _end(store, record, watch, _failure(folder / "root"), more)
 
 
 def run_processing(store: Store, record: Record) -> None:
@@ -125,13 +126,10 @@ def _members(archive: Path) -> int:
         return len(opened.getnames())
 
 
-def _failure(results: Path | None) -> str:
-    """What the container left in /opt/ml/output/failure."""
-    if results is None:
-        return ""
-    with tarfile.open(results / "output.tar.gz") as archive:
-        file = archive.extractfile("failure") if "failure" in archive.getnames() else None
-        return file.read().decode("utf-8", "replace").strip() if file else ""
+def _failure(root: Path) -> str:
+    """What the first container to fail left in /opt/ml/output/failure: the others only miss it."""
+    files = sorted(root.glob("*/algo-*/output/failure"), key=lambda file: file.stat().st_mtime_ns)
+    return files[0].read_text("utf-8", "replace").strip() if files else ""
 
 
 def _keep(results: Path, uri: str, name: str, session: Any) -> str:

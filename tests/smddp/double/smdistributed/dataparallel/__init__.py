@@ -1,0 +1,1 @@
+"""Part of the double of Amazon's library: see torch_smddp.py."""

@@ -1,0 +1,22 @@
+"""What one process under torchrun sees of `connect("smddp")`: a line of JSON, and whether a second group can be had."""
+
+import json
+
+import torch
+import torch.distributed as dist
+
+from ncf.training.distributed import connect
+
+with connect("smddp") as communicator:
+    seen = {
+        "backend": dist.get_backend(),
+        "rank": communicator.rank,
+        "all": communicator.all(communicator.rank),
+        "shared": communicator.share(f"from {communicator.rank}"),
+        "collected": communicator.collect(torch.full((communicator.rank, 2), 7)).tolist(),
+    }
+    try:
+        dist.new_group([0, 1])
+    except RuntimeError as error:
+        seen["second group"] = str(error)
+    print(json.dumps(seen), flush=True)

@@ -1,0 +1,101 @@
+"""`--distributed smddp` with a double of Amazon's library, which is closed, and runs on instances that nobody has here.
+
+What this proves is our side: the name of the backend, that no group but the default one is asked for, and that what
+is trained is what gloo trains. Amazon's library itself was not run.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+import support
+from ncf.errors import ConfigError
+from ncf.training.distributed import connect
+
+HERE = Path(__file__).parent
+RECIPE = """
+name = "small"
+[model]
+kind = "neumf"
+factors = 8
+embedding = 8
+tower = [8, 4]
+[train]
+epochs = 2
+batch_size = 256
+threads = 1
+precision = "float32"
+[evaluation]
+bootstrap = 0
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "small.toml").write_text(RECIPE)
+    support.planted(users=60, items=50).save(tmp_path / "data")
+    return tmp_path
+
+
+def torchrun(folder: Path, *program: object) -> subprocess.CompletedProcess[str]:
+    """The program twice, the double on its path."""
+    agent = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    double = {"PYTHONPATH": str(HERE / "double"), "SMDDP_DOUBLE_LOG": str(folder / "groups")}
+    done = subprocess.run(
+        [*agent, *map(str, program)], cwd=folder, env={**os.environ, **double, "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+def groups(folder: Path) -> list[str]:
+    """The groups that were made, over all processes."""
+    return sorted((folder / "groups").read_text().splitlines())
+
+
+def test_it_is_the_backend_of_that_name_and_speaks_through_the_default_group(tmp_path: Path) -> None:
+    seen = [json.loads(line) for line in torchrun(tmp_path, HERE / "probe.py").stdout.splitlines()]
+    assert [one["backend"] for one in seen] == ["smddp", "smddp"]
+    assert [one["all"] for one in seen] == [[0, 1], [0, 1]]
+    assert [one["shared"] for one in seen] == ["from 0", "from 0"]
+    assert [one["collected"] for one in seen] == [[[7, 7]], [[7, 7]]]
+    assert all("does not make subgroups" in one["second group"] for one in seen)
+
+
+def test_it_trains_what_gloo_trains_and_asks_for_no_second_group(folder: Path) -> None:
+    train = ("-m", "ncf", "train", "small.toml", "--data", "data", "--quiet")
+    torchrun(folder, *train, "--output", "smddp", "--distributed", "smddp")
+    assert groups(folder) == ["group 1 of process 0 of 2", "group 1 of process 1 of 2"]
+    torchrun(folder, *train, "--output", "gloo", "--distributed", "torchrun")
+    assert len(groups(folder)) == 2
+    ours, theirs = (load_file(folder / run / "artifact" / "model.safetensors") for run in ("smddp", "gloo"))
+    assert ours.keys() == theirs.keys()
+    assert all((ours[name] == theirs[name]).all() for name in ours)
+
+
+def test_without_the_library_it_says_where_that_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (
+        ("RANK", "0"),
+        ("WORLD_SIZE", "2"),
+        ("MASTER_ADDR", "localhost"),
+        ("MASTER_PORT", "1"),
+    ):
+        monkeypatch.setenv(name, value)
+    said = "needs Amazon's library smdistributed.dataparallel.*use --distributed torchrun"
+    with pytest.raises(ConfigError, match=said), connect("smddp"):
+        pass
+
+
+def test_a_process_that_nobody_started_is_told_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    with (
+        pytest.raises(ConfigError, match="--distributed smddp is for processes that torchrun starts"),
+        connect("smddp"),
+    ):
+        pass
