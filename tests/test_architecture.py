@@ -26,7 +26,7 @@ WINGS = {
 }  # fmt: skip
 ONLY_IN = {
     "boto3": "sagemaker/", "botocore": "sagemaker/", "sagemaker": "sagemaker/", "mlflow": "training/mlflow.py",
-    "optuna": "tuning/", "horovod": "training/distributed.py", "typer": "cli/",
+    "optuna": "tuning/", "horovod": "training/horovod.py", "typer": "cli/",
     "rich": ("console.py", "cli/"), "uvicorn": "serving/server.py", "starlette": ("serving/app.py", "serving/server.py"),
     "faiss": "serving/ivf.py", "prometheus_client": "serving/monitor.py",
 }  # fmt: skip

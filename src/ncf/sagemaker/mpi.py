@@ -19,7 +19,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +53,8 @@ def main(root: Path = ROOT) -> int:
     if "OMPI_COMM_WORLD_RANK" in os.environ:
         return _rank(root)
     failure, code = root / "output" / "failure", 0
+    with suppress(OSError):
+        failure.unlink()  # an earlier try's
 
     def work() -> None:
         nonlocal code

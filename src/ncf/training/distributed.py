@@ -4,8 +4,8 @@ Each process draws and trains on its own groups of a step; the gradients are add
 them. What comes out is the update that one process would have made, but for the order in which floats are added.
 Process 0 alone decides and writes; the others are told.
 
-`Alone` is a single process. `Processes` speaks through `torch.distributed` (gloo, nccl, or Amazon's smddp), `Horovod`
-through Horovod. `connect` finds out which; the trainer does not ask.
+`Alone` is a single process. `Processes` speaks through `torch.distributed` (gloo, nccl, or Amazon's smddp), and
+`ncf.training.horovod` through Horovod. `connect` finds out which; the trainer does not ask.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ncf.errors import ConfigError, LostProcess
+from ncf.errors import ConfigError
 from ncf.runtime import local_rank
 from ncf.training.checkpoint import Checkpoint
-from ncf.training.kernels import Gradients
+from ncf.training.kernels import Gradients, add_in_pairs
 from ncf.training.rows import RowGradient
 from ncf.training.watch import Watch
 
@@ -42,8 +42,11 @@ class Communicator(Protocol):
     rank: int
     size: int
 
-    def add(self, gradients: Gradients, loss: Tensor, stop: bool) -> tuple[Gradients, Tensor, bool]:
-        """Gradients and losses summed over the processes, and whether any of them was asked to stop."""
+    def sum(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Each summed over the processes, as float32."""
+
+    def add(self, gradients: Gradients) -> Gradients:
+        """Gradients summed over the processes; of large tables only the rows in use are exchanged."""
 
     def all(self, value: Value) -> list[Value]:
         """What each process has, in the order of ranks."""
@@ -69,9 +72,13 @@ class Alone:
 
     rank, size = 0, 1
 
-    def add(self, gradients: Gradients, loss: Tensor, stop: bool) -> tuple[Gradients, Tensor, bool]:
+    def sum(self, tensors: list[Tensor]) -> list[Tensor]:
         """As they are."""
-        return gradients, loss, stop
+        return tensors
+
+    def add(self, gradients: Gradients) -> Gradients:
+        """As they are."""
+        return gradients
 
     def all(self, value: Value) -> list[Value]:
         """This one's."""
@@ -95,7 +102,7 @@ class Alone:
         """Nobody asks."""
 
 
-class _Many:
+class Many:
     """What is the same whoever carries the tensors: subclasses say how to add up, gather and broadcast."""
 
     rank: int
@@ -108,20 +115,22 @@ class _Many:
     def _gather(self, rows: Tensor) -> list[Tensor]:
         raise NotImplementedError
 
-    def add(self, gradients: Gradients, loss: Tensor, stop: bool) -> tuple[Gradients, Tensor, bool]:
-        """Whole tables and layers in one sum, with loss and stop at its end; of large tables only the rows in use."""
-        whole = [gradient.values for gradient in gradients.values() if gradient.rows is None]
-        tail = torch.stack([loss.float(), loss.new_tensor(float(stop)).float()])
-        flat = self._sum(torch.cat([values.reshape(-1).float() for values in whole] + [tail]))
-        pieces = iter(torch.split(flat, [values.numel() for values in whole] + [2]))
-        summed: Gradients = {}
-        for parameter, gradient in gradients.items():
-            if gradient.rows is None:
-                summed[parameter] = RowGradient(None, next(pieces).view_as(gradient.values))
-            else:
-                summed[parameter] = self._add_rows(gradient.rows, gradient.values)
-        total, stopping = next(pieces)
-        return summed, total, bool(stopping > 0)
+    def sum(self, tensors: list[Tensor]) -> list[Tensor]:
+        """In one exchange."""
+        flat = self._sum(torch.cat([tensor.reshape(-1).float() for tensor in tensors]))
+        pieces = torch.split(flat, [tensor.numel() for tensor in tensors])
+        return [piece.view_as(tensor) for piece, tensor in zip(pieces, tensors, strict=True)]
+
+    def add(self, gradients: Gradients) -> Gradients:
+        """What is whole in one sum; rows in two gathers a table."""
+        whole = [parameter for parameter, gradient in gradients.items() if gradient.rows is None]
+        sums = dict(zip(whole, self.sum([gradients[parameter].values for parameter in whole]), strict=True))
+        return {
+            parameter: RowGradient(None, sums[parameter])
+            if gradient.rows is None
+            else self._add_rows(gradient.rows, gradient.values)
+            for parameter, gradient in gradients.items()
+        }
 
     def _add_rows(self, rows: Tensor, values: Tensor) -> RowGradient:
         """The rows of all processes, each once, with their gradients added in the order of ranks."""
@@ -139,7 +148,7 @@ class _Many:
         self.watch.phase = words
 
 
-class Processes(_Many):
+class Processes(Many):
     """The processes of `torch.distributed`'s default group, which is initialised already. It asks for no second one."""
 
     def __init__(self, watch: Watch) -> None:
@@ -148,8 +157,22 @@ class Processes(_Many):
 
     def _sum(self, flat: Tensor) -> Tensor:
         self.watch.count += 1
-        dist.all_reduce(flat)
-        return flat
+        if self.size == 2 or dist.get_backend() != "gloo":
+            dist.all_reduce(flat)
+            return flat
+        return self._sum_in_pairs(flat)
+
+    def _sum_in_pairs(self, flat: Tensor) -> Tensor:
+        """Each process adds up one piece, in pairs and pairs of pairs, as the kernels add up the parts of one process.
+
+        A ring, which gloo's all-reduce is, adds in an order that depends on the piece and the number of processes.
+        """
+        padded = torch.nn.functional.pad(flat, (0, -len(flat) % self.size))
+        pieces = torch.empty_like(padded)
+        dist.all_to_all_single(pieces, padded)
+        own = add_in_pairs(list(pieces.view(self.size, -1)))
+        dist.all_gather(list(padded.view(self.size, -1)), own)
+        return padded[: len(flat)]
 
     def _gather(self, rows: Tensor) -> list[Tensor]:
         """Padded to the longest, as all parts of an all-gather have one shape."""
@@ -194,43 +217,6 @@ class Processes(_Many):
         dist.barrier()
 
 
-class Horovod(_Many):
-    """Horovod's processes. `hvd` is the module `horovod.torch`, initialised already."""
-
-    def __init__(self, hvd: Any) -> None:
-        self._hvd = hvd
-        self.rank, self.size = hvd.rank(), hvd.size()
-        self.watch = Watch(self.rank, self.size)
-
-    def _sum(self, flat: Tensor) -> Tensor:
-        summed: Tensor = self._hvd.allreduce_(flat, op=self._hvd.Sum, name="gradients")
-        return summed
-
-    def _gather(self, rows: Tensor) -> list[Tensor]:
-        """Horovod gathers parts of different lengths; the lengths come first to cut them apart again."""
-        lengths = self._hvd.allgather(torch.tensor([len(rows)]), name="lengths").tolist()
-        return list(self._hvd.allgather(rows.contiguous(), name="rows").split(lengths))
-
-    def all(self, value: Value) -> list[Value]:
-        """Pickled by Horovod."""
-        values: list[Value] = self._hvd.allgather_object(value)
-        return values
-
-    def share(self, value: Value) -> Value:
-        """Pickled by Horovod."""
-        shared: Value = self._hvd.broadcast_object(value, root_rank=0)
-        return shared
-
-    def share_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """One broadcast a tensor, in the order of names."""
-        for name in sorted(tensors):
-            self._hvd.broadcast_(tensors[name], root_rank=0, name=name)
-
-    def wait(self) -> None:
-        """A barrier."""
-        self._hvd.barrier()
-
-
 def share_checkpoint(communicator: Communicator, checkpoint: Checkpoint | None) -> Checkpoint | None:
     """The checkpoint that process 0 has, or None where it has none."""
     if communicator.size == 1:
@@ -268,7 +254,9 @@ def connect(kind: str = "auto", timeout: timedelta = PATIENCE) -> Iterator[Commu
         raise ConfigError(f"--distributed must be one of {', '.join(KINDS)}, not {kind!r}.")
     environment = os.environ
     if kind == "horovod":
-        with _horovod() as communicator:
+        from ncf.training.horovod import horovod
+
+        with horovod(timeout) as communicator:
             yield communicator
         return
     if "WORLD_SIZE" not in environment or "RANK" not in environment:
@@ -312,26 +300,6 @@ def _backend(kind: str) -> str:
             "images for ml.p4d and ml.p4de instances: use --distributed torchrun elsewhere."
         ) from None
     return "smddp"
-
-
-@contextmanager
-def _horovod() -> Iterator[Communicator]:
-    try:
-        hvd = importlib.import_module("horovod.torch")
-    except ImportError:
-        raise ConfigError(
-            "--distributed horovod needs Horovod, which is not installed: scripts/install-horovod builds it, "
-            "or use --distributed torchrun."
-        ) from None
-    hvd.init()
-    try:
-        yield Horovod(hvd) if hvd.size() > 1 else Alone()
-    except hvd.HorovodInternalError as error:
-        raise LostProcess(
-            f"Process {hvd.rank()} of {hvd.size()} lost another one, whose own log says why it ended."
-        ) from error
-    finally:
-        hvd.shutdown()
 
 
 @contextmanager

@@ -27,9 +27,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from ncf.errors import ConfigError
+from ncf.errors import ConfigError, Interrupted, LostProcess
 from ncf.runtime import local_rank
-from ncf.training.distributed import Alone, Communicator, Value, _Many
+from ncf.training.distributed import Alone, Communicator, Many, Value
 from ncf.training.watch import Watch
 
 Result = TypeVar("Result")
@@ -83,11 +83,11 @@ class Clock:
         ending.start()
         ending.join(_GRACE)
         if ending.is_alive():
-            print("ncf:", self._watch._explained("timed out"), file=sys.stderr, flush=True)
+            print("ncf:", self._watch.explained("timed out"), file=sys.stderr, flush=True)
             os._exit(1)
 
 
-class Horovod(_Many):
+class Horovod(Many):
     """Horovod's processes. `hvd` is the module `horovod.torch`, initialised already."""
 
     def __init__(self, hvd: Any, watch: Watch, clock: Clock) -> None:
@@ -166,8 +166,15 @@ def horovod(timeout: timedelta) -> Iterator[Communicator]:
         return
     watch = Watch(hvd.rank(), hvd.size(), _store(hvd))
     clock = Clock(hvd.shutdown, watch, seconds)
-    with clock.running(), watch.over():
-        yield Horovod(hvd, watch, clock)
+    try:
+        with clock.running(), watch.over():
+            yield Horovod(hvd, watch, clock)
+    except (Interrupted, LostProcess):
+        raise
+    except Exception:
+        if watch.rank == 0:
+            time.sleep(_GRACE)  # with this process goes the store, in which the others look for its sentence
+        raise
 
 
 def _store(hvd: Any) -> Any:

@@ -6,15 +6,18 @@ is told from a slow one by its silence, and a slow one from those that wait for 
 """
 
 import json
+import os
+import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 from ncf.errors import LostProcess, NcfError
 
+Answer = TypeVar("Answer")
 _BEAT_SECONDS = 1.0
 _LISTEN_SECONDS = 2.5
 _LOST = (
@@ -44,28 +47,33 @@ class Watch:
         try:
             yield
         except NcfError as error:
-            self._write("failure", f"Process {self.rank}: {error}")
+            self._fail(f"Process {self.rank}: {error}")
             raise
         except Exception as error:
-            sentence = self._explained(str(error)) if isinstance(error, RuntimeError) else None
+            sentence = self.explained(str(error)) if isinstance(error, RuntimeError) else None
             if sentence is not None:
                 raise LostProcess(sentence) from error
             first = (str(error).splitlines() or [""])[0]
-            self._write("failure", f"Process {self.rank} broke down ({type(error).__name__}: {first[:200]}).")
+            self._fail(f"Process {self.rank} broke down ({type(error).__name__}: {first[:200]}).")
             raise
         finally:
             self._over.set()
             thread.join(_LISTEN_SECONDS)
 
     def _beat(self) -> None:
-        beats, name = 0, socket.gethostname()
+        # In a container the system's name is a number that nobody knows.
+        beats, name = 0, os.environ.get("NCF_HOST") or socket.gethostname()
+        parent = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
         while not self._over.is_set():
             beats += 1
             facts = {"beat": beats, "phase": self.phase, "count": self.count, "host": name}
             self._write(f"rank/{self.rank}", json.dumps(facts))
+            if parent not in (None, os.getppid()):  # torchrun's agent was killed, and nobody will end us
+                parent = None
+                os.kill(os.getpid(), signal.SIGTERM)
             self._over.wait(_BEAT_SECONDS)
 
-    def _explained(self, error: str) -> str | None:
+    def explained(self, error: str) -> str | None:
         """A sentence about a failed exchange; None where the error is not about another process."""
         late = any(word in error for word in _LATE)
         if not late and not any(word in error for word in _LOST):
@@ -119,11 +127,27 @@ class Watch:
 
     def _write(self, key: str, value: str) -> None:
         with suppress(RuntimeError), self._lock:
-            if self._store is not None and not (key == "failure" and self._store.check([key])):
+            if self._store is not None:
                 self._store.set(key, value)
 
+    def _fail(self, sentence: str) -> None:
+        """Tell the others why this process ends, unless one has ended before."""
+        self._ask(lambda store: store.check(["failure"]) or store.set("failure", sentence))
+
     def _read(self, key: str) -> str | None:
-        with suppress(RuntimeError), self._lock:
-            if self._store is not None and self._store.check([key]):
-                return str(self._store.get(key).decode())
-        return None
+        return self._ask(lambda store: str(store.get(key).decode()) if store.check([key]) else None)
+
+    def _ask(self, call: Callable[[Any], Answer]) -> Answer | None:
+        """None also where the store does not answer in time: nothing else ends a wait for a host that is cut off."""
+        if self._store is None:
+            return None
+        answers: list[Answer] = []
+
+        def asking() -> None:
+            with suppress(RuntimeError), self._lock:
+                answers.append(call(self._store))
+
+        thread = threading.Thread(target=asking, name="ncf-ask", daemon=True)
+        thread.start()
+        thread.join(_LISTEN_SECONDS)
+        return answers[0] if answers else None
