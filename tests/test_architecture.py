@@ -89,6 +89,8 @@ def test_nothing_below_the_app_speaks_http() -> None:
         "sagemaker/arrival.py",
         "sagemaker/meeting.py",
         "sagemaker/mpi.py",
+        "training/horovod.py",
+        "training/launch.py",
         "training/watch.py",
     }
 
