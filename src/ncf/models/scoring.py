@@ -19,6 +19,7 @@ from ncf.models.mlp import MLP
 from ncf.runtime import spans
 
 _CHUNK_SCORES = 8192
+_DEVICE_CHUNK_SCORES = 2**20
 
 
 class Scorer:
@@ -46,7 +47,8 @@ class Scorer:
 
     def _in_chunks(self, users_B: Tensor, width: int, score: Callable[["_Half", slice], Tensor]) -> Tensor:
         logits = torch.empty(len(users_B), width, device=users_B.device)
-        chunks = -(-len(users_B) * width // _CHUNK_SCORES)
+        at_once = _CHUNK_SCORES if users_B.device.type == "cpu" else _DEVICE_CHUNK_SCORES
+        chunks = -(-len(users_B) * width // at_once)
         for part in spans(len(users_B), chunks) if len(users_B) else []:
             first, *others = (score(half, part) for half in self._halves)
             logits[part] = first

@@ -29,7 +29,7 @@ class KnownPositives:
         device: torch.device | str = "cpu",
         bitmap_limit: int = _BITMAP_LIMIT_BYTES,
     ) -> None:
-        self.items = items
+        self.items, self.device = items, torch.device(device)
         self._known = known
         self._stride = -(-items // 8)
         self._bitmap: Tensor | None = None

@@ -28,8 +28,8 @@ from ncf.training.membership import KnownPositives
 
 _DRAWS_A_BLOCK = 2**20
 _DRAWS_AT_ONCE = {"cpu": 2**16, "cuda": 2**24}
-_ROUNDS = 60
-_COUNTERS_A_DRAW = 64
+ROUNDS = 60
+COUNTERS_A_DRAW = 64
 _GROUPS_A_SHARD = 256
 _MOST_SHARDS = 64
 
@@ -44,7 +44,8 @@ class NegativeSampler:
         self._cumulative: Tensor | None = None
         if popularity is not None and exponent:
             weights = (1.0 + popularity.double()).pow(exponent)
-            self._cumulative = (weights.cumsum(0) / weights.sum()).contiguous()
+            # Summed on the CPU, so that every device draws the same.
+            self._cumulative = (weights.cumsum(0) / weights.sum()).contiguous().to(known.device)
 
     def draw(self, users_N: Tensor, counters_N: Tensor, seed: int) -> Tensor:
         """[N] int64: one verified negative for each user; equal (user, counter, seed) get the same."""
@@ -53,19 +54,25 @@ class NegativeSampler:
         return torch.cat([self._draw(users, counters, seed) for users, counters in parts])
 
     def _draw(self, users_N: Tensor, counters_N: Tensor, seed: int) -> Tensor:
-        counters_N = counters_N * _COUNTERS_A_DRAW
+        counters_N = counters_N * COUNTERS_A_DRAW
         items_N = self._propose(counters_N, seed)
         pending = self._known.contains(users_N, items_N).nonzero().squeeze(1)
-        for number in range(1, _ROUNDS):
+        for number in range(1, ROUNDS):
             if not len(pending):
                 return items_N
             proposal = self._propose(counters_N[pending] + number, seed)
             items_N[pending] = proposal
             pending = pending[self._known.contains(users_N[pending], proposal)]
+        self._choose(pending, users_N, counters_N, seed, items_N)
+        return items_N
+
+    def _choose(
+        self, pending: Tensor, users_N: Tensor, counters_N: Tensor, seed: int, items_N: Tensor
+    ) -> None:
+        """Write what is free for the few that only ever drew what is known."""
         for place in pending.tolist():
             free = self._known.negatives_of(int(users_N[place]))
-            items_N[place] = free[int(draws.below(seed, counters_N[place].view(1) + _ROUNDS, len(free)))]
-        return items_N
+            items_N[place] = free[int(draws.below(seed, counters_N[place].view(1) + ROUNDS, len(free)))]
 
     def _propose(self, counters_N: Tensor, seed: int) -> Tensor:
         if self._cumulative is None:
@@ -111,13 +118,15 @@ class GroupSampler:
         self._first_user = first
         own = _known_of(dataset, exclude, first, last)
         _refuse_users_without_negatives(dataset, first, last)
-        self._sampler = NegativeSampler(
-            KnownPositives(own, len(dataset.items), device),
-            torch.from_numpy(np.array(dataset.popularity)).to(device),
-            exponent,
-        )
-        own_draws = max(1, -(-batch_size // size) * negatives)
-        self._steps_a_block = max(1, _DRAWS_A_BLOCK // own_draws)
+        popularity = torch.from_numpy(np.array(dataset.popularity))
+        self._sampler = self._negative_sampler(own, len(dataset.items), popularity, exponent)
+        self._own_draws = max(1, -(-batch_size // size) * negatives)
+        self._steps_a_block = max(1, _DRAWS_A_BLOCK // self._own_draws)
+
+    def _negative_sampler(
+        self, known: Csr, items: int, popularity: Tensor, exponent: float
+    ) -> NegativeSampler:
+        return NegativeSampler(KnownPositives(known, items, self.device), popularity, exponent)
 
     def epoch(self, epoch: int, workers: Workers, first_step: int = 0) -> Iterator[Step]:
         """The steps of `epoch` from `first_step` on; `workers.threads` blocks of steps are drawn at once."""
@@ -157,8 +166,7 @@ class GroupSampler:
     def _block(self, epoch: int, first_step: int, orders: dict[int, Tensor]) -> list[Step]:
         """Consecutive steps, drawn together."""
         numbers = range(first_step, min(self.steps, first_step + self._steps_a_block))
-        places = [self._positions(number, orders) for number in numbers]
-        positions_B = torch.cat(places)
+        positions_B, cut = self._positions_of(numbers, orders)
         users_B, items_B = self._read(positions_B)
         counters_BK = positions_B[:, None] * self.negatives + torch.arange(self.negatives, device=self.device)
         negatives_BK = self._sampler.draw(
@@ -167,9 +175,13 @@ class GroupSampler:
             seed_of(self.seed, "negatives", epoch),
         ).view(-1, self.negatives)
         items_BC = torch.cat([items_B[:, None], negatives_BK], dim=1)
-        cut = [len(place) for place in places]
         parts = zip(numbers, torch.split(users_B, cut), torch.split(items_BC, cut), strict=True)
         return [Step(number, self._end(number + 1) - self._end(number), u, i) for number, u, i in parts]
+
+    def _positions_of(self, steps: range, orders: dict[int, Tensor]) -> tuple[Tensor, list[int]]:
+        """The positions of the steps one after the other, and how many each has."""
+        places = [self._positions(number, orders) for number in steps]
+        return torch.cat(places), [len(place) for place in places]
 
     def _end(self, step: int) -> int:
         """Positives before `step`, over all processes: steps of equal size, to one group, so no small one is left over."""
