@@ -73,8 +73,3 @@ class Recorded(Generic[Result]):
         recording.replay()
         outputs: Result = recording.outputs
         return outputs
-
-    def forget(self) -> None:
-        """Let go of all recordings: what the function keeps has moved to other memory."""
-        self._calls = 0
-        self._recordings.clear()
