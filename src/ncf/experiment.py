@@ -8,6 +8,7 @@ import json
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -16,17 +17,19 @@ from typing import Any
 import torch
 
 from ncf.config import EvaluationConfig, Experiment
-from ncf.data import Dataset, HeldOut, PrepareOptions, prepare_catalog
+from ncf.data import Dataset, PrepareOptions, prepare_catalog
 from ncf.data.files import storage_errors, write_text
 from ncf.errors import ConfigError, DataError, StorageError
 from ncf.evaluation import Comparison, Judgement, compare, judge_full, judge_sampled
-from ncf.models import GMF, MLP, Model, NeuMF, Scorer, build_model, parameter_count
+from ncf.models import GMF, MLP, Model, NeuMF, Scorer, build_model
 from ncf.runtime import Workers, choose_device, choose_threads, generator, workers
 from ncf.serving.artifact import Artifact, locate_artifact, open_artifact, write_artifact
 from ncf.serving.card import model_card
 from ncf.training import Fit, Judging, Trainer, fit
 from ncf.training.checkpoint import Checkpoints
 from ncf.training.distributed import Alone, Communicator, agree
+from ncf.training.sharded import ShardedTables, process_group, refuse_what_shards_cannot
+from ncf.training.sharded_weights import draw, spread, write_weights
 from ncf.training.tracking import JsonLines, Silent, Tracker, Trackers
 from ncf.training.warm_start import is_small_enough, start_spectral
 
@@ -106,7 +109,11 @@ def train(
     tracker.opened(folder)
     pretrained = _pretrain(dataset, experiment, folder, gmf, mlp, manner)
     tracker.start(experiment.name, experiment.model_dump(mode="json"))
-    with workers(choose_threads(experiment.train.threads)) as pool:
+    with ExitStack() as stack:
+        if experiment.train.tables == "sharded":
+            refuse_what_shards_cannot(experiment, communicator)
+            stack.enter_context(process_group(choose_device(experiment.train.device)))
+        pool = stack.enter_context(workers(choose_threads(experiment.train.threads)))
         return _train_here(dataset, experiment, folder, pretrained, manner, tracker, pool)
 
 
@@ -130,44 +137,80 @@ def _train_here(
     pool: Workers,
 ) -> Run:
     began = time.perf_counter()
-    manner.communicator.phase("making the model's first values")
+    communicator = manner.communicator
+    communicator.phase("making the model's first values")
     config = experiment.train
     seen = dataset.with_validation_in_training() if config.validation == "train-on-it" else dataset
-    model = build_model(
-        experiment.model, len(dataset.users), len(dataset.items), generator(config.seed, "init")
-    ).to(choose_device(config.device))
+    whole = (len(dataset.users), len(dataset.items)) if config.tables == "replicated" else (0, 0)
+    random = generator(config.seed, "init")
+    model = build_model(experiment.model, *whole, random).to(choose_device(config.device))
     checkpoints = Checkpoints(
         folder / "checkpoints", experiment.digest(), dataset.digest, config.keep_checkpoints
     )
-    if pretrained is not None:
+    fresh = communicator.share(not (manner.resume and checkpoints.exist()))
+    sharded = None
+    if config.tables == "sharded":
+        sharded = _shard(model, seen, experiment, tracker, pool, communicator, fresh)
+    elif pretrained is not None:
         _fuse(model, pretrained, experiment)
-    elif not (manner.resume and checkpoints.exist()) and manner.communicator.rank == 0:
+    elif fresh and communicator.rank == 0 and _is_spectral(seen, experiment, tracker):
         _start(model, seen, experiment, tracker, pool)
-    manner.communicator.share_tensors(model.state_dict())
-    trainer = Trainer(seen, model, config, pool, manner.communicator)
+    communicator.share_tensors(model.state_dict())
+    trainer = Trainer(seen, model, config, pool, communicator, sharded)
     _say_what(trainer, seen, tracker)
     judging = Judging(seen, experiment.evaluation, manner.report_best_on_test)
     fitted = fit(trainer, judging, tracker, checkpoints, manner.resume, manner.stop)
     metrics = _measure(trainer, seen, experiment, fitted)
     metrics["seconds"] = round(time.perf_counter() - began, 2)
-    artifact = folder / "artifact"
-    if manner.communicator.rank == 0:
-        manner.communicator.phase("writing the artifact")
-        card = model_card(experiment, dataset, metrics, parameter_count(trainer.judged))
-        write_artifact(artifact, trainer.judged, experiment, seen, metrics, card, dataset.digest)
+    artifact, weights = folder / "artifact", None
+    communicator.phase("writing the artifact")
+    if sharded is not None:
+        weights = folder / ".weights.part"
+        write_weights(sharded, weights)
+    if communicator.rank == 0:
+        card = model_card(experiment, dataset, metrics, trainer.parameters)
+        write_artifact(artifact, trainer.judged, experiment, seen, metrics, card, dataset.digest, weights)
     tracker.finish({"metrics": metrics["test"]["metrics"], "artifact": str(artifact)})
-    manner.communicator.wait()  # nobody's end is success before the artifact is there
+    communicator.wait()  # nobody's end is success before the artifact is there
     return Run(folder, artifact, metrics)
 
 
-def _start(model: Model, dataset: Dataset, experiment: Experiment, tracker: Tracker, pool: Workers) -> None:
-    """The model's first values, where they are not the random ones it has."""
-    config = experiment.train
-    if config.start == "random":
-        return
-    if config.start == "auto" and not is_small_enough(len(dataset.users), len(dataset.items)):
+def _shard(
+    model: Model,
+    dataset: Dataset,
+    experiment: Experiment,
+    tracker: Tracker,
+    pool: Workers,
+    communicator: Communicator,
+    fresh: bool,
+) -> ShardedTables:
+    """The tables of `model`, spread over the processes, with their first values."""
+    users, items = len(dataset.users), len(dataset.items)
+    tables = ShardedTables(model, users, items, communicator)
+    draw(tables, experiment.train.seed)
+    if fresh and _is_spectral(dataset, experiment, tracker):
+        weights = None
+        if communicator.rank == 0:  # a closed form needs all of it anyway
+            started = build_model(experiment.model, users, items, generator(experiment.train.seed, "init"))
+            _start(started, dataset, experiment, tracker, pool)
+            weights = {name: value.numpy() for name, value in started.state_dict().items()}
+            tables.load_layers(weights)
+        spread(tables, weights)
+    return tables
+
+
+def _is_spectral(dataset: Dataset, experiment: Experiment, tracker: Tracker) -> bool:
+    """Whether the tables start from a closed form; says so where the data are too large for one."""
+    start = experiment.train.start
+    if start == "auto" and not is_small_enough(len(dataset.users), len(dataset.items)):
         tracker.say("Random start: the data are too large for a spectral one.")
-        return
+        return False
+    return start != "random"
+
+
+def _start(model: Model, dataset: Dataset, experiment: Experiment, tracker: Tracker, pool: Workers) -> None:
+    """First values of the tables from a closed form of the same data."""
+    config = experiment.train
     tracker.say("Spectral start: fitting the closed-form model and taking its singular vectors.")
     train_csr = dataset.seen_in_training
     start_spectral(model, train_csr, len(dataset.items), config.negatives, config.seed, pool)
@@ -229,27 +272,20 @@ def _say_what(trainer: Trainer, dataset: Dataset, tracker: Tracker) -> None:
     precision = str(trainer.objective.precision).removeprefix("torch.")
     lazily = f"; updated lazily: {', '.join(sorted(trainer.lazy))}" if trainer.lazy else ""
     tracker.say(
-        f"{parameter_count(trainer.model):,} parameters, {len(dataset.train):,} positives an epoch in "
+        f"{trainer.parameters:,} parameters, {len(dataset.train):,} positives an epoch in "
         f"{trainer.sampler.steps:,} steps, {trainer.workers.threads} threads, tower in {precision}{lazily}."
     )
 
 
 def _measure(trainer: Trainer, dataset: Dataset, experiment: Experiment, fitted: Fit) -> dict[str, Any]:
     trainer.communicator.phase("judging")
-
-    def judged(held_out: HeldOut) -> dict[str, object]:
-        return judge_sampled(
-            Scorer(trainer.judged),
-            held_out,
-            experiment.evaluation,
-            trainer.workers,
-            trainer.sampler.device,
-            trainer.communicator,
-        ).to_json()
-
-    metrics: dict[str, Any] = {"test": judged(dataset.test), "selected": _selected(fitted)}
+    rules = experiment.evaluation
+    metrics: dict[str, Any] = {
+        "test": trainer.judge(dataset.test, rules).to_json(),
+        "selected": _selected(fitted),
+    }
     if len(dataset.validation):
-        metrics["validation"] = judged(dataset.validation)
+        metrics["validation"] = trainer.judge(dataset.validation, rules).to_json()
     best = max(
         (row for row in fitted.history if "test_hr@10" in row),
         key=lambda row: row["test_hr@10"],

@@ -76,31 +76,35 @@ class Judgement:
 
 
 def judge_sampled(
-    scorer: Scorer,
+    score: Callable[[Tensor, Tensor], Tensor],
     held_out: HeldOut,
     config: EvaluationConfig,
     workers: Workers,
     device: torch.device | str = "cpu",
     exchange: Exchange | None = None,
+    in_step: bool = False,
 ) -> Judgement:
     """Rank each positive among its candidate list (He et al. 2017, section 4.1: 99 negatives).
 
     With an `exchange` each process ranks a part of the lists, and all get the figures of all lists: exactly those of one
-    process, since the lists are cut alike and what is exchanged are whole numbers, where each positive stands.
+    process, since the lists are cut alike and what is exchanged are whole numbers, where each positive stands. A scorer that
+    all processes must call equally often is called `in_step`: one call at a time, those that are left over with no rows.
     """
     rows = max(1, _SCORES_AT_ONCE // max(1, held_out.candidates.shape[1]))
     parts = spans(len(held_out), -(-len(held_out) // rows)) if len(held_out) else []
     if exchange is not None:
+        calls = -(-len(parts) // exchange.size)
         parts = parts[span_of(len(parts), exchange.rank, exchange.size)]
+        parts += [slice(0, 0)] * (calls - len(parts) if in_step else 0)
 
     def standing(part: slice) -> tuple[Standing, int]:
         users_T = torch.from_numpy(held_out.user_rows[part].astype(np.int64)).to(device)
         items_TC = torch.from_numpy(held_out.candidates[part].astype(np.int64)).to(device)
         with torch.inference_mode():
-            scores_TC = scorer(users_T, items_TC).float()
+            scores_TC = score(users_T, items_TC).float()
             return Standing.of_scores(scores_TC, items_TC), _nonnumbers(scores_TC)
 
-    standings = workers.map(standing, parts)
+    standings = [standing(part) for part in parts] if in_step else workers.map(standing, parts)
     if exchange is not None and exchange.size > 1:
         standings = [_of_all(standings, exchange)]
     return _judge("sampled", standings, held_out, config, {})

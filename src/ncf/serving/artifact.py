@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import platform
+import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -95,17 +96,15 @@ def write_artifact(
     metrics: dict[str, Any],
     card: str,
     data_digest: str | None = None,
+    weights_file: Path | None = None,
 ) -> Path:
     """Write `folder` whole or not at all; an artifact that stands there is replaced at the end.
 
     `data_digest` names the prepared data where the model was trained on a variant of them (validation included).
+    `weights_file` is moved into the artifact instead of writing the weights of `model`, which may be too large to hold.
     """
     with atomic_folder(folder) as temporary:
-        weights = {
-            name: value.detach().float().cpu().contiguous().numpy()
-            for name, value in model.state_dict().items()
-        }
-        save_file(weights, temporary / "model.safetensors")
+        weights = _write_weights(temporary / "model.safetensors", model, weights_file)
         dataset.users.series().to_frame().write_parquet(temporary / "users.parquet")
         dataset.item_columns.write_parquet(temporary / "items.parquet")
         np.save(temporary / "seen_offsets.npy", dataset.known.offsets, allow_pickle=False)
@@ -119,6 +118,17 @@ def write_artifact(
         manifest = _manifest(temporary, experiment, dataset.name, data_digest or dataset.digest)
         write_text(temporary / _MANIFEST, json.dumps(manifest, indent=2))
     return folder
+
+
+def _write_weights(target: Path, model: Model, file: Path | None) -> dict[str, Floats]:
+    if file is not None:
+        shutil.move(file, target)
+        return _mapped_weights(target)
+    weights = {
+        name: value.detach().float().cpu().contiguous().numpy() for name, value in model.state_dict().items()
+    }
+    save_file(weights, target)
+    return weights
 
 
 def _manifest(folder: Path, experiment: Experiment, data_name: str, data_digest: str) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from torch import Tensor
 from ncf.config import EvaluationConfig
 from ncf.data import Dataset, HeldOut
 from ncf.errors import Interrupted, NcfError
-from ncf.evaluation import Judgement, judge_sampled
-from ncf.models import Scorer
+from ncf.evaluation import Judgement
 from ncf.training.checkpoint import Checkpoint, Checkpoints
 from ncf.training.distributed import share_checkpoint
+from ncf.training.sharded_checkpoint import forget_tables, load_tables, save_tables
 from ncf.training.tracking import Tracker
 from ncf.training.trainer import EpochResult, Trainer
 
@@ -74,6 +74,8 @@ def fit(
             raise Interrupted(_farewell(trainer, checkpoints))
     if fitted.best is not None:
         trainer.judged.load_state_dict(fitted.best_weights)
+        if trainer.sharded is not None:
+            trainer.sharded.take_best()
     return fitted
 
 
@@ -106,14 +108,7 @@ def _after_epoch(
 
 def _judge(trainer: Trainer, held_out: HeldOut, evaluation: EvaluationConfig) -> Judgement:
     trainer.communicator.phase(f"judging after epoch {trainer.position.epoch}")
-    return judge_sampled(
-        Scorer(trainer.judged),
-        held_out,
-        evaluation,
-        trainer.workers,
-        trainer.sampler.device,
-        trainer.communicator,
-    )
+    return trainer.judge(held_out, evaluation)
 
 
 def _keep_best(trainer: Trainer, fitted: Fit, epoch: int, figure: float) -> None:
@@ -122,17 +117,25 @@ def _keep_best(trainer: Trainer, fitted: Fit, epoch: int, figure: float) -> None
     if figure > fitted.best_figure:
         fitted.best, fitted.best_figure = epoch, figure
         fitted.best_weights = {name: value.clone() for name, value in trainer.judged.state_dict().items()}
+        if trainer.sharded is not None:
+            trainer.sharded.keep_best()
     elif fitted.best is not None and epoch - fitted.best >= trainer.config.patience:
         fitted.stopped_early = True
 
 
 def _save(trainer: Trainer, fitted: Fit, checkpoints: Checkpoints | None) -> None:
     trainer.communicator.phase(f"writing a checkpoint after epoch {trainer.position.epoch}")
-    if checkpoints is None or trainer.communicator.rank:
+    if checkpoints is None:
+        return
+    position, sharded = trainer.position, {}
+    if trainer.sharded is not None:
+        sharded = save_tables(trainer.sharded, checkpoints, position.epoch, position.step)
+    if trainer.communicator.rank:
         return
     tensors = trainer.tensors() | {f"best.{name}": value for name, value in fitted.best_weights.items()}
     state = {
-        "position": asdict(trainer.position),
+        "position": asdict(position),
+        "tables": sharded,
         "threads": trainer.workers.threads,
         "processes": trainer.communicator.size,
         "history": fitted.history,
@@ -140,7 +143,8 @@ def _save(trainer: Trainer, fitted: Fit, checkpoints: Checkpoints | None) -> Non
         "best_figure": fitted.best_figure,
         "stopped_early": fitted.stopped_early,
     }
-    checkpoints.save(trainer.position.epoch, trainer.position.step, Checkpoint(tensors, state))
+    checkpoints.save(position.epoch, position.step, Checkpoint(tensors, state))
+    forget_tables(checkpoints)
 
 
 def _resume(trainer: Trainer, checkpoints: Checkpoints, tracker: Tracker) -> Fit:
@@ -151,6 +155,8 @@ def _resume(trainer: Trainer, checkpoints: Checkpoints, tracker: Tracker) -> Fit
         tracker.say(f"There is no checkpoint in {checkpoints.folder} yet: starting from the beginning.")
         return Fit()
     trainer.restore(checkpoint)
+    if trainer.sharded is not None:
+        load_tables(trainer.sharded, checkpoints, checkpoint.state["tables"])
     position, state = trainer.position, checkpoint.state
     tracker.say(f"Resumed after {position.epoch} epochs and {position.step} steps.")
     made, now = (state["processes"], state["threads"]), (communicator.size, trainer.workers.threads)

@@ -6,7 +6,7 @@ every row, its moments and its gradient in every step, which for a million rows 
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 import torch
@@ -94,8 +94,11 @@ class LazyAdam:
 class Optimizer:
     """Takes the gradients of a step and moves all parameters, each in its way."""
 
-    def __init__(self, model: Model, config: TrainConfig, lazy: set[str]) -> None:
-        named = dict(model.named_parameters())
+    def __init__(
+        self, model: Model, config: TrainConfig, lazy: set[str], elsewhere: Collection[str] = ()
+    ) -> None:
+        """The tables named in `lazy` are updated lazily; those `elsewhere` by whoever holds them."""
+        named = {name: p for name, p in model.named_parameters() if name not in elsewhere}
         self._lazy = {name: LazyAdam(named[name]) for name in sorted(lazy)}
         self._dense = {name: parameter for name, parameter in named.items() if name not in lazy}
         table_names = set(tables(model))

@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ncf.config import TrainConfig
-from ncf.data import Dataset
+from ncf.config import EvaluationConfig, TrainConfig
+from ncf.data import Dataset, HeldOut
 from ncf.errors import ConfigError
-from ncf.models import MLP, Model, halves
+from ncf.evaluation import Judgement, judge_sampled
+from ncf.models import MLP, Model, Scorer, halves, parameter_count
 from ncf.runtime import Workers, choose_precision, generator, keep_freed_memory
 from ncf.training.checkpoint import Checkpoint
 from ncf.training.distributed import Alone, Communicator
@@ -25,6 +26,7 @@ from ncf.training.losses import LOSSES
 from ncf.training.optimizers import Optimizer, lazy_tables, learning_rate, tables
 from ncf.training.rows import RowGradient, Rows
 from ncf.training.sampling import GroupSampler, Step
+from ncf.training.sharded import ShardedTables
 
 _CPU_CHUNK = 2048
 _DEVICE_CHUNK = 2**20
@@ -63,22 +65,24 @@ class Trainer:
         config: TrainConfig,
         workers: Workers,
         communicator: Communicator | None = None,
+        sharded: ShardedTables | None = None,
     ) -> None:
+        """With `sharded`, which holds the tables, `model` is the rest."""
         device = next(model.parameters()).device
         self.model, self.config, self.workers = model, config, workers
         self.communicator = communicator or Alone()
         self.position = Position()
-        self.lazy = lazy_tables(
-            model, config.optimizer, config.batch_size, config.batch_size * (1 + config.negatives)
-        )
-        if self.lazy and device.type == "cpu":
+        self.sharded = sharded
+        draws = config.batch_size, config.batch_size * (1 + config.negatives)
+        self.lazy = set() if sharded else lazy_tables(model, config.optimizer, *draws)
+        if (self.lazy or sharded) and device.type == "cpu":
             keep_freed_memory()
         if self.lazy and config.averaging:
             raise ConfigError(
                 f"train.averaging keeps a second copy of every row in step, which the lazy update of "
                 f"{', '.join(sorted(self.lazy))} does not allow: set train.averaging = 0 or train.optimizer = 'dense'."
             )
-        self.optimizer = Optimizer(model, config, self.lazy)
+        self.optimizer = Optimizer(model, config, self.lazy, tables(model) if sharded else ())
         self.average = copy.deepcopy(model) if config.averaging else None
         self.sampler = GroupSampler(
             dataset,
@@ -108,6 +112,24 @@ class Trainer:
     def judged(self) -> Model:
         """The model that is judged and kept: the averaged weights where they are on, else the weights."""
         return self.model if self.average is None else self.average
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the training decides."""
+        return parameter_count(self.model) + (self.sharded.parameters if self.sharded else 0)
+
+    def judge(self, held_out: HeldOut, rules: EvaluationConfig) -> Judgement:
+        """Rank the positives of held-out rows among their candidates, all processes together."""
+        score = Scorer(self.judged) if self.sharded is None else self.sharded.score
+        return judge_sampled(
+            score,
+            held_out,
+            rules,
+            self.workers,
+            self.sampler.device,
+            self.communicator,
+            self.sharded is not None,
+        )
 
     def train_epoch(
         self, progress: Progress | None = None, stop: Callable[[], bool] = lambda: False
@@ -143,11 +165,13 @@ class Trainer:
 
     def _step(self, step: Step, stop: Callable[[], bool]) -> tuple[Tensor, bool]:
         """The loss of the step over all processes, and whether one of them was asked to stop."""
-        loss, gradients = self._part_of(step)
-        asked = step.number + 1 < self.sampler.steps and stop()
-        gradients, loss, stopping = self.communicator.add(gradients, loss, asked)
         done = self.position.epoch * self.sampler.steps + step.number
         rate = learning_rate(self.config, done, self.config.epochs * self.sampler.steps)
+        loss, gradients = self._part_of(step)
+        if self.sharded is not None:
+            gradients = self.sharded.update(gradients, rate)
+        asked = step.number + 1 < self.sampler.steps and stop()
+        gradients, loss, stopping = self.communicator.add(gradients, loss, asked)
         self.optimizer.step(gradients, rate, self.workers)
         self._update_average(done)
         return loss, stopping
@@ -158,17 +182,26 @@ class Trainer:
         weight = len(users) / step.groups
         if not len(users):  # more processes than groups: any group, with no weight
             users, items = users.new_zeros(1), items.new_zeros(1, items.shape[1])
-        batch = Batch(
-            Rows.used(users) if self._lazy_users else Rows.whole(users, self._users),
-            Rows.used(items) if self._lazy_items else Rows.whole(items, self._items),
-        )
         loss, gradients = loss_and_gradients(
-            self.model, batch, self.objective, self.workers, self._dropout_generators(step.number)
+            self.model,
+            self._batch(users, items),
+            self.objective,
+            self.workers,
+            self._dropout_generators(step.number),
         )
         if weight == 1.0:
             return loss, gradients
         weighted = {p: RowGradient(g.rows, g.values.mul_(weight)) for p, g in gradients.items()}
         return (loss if weight else torch.zeros_like(loss)), weighted
+
+    def _batch(self, users_B: Tensor, items_BC: Tensor) -> Batch:
+        """The groups, by the rows of the tables that take part."""
+        if self.sharded is not None:
+            return self.sharded.look_up(Rows.used(users_B), Rows.used(items_BC))
+        return Batch(
+            Rows.used(users_B) if self._lazy_users else Rows.whole(users_B, self._users),
+            Rows.used(items_BC) if self._lazy_items else Rows.whole(items_BC, self._items),
+        )
 
     def _dropout_generators(self, step: int) -> list[torch.Generator] | None:
         if not self._dropping:
