@@ -7,7 +7,8 @@ published split has no usable times.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 from ncf.data.formats import Format
@@ -83,3 +84,27 @@ def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
 def _at_least(name: str, value: int, least: int) -> None:
     if value < least:
         raise ConfigError(f"--{name} must be {least} or more, not {value}.")
+
+
+def read_options(values: Mapping[str, str]) -> dict[str, Any]:
+    """Values of `PrepareOptions` from texts; raises `ConfigError` for a name or a value that it has not."""
+    kinds = {field.name: str(field.type) for field in fields(PrepareOptions)}
+    read: dict[str, Any] = {}
+    for name, text in values.items():
+        if name not in kinds:
+            raise ConfigError(f"{name} is no option of the preparation: {', '.join(kinds)}.")
+        read[name] = read_value(name, text, kinds[name])
+    PrepareOptions(**read)
+    return read
+
+
+def read_value(name: str, text: str, kind: str) -> Any:
+    """One value; `kind` begins with bool, int, float or str."""
+    if kind.startswith("bool"):
+        if text not in ("true", "false"):
+            raise ConfigError(f"{name} is true or false, and not {text!r}.")
+        return text == "true"
+    try:
+        return int(text) if kind.startswith("int") else float(text) if kind.startswith("float") else text
+    except ValueError:
+        raise ConfigError(f"{name} must be a number, and not {text!r}.") from None

@@ -8,7 +8,7 @@ that does not fit is found with its line.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import polars as pl
@@ -100,20 +100,7 @@ class Reading:
 
         Of those that are taken for integers, `…_is_text` tells which values are none.
         """
-        expressions = []
-        for purpose in ("user", "item"):
-            column, dtype = pl.col(self.found[purpose]), self.schema[self.found[purpose]]
-            if purpose in text_ids:
-                expressions.append(column.cast(pl.String).cast(kind).alias(purpose))
-            else:
-                expressions.append(as_integer(column, dtype).alias(purpose))
-                expressions.append(is_text(column, dtype).alias(f"{purpose}_is_text"))
-        if "time" in self.found:
-            expressions.append(as_time(pl.col(self.found["time"]), self.time_written).alias("time"))
-        numbers = [purpose for purpose in ("rating", "weight") if purpose in self.found]
-        return expressions + [
-            pl.col(self.found[purpose]).cast(pl.Float32, strict=False).alias(purpose) for purpose in numbers
-        ]
+        return cast_expressions(self.found, self.schema, self.time_written, text_ids, kind)
 
     def _how_time_is_written(self) -> str:
         column = self.found.get("time")
@@ -149,6 +136,30 @@ class Reading:
         if self.origin.format in ("csv", "movielens") and len(self.origin.files) < 2:
             where = f"line {row + 1 + self.origin.header:,} of {self.origin.path}"
         return DataError(gap_sentence(purpose, bare(self.found[purpose]), raw, where, count, negative))
+
+
+def cast_expressions(
+    found: Mapping[str, str],
+    schema: pl.Schema,
+    time_written: str,
+    text_ids: Collection[str],
+    kind: type[pl.DataType] = pl.Categorical,
+) -> list[pl.Expr]:
+    """Expressions for the columns `found`, as `Reading.expressions` tells."""
+    expressions = []
+    for purpose in ("user", "item"):
+        column, dtype = pl.col(found[purpose]), schema[found[purpose]]
+        if purpose in text_ids:
+            expressions.append(column.cast(pl.String).cast(kind).alias(purpose))
+        else:
+            expressions.append(as_integer(column, dtype).alias(purpose))
+            expressions.append(is_text(column, dtype).alias(f"{purpose}_is_text"))
+    if "time" in found:
+        expressions.append(as_time(pl.col(found["time"]), time_written).alias("time"))
+    numbers = [purpose for purpose in ("rating", "weight") if purpose in found]
+    return expressions + [
+        pl.col(found[purpose]).cast(pl.Float32, strict=False).alias(purpose) for purpose in numbers
+    ]
 
 
 def gaps(values: pl.Series, purpose: str) -> pl.Series | None:

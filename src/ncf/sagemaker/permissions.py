@@ -63,7 +63,7 @@ CALLS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "sagemaker": {
         "New": (
             "create_endpoint", "create_endpoint_config", "create_hyper_parameter_tuning_job", "create_model",
-            "create_model_package_group", "create_pipeline", "create_training_job", "create_transform_job",
+            "create_model_package_group", "create_pipeline", "create_processing_job", "create_training_job", "create_transform_job",
         ),
         "Named": (
             "describe_endpoint", "describe_endpoint_config", "describe_hyper_parameter_tuning_job",
@@ -199,8 +199,8 @@ EXECUTION = (
     Beyond("Login", ("ecr:GetAuthorizationToken",), SCOPES["Anything"], "pulling images"),
     Beyond(
         "Pull", ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
-        Scope((*SCOPES["Repositories"].resources, "arn:aws:ecr:{region}:*:repository/pytorch-*")),
-        "ncf's image, and AWS's PyTorch images",
+        Scope((*SCOPES["Repositories"].resources, "arn:aws:ecr:{region}:*:repository/pytorch-*", "arn:aws:ecr:{region}:*:repository/sagemaker-spark-*")),
+        "ncf's image, and AWS's PyTorch and Spark images",
     ),
     Beyond(
         "Logs", ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"), SCOPES["Logs"],

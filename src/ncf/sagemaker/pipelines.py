@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ncf.config import Experiment
+from ncf.data.options import read_options
 from ncf.errors import CloudError, ConfigError
 from ncf.sagemaker import registry
 from ncf.sagemaker.bar import Bar
@@ -22,7 +23,6 @@ from ncf.sagemaker.names import checked
 from ncf.sagemaker.pipeline_definition import Approval, Plan, definition
 from ncf.sagemaker.requests import TrainingOptions, training_request, vpc
 from ncf.sagemaker.session import Session
-from ncf.sagemaker.steps import read_options
 
 OVER = ("Succeeded", "Failed", "Stopped")
 _ABSENT = ("ResourceNotFound", "ResourceNotFoundException", "ValidationException")

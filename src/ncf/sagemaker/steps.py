@@ -17,12 +17,11 @@ import json
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from ncf.data import Dataset, PrepareOptions, prepare_file
 from ncf.data.files import sha256_of, storage_errors, write_text
+from ncf.data.options import read_options, read_value
 from ncf.errors import ConfigError, DataError
 from ncf.sagemaker.ending import ended
 from ncf.sagemaker.environment import ROOT
@@ -113,31 +112,8 @@ def _options(values: Mapping[str, str], raw: Path) -> PrepareOptions:
     return PrepareOptions(**given | ({"items_file": str(raw / items)} if items else {}))
 
 
-def read_options(values: Mapping[str, str]) -> dict[str, Any]:
-    """Values of `PrepareOptions` from texts; raises `ConfigError` for a name or a value that it has not."""
-    kinds = {field.name: str(field.type) for field in fields(PrepareOptions)}
-    read: dict[str, Any] = {}
-    for name, text in values.items():
-        if name not in kinds:
-            raise ConfigError(f"{name} is no option of the preparation: {', '.join(kinds)}.")
-        read[name] = _read(name, text, kinds[name])
-    PrepareOptions(**read)
-    return read
-
-
-def _read(name: str, text: str, kind: str) -> Any:
-    if kind.startswith("bool"):
-        if text not in ("true", "false"):
-            raise ConfigError(f"{name} is true or false, and not {text!r}.")
-        return text == "true"
-    try:
-        return int(text) if kind.startswith("int") else float(text) if kind.startswith("float") else text
-    except ValueError:
-        raise ConfigError(f"{name} must be a number, and not {text!r}.") from None
-
-
 def _number(values: Mapping[str, str], name: str) -> float:
-    return float(_read(name, values[name], "float"))
+    return float(read_value(name, values[name], "float"))
 
 
 def _table(raw: Path, options: PrepareOptions) -> Path:

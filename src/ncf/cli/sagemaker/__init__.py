@@ -10,6 +10,7 @@ from ncf.cli.sagemaker import (
     jobs,
     models,
     pipeline_make,
+    prepare,
     transform,
     tune,
     upkeep,
@@ -32,7 +33,7 @@ for command in (upkeep.status, upkeep.cleanup, upkeep.policy):
 
 
 for job_command in (
-    image.push_image, jobs.train, jobs.fetch, jobs.jobs, jobs.logs, jobs.stop, tune.tune, transform.transform,
+    prepare.prepare, image.push_image, jobs.train, jobs.fetch, jobs.jobs, jobs.logs, jobs.stop, tune.tune, transform.transform,
 ):  # fmt: skip
     app.command()(job_command)
 
