@@ -112,6 +112,9 @@ class TrainConfig(Section):
     keep_checkpoints: Count = 2
     threads: int = Field(default=0, ge=0)
     """CPU threads; 0 takes every core that this process may use."""
+    parts: int = Field(default=0, ge=0)
+    """Parts of a step whose gradients are added up in one order, so that any number of threads, and of processes that
+    divides it, gives the same weights to the last bit. 0 takes 4 where tables are small and steps large, else one a thread."""
     device: str = "auto"
     seed: int = Field(default=0, ge=0)
 

@@ -19,6 +19,7 @@ from ncf.config import EvaluationConfig
 from ncf.data import Dataset, HeldOut
 from ncf.evaluation import metrics, statistics
 from ncf.evaluation.metrics import Floats, Standing
+from ncf.evaluation.on_device import standing_on
 from ncf.models import mask_items
 from ncf.runtime import Workers, span_of, spans
 
@@ -89,7 +90,11 @@ def judge_sampled(
     With an `exchange` each process ranks a part of the lists, and all get the figures of all lists: exactly those of one
     process, since the lists are cut alike and what is exchanged are whole numbers, where each positive stands. A scorer that
     all processes must call equally often is called `in_step`: one call at a time, those that are left over with no rows.
+    On another device than the CPU the standings are worked out there, in large parts.
     """
+    if torch.device(device).type != "cpu" and not in_step:
+        standings = _standings_on(torch.device(device), score, held_out, exchange)
+        return _judge("sampled", standings, held_out, config, {})
     rows = max(1, _SCORES_AT_ONCE // max(1, held_out.candidates.shape[1]))
     parts = spans(len(held_out), -(-len(held_out) // rows)) if len(held_out) else []
     if exchange is not None:
@@ -108,6 +113,19 @@ def judge_sampled(
     if exchange is not None and exchange.size > 1:
         standings = [_of_all(standings, exchange)]
     return _judge("sampled", standings, held_out, config, {})
+
+
+def _standings_on(
+    device: torch.device,
+    score: Callable[[Tensor, Tensor], Tensor],
+    held_out: HeldOut,
+    exchange: Exchange | None,
+) -> list[tuple[Standing, int]]:
+    """Of all rows; each process works out those of its own."""
+    if exchange is None or exchange.size == 1:
+        return [standing_on(score, held_out, slice(0, len(held_out)), device)]
+    rows = span_of(len(held_out), exchange.rank, exchange.size)
+    return [_of_all([standing_on(score, held_out, rows, device)], exchange)]
 
 
 def _of_all(standings: list[tuple[Standing, int]], exchange: Exchange) -> tuple[Standing, int]:

@@ -17,8 +17,8 @@ from ncf.models import Model, halves
 from ncf.runtime import Workers, spans
 from ncf.training.kernels import Gradients
 
-_BETAS = (0.9, 0.999)
-_EPS = 1e-8
+BETAS = (0.9, 0.999)
+EPS = 1e-8
 _LAZY_FROM_BYTES = 64 * 2**20
 _ROWS_AT_ONCE = 2048
 
@@ -76,15 +76,15 @@ class LazyAdam:
 
     def _step(self, rows: Tensor, gradient: Tensor, rate: float) -> None:
         updates = self.updates.index_select(0, rows).add_(1)
-        first = self.first.index_select(0, rows).lerp_(gradient, 1.0 - _BETAS[0])
-        second = self.second.index_select(0, rows).mul_(_BETAS[1])
-        second.addcmul_(gradient, gradient, value=1.0 - _BETAS[1])
+        first = self.first.index_select(0, rows).lerp_(gradient, 1.0 - BETAS[0])
+        second = self.second.index_select(0, rows).mul_(BETAS[1])
+        second.addcmul_(gradient, gradient, value=1.0 - BETAS[1])
         self.updates.index_copy_(0, rows, updates)
         self.first.index_copy_(0, rows, first)
         self.second.index_copy_(0, rows, second)
         count = updates.float()[:, None]
-        root = second.div_(1.0 - _BETAS[1] ** count).sqrt_().add_(_EPS)
-        change = first.div_(1.0 - _BETAS[0] ** count).div_(root)
+        root = second.div_(1.0 - BETAS[1] ** count).sqrt_().add_(EPS)
+        change = first.div_(1.0 - BETAS[0] ** count).div_(root)
         self.table.data.index_add_(0, rows, change, alpha=-rate)
 
     def state(self) -> dict[str, Tensor]:
@@ -113,7 +113,7 @@ class Optimizer:
             [{"params": [p], "weight_decay": 0.0}] for name, p in self._dense.items() if name in table_names
         ]
         self._adamws = [
-            torch.optim.AdamW(groups, lr=1.0, betas=_BETAS, eps=_EPS, fused=True)
+            torch.optim.AdamW(groups, lr=1.0, betas=BETAS, eps=EPS, fused=True)
             for groups in [*alone, layers]
         ]
 

@@ -8,7 +8,8 @@ from (seed, epoch, step).
 import copy
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -18,18 +19,41 @@ from ncf.data import Dataset, HeldOut
 from ncf.errors import ConfigError
 from ncf.evaluation import Judgement, judge_sampled
 from ncf.models import MLP, Model, Scorer, halves, parameter_count
-from ncf.runtime import Workers, choose_precision, generator, keep_freed_memory
+from ncf.runtime import Workers, choose_precision, generator, keep_freed_memory, spans
 from ncf.training.checkpoint import Checkpoint
+from ncf.training.device_graphs import recorder_of
+from ncf.training.device_optimizer import DeviceOptimizer
+from ncf.training.device_sampling import DeviceGroupSampler
+from ncf.training.device_step import DeviceStep, Tables
 from ncf.training.distributed import Alone, Communicator
-from ncf.training.kernels import Batch, Gradients, Objective, loss_and_gradients
+from ncf.training.kernels import Batch, Gradients, Objective, Parts, loss_and_gradients
 from ncf.training.losses import LOSSES
 from ncf.training.optimizers import Optimizer, lazy_tables, learning_rate, tables
-from ncf.training.rows import RowGradient, Rows
+from ncf.training.rows import Rows
 from ncf.training.sampling import GroupSampler, Step
 from ncf.training.sharded import ShardedTables
 
 _CPU_CHUNK = 2048
 _DEVICE_CHUNK = 2**20
+_PARTS, _SMALL_TABLE, _LARGE_STEP = 4, 16 * 2**20, 1024
+
+
+def _has_graphs(device: torch.device) -> bool:
+    """Whether steps are drawn and recorded on the device (`device_step.py`)."""
+    return device.type == "cuda"
+
+
+def choose_parts(model: Model, config: TrainConfig, by_rows: bool, processes: int) -> int:
+    """Parts that a step is cut into, whoever works them out; 0 is as many as there are threads."""
+    if config.parts and config.parts % processes:
+        raise ConfigError(
+            f"train.parts = {config.parts} cannot be shared out among {processes} processes: make it a multiple."
+        )
+    if config.parts:
+        return config.parts
+    small = all(table.numel() * table.element_size() <= _SMALL_TABLE for table in tables(model).values())
+    fits = small and not by_rows and config.batch_size >= _LARGE_STEP and _PARTS % processes == 0
+    return _PARTS if fits else 0
 
 
 @dataclass
@@ -82,9 +106,13 @@ class Trainer:
                 f"train.averaging keeps a second copy of every row in step, which the lazy update of "
                 f"{', '.join(sorted(self.lazy))} does not allow: set train.averaging = 0 or train.optimizer = 'dense'."
             )
-        self.optimizer = Optimizer(model, config, self.lazy, tables(model) if sharded else ())
+        self.optimizer: Optimizer | DeviceOptimizer = (
+            DeviceOptimizer(model, config, self.lazy)
+            if sharded is None and _has_graphs(device)
+            else Optimizer(model, config, self.lazy, tables(model) if sharded else ())
+        )
         self.average = copy.deepcopy(model) if config.averaging else None
-        self.sampler = GroupSampler(
+        self.sampler = (DeviceGroupSampler if _has_graphs(device) else GroupSampler)(
             dataset,
             batch_size=config.batch_size,
             negatives=config.negatives,
@@ -106,7 +134,15 @@ class Trainer:
         self._lazy_users = any(name in self.lazy for name in named if name.endswith("user_table"))
         self._lazy_items = any(name in self.lazy for name in named if name.endswith("item_table"))
         self._users, self._items = len(dataset.users), len(dataset.items)
+        self.parts = choose_parts(model, config, bool(self.lazy or sharded), self.communicator.size)
+        self._by_rows = bool(self.lazy or sharded)
         self._dropping = any(isinstance(half, MLP) and half.tower.dropout > 0.0 for half in halves(model))
+        self._device_step: DeviceStep | None = None
+        if isinstance(self.optimizer, DeviceOptimizer):
+            sides = Tables(self._users, self._items, self._lazy_users, self._lazy_items)
+            self._device_step = DeviceStep(
+                model, self.objective, self.optimizer, sides, self.communicator, recorder_of(device)
+            )
 
     @property
     def judged(self) -> Model:
@@ -167,32 +203,63 @@ class Trainer:
         """The loss of the step over all processes, and whether one of them was asked to stop."""
         done = self.position.epoch * self.sampler.steps + step.number
         rate = learning_rate(self.config, done, self.config.epochs * self.sampler.steps)
-        loss, gradients = self._part_of(step)
-        if self.sharded is not None:
-            gradients = self.sharded.update(gradients, rate)
         asked = step.number + 1 < self.sampler.steps and stop()
-        gradients, loss, stopping = self.communicator.add(gradients, loss, asked)
+        if self._device_step is not None:
+            whole = Parts([slice(0, len(step.users))], 1, self.communicator.rank)
+            generators = self._dropout_generators(step.number, whole)
+            loss, stopping = self._device_step(step, rate, asked, generators[0] if generators else None)
+            self._update_average(done)
+            return loss, stopping
+        if self.sharded is not None:
+            self.sharded.set_rate(rate)
+        loss, gradients, stopping = self._gradients(step, asked)
+        if self.sharded is not None:
+            gradients = self.sharded.update(gradients)
+        if self._by_rows:
+            gradients = self.communicator.add(gradients)
         self.optimizer.step(gradients, rate, self.workers)
         self._update_average(done)
         return loss, stopping
 
-    def _part_of(self, step: Step) -> tuple[Tensor, Gradients]:
-        """Loss and gradients of this process's groups; means over them become parts of the means over all."""
+    def _gradients(self, step: Step, asked: bool) -> tuple[Tensor, Gradients, bool]:
+        """Loss of all processes' groups, gradients, and whether one of them was asked to stop.
+
+        The gradients are of all groups, unless tables take part by rows: then of this process's.
+        """
         users, items = step.users, step.items
-        weight = len(users) / step.groups
-        if not len(users):  # more processes than groups: any group, with no weight
+        if not len(users):  # more processes than groups: any group, which does not count
             users, items = users.new_zeros(1), items.new_zeros(1, items.shape[1])
+        batch = replace(self._batch(users, items), total=step.groups, counts=len(step.users) > 0)
+        parts = self._parts_of(step, batch.groups)
+        told: list[Tensor] = []
+
+        def exchange(tensors: list[Tensor]) -> list[Tensor]:
+            *summed, stopping = self.communicator.sum([*tensors, tensors[0].new_tensor(float(asked))])
+            told.append(stopping)
+            return summed
+
         loss, gradients = loss_and_gradients(
             self.model,
-            self._batch(users, items),
+            batch,
             self.objective,
             self.workers,
-            self._dropout_generators(step.number),
+            self._dropout_generators(step.number, parts),
+            parts,
+            None if self._by_rows else exchange,
         )
-        if weight == 1.0:
-            return loss, gradients
-        weighted = {p: RowGradient(g.rows, g.values.mul_(weight)) for p, g in gradients.items()}
-        return (loss if weight else torch.zeros_like(loss)), weighted
+        if self._by_rows:
+            loss = exchange([loss])[0]
+        return loss, gradients, bool(told[0] > 0)
+
+    def _parts_of(self, step: Step, groups: int) -> Parts:
+        """This process's parts of a step, between bounds that are those of one process; else one a thread."""
+        size, rank, threads = self.communicator.size, self.communicator.rank, self.workers.threads
+        if not self.parts or step.groups < self.parts:
+            return Parts(spans(groups, threads), threads, rank * threads)
+        own = range(rank * self.parts // size, (rank + 1) * self.parts // size)
+        bounds = [step.groups * part // self.parts for part in (*own, own.stop)]
+        cut = [slice(start - bounds[0], end - bounds[0]) for start, end in pairwise(bounds)]
+        return Parts(cut, self.parts, own.start)
 
     def _batch(self, users_B: Tensor, items_BC: Tensor) -> Batch:
         """The groups, by the rows of the tables that take part."""
@@ -203,15 +270,12 @@ class Trainer:
             Rows.used(items_BC) if self._lazy_items else Rows.whole(items_BC, self._items),
         )
 
-    def _dropout_generators(self, step: int) -> list[torch.Generator] | None:
+    def _dropout_generators(self, step: int, parts: Parts) -> list[torch.Generator] | None:
         if not self._dropping:
             return None
         seed, epoch, device = self.config.seed, self.position.epoch, self.sampler.device
-        first = self.communicator.rank * self.workers.threads
-        return [
-            generator(seed, "dropout", epoch, step, first + n, device=device)
-            for n in range(self.workers.threads)
-        ]
+        numbers = range(parts.first, parts.first + len(parts.own))
+        return [generator(seed, "dropout", epoch, step, number, device=device) for number in numbers]
 
     @torch.no_grad()
     def _update_average(self, done: int) -> None:
