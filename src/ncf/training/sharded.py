@@ -88,14 +88,17 @@ class ShardedTables:
             side.split(wide.detach())
         return Batch(Rows(None, users.index, users.count), Rows(None, items.index, items.count))
 
-    def update(self, gradients: Gradients, rate: float) -> Gradients:
+    def set_rate(self, rate: float) -> None:
+        """The layers' learning rate in the update of what is looked up next."""
+        self.collection.set_rate(rate * RATE)
+
+    def update(self, gradients: Gradients) -> Gradients:
         """Take the tables' gradients out, and move the rows that were looked up, wherever they are. The rest is returned."""
         assert self._looked_up is not None
         rest = dict(gradients)
         wide = [
             side.join([rest.pop(table).values for table in side.tables], self.width) for side in self.sides
         ]
-        self.collection.set_rate(rate * RATE)
         torch.autograd.backward(self._looked_up, wide)
         self.release()
         return rest

@@ -73,7 +73,7 @@ class Collection:
         return found[SIDES[0]].values(), found[SIDES[1]].values()
 
     def set_rate(self, rate: float) -> None:
-        """The learning rate of the updates that follow."""
+        """The learning rate of the updates of what is looked up from now on: FBGEMM notes it then, not at the update."""
         optimizer = self._sharded.fused_optimizer
         for group in optimizer.param_groups:
             group["lr"] = rate
