@@ -19,7 +19,7 @@ from ncf.models.mlp import MLP
 from ncf.runtime import spans
 
 _CHUNK_SCORES = 8192
-_DEVICE_CHUNK_SCORES = 2**20
+_DEVICE_CHUNK_SCORES = 2**16  # 32 MB of 128 hidden units: within the cache of a large GPU
 
 
 class Scorer:
