@@ -9,6 +9,7 @@ into its outputs: whoever keeps an output beyond the next call makes a copy.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -34,9 +35,9 @@ Recorder = Callable[[Callable[[], Any]], Recording]
 class CudaRecording:
     """A `torch.cuda.CUDAGraph`. Other threads may use the device meanwhile, as NCCL's watchdog does."""
 
-    def __init__(self, call: Callable[[], Any]) -> None:
+    def __init__(self, device: torch.device, call: Callable[[], Any]) -> None:
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+        with torch.cuda.device(device), torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
             self.outputs = call()
 
     def replay(self) -> None:
@@ -46,7 +47,7 @@ class CudaRecording:
 
 def recorder_of(device: torch.device) -> Recorder | None:
     """What records on this device; None where nothing does, and functions run as they are."""
-    return CudaRecording if device.type == "cuda" else None
+    return partial(CudaRecording, device) if device.type == "cuda" else None
 
 
 class Recorded(Generic[Result]):
