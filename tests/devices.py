@@ -1,9 +1,16 @@
-"""What stands for a GPU in these tests: a recorder that replays on the CPU, in the memory that a CUDA graph would use."""
+"""What stands for a GPU in these tests: a recorder that replays on the CPU, in the memory that a CUDA graph would use, and a
+watch over operations for which a GPU would have to be waited for.
+"""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+_TELL = {"_local_scalar_dense", "nonzero", "_unique2", "unique_dim", "bincount", "masked_select", "equal"}
+_INDEX = {"index", "index_put_", "_index_put_impl_"}
 
 
 class Replayed:
@@ -30,3 +37,18 @@ def _tensors(outputs: Any) -> list[torch.Tensor]:
     if outputs is None:
         return []
     return [outputs] if isinstance(outputs, torch.Tensor) else list(outputs)
+
+
+class Waits(TorchDispatchMode):
+    """Counts, by name, operations whose result or shape the CPU has to be told by the device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        masks = name in _INDEX and any(place is not None and place.dtype == torch.bool for place in args[1])
+        if name in _TELL or masks:
+            self.found[name] += 1
+        return func(*args, **(kwargs or {}))

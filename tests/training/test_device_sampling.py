@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from devices import Waits
 from ncf.runtime import Workers
 from ncf.training import device_sampling
 from ncf.training.device_sampling import DeviceGroupSampler, DeviceNegativeSampler
@@ -86,3 +87,11 @@ def test_ids_are_kept_in_32_bits_and_only_those_of_the_own_shards() -> None:
     assert all(rows.dtype == torch.int32 for sampler in samplers for rows in sampler._own)
     assert max(len(sampler._own[0]) for sampler in samplers) < 0.9 * len(dataset.train)
     assert np.array_equal(samplers[0]._own[1][:9].numpy(), dataset.train.item_rows[:9])
+
+
+def test_an_epoch_waits_a_few_times_a_block_and_never_for_a_step() -> None:
+    sampler, waits = DeviceGroupSampler(planted(), batch_size=64, negatives=4), Waits()
+    with waits:
+        steps = sum(1 for _ in sampler.epoch(0, ONE))
+    assert steps > 50
+    assert sum(waits.found.values()) <= 6

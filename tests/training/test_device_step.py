@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from devices import Replayed
+from devices import Replayed, Waits
 from ncf.config import TrainConfig
 from ncf.models import build_model
 from ncf.runtime import Workers, generator
@@ -159,6 +159,20 @@ def test_bfloat16_stays_near() -> None:
     losses = [trainer.train_epoch() for trainer in (exact, rough)]
     assert all(loss is not None for loss in losses)
     assert losses[0].loss == pytest.approx(losses[1].loss, rel=0.01)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("kind", ["gmf", "neumf"])
+@pytest.mark.parametrize("optimizer", ["dense", "lazy"])
+def test_nothing_in_a_step_waits_for_the_device(kind: str, optimizer: str) -> None:
+    trainer = trainer_of(kind, True, None, optimizer=optimizer)
+    steps, waits = list(trainer.sampler.epoch(0, Workers(1))), Waits()
+    with waits:
+        for step in steps[:2]:
+            trainer._step(step, lambda: False)
+    assert not waits.found
+    with waits:  # the CPU's way has to be told how many rows are in use: the watch sees it
+        trainer_of(kind, False, None, optimizer="lazy")._step(steps[0], lambda: False)
+    assert waits.found["_unique2"]
 
 
 def test_an_epoch_is_recorded_once_for_each_size_of_step() -> None:
