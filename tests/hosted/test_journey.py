@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.numpy import load_file
 
 from hosted.journey import PROJECT, RECIPE, SHORT, Caller, Stage, journey
 
@@ -90,6 +91,19 @@ def test_fetching_again_gives_the_same_run(stage: Stage, trained: str) -> None:
     first, again = (contents(stage.folder / name / "artifact") for name in ("first", "again"))
     assert first == again
     assert "model.safetensors" in first
+
+
+def test_two_instances_train_what_one_process_trains_here(stage: Stage) -> None:
+    words = (RECIPE, "--data", stage.data, *SHORT, "--set", "train.precision=float32", "--quiet")
+    stage.ncf("train", *words, "--output", "here")
+    together = ("--instances", "2", "--processes-per-host", "2", "--yes")
+    stage.sagemaker("train", *words, *together, "--output", "together")
+    here, there = (
+        load_file(stage.folder / name / "artifact" / "model.safetensors") for name in ("here", "together")
+    )
+    assert here.keys() == there.keys()
+    for name, weights in here.items():
+        assert there[name] == pytest.approx(weights, abs=1e-5), name
 
 
 def test_the_best_of_two_trials_is_fetched(stage: Stage, tuned: dict[str, Any]) -> None:
