@@ -28,7 +28,7 @@ from ncf.serving.card import model_card
 from ncf.training import Fit, Judging, Trainer, fit
 from ncf.training.checkpoint import Checkpoints
 from ncf.training.distributed import Alone, Communicator, agree
-from ncf.training.sharded import ShardedTables, process_group, refuse_what_shards_cannot
+from ncf.training.sharded import ShardedTables, process_group, rate_factor, refuse_what_shards_cannot
 from ncf.training.sharded_weights import draw, spread, write_weights
 from ncf.training.tracking import JsonLines, Silent, Tracker, Trackers
 from ncf.training.warm_start import is_small_enough, start_spectral
@@ -92,6 +92,8 @@ def train(
     manner = manner or Manner()
     communicator = manner.communicator
     agree(communicator, _facts(dataset, experiment))
+    if experiment.train.tables == "sharded":
+        refuse_what_shards_cannot(experiment, communicator)
     tracker = manner.tracker
     folder = Path()
     if communicator.rank == 0:
@@ -111,7 +113,6 @@ def train(
     tracker.start(experiment.name, experiment.model_dump(mode="json"))
     with ExitStack() as stack:
         if experiment.train.tables == "sharded":
-            refuse_what_shards_cannot(experiment, communicator)
             stack.enter_context(process_group(choose_device(experiment.train.device)))
         pool = stack.enter_context(workers(choose_threads(experiment.train.threads)))
         return _train_here(dataset, experiment, folder, pretrained, manner, tracker, pool)
@@ -186,7 +187,8 @@ def _shard(
 ) -> ShardedTables:
     """The tables of `model`, spread over the processes, with their first values."""
     users, items = len(dataset.users), len(dataset.items)
-    tables = ShardedTables(model, users, items, communicator)
+    factor = rate_factor(experiment.train, len(dataset.train), users)
+    tables = ShardedTables(model, users, items, communicator, factor)
     draw(tables, experiment.train.seed)
     if fresh and _is_spectral(dataset, experiment, tracker):
         weights = None

@@ -13,6 +13,7 @@ Legend: R rows that take part, W width of a side's wide table, T held-out rows, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,17 +23,14 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from ncf.config import Experiment
+from ncf.config import Experiment, TrainConfig
 from ncf.errors import ConfigError
 from ncf.models import Model, Scorer, halves
 from ncf.training.distributed import Communicator
 from ncf.training.kernels import Batch, Gradients
 from ncf.training.rows import Rows
-from ncf.training.sharded_torchrec import Collection
+from ncf.training.sharded_torchrec import Collection, need_torchrec
 
-RATE = 16.0
-"""Learning rate of the tables over the layers'. A row's n-th Adagrad step is 1 / sqrt(n) of its first, while Adam's stays
-as long as the schedule says. Chosen on ML-1M's validation hold-out, where 10 to 20 do equally well after a spectral start, and 16 to 32 after a random one (docs/scale.md)."""
 _MULTIPLE = 4
 
 
@@ -64,8 +62,11 @@ class Side:
 class ShardedTables:
     """The tables of `model`, which is built with no users and no items and knows its other weights."""
 
-    def __init__(self, model: Model, users: int, items: int, communicator: Communicator) -> None:
-        self.model, self.communicator = model, communicator
+    def __init__(
+        self, model: Model, users: int, items: int, communicator: Communicator, factor: float = 1.0
+    ) -> None:
+        """`factor` is the tables' learning rate over the layers': see `rate_factor`."""
+        self.model, self.communicator, self.factor = model, communicator, factor
         self.device = next(model.parameters()).device
         self.sides = [_side(model, name, rows) for name, rows in (("user", users), ("item", items))]
         used = self.sides[0].columns[-1].stop
@@ -90,7 +91,7 @@ class ShardedTables:
 
     def set_rate(self, rate: float) -> None:
         """The layers' learning rate in the update of what is looked up next."""
-        self.collection.set_rate(rate * RATE)
+        self.collection.set_rate(rate * self.factor)
 
     def update(self, gradients: Gradients) -> Gradients:
         """Take the tables' gradients out, and move the rows that were looked up, wherever they are. The rest is returned."""
@@ -155,6 +156,18 @@ class ShardedTables:
         return state
 
 
+def rate_factor(config: TrainConfig, positives: int, users: int) -> float:
+    """What makes row-wise Adagrad go as far as Adam with the same `learning_rate` does, for a mean user's row.
+
+    Adam's steps of a row are about as long as the rate. Adagrad's n-th is 1 / √n of its first, so n of them go 2 √n instead
+    of n times as far; n is the number of steps that draw the user. ML-1M's recipes agree: 5 to 10 does best for a run of two
+    epochs, 16 to 32 for one of sixteen (docs/scale.md), and this gives 9 and 26.
+    """
+    steps = config.epochs * -(-positives // config.batch_size)
+    drawn = min(steps, config.epochs * positives / max(1, users))
+    return 0.5 * math.sqrt(max(1.0, drawn))
+
+
 def _side(model: Model, name: str, rows: int) -> Side:
     named = {id(parameter): name for name, parameter in model.named_parameters()}
     tables: list[nn.Parameter] = [getattr(half, f"{name}_table") for half in halves(model)]
@@ -167,7 +180,9 @@ def _side(model: Model, name: str, rows: int) -> Side:
 
 
 def refuse_what_shards_cannot(experiment: Experiment, communicator: Communicator) -> None:
-    """Raise `ConfigError` for settings that need every row in step, or processes that TorchRec cannot speak to."""
+    """Raise `ConfigError` where TorchRec is missing, for settings that need every row in step or whole tables, and for
+    processes that TorchRec cannot speak to."""
+    need_torchrec()
     config = experiment.train
     if experiment.pretraining is not None:
         raise ConfigError(

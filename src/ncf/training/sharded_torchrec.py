@@ -15,6 +15,7 @@ Legend: R rows of a table, N processes, W width, n rows asked for.
 
 from __future__ import annotations
 
+import importlib
 import logging
 from typing import Any
 
@@ -80,23 +81,27 @@ class Collection:
         optimizer.step()
 
 
-def _sharded_collection(rows: list[int], width: int, device: torch.device) -> tuple[Any, Any]:
-    """TorchRec's collection with one feature a table, and its type of a jagged tensor.
-
-    Raises `ConfigError` where TorchRec is not installed.
-    """
+def need_torchrec() -> None:
+    """Raise `ConfigError` where TorchRec is not installed."""
     try:
-        from fbgemm_gpu.split_embedding_configs import EmbOptimType  # type: ignore[import-not-found]
-        from torchrec import EmbeddingCollection, EmbeddingConfig, KeyedJaggedTensor  # type: ignore[import-not-found]
-        from torchrec.distributed.comm_ops import set_gradient_division  # type: ignore[import-not-found]
-        from torchrec.distributed.embedding import EmbeddingCollectionSharder  # type: ignore[import-not-found]
-        from torchrec.distributed.sharding_plan import construct_module_sharding_plan, row_wise  # type: ignore[import-not-found]
-        from torchrec.distributed.types import ShardingEnv  # type: ignore[import-not-found]
+        importlib.import_module("torchrec.distributed.embedding")
     except ImportError as error:
         raise ConfigError(
             f"train.tables = 'sharded' needs TorchRec, which does not load here ({error}): scripts/install-torchrec FOLDER "
             "makes an environment that has it."
         ) from None
+
+
+def _sharded_collection(rows: list[int], width: int, device: torch.device) -> tuple[Any, Any]:
+    """TorchRec's collection with one feature a table, and its type of a jagged tensor."""
+    from fbgemm_gpu.split_embedding_configs import EmbOptimType  # type: ignore[import-not-found]
+    from torchrec.distributed.comm_ops import set_gradient_division  # type: ignore[import-not-found]
+    from torchrec.distributed.embedding import EmbeddingCollectionSharder  # type: ignore[import-not-found]
+    from torchrec.distributed.sharding_plan import construct_module_sharding_plan, row_wise  # type: ignore[import-not-found]
+    from torchrec.distributed.types import ShardingEnv  # type: ignore[import-not-found]
+
+    from torchrec import EmbeddingCollection, EmbeddingConfig, KeyedJaggedTensor  # type: ignore[import-not-found]
+
     # It warns once a process about what its own code calls.
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     set_gradient_division(False)  # gradients of the processes are parts of one mean: they are added
