@@ -13,6 +13,7 @@ import ctypes
 import os
 import signal
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
+_LOOK_SECONDS = 0.5
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
@@ -175,6 +177,20 @@ def stop_requested() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def end_with(parent: int) -> None:
+    """Send this process SIGTERM as soon as `parent` is no longer the one that it was started by.
+
+    Whoever starts a group of processes ends them; if it is killed itself, nobody else would.
+    """
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=look, name="ncf-parent", daemon=True).start()
 
 
 def spans(length: int, parts: int) -> list[slice]:

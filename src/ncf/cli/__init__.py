@@ -33,6 +33,10 @@ app.add_typer(sagemaker.app, name="sagemaker")
 
 def main() -> None:
     """Entry point of `ncf`; the exit code tells who is to mend it."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        from ncf.runtime import end_with
+
+        end_with(int(os.environ.get("NCF_LAUNCHER", os.getppid())))
     try:
         app(standalone_mode=True)
     except Interrupted as stopped:

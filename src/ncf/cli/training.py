@@ -15,6 +15,7 @@ from ncf.errors import ConfigError
 if TYPE_CHECKING:
     from ncf.config import Experiment
     from ncf.data import Dataset
+    from ncf.experiment import Run
     from ncf.training.distributed import Communicator
 
 
@@ -81,6 +82,7 @@ def train(
     from ncf.config import Experiment
     from ncf.runtime import stop_requested
     from ncf.training.distributed import connect
+    from ncf.training.launch import Begun, begun, restarted
     from ncf.training.mlflow import open_tracker
     from ncf.training.tracking import Silent, Trackers
 
@@ -89,13 +91,10 @@ def train(
     given = [("train.batch_size", batch_size), ("train.tables", tables)]
     overrides = [*(set or ()), *(f"{name}={value}" for name, value in given if value is not None)]
     settings = Experiment.load(recipe, overrides)
-    if nproc > 1 and "WORLD_SIZE" not in os.environ:
+    if nproc > 1:
+        _refuse_to_launch(distributed)
         _launch(settings.name, output, nproc, max_restarts)
         return
-    if nproc > 1:
-        raise ConfigError(
-            "--nproc starts processes, but torchrun has started this one already: leave it out."
-        )
     if max_restarts:
         raise ConfigError(
             "--max-restarts goes with --nproc; torchrun has an option of its own with that name."
@@ -104,8 +103,6 @@ def train(
         raise ConfigError(
             "torchrun with --max-restarts needs --output, the folder that a restart goes on with."
         )
-    if int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")):  # torchrun has started the group again
-        resume, overwrite = True, False
     with ExitStack() as stack:
         communicator = stack.enter_context(connect(distributed, timedelta(seconds=timeout)))
         first = communicator.rank == 0
@@ -116,13 +113,20 @@ def train(
         )
         stop = stack.enter_context(stop_requested())
         dataset, data_path = _data(settings, data, communicator)
-        tracker = Trackers([shown, recorder])
+        begin = [Begun()] if communicator.size > 1 and first else []
+        again = restarted() and output is not None and begun(output)
+        resume = communicator.share(resume or again)
+        tracker = Trackers([shown, recorder, *begin])
         manner = experiment.Manner(resume, overwrite, report_best_on_test, tracker, stop, communicator)
         run = experiment.train(
             dataset, settings, output, data_path=data_path, gmf=gmf, mlp=mlp, manner=manner
         )
-    if not first:
-        return
+    if first:
+        _print_run(run, as_json)
+    told("", 0)
+
+
+def _print_run(run: "Run", as_json: bool) -> None:
     if as_json:
         print_json({"run": str(run.folder), "artifact": str(run.artifact), **run.metrics})
         return
@@ -153,6 +157,20 @@ def told(sentence: str, code: int) -> bool:
     return ending(sentence, code)
 
 
+def _refuse_to_launch(distributed: str) -> None:
+    starters = {"WORLD_SIZE": "torchrun", "HOROVOD_SIZE": "Horovod", "OMPI_COMM_WORLD_SIZE": "MPI"}
+    for variable, starter in starters.items():
+        if variable in os.environ:
+            raise ConfigError(
+                f"--nproc starts processes, but {starter} has started this one already: leave it out."
+            )
+    if distributed == "horovod":
+        raise ConfigError(
+            "--nproc starts processes under torchrun's agent: leave --distributed horovod out, or start with "
+            "'horovodrun -np N ncf train … --distributed horovod' instead."
+        )
+
+
 def _launch(name: str, output: str | None, processes: int, restarts: int) -> None:
     """This command in several processes; they share one --output, and go on from its checkpoints after a crash."""
     from ncf import console, experiment
@@ -164,10 +182,9 @@ def _launch(name: str, output: str | None, processes: int, restarts: int) -> Non
             at = words.index(option)
             del words[at : at + 2]
     if output is None:
-        words += ["--output", str(experiment.fresh_folder(name))]
-    command = ["-m", "ncf", *words]
-    again = [word for word in command if word not in ("--overwrite", "--resume")] + ["--resume"]
-    launch(command, again, processes, restarts, console.say)
+        output = str(experiment.fresh_folder(name))
+        words += ["--output", output]
+    launch(["-m", "ncf", *words], output, processes, restarts, console.say)
 
 
 def _data(settings: "Experiment", data: str | None, communicator: "Communicator") -> "tuple[Dataset, Path]":

@@ -7,7 +7,6 @@ is told from a slow one by its silence, and a slow one from those that wait for 
 
 import json
 import os
-import signal
 import socket
 import threading
 import time
@@ -63,14 +62,10 @@ class Watch:
     def _beat(self) -> None:
         # In a container the system's name is a number that nobody knows.
         beats, name = 0, os.environ.get("NCF_HOST") or socket.gethostname()
-        parent = os.getppid() if "TORCHELASTIC_RUN_ID" in os.environ else None
         while not self._over.is_set():
             beats += 1
             facts = {"beat": beats, "phase": self.phase, "count": self.count, "host": name}
             self._write(f"rank/{self.rank}", json.dumps(facts))
-            if parent not in (None, os.getppid()):  # torchrun's agent was killed, and nobody will end us
-                parent = None
-                os.kill(os.getpid(), signal.SIGTERM)
             self._over.wait(_BEAT_SECONDS)
 
     def explained(self, error: str) -> str | None:

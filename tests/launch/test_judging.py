@@ -1,0 +1,61 @@
+"""Judging in parts: the figures of all lists, to the bit, however many processes share them."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ncf.config import EvaluationConfig
+from ncf.evaluation import Judgement, judge_sampled, protocol
+from ncf.models import Scorer
+from ncf.runtime import workers
+from support import model_of, planted
+
+
+class Table:
+    """What several threads lay down, for all to take in the order of ranks."""
+
+    def __init__(self, size: int) -> None:
+        self.parts: list[Tensor | None] = [None] * size
+        self.barrier = threading.Barrier(size, timeout=60)
+
+
+class Seat:
+    def __init__(self, table: Table, rank: int) -> None:
+        self.rank, self.size, self._table = rank, len(table.parts), table
+
+    def collect(self, rows: Tensor) -> Tensor:
+        self._table.parts[self.rank] = rows
+        self._table.barrier.wait()
+        everyone = torch.cat([part for part in self._table.parts if part is not None])
+        self._table.barrier.wait()
+        return everyone
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 16])
+def test_parts_make_the_whole_to_the_bit(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(
+        protocol, "_SCORES_AT_ONCE", 31 * 40
+    )  # eight parts, and with 16 processes many have none
+    dataset = planted()
+    scorer = Scorer(model_of("neumf", len(dataset.users), len(dataset.items)))
+    rules = EvaluationConfig(cutoffs=(1, 5, 10), bootstrap=50)
+    table, found = Table(size), dict[int, Judgement]()
+
+    with workers(1) as pool:
+        whole = judge_sampled(scorer, dataset.test, rules, pool)
+
+        def judge(rank: int) -> None:
+            found[rank] = judge_sampled(scorer, dataset.test, rules, pool, exchange=Seat(table, rank))
+
+        threads = [threading.Thread(target=judge, args=(rank,)) for rank in range(size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(found) == size
+    for judgement in found.values():
+        assert judgement.to_json() == whole.to_json()
+        assert all(np.array_equal(values, whole.values[name]) for name, values in judgement.values.items())
