@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 import support
 from ncf.errors import ConfigError
 from ncf.training.distributed import connect
+from processes import free_port
 
 HERE = Path(__file__).parent
 RECIPE = """
@@ -77,6 +78,32 @@ def test_it_trains_what_gloo_trains_and_asks_for_no_second_group(folder: Path) -
     ours, theirs = (load_file(folder / run / "artifact" / "model.safetensors") for run in ("smddp", "gloo"))
     assert ours.keys() == theirs.keys()
     assert all((ours[name] == theirs[name]).all() for name in ours)
+
+
+def test_a_training_job_takes_its_ranks_from_the_launcher_of_aws(folder: Path) -> None:
+    """That launcher is `mpirun` with a program of AWS's: MPI's names are what is sure to be there."""
+    config = folder / "input" / "config"
+    config.mkdir(parents=True)
+    settings = {"train.epochs": "1", "train.threads": "1", "evaluation.bootstrap": "0"}
+    (config / "hyperparameters.json").write_text(json.dumps(settings))
+    (config / "resourceconfig.json").write_text('{"current_host": "localhost", "hosts": ["localhost"]}')
+    (folder / "input" / "data" / "train").parent.mkdir()
+    (folder / "input" / "data" / "train").symlink_to(folder / "data")
+    program = "import sys; from pathlib import Path; from ncf.sagemaker import train; sys.exit(train.main(Path(sys.argv[1])))"
+    shared = {**os.environ, "PYTHONPATH": str(HERE / "double"), "SMDDP_DOUBLE_LOG": str(folder / "groups")}
+    shared |= {"NCF_DISTRIBUTED": "smddp", "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}
+    shared |= {"MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            env={**shared, "OMPI_COMM_WORLD_RANK": rank, "OMPI_COMM_WORLD_LOCAL_RANK": rank},
+        )
+        for rank in "01"
+    ]  # fmt: skip
+    logs = [rank.communicate(timeout=240)[0] for rank in ranks]
+    assert [rank.returncode for rank in ranks] == [0, 0], logs
+    assert groups(folder) == ["group 1 of process 0 of 2", "group 1 of process 1 of 2"]
+    assert (folder / "model" / "model.safetensors").is_file()
 
 
 def test_without_the_library_it_says_where_that_is(monkeypatch: pytest.MonkeyPatch) -> None:

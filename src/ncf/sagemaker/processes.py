@@ -49,6 +49,19 @@ def variables(job: Job) -> dict[str, str]:
     }  # fmt: skip
 
 
+def from_mpi(job: Job, environment: Mapping[str, str]) -> dict[str, str]:
+    """What a process of AWS's SMDDP launcher, which runs on `mpirun`, is told besides: the same in torchrun's words."""
+    words = {
+        "RANK": "RANK",
+        "WORLD_SIZE": "SIZE",
+        "LOCAL_RANK": "LOCAL_RANK",
+        "LOCAL_WORLD_SIZE": "LOCAL_SIZE",
+    }
+    told = {ours: environment.get(f"OMPI_COMM_WORLD_{theirs}") for ours, theirs in words.items()}
+    told |= {"MASTER_ADDR": job.hosts[0], "MASTER_PORT": str(PORT), NAME: job.host}
+    return {name: text for name, text in told.items() if text is not None and name not in environment}
+
+
 def run_agent(job: Job, count: int, root: Path, arguments: Sequence[str]) -> int:
     """Start `count` processes of the training program on this host and wait; their exit code.
 

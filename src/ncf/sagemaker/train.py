@@ -51,6 +51,8 @@ def main(root: Path = ROOT, arguments: Sequence[str] = ()) -> int:
         nonlocal code
         with stop_requested() as stop:
             job = read_job(root, arguments, os.environ)
+            if one_of_many and job.distribution.kind == "smddp":
+                os.environ.update(processes.from_mpi(job, os.environ))
             count = 1 if one_of_many else _meet(job, stop)
             if count > 1:
                 code = processes.run_agent(job, count, root, arguments)
