@@ -1,53 +1,15 @@
 """Real processes over gloo: what they make together is what one process makes alone."""
 
-import json
-import os
-import socket
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from ncf.errors import ConfigError
 from ncf.training.distributed import Alone, processes
 from ncf.training.rows import RowGradient
-
-HERE = Path(__file__).parent
-BASE = [
-    "model.kind=neumf", "model.factors=4", "model.embedding=6", "model.tower=[6,3]", "train.epochs=2",
-    "train.batch_size=700", "train.threads=1", "train.precision=float32", "train.device=cpu", "evaluation.bootstrap=0",
-]  # fmt: skip
-
-
-def run(size: int, output: Path, *more: str, **settings: Any) -> list[subprocess.CompletedProcess[str]]:
-    """Start `size` processes and wait for all."""
-    output.mkdir(exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = json.dumps({"overrides": [*BASE, *more], **settings})
-    environment = {**os.environ, "PYTHONPATH": str(HERE.parent)}
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(HERE / "one_of_many.py"), str(rank), str(size), str(port), words, str(output)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment,
-        )
-        for rank in range(size)
-    ]  # fmt: skip
-    return [subprocess.CompletedProcess(p.args, p.wait(), *p.communicate()) for p in started]
-
-
-def weights(output: Path, rank: int) -> dict[str, torch.Tensor]:
-    return load_file(output / f"weights-{rank}.safetensors")
-
-
-def losses(output: Path, rank: int = 0) -> list[float]:
-    return [row["loss"] for row in json.loads((output / f"history-{rank}.json").read_text())]
+from together import losses, run, weights
 
 
 @pytest.mark.parametrize("optimizer", ["dense", "lazy"])
