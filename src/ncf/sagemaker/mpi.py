@@ -88,6 +88,7 @@ def mpirun(host: Host, processes: int) -> list[str]:
     slots = ",".join(f"{name}:{processes}" for name in host.all)
     options = ["--mca", "pml", "ob1", "--mca", "btl", "self,vader,tcp"]
     options += ["--mca", "btl_vader_single_copy_mechanism", "none", "--mca", "plm_rsh_no_tree_spawn", "1"]
+    options += ["--mca", "mpi_yield_when_idle", "1"]  # in local mode the hosts share their cores
     for layer in ("btl", "oob") if host.interface else ():
         options += ["--mca", f"{layer}_tcp_if_include", host.interface]
     for name in ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH"):

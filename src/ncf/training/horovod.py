@@ -167,6 +167,7 @@ def horovod(timeout: timedelta) -> Iterator[Communicator]:
         ) from None
     seconds = max(2, round(timeout.total_seconds()))
     os.environ["HOROVOD_GLOO_TIMEOUT_SECONDS"] = str(seconds)
+    os.environ["HOROVOD_STALL_CHECK_DISABLE"] = "1"  # it complains of the wait for process 0's artifact
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank())
     hvd.init()
