@@ -161,14 +161,18 @@ def test_the_artifact_opens_and_serves_without_torchrec(alone: Path) -> None:
 def test_another_number_of_processes_goes_on_from_the_checkpoint(
     tmp_path: Path, first: int, then: int
 ) -> None:
-    longer = ["train.epochs=2", "train.patience=2"]
+    """In the third epoch, with the second as the best, whose rows are in the checkpoint too."""
+    longer = ["train.epochs=3", "train.patience=3", "train.schedule=constant", "train.start=spectral"]
+    longer.append("train.learning_rate=0.1")
     run(1, tmp_path / "whole", *longer)
-    assert run(first, tmp_path / "parts", *longer, stopper=first - 1, steps=11) == ["stopped"] * first
+    assert run(first, tmp_path / "parts", *longer, stopper=first - 1, steps=19) == ["stopped"] * first
     checkpoints = tmp_path / "parts" / "run" / "checkpoints"
     names = {path.name for path in checkpoints.glob("epoch-*")}
     assert {path.name for path in checkpoints.glob("tables/*")} == names
     assert len(list(next(checkpoints.glob("tables/*")).glob("shard-*"))) == first
     run(then, tmp_path / "parts", *longer)
+    metrics = json.loads((tmp_path / "parts" / "run" / "artifact" / "metrics.json").read_text())
+    assert metrics["selected"] == "epoch 2, the best on validation"
     close(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
 
 

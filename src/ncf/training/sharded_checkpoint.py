@@ -46,10 +46,8 @@ def save_tables(tables: ShardedTables, checkpoints: Checkpoints, epoch: int, ste
         raise
     digests = {path.name: sha256_of(path) for path in _own(tables, sorted(folder.glob("shard-*")))}
     parts = communicator.all(digests)
-    return {
-        "folder": folder.name,
-        "sha256": {name: digest for part in parts for name, digest in part.items()},
-    }
+    every = {name: digest for part in parts for name, digest in part.items()}
+    return {"folder": folder.name, "sha256": every, "best": bool(tables.best)}
 
 
 def forget_tables(checkpoints: Checkpoints) -> None:
@@ -77,6 +75,8 @@ def load_tables(tables: ShardedTables, checkpoints: Checkpoints, state: dict[str
                 f"Process {rank} does not find {names[0]} in {folder} as it was written: all processes must see the same "
                 "--output; copy the checkpoint afresh, or remove it to go on from an earlier one."
             )
+    if state["best"]:
+        tables.keep_best()  # makes the room that is read into
     try:
         load(_state(tables), storage_reader=HuggingFaceStorageReader(str(folder)))
     except CheckpointException as error:
