@@ -2,6 +2,7 @@
 # make test    the test suite
 # make lint    ruff and mypy
 # make test-browser, test-torchserve, test-soak    the explorer page in Chromium, AWS's serving stack, five minutes of load
+# make test-horovod, test-torchrec, test-spark    processes under Horovod, sharded tables, preparation on Spark: in environments of their own
 # make image   the container image ncf:local (IMAGE=name:tag), for training and serving; EXTRAS=mlflow: jobs record themselves
 # make test-container    that image in real containers: by itself, in local mode, behind the double of hosted SageMaker
 # make notebooks    execute the notebooks (CHECK=--check writes nothing)
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 IMAGE ?= ncf:local
 
-.PHONY: venv demo test test-browser test-torchserve test-soak image test-container notebooks lint bench clean
+.PHONY: venv demo test test-browser test-torchserve test-horovod test-torchrec test-spark test-soak image test-container notebooks lint bench clean
 
 venv: $(STAMP)
 
@@ -37,6 +38,18 @@ test-browser: venv
 test-torchserve: venv
 	scripts/install-torchserve .venv-torchserve
 	NCF_TEST_TORCHSERVE=$(CURDIR)/.venv-torchserve $(BIN)/python -m pytest -m torchserve tests/torchserve
+
+test-horovod: venv
+	scripts/install-horovod .venv-horovod gloo
+	NCF_TEST_HOROVOD=$(CURDIR)/.venv-horovod $(BIN)/python -m pytest -m horovod tests/horovod
+
+test-torchrec: venv
+	scripts/install-torchrec .venv-torchrec
+	NCF_TEST_TORCHREC=$(CURDIR)/.venv-torchrec $(BIN)/python -m pytest -m torchrec tests/torchrec
+
+test-spark: venv
+	scripts/install-spark .venv-spark
+	NCF_TEST_SPARK=$(CURDIR)/.venv-spark $(BIN)/python -m pytest -m spark tests/data/spark
 
 test-soak: venv
 	NCF_TEST_SOAK=300 $(BIN)/python -m pytest -s -m soak tests/serving/test_soak.py
@@ -66,4 +79,4 @@ bench: venv
 	$(BIN)/python benchmarks/serving.py
 
 clean:
-	rm -rf $(VENV) .venv-torchserve build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-torchserve .venv-horovod .venv-torchrec .venv-spark build dist .pytest_cache .mypy_cache .ruff_cache

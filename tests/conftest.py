@@ -20,7 +20,8 @@ hypothesis.settings.load_profile("ncf")
 
 NEEDS = {
     "sources": "NCF_TEST_SOURCES", "browser": "NCF_TEST_BROWSER", "torchserve": "NCF_TEST_TORCHSERVE", "soak": "NCF_TEST_SOAK",
-    "container": "NCF_TEST_CONTAINER",
+    "container": "NCF_TEST_CONTAINER", "spark": "NCF_TEST_SPARK", "horovod": "NCF_TEST_HOROVOD",
+    "torchrec": "NCF_TEST_TORCHREC",
 }  # fmt: skip
 
 

@@ -28,7 +28,8 @@ ONLY_IN = {
     "boto3": "sagemaker/", "botocore": "sagemaker/", "sagemaker": "sagemaker/", "mlflow": "training/mlflow.py",
     "optuna": "tuning/", "horovod": "training/horovod.py", "typer": "cli/",
     "rich": ("console.py", "cli/"), "uvicorn": "serving/server.py", "starlette": ("serving/app.py", "serving/server.py"),
-    "faiss": "serving/ivf.py", "prometheus_client": "serving/monitor.py",
+    "faiss": "serving/ivf.py", "pyspark": "data/spark/",
+    "torchrec": "training/sharded_torchrec.py", "fbgemm_gpu": "training/sharded_torchrec.py", "prometheus_client": "serving/monitor.py",
 }  # fmt: skip
 NEVER_BELOW_THE_APP = {"http", "starlette", "uvicorn", "requests", "httpx", "socket", "socketserver"}
 FILES = sorted(SOURCE.rglob("*.py"))
