@@ -63,6 +63,16 @@ def test_a_process_that_hangs_is_named_with_what_it_did_and_all_start_again(fold
     assert_equal(folder / "hung", pair)
 
 
+def test_a_process_that_goes_on_beating_but_does_nothing_is_named_and_ended(folder: Path) -> None:
+    command = [*train(), "--output", "idle", "--nproc", 2, "--timeout", 5, "--quiet"]
+    with group(command, folder, **hold(0)) as started:
+        started.held()
+        errors = started.ended(2)
+    assert errors.startswith("ncf: Process 0 of 2 (host ")
+    assert ") hangs in this phase: training, step 8 of epoch 3, after " in errors
+    assert len(errors.splitlines()) == 1
+
+
 def test_a_full_disk_ends_all_with_one_sentence(folder: Path) -> None:
     """A file size limit stands in for the full disk."""
     command = [*train(), "--output", "full", "--nproc", 2, "--max-restarts", 1]
@@ -70,10 +80,9 @@ def test_a_full_disk_ends_all_with_one_sentence(folder: Path) -> None:
         resource.prlimit(started.held(), resource.RLIMIT_FSIZE, (5000, 5000))
         started.go()
         errors = started.ended(2)
-    said = [line for line in errors.splitlines() if line.startswith("ncf: ")]
-    assert said == [
-        "ncf: There is no space left to write full/checkpoints/epoch-00003-step-000000000: free some space or choose another "
-        "place; nothing that was there before has been changed."
+    assert [line for line in errors.splitlines() if line.startswith("ncf: ")] == [
+        "ncf: full/checkpoints/epoch-00003-step-000000000 could not be written (File too large): check the disk or choose "
+        "another place."
     ]
     assert "restart" not in errors
     assert "Traceback" not in errors

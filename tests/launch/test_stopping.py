@@ -57,4 +57,13 @@ def test_ctrl_c_before_training_is_one_sentence(folder: Path) -> None:
         wait_until(lambda: len(started.processes()) == 3)
         started.interrupt()
         errors = started.ended(130)
-    assert errors == "ncf: Stopped by SIGINT before there was anything to save.\n"
+    assert errors == "ncf: Stopped by SIGINT before a checkpoint could be saved.\n"
+
+
+def test_a_second_ctrl_c_ends_all_at_once(folder: Path) -> None:
+    with group([*train(), "--output", "twice", "--nproc", 2, "--quiet"], folder, **hold(1)) as started:
+        rank = started.held()
+        started.interrupt()
+        wait_until(lambda: asked_to_stop(rank))
+        started.interrupt()
+        assert started.ended(130) == "ncf: Stopped by SIGINT before a checkpoint could be saved.\n"

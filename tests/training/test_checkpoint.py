@@ -35,6 +35,14 @@ def test_the_newest_stay_and_the_newest_is_loaded(tmp_path: Path) -> None:
     assert latest.state["at"] == [10, 0]
 
 
+def test_what_a_killed_process_left_half_written_goes(tmp_path: Path) -> None:
+    (tmp_path / ".epoch-00001-step-000000000.x1.part").mkdir()
+    checkpoints = Checkpoints(tmp_path, "experiment", "data")
+    assert not checkpoints.exist()
+    checkpoints.save(1, 0, Checkpoint(tensors(), STATE))
+    assert [path.name for path in tmp_path.iterdir()] == ["epoch-00001-step-000000000"]
+
+
 def test_none_at_all(tmp_path: Path) -> None:
     assert Checkpoints(tmp_path / "absent", "experiment", "data").latest() is None
 

@@ -51,6 +51,8 @@ class Checkpoints:
     def save(self, epoch: int, step: int, checkpoint: Checkpoint) -> Path:
         """Write the checkpoint of (epoch, step) and remove all but the newest."""
         target = self.folder / f"epoch-{epoch:05d}-step-{step:09d}"
+        for unfinished in self.folder.glob(".epoch-*.part"):  # of a process that was killed as it wrote
+            shutil.rmtree(unfinished, ignore_errors=True)
         with atomic_folder(target) as temporary:
             save_file(
                 {n: t.detach().contiguous().cpu() for n, t in checkpoint.tensors.items()},

@@ -120,7 +120,7 @@ def _run(command: Sequence[str], processes: int, scratch: Path, attempt: int) ->
         if told is None and _done(scratch):
             return None
         name = signal.Signals(stopped.sigval).name
-        raise told or Interrupted(f"Stopped by {name} before there was anything to save.") from None
+        raise told or Interrupted(f"Stopped by {name} before a checkpoint could be saved.") from None
     except ChildFailedError as error:
         told = _told(scratch)
         if told is not None:
