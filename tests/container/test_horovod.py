@@ -33,7 +33,7 @@ SETTINGS = {
     "train.start": "spectral", "train.epochs": "1", "train.threads": "1", "train.precision": "float32",
     "evaluation.cutoffs": "[10]", "evaluation.bootstrap": "0",
 }  # fmt: skip
-LONG = {"train.epochs": "2000", "train.batch_size": "192"}
+LONG = {"train.epochs": "2000"}
 
 
 @pytest.fixture(scope="session")
@@ -186,6 +186,8 @@ def given(name: str, path: Path) -> Channel:
     )
 
 
+@pytest.mark.filterwarnings("ignore:unclosed file:ResourceWarning")  # the SDK closes no pipe of compose
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_the_sdks_mpi_driver_works_in_the_image(
     horovod_image: str, ml_100k: Path, host: dict[str, Any], tmp_path: Path
 ) -> None:
