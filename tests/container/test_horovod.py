@@ -141,7 +141,7 @@ def test_a_mistake_is_one_sentence(session: Session, horovod_image: str, ml_100k
     assert job["FailureReason"].startswith("hyperparameters: train.nonsense is no setting of ncf")
 
 
-def test_a_host_that_dies_ends_the_job_with_its_name(
+def test_a_process_that_is_killed_ends_the_job(
     session: Session, horovod_image: str, ml_100k: Path, tmp_path: Path
 ) -> None:
     kept = tmp_path / "kept"
@@ -155,7 +155,7 @@ def test_a_host_that_dies_ends_the_job_with_its_name(
     )
     wait_until(lambda: any(kept.glob("run/checkpoints/epoch-00001-*")), PATIENCE)
     second = next(row.split()[0] for row in containers(session.home) if "algo-2" in row)
-    docker("exec", second, "sh", "-c", "kill -9 $(pgrep -f 'ncf.sagemaker.mpi' | grep -v '^1$')")
+    docker("exec", second, "sh", "-c", "pkill -9 -P $(pgrep -x orted)")
     job = ended(session, "dies")
     assert job["TrainingJobStatus"] == "Failed"
     assert any(
