@@ -19,9 +19,9 @@ MODEL = ModelConfig(kind="gmf", factors=4)
     "more",
     [
         ["train.parts=4", "train.l2_mlp=0.01", "model.dropout=0.2"],
-        ["train.batch_size=1100", "train.precision=bfloat16"],
+        ["train.parts=4", "train.batch_size=1100", "train.precision=bfloat16"],
     ],
-    ids=["with dropout and L2", "parts chosen, bfloat16"],
+    ids=["with dropout and L2", "bfloat16"],
 )
 def test_any_number_of_processes_and_threads_gives_the_same_weights(tmp_path: Path, more: list[str]) -> None:
     runs = {"alone": (1, 1), "threads": (1, 3), "two with threads": (2, 2), "four": (4, 1)}
@@ -52,7 +52,13 @@ def test_parts_that_cannot_be_shared_out_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("batch_size", "by_rows", "processes", "parts"),
-    [(4096, False, 1, 4), (4096, False, 4, 4), (4096, False, 3, 0), (512, False, 1, 0), (4096, True, 1, 0)],
+    [
+        (16384, False, 1, 4),
+        (16384, False, 4, 4),
+        (16384, False, 3, 0),
+        (4096, False, 1, 0),
+        (16384, True, 1, 0),
+    ],
 )
 def test_parts_are_chosen_where_they_cost_little(
     batch_size: int, by_rows: bool, processes: int, parts: int
@@ -62,7 +68,7 @@ def test_parts_are_chosen_where_they_cost_little(
 
 
 def test_large_tables_are_not_summed_part_by_part() -> None:
-    assert choose_parts(build_model(MODEL, 2_000_000, 5), TrainConfig(), False, 1) == 0
+    assert choose_parts(build_model(MODEL, 2_000_000, 5), TrainConfig(batch_size=16384), False, 1) == 0
 
 
 def test_sums_in_pairs_are_sums_in_this_order() -> None:

@@ -35,7 +35,7 @@ from ncf.training.sharded import ShardedTables
 
 _CPU_CHUNK = 2048
 _DEVICE_CHUNK = 2**20
-_PARTS, _SMALL_TABLE, _LARGE_STEP = 4, 16 * 2**20, 1024
+_PARTS, _SMALL_TABLE, _LARGE_STEP = 4, 16 * 2**20, 16384
 
 
 def _has_graphs(device: torch.device) -> bool:
@@ -135,7 +135,7 @@ class Trainer:
         self._lazy_items = any(name in self.lazy for name in named if name.endswith("item_table"))
         self._users, self._items = len(dataset.users), len(dataset.items)
         self.parts = choose_parts(model, config, bool(self.lazy or sharded), self.communicator.size)
-        self._by_rows = bool(self.lazy or sharded)
+        self.by_rows = bool(self.lazy or sharded)
         self._dropping = any(isinstance(half, MLP) and half.tower.dropout > 0.0 for half in halves(model))
         self._device_step: DeviceStep | None = None
         if isinstance(self.optimizer, DeviceOptimizer):
@@ -215,7 +215,7 @@ class Trainer:
         loss, gradients, stopping = self._gradients(step, asked)
         if self.sharded is not None:
             gradients = self.sharded.update(gradients)
-        if self._by_rows:
+        if self.by_rows:
             gradients = self.communicator.add(gradients)
         self.optimizer.step(gradients, rate, self.workers)
         self._update_average(done)
@@ -245,9 +245,9 @@ class Trainer:
             self.workers,
             self._dropout_generators(step.number, parts),
             parts,
-            None if self._by_rows else exchange,
+            None if self.by_rows else exchange,
         )
-        if self._by_rows:
+        if self.by_rows:
             loss = exchange([loss])[0]
         return loss, gradients, bool(told[0] > 0)
 
