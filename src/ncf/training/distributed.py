@@ -34,6 +34,8 @@ PATIENCE = timedelta(minutes=30)
 """How long a process waits for another one's part before it gives up."""
 MEETING = timedelta(minutes=10)
 """How long it waits for the others to come."""
+_LARGE_TABLE = 8 * 2**20
+"""Bytes of a gradient from which it is worth looking for the rows that it has."""
 
 
 class Communicator(Protocol):
@@ -122,22 +124,45 @@ class Many:
         return [piece.view_as(tensor) for piece, tensor in zip(pieces, tensors, strict=True)]
 
     def add(self, gradients: Gradients) -> Gradients:
-        """What is whole in one sum; rows in two gathers a table."""
-        whole = [parameter for parameter, gradient in gradients.items() if gradient.rows is None]
+        """What is whole in one sum; rows in a gather a side, and one of values a table."""
+        few = self._used_rows(gradients)
+        whole = [p for p, gradient in gradients.items() if gradient.rows is None and p not in few]
         sums = dict(zip(whole, self.sum([gradients[parameter].values for parameter in whole]), strict=True))
-        return {
-            parameter: RowGradient(None, sums[parameter])
-            if gradient.rows is None
-            else self._add_rows(gradient.rows, gradient.values)
-            for parameter, gradient in gradients.items()
-        }
+        places: dict[int, tuple[Tensor, Tensor]] = {}
+        added: Gradients = {}
+        for parameter, gradient in gradients.items():
+            if parameter in sums:
+                added[parameter] = RowGradient(None, sums[parameter])
+            elif gradient.rows is None:
+                used = few[parameter]
+                rows, values = self._add_rows(*self._places(used), gradient.values[used])
+                added[parameter] = RowGradient(
+                    None, torch.zeros_like(gradient.values).index_copy_(0, rows, values)
+                )
+            else:  # the tables of a side share their rows
+                if id(gradient.rows) not in places:
+                    places[id(gradient.rows)] = self._places(gradient.rows)
+                added[parameter] = RowGradient(*self._add_rows(*places[id(gradient.rows)], gradient.values))
+        return added
 
-    def _add_rows(self, rows: Tensor, values: Tensor) -> RowGradient:
-        """The rows of all processes, each once, with their gradients added in the order of ranks."""
+    def _used_rows(self, gradients: Gradients) -> dict[Tensor, Tensor]:
+        """Of large tables that take part whole: this process's rows, where that makes at most half of the bytes."""
+        large = [p for p, g in gradients.items() if g.rows is None and g.values.nbytes >= _LARGE_TABLE]
+        if not large:
+            return {}
+        used = {p: gradients[p].values.any(dim=1).nonzero().squeeze(1) for p in large}
+        counts = self.sum([torch.tensor([float(len(used[p])) for p in large], device=large[0].device)])[0]
+        return {p: used[p] for p, n in zip(large, counts.tolist(), strict=True) if n <= len(p)}
+
+    def _places(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows of all processes, each once, and which of them each row of each process is."""
         unique, place = torch.unique(torch.cat(self._gather(rows)), return_inverse=True)
-        total = values.new_zeros(len(unique), values.shape[1])
-        total.index_add_(0, place, torch.cat(self._gather(values)))
-        return RowGradient(unique, total)
+        return unique, place
+
+    def _add_rows(self, rows: Tensor, place: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows, and their gradients added in the order of ranks."""
+        total = values.new_zeros(len(rows), values.shape[1])
+        return rows, total.index_add_(0, place, torch.cat(self._gather(values)))
 
     def collect(self, rows: Tensor) -> Tensor:
         """One gather."""
