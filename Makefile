@@ -4,6 +4,7 @@
 # make test-browser, test-torchserve, test-soak    the explorer page in Chromium, AWS's serving stack, five minutes of load
 # make test-horovod, test-torchrec, test-spark    processes under Horovod, sharded tables, preparation on Spark: in environments of their own
 # make image   the container image ncf:local (IMAGE=name:tag), for training and serving; EXTRAS=mlflow: jobs record themselves
+# make image-horovod    the same with Horovod and Open MPI, ncf-horovod:local (docs/horovod.md)
 # make test-container    that image in real containers: by itself, in local mode, behind the double of hosted SageMaker
 # make notebooks    execute the notebooks (CHECK=--check writes nothing)
 # make bench   measure; prints tables and writes benchmarks/results/
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 IMAGE ?= ncf:local
 
-.PHONY: venv demo test test-browser test-torchserve test-horovod test-torchrec test-spark test-soak image test-container notebooks lint bench clean
+.PHONY: venv demo test test-browser test-torchserve test-horovod test-torchrec test-spark test-soak image image-horovod test-container notebooks lint bench clean
 
 venv: $(STAMP)
 
@@ -40,7 +41,7 @@ test-torchserve: venv
 	NCF_TEST_TORCHSERVE=$(CURDIR)/.venv-torchserve $(BIN)/python -m pytest -m torchserve tests/torchserve
 
 test-horovod: venv
-	scripts/install-horovod .venv-horovod gloo
+	scripts/install-horovod .venv-horovod mpi
 	NCF_TEST_HOROVOD=$(CURDIR)/.venv-horovod $(BIN)/python -m pytest -m horovod tests/horovod
 
 test-torchrec: venv
@@ -58,8 +59,12 @@ image:
 	scripts/docker-engine start
 	scripts/image $(IMAGE) $(if $(EXTRAS),--build-arg "EXTRAS=$(EXTRAS)")
 
-test-container: venv image
-	NCF_TEST_CONTAINER=1 NCF_TEST_IMAGE=$(IMAGE) $(BIN)/python -m pytest -m container tests/container tests/hosted
+image-horovod:
+	scripts/docker-engine start
+	scripts/image ncf-horovod:local --build-arg HOROVOD=1
+
+test-container: venv image image-horovod
+	NCF_TEST_CONTAINER=1 NCF_TEST_IMAGE=$(IMAGE) NCF_TEST_HOROVOD_IMAGE=ncf-horovod:local $(BIN)/python -m pytest -m container tests/container tests/hosted
 
 notebooks: venv image
 	$(BIN)/python scripts/notebooks $(CHECK)
