@@ -5,6 +5,7 @@ The decision worth knowing: groups of different sizes live side by side, those n
 processor; so they take turns without starting anew. The processes join as those of torchrun do, by its variables.
 """
 
+import gc
 import json
 import os
 import socket
@@ -164,9 +165,14 @@ class Worker:
         for method in ("prepare", "reduce_items", "reduce_user_rows"):
             self.clocks.time(kernels._MlpStep, method, "halves")
 
-    def train(self, data: Any, settings: list[str], warm: int, steps: int, alone: bool = False) -> Answer:
-        """The first steps of an epoch, of which those after `warm` count; between two barriers."""
-        trainer = self._trainer(data, settings, alone)
+    def train(
+        self, data: Any, settings: list[str], warm: int, steps: int, alone: bool = False, touch: bool = True
+    ) -> Answer:
+        """The first steps of an epoch, of which those after `warm` count; between two barriers.
+
+        `touch`: write to the optimiser's memory before, as memory that was never written to is not there yet.
+        """
+        trainer = self._trainer(data, settings, alone, touch)
         trainer.position = Position()
         if warm + steps > trainer.sampler.steps:
             raise SystemExit(f"An epoch has {trainer.sampler.steps} steps only.")
@@ -188,7 +194,7 @@ class Worker:
         answer["parameters"] = trainer.parameters
         return answer
 
-    def _trainer(self, data: Any, settings: list[str], alone: bool) -> Trainer:
+    def _trainer(self, data: Any, settings: list[str], alone: bool, touch: bool) -> Trainer:
         key = json.dumps([data, settings, alone])
         if key not in self.trainers:
             recipe = Experiment.parse({}, settings)
@@ -207,8 +213,8 @@ class Worker:
 
                 draw(tables, 0)
             self.trainers[key] = Trainer(dataset, model, recipe.train, self.pool, communicator, tables)
-            for tensor in self.trainers[key].tensors().values():
-                tensor.add_(0)  # memory that was never written to is not there yet
+            for tensor in self.trainers[key].tensors().values() if touch else ():
+                tensor.add_(0)
             self.clocks.watch(self.trainers[key])
         return self.trainers[key]
 
@@ -216,6 +222,7 @@ class Worker:
         """Let go of all trainers and data."""
         self.trainers.clear()
         self.data.clear()
+        gc.collect()  # the clocks' wrappers and the trainers refer to each other
         return {}
 
     def carry(self) -> Answer:
