@@ -113,7 +113,7 @@ def sharded(job: Job, costs: Costs, remote: float = 0.0) -> dict[str, float]:
     """Seconds of a step by term; a row is moved by the process that holds it.
 
     `sharded_row` was measured on one machine and has its transfer there in it; `remote` is the share of rows that cross a
-    network, whose bytes come on top.
+    network, whose bytes come on top. A process sends to all others at once; only sums go round a ring.
     """
     draws = job.samples + job.groups / job.processes
     crossing = job.own_rows * (NUMBER + 2 * FLOAT * WIDTH) * remote
@@ -123,7 +123,7 @@ def sharded(job: Job, costs: Costs, remote: float = 0.0) -> dict[str, float]:
         "finding rows": draws * costs.draw,
         "looking up and moving rows": job.own_rows * costs.sharded_row,
         "sending": crossing / costs.bandwidth,
-        "latency": (LOOKUP_EXCHANGES + SUMS) * (job.processes - 1) * costs.latency,
+        "latency": (LOOKUP_EXCHANGES + SUMS * (job.processes - 1)) * costs.latency,
     }
 
 
