@@ -113,8 +113,7 @@ class Optimizer:
             [{"params": [p], "weight_decay": 0.0}] for name, p in self._dense.items() if name in table_names
         ]
         self._adamws = [
-            torch.optim.AdamW(groups, lr=1.0, betas=BETAS, eps=EPS, fused=True)
-            for groups in [*alone, layers]
+            torch.optim.AdamW(groups, lr=1.0, betas=BETAS, eps=EPS, fused=True) for groups in [*alone, layers]
         ]
 
     def step(self, gradients: Gradients, rate: float, workers: Workers) -> None:
