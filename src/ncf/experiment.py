@@ -273,11 +273,6 @@ def _fuse(model: Model, pretrained: tuple[Model, Model], experiment: Experiment)
 def _say_what(trainer: Trainer, dataset: Dataset, tracker: Tracker) -> None:
     precision = str(trainer.objective.precision).removeprefix("torch.")
     lazily = f"; updated lazily: {', '.join(sorted(trainer.lazy))}" if trainer.lazy else ""
-    if trainer.communicator.size > 1 and not (trainer.parts or trainer.by_rows):
-        tracker.say(
-            "Sums over processes are added in another order than by one process: the same draws, weights that agree less and "
-            "less closely. With train.parts = 4 in both runs they are equal."
-        )
     tracker.say(
         f"{trainer.parameters:,} parameters, {len(dataset.train):,} positives an epoch in "
         f"{trainer.sampler.steps:,} steps, {trainer.workers.threads} threads, tower in {precision}{lazily}."

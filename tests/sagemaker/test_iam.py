@@ -19,7 +19,7 @@ from ncf.sagemaker.permissions import BEYOND, CALLS, EXECUTION, PIPELINE, SCOPES
 
 ROOT = Path(__file__).parents[2]
 TRANSFERS = ("upload_file", "download_file", "upload_fileobj", "download_fileobj")
-NOT_OURS = {"search"}
+NOT_OURS = {"search", "create_connection"}
 """Names of operations that objects of Python have as well: these count only on something called a client."""
 
 

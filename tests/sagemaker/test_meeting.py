@@ -69,8 +69,9 @@ def test_a_host_that_goes_away_is_named(port: int, tmp_path: Path) -> None:
             connection.sendall(b'{"host": "algo-2"}\n')
             gone.wait(10)
 
+    listening = Others(["algo-2"], never, port=port)
     (end,) = in_threads(another)
-    with Others(["algo-2"], never, port=port) as others:
+    with listening as others:
         assert others.lost(0.1) is None
         gone.set()
         assert others.lost(10) == "algo-2"

@@ -99,10 +99,9 @@ def test_a_stop_reaches_the_processes_and_is_no_failure(tmp_path: Path) -> None:
 
 
 def test_a_failure_while_stopping_is_a_failure(tmp_path: Path) -> None:
-    failure = tmp_path / "failure"
-    assert lead(
-        [], shell(f"trap '' USR1; sleep 1; echo The disk is full. > {failure}; exit 1"), lambda: True, failure
-    )
+    failure, ready = tmp_path / "failure", tmp_path / "ready"
+    script = f"trap '' USR1; touch {ready}; sleep 1; echo The disk is full. > {failure}; exit 1"
+    assert lead([], shell(script), ready.exists, failure)
     assert failure.read_text() == "The disk is full.\n"
 
 

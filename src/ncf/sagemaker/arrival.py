@@ -34,7 +34,7 @@ class _Watch:
         self, host: str, hosts: Sequence[str], port: int, patience: float, stop: Callable[[], bool]
     ) -> None:
         self.host, self.first, self.port, self.patience, self.stop = host, hosts[0], port, patience, stop
-        self.missing = set(hosts) - {host}
+        self.others = self.missing = frozenset(hosts) - {host}
         self.end = time.monotonic() + patience
 
     def look(self) -> None:
@@ -63,10 +63,25 @@ def _gather(watch: _Watch) -> None:
                 connection = stack.enter_context(server.accept()[0])
                 connection.settimeout(SLICE)
                 name = connection.recv(1024).decode("utf-8", "replace")
-                watch.missing.discard(name)
-                arrived[name] = connection
+                if name in watch.others:
+                    arrived[name] = connection
+            arrived = {name: there for name, there in arrived.items() if not _is_gone(there)}
+            watch.missing = watch.others - set(arrived)
         for connection in arrived.values():
             connection.sendall(b"go")
+
+
+def _is_gone(connection: socket.socket) -> bool:
+    """Whether the other side has ended: a host that starts anew comes again."""
+    connection.setblocking(False)
+    try:
+        return not connection.recv(1)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    finally:
+        connection.settimeout(SLICE)
 
 
 def _join(watch: _Watch) -> None:
