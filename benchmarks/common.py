@@ -26,10 +26,24 @@ from rich.table import Table
 
 from ncf.data import Dataset, Interactions, prepare_catalog
 from ncf.runtime import choose_threads
+from ncf.training.tracking import Silent
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
 CONSOLE = Console(highlight=False, width=132)
+
+
+class Clock(Silent):
+    """Notes when each epoch had been trained and judged."""
+
+    def __init__(self) -> None:
+        self.began = time.perf_counter()
+        self.epochs: list[dict[str, float]] = []
+
+    def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        """After training and judging."""
+        passed = time.perf_counter() - self.began
+        self.epochs.append({"epoch": epoch, "seconds_since_start": passed, **figures})
 
 
 @dataclass

@@ -32,7 +32,7 @@ import numpy as np
 import polars as pl
 import torch
 
-from common import ROOT, Report, command_line, movielens
+from common import ROOT, Clock, Report, command_line, movielens
 from gpu_cost import scoring_cost, step_cost
 from ncf.config import Experiment, ModelConfig, TrainConfig
 from ncf.data import Dataset, HeldOut, Interactions, Vocabulary, prepare_catalog
@@ -41,7 +41,6 @@ from ncf.experiment import Manner, train
 from ncf.models import Scorer, build_model
 from ncf.runtime import Workers, generator, workers
 from ncf.training import Trainer
-from ncf.training.tracking import Silent
 
 NEGATIVES = 4
 MODELS = {
@@ -153,19 +152,6 @@ def throughput(
         rows,
     )
     return best
-
-
-class Clock(Silent):
-    """Notes when each epoch had been trained and judged."""
-
-    def __init__(self) -> None:
-        self.began = time.perf_counter()
-        self.epochs: list[dict[str, float]] = []
-
-    def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """After training and judging."""
-        passed = time.perf_counter() - self.began
-        self.epochs.append({"epoch": epoch, "seconds_since_start": passed, **figures})
 
 
 def time_to_hit(data: Dataset, device: torch.device, dry: bool, report: Report) -> float:

@@ -31,6 +31,7 @@ from scipy.sparse import coo_matrix  # type: ignore[import-untyped]
 
 from common import (
     ROOT,
+    Clock,
     Report,
     Timing,
     command_line,
@@ -49,7 +50,6 @@ from ncf.models import build_model
 from ncf.runtime import Workers, generator
 from ncf.training import Trainer
 from ncf.training.sampling import GroupSampler
-from ncf.training.tracking import Silent
 from port import PlainNeuMF, Samples, draw_negatives, train_batch, training_loader
 from roofline import (
     FORMULA,
@@ -382,19 +382,6 @@ def profiles(dataset: Dataset, report: Report) -> None:
         [(name, *(f"{found[p].get(name, 0.0) / totals[p]:.1%}" for p in found)) for name in names],
     )
     report.keep("profile_seconds", found)
-
-
-class Clock(Silent):
-    """Notes when each epoch had been trained and judged."""
-
-    def __init__(self) -> None:
-        self.began = time.perf_counter()
-        self.epochs: list[dict[str, float]] = []
-
-    def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """After training and judging."""
-        passed = time.perf_counter() - self.began
-        self.epochs.append({"epoch": epoch, "seconds_since_start": passed, **figures})
 
 
 def time_to_target(recipe: Path, report: Report) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,35 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from processes import free_port
+from support import planted
+
 PROGRAM = Path(__file__).parent / "training" / "one_of_many.py"
+RECIPE = """\
+name = "small"
+[model]
+kind = "neumf"
+factors = 4
+embedding = 6
+tower = [6, 3]
+[train]
+epochs = {epochs}
+batch_size = {batch_size}
+threads = 1
+precision = "float32"
+device = "cpu"
+[evaluation]
+bootstrap = {bootstrap}
+"""
+
+
+def small_project(folder: Path, **settings: int) -> Path:
+    """`folder` with `data/` and `small.toml`, whose `epochs`, `batch_size` and `bootstrap` are given."""
+    planted().save(folder / "data")
+    (folder / "small.toml").write_text(RECIPE.format(**settings))
+    return folder
+
+
 BASE = [
     "model.kind=neumf", "model.factors=4", "model.embedding=6", "model.tower=[6,3]", "train.epochs=2",
     "train.batch_size=700", "train.threads=1", "train.precision=float32", "train.device=cpu", "evaluation.bootstrap=0",
@@ -21,9 +48,7 @@ BASE = [
 def run(size: int, output: Path, *more: str, **settings: Any) -> list[subprocess.CompletedProcess[str]]:
     """Start `size` processes and wait for all."""
     output.mkdir(exist_ok=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     words = json.dumps({"overrides": [*BASE, *more], **settings})
     environment = {**os.environ, "PYTHONPATH": str(PROGRAM.parents[1])}
     started = [

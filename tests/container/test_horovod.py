@@ -103,6 +103,13 @@ def path_of(job: Mapping[str, Any]) -> Path:
     return Path(job["ModelArtifacts"]["S3ModelArtifacts"].removeprefix("file://"))
 
 
+def long_job(session: Session, name: str, image: str, data: Path, kept: Path) -> None:
+    """Start a job that would go on for long, and wait for its first checkpoint in `kept`."""
+    channels = channel("train", data), channel("checkpoints", kept)
+    start(session, name, image, SETTINGS | LONG, *channels)
+    wait_until(lambda: any(kept.glob("run/checkpoints/epoch-00001-*")), PATIENCE)
+
+
 def test_two_instances_train_the_model_of_two_processes(
     session: Session, horovod_image: str, ml_100k: Path, host: dict[str, Any]
 ) -> None:
@@ -117,15 +124,7 @@ def test_a_stopped_job_has_saved_a_checkpoint(
     session: Session, horovod_image: str, ml_100k: Path, tmp_path: Path
 ) -> None:
     kept = tmp_path / "kept"
-    start(
-        session,
-        "stop",
-        horovod_image,
-        SETTINGS | LONG,
-        channel("train", ml_100k),
-        channel("checkpoints", kept),
-    )
-    wait_until(lambda: any(kept.glob("run/checkpoints/epoch-00001-*")), PATIENCE)
+    long_job(session, "stop", horovod_image, ml_100k, kept)
     session.client("sagemaker").stop_training_job(TrainingJobName="stop")
     job = ended(session, "stop")
     assert (job["TrainingJobStatus"], job["SecondaryStatus"]) == ("Stopped", "Stopped")
@@ -145,15 +144,7 @@ def test_a_process_that_is_killed_ends_the_job(
     session: Session, horovod_image: str, ml_100k: Path, tmp_path: Path
 ) -> None:
     kept = tmp_path / "kept"
-    start(
-        session,
-        "dies",
-        horovod_image,
-        SETTINGS | LONG,
-        channel("train", ml_100k),
-        channel("checkpoints", kept),
-    )
-    wait_until(lambda: any(kept.glob("run/checkpoints/epoch-00001-*")), PATIENCE)
+    long_job(session, "dies", horovod_image, ml_100k, kept)
     second = next(row.split()[0] for row in containers(session.home) if "algo-2" in row)
     docker("exec", second, "sh", "-c", "pkill -9 -P $(pgrep -x orted)")
     job = ended(session, "dies")

@@ -12,36 +12,17 @@ import torch
 from safetensors.torch import load_file
 
 from processes import wait_until
-from support import planted
+from together import small_project
 
 pytestmark = pytest.mark.horovod
 
-RECIPE = """
-name = "small"
-[model]
-kind = "neumf"
-factors = 4
-embedding = 6
-tower = [6, 3]
-[train]
-epochs = 3
-batch_size = 700
-threads = 1
-precision = "float32"
-device = "cpu"
-[evaluation]
-bootstrap = 0
-"""
 ENVIRONMENT = {**os.environ, "COLUMNS": "120", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a recipe and a prepared data set."""
-    folder = tmp_path_factory.mktemp("project")
-    planted().save(folder / "data")
-    (folder / "small.toml").write_text(RECIPE)
-    return folder
+    return small_project(tmp_path_factory.mktemp("project"), epochs=3, batch_size=700, bootstrap=0)
 
 
 def ncf(programs: Path, *more: object) -> list[str]:

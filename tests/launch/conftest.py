@@ -12,34 +12,15 @@ from launch.groups import NCF, group
 from ncf import experiment
 from ncf.config import Experiment
 from ncf.data import Dataset
-from support import planted
+from together import small_project
 
-RECIPE = """
-name = "small"
-[model]
-kind = "neumf"
-factors = 4
-embedding = 6
-tower = [6, 3]
-[train]
-epochs = 4
-batch_size = 270
-threads = 1
-precision = "float32"
-device = "cpu"
-[evaluation]
-bootstrap = 20
-"""
 STEPS = 20
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Where commands run: `data/`, `small.toml`."""
-    made = tmp_path_factory.mktemp("launch")
-    planted().save(made / "data")
-    (made / "small.toml").write_text(RECIPE)
-    return made
+    return small_project(tmp_path_factory.mktemp("launch"), epochs=4, batch_size=270, bootstrap=20)
 
 
 @pytest.fixture(scope="session")

@@ -23,6 +23,14 @@ Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
 
 
+def above_and_tied(scores_TC: Tensor, candidates_TC: Tensor) -> tuple[Tensor, Tensor]:
+    """[T] each: how many others score higher than the positive in column 0, and how many the same. Scores are numbers."""
+    others_TC = candidates_TC != candidates_TC[:, :1]
+    above_T = (scores_TC > scores_TC[:, :1]).logical_and_(others_TC).sum(1)
+    tied_T = (scores_TC == scores_TC[:, :1]).logical_and_(others_TC).sum(1)
+    return above_T, tied_T
+
+
 @dataclass(frozen=True)
 class Standing:
     """Where each positive stands: `above` [T] others score higher, `tied` [T] others score the same."""
@@ -41,9 +49,7 @@ class Standing:
             scores_TC.sum().isnan()
         ):  # cheaper than asking every score; also of infinities, which are kept
             scores_TC = torch.nan_to_num(scores_TC, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
-        others_TC = candidates_TC != candidates_TC[:, :1]
-        above_T = (scores_TC > scores_TC[:, :1]).logical_and_(others_TC).sum(1)
-        tied_T = (scores_TC == scores_TC[:, :1]).logical_and_(others_TC).sum(1)
+        above_T, tied_T = above_and_tied(scores_TC, candidates_TC)
         return cls(above_T.cpu().numpy(), tied_T.cpu().numpy())
 
     def settled(self, ties: Ties) -> "Standing":

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ncf.data import HeldOut
-from ncf.evaluation.metrics import Standing
+from ncf.evaluation.metrics import Standing, above_and_tied
 from ncf.runtime import spans
 
 _SCORES_AT_ONCE = 2**24
@@ -66,7 +66,4 @@ def places_of(scores_TC: Tensor, items_TC: Tensor) -> Tensor:
     scores_TC = scores_TC.float()
     nonnumber_T = scores_TC.isnan().any(1)
     scores_TC = torch.nan_to_num(scores_TC, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
-    others_TC = items_TC != items_TC[:, :1]
-    above_T = (scores_TC > scores_TC[:, :1]).logical_and_(others_TC).sum(1)
-    tied_T = (scores_TC == scores_TC[:, :1]).logical_and_(others_TC).sum(1)
-    return torch.stack([above_T, tied_T, nonnumber_T.long()], dim=1)
+    return torch.stack([*above_and_tied(scores_TC, items_TC), nonnumber_T.long()], dim=1)

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from ncf.errors import Interrupted, NcfError
 
+LONGEST_REASON = 1024
+"""Characters of FailureReason (DescribeTrainingJob)."""
+
 
 def ended(work: Callable[[], None], told: Path, longest: int, *, others_tell_too: bool = False) -> int:
     """Do the work; the exit code. A failure is 1 with its sentence on standard error and, cut to `longest`, in `told`.

@@ -26,14 +26,13 @@ from pathlib import Path
 from ncf.errors import ConfigError, NcfError
 from ncf.runtime import stop_requested
 from ncf.sagemaker.distribution import from_variables
-from ncf.sagemaker.ending import ended
+from ncf.sagemaker.ending import LONGEST_REASON, ended
 from ncf.sagemaker.environment import ROOT
 from ncf.sagemaker.meeting import PORT, Others, Said, call
 
 ENVIRONMENT = Path("/run/ncf-environment.json")
 GRACE = 20.0
 """Seconds between asking `mpirun` to end all processes and killing it."""
-_LONGEST = 1024
 _TICK = 0.5
 
 
@@ -68,7 +67,7 @@ def main(root: Path = ROOT) -> int:
             else:
                 code = call(host.all[0], host.name, failure, stop)
 
-    return ended(work, failure, _LONGEST) or code
+    return ended(work, failure, LONGEST_REASON) or code
 
 
 def read_host(root: Path) -> Host:
@@ -123,7 +122,7 @@ _UNSAID = (
 def _tell(failure: Path, sentence: str) -> None:
     """What was said first is the cause; what other processes said of it later is not."""
     failure.parent.mkdir(parents=True, exist_ok=True)
-    failure.write_text(sentence[:_LONGEST], "utf-8")
+    failure.write_text(sentence[:LONGEST_REASON], "utf-8")
 
 
 def _run(command: Sequence[str], stop: Callable[[], bool], others: Others) -> int:

@@ -25,7 +25,7 @@ from ncf.errors import Interrupted
 from ncf.runtime import stop_requested
 from ncf.sagemaker import processes
 from ncf.sagemaker.arrival import await_hosts
-from ncf.sagemaker.ending import ended
+from ncf.sagemaker.ending import LONGEST_REASON, ended
 from ncf.sagemaker.environment import ROOT, Job, read_job
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ ARRIVAL_PORT = 29501
 """Where the first host listens for the others before they train."""
 PATIENCE = 900.0
 """Seconds that hosts wait for each other to start: the last image may be pulled minutes after the first."""
-LONGEST_REASON = 1024
-"""Characters of FailureReason (DescribeTrainingJob)."""
 
 
 def main(root: Path = ROOT, arguments: Sequence[str] = ()) -> int:

@@ -86,6 +86,7 @@ class DeviceGroupSampler(GroupSampler):
         """Piece after piece of the order; only where they begin and how long they are is sent to the device."""
         (order,) = orders.values()
         starts, lengths = self._pieces(steps)
+        starts += self._bounds[:-1] - self._first
         total, flat = int(lengths.sum()), lengths.ravel()
         shifts_P, lengths_P = (
             torch.from_numpy(values).to(self.device)
@@ -94,20 +95,6 @@ class DeviceGroupSampler(GroupSampler):
         places_B = torch.repeat_interleave(shifts_P, lengths_P, output_size=total)
         places_B += torch.arange(total, device=self.device)
         return order[places_B].add_(self._first), lengths.sum(axis=1).tolist()
-
-    def _pieces(self, steps: range) -> tuple[np.ndarray, np.ndarray]:
-        """[n, S] int64 each: where in the order a step's positives of a shard begin, and how many they are.
-
-        The same shares as in `GroupSampler._positions`, for all steps and shards at once.
-        """
-        ends = np.array([self._end(step) for step in range(steps.start, steps.stop + 1)], dtype=np.int64)
-        given = ends[:, None] * self._bounds // self.positives
-        before, places = given[:-1], np.diff(given, axis=0)
-        low, high = (places[:, -1:] * rank // self._size for rank in (self._rank, self._rank + 1))
-        begin = np.maximum(places[:, :-1], low)
-        lengths = np.maximum(np.minimum(places[:, 1:], high) - begin, 0)
-        starts = self._bounds[:-1] - self._first + np.diff(before, axis=1) + begin - places[:, :-1]
-        return starts, lengths
 
     def _read(self, positions_B: Tensor) -> tuple[Tensor, Tensor]:
         users, items = (rows[positions_B - self._first].long() for rows in self._own)

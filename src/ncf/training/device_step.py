@@ -104,10 +104,7 @@ class DeviceStep:
 
     def _together(self, step: Step, asked: bool, generator: torch.Generator | None) -> tuple[Tensor, bool]:
         """Each process its part, then one sum of everything that is whole; the stop flag makes them wait for it."""
-        counts = len(step.users) > 0
-        inputs = [step.users, step.items]
-        if not counts:  # more processes than groups: any group, which does not count
-            inputs = [step.users.new_zeros(1), step.items.new_zeros(1, step.items.shape[1])]
+        counts, inputs = step.counts, list(step.filled())
         if self._tables.lazy or generator is not None:
             batch = self._batch(inputs, False, step.groups, counts)
             loss, gradients = self._gradients(batch, generator)

@@ -117,6 +117,31 @@ class Many:
     def _gather(self, rows: Tensor) -> list[Tensor]:
         raise NotImplementedError
 
+    def _swap(self, pieces: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _join(self, piece: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def _broadcast(self, tensor: Tensor, name: str) -> Tensor:
+        raise NotImplementedError
+
+    def _sum_in_pairs(self, flat: Tensor) -> Tensor:
+        """Each process adds up one piece, in pairs and pairs of pairs, as the kernels add up the parts of one process.
+
+        A ring, which an all-reduce over a network usually is, adds in an order that depends on the piece and the number of
+        processes.
+        """
+        pieces = self._swap(torch.nn.functional.pad(flat, (0, -len(flat) % self.size)))
+        return self._join(add_in_pairs(list(pieces.view(self.size, -1))))[: len(flat)]
+
+    def share_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """One broadcast a tensor, in the order of names."""
+        for name in sorted(tensors):
+            there = self._broadcast(tensors[name], name)
+            if there is not tensors[name]:
+                tensors[name].copy_(there)
+
     def sum(self, tensors: list[Tensor]) -> list[Tensor]:
         """In one exchange."""
         flat = self._sum(torch.cat([tensor.reshape(-1).float() for tensor in tensors]))
@@ -187,17 +212,21 @@ class Processes(Many):
             return flat
         return self._sum_in_pairs(flat)
 
-    def _sum_in_pairs(self, flat: Tensor) -> Tensor:
-        """Each process adds up one piece, in pairs and pairs of pairs, as the kernels add up the parts of one process.
+    def _swap(self, pieces: Tensor) -> Tensor:
+        swapped = torch.empty_like(pieces)
+        dist.all_to_all_single(swapped, pieces)
+        return swapped
 
-        A ring, which gloo's all-reduce is, adds in an order that depends on the piece and the number of processes.
-        """
-        padded = torch.nn.functional.pad(flat, (0, -len(flat) % self.size))
-        pieces = torch.empty_like(padded)
-        dist.all_to_all_single(pieces, padded)
-        own = add_in_pairs(list(pieces.view(self.size, -1)))
-        dist.all_gather(list(padded.view(self.size, -1)), own)
-        return padded[: len(flat)]
+    def _join(self, piece: Tensor) -> Tensor:
+        joined = piece.new_empty(self.size, len(piece))
+        dist.all_gather(list(joined), piece)
+        return joined.view(-1)
+
+    def _broadcast(self, tensor: Tensor, _: str) -> Tensor:
+        self.watch.count += 1
+        there = tensor.to(self._place)
+        dist.broadcast(there, src=0)
+        return there
 
     def _gather(self, rows: Tensor) -> list[Tensor]:
         """Padded to the longest, as all parts of an all-gather have one shape."""
@@ -226,15 +255,6 @@ class Processes(Many):
         dist.broadcast_object_list(box, src=0)
         shared: Value = box[0]
         return shared
-
-    def share_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """One broadcast a tensor, in the order of names."""
-        for name in sorted(tensors):
-            self.watch.count += 1
-            there = tensors[name].to(self._place)
-            dist.broadcast(there, src=0)
-            if there is not tensors[name]:
-                tensors[name].copy_(there)
 
     def wait(self) -> None:
         """A barrier."""

@@ -30,7 +30,6 @@ from torch import Tensor
 from ncf.errors import ConfigError, Interrupted, LostProcess
 from ncf.runtime import local_rank
 from ncf.training.distributed import Alone, Communicator, Many, Value
-from ncf.training.kernels import add_in_pairs
 from ncf.training.watch import Watch
 
 Result = TypeVar("Result")
@@ -110,17 +109,26 @@ class Horovod(Many):
             raise RuntimeError(f"connection closed: {error}") from error
 
     def _sum(self, flat: Tensor) -> Tensor:
-        """Of more than two processes each adds up one piece, in the order of `Processes`, as a ring adds otherwise."""
+        """Through host memory."""
         here = flat.cpu()
         if self.size == 2:
             allreduce, op = self._hvd.allreduce_, self._hvd.Sum
             summed: Tensor = self._exchange(allreduce, here, op=op, name="gradients")
             return summed.to(flat.device)
-        padded = torch.nn.functional.pad(here, (0, -len(here) % self.size))
-        pieces: Tensor = self._exchange(self._hvd.alltoall, padded, name="pieces")
-        own = add_in_pairs(list(pieces.view(self.size, -1)))
-        summed = self._exchange(self._hvd.allgather, own, name="sums")
-        return summed[: len(here)].to(flat.device)
+        return self._sum_in_pairs(here).to(flat.device)
+
+    def _swap(self, pieces: Tensor) -> Tensor:
+        swapped: Tensor = self._exchange(self._hvd.alltoall, pieces, name="pieces")
+        return swapped
+
+    def _join(self, piece: Tensor) -> Tensor:
+        joined: Tensor = self._exchange(self._hvd.allgather, piece, name="sums")
+        return joined
+
+    def _broadcast(self, tensor: Tensor, name: str) -> Tensor:
+        there = tensor.cpu()
+        self._exchange(self._hvd.broadcast_, there, root_rank=0, name=name)
+        return there
 
     def _gather(self, rows: Tensor) -> list[Tensor]:
         """Horovod gathers parts of different lengths; the lengths come first to cut them apart again."""
@@ -138,14 +146,6 @@ class Horovod(Many):
         """Pickled by Horovod between our own processes."""
         shared: Value = self._exchange(self._hvd.broadcast_object, value, root_rank=0, name="share")
         return shared
-
-    def share_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """One broadcast a tensor, in the order of names."""
-        for name in sorted(tensors):
-            there = tensors[name].cpu()
-            self._exchange(self._hvd.broadcast_, there, root_rank=0, name=name)
-            if there is not tensors[name]:
-                tensors[name].copy_(there)
 
     def wait(self) -> None:
         """A barrier."""

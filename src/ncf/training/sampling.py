@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ncf.data import Csr, Dataset
 from ncf.errors import DataError
-from ncf.runtime import Workers, seed_of, span_of, spans
+from ncf.runtime import Workers, seed_of, spans
 from ncf.training import draws
 from ncf.training.membership import KnownPositives
 
@@ -89,6 +89,17 @@ class Step:
     groups: int
     users: Tensor
     items: Tensor
+
+    @property
+    def counts(self) -> bool:
+        """False where there are more processes than groups, and this one has none."""
+        return len(self.users) > 0
+
+    def filled(self) -> tuple[Tensor, Tensor]:
+        """Users and items; where there is no group any one, which does not count, so that shapes are as elsewhere."""
+        if self.counts:
+            return self.users, self.items
+        return self.users.new_zeros(1), self.items.new_zeros(1, self.items.shape[1])
 
 
 class GroupSampler:
@@ -179,31 +190,32 @@ class GroupSampler:
         return [Step(number, self._end(number + 1) - self._end(number), u, i) for number, u, i in parts]
 
     def _positions_of(self, steps: range, orders: dict[int, Tensor]) -> tuple[Tensor, list[int]]:
-        """The positions of the steps one after the other, and how many each has."""
-        places = [self._positions(number, orders) for number in steps]
-        return torch.cat(places), [len(place) for place in places]
+        """Which positives of training this process has in the steps, one after the other, and how many in each."""
+        starts, lengths = self._pieces(steps)
+        pieces = [torch.zeros(0, dtype=torch.int64, device=self.device)]
+        for step, shard in np.argwhere(lengths).tolist():
+            start = int(starts[step, shard])
+            piece = orders[shard][start : start + int(lengths[step, shard])]
+            pieces.append(piece + int(self._bounds[shard]))
+        return torch.cat(pieces), lengths.sum(axis=1).tolist()
+
+    def _pieces(self, steps: range) -> tuple[np.ndarray, np.ndarray]:
+        """[n, S] int64 each: where in a shard's order this process's part of each of n steps begins, and how long it is."""
+        ends = np.array([self._end(step) for step in range(steps.start, steps.stop + 1)], dtype=np.int64)
+        # Of any number of positives, each shard has given its share, rounded so that the shares add up.
+        given = ends[:, None] * self._bounds // self.positives
+        taken, places = (
+            np.diff(given[:-1], axis=1),
+            np.diff(given, axis=0),
+        )  # [n, S + 1]: where shards begin in a step
+        low, high = (places[:, -1:] * rank // self._size for rank in (self._rank, self._rank + 1))
+        begin = np.maximum(places[:, :-1], low)
+        lengths = np.maximum(np.minimum(places[:, 1:], high) - begin, 0)
+        return taken + begin - places[:, :-1], lengths
 
     def _end(self, step: int) -> int:
         """Positives before `step`, over all processes: steps of equal size, to one group, so no small one is left over."""
         return self.positives * step // self.steps
-
-    def _positions(self, step: int, orders: dict[int, Tensor]) -> Tensor:
-        """[B] int64: which positives of training this process has in the step, shard by shard."""
-        # Of any number of positives, each shard has given its share, rounded so that the shares add up.
-        before, after = ((self._end(n) * self._bounds) // self.positives for n in (step, step + 1))
-        places = after - before  # [S + 1]: where each shard's part of the step begins
-        taken = np.diff(before)
-        part = span_of(int(places[-1]), self._rank, self._size)
-        shards = range(
-            int(np.searchsorted(places, part.start, side="right")) - 1,
-            int(np.searchsorted(places, part.stop, side="left")),
-        )
-        pieces = []
-        for shard in shards if part.stop > part.start else ():
-            start = int(taken[shard]) + max(part.start - int(places[shard]), 0)
-            stop = int(taken[shard]) + min(part.stop, int(places[shard + 1])) - int(places[shard])
-            pieces.append(orders[shard][start:stop] + int(self._bounds[shard]))
-        return torch.cat(pieces) if pieces else torch.zeros(0, dtype=torch.int64, device=self.device)
 
     def _read(self, positions_B: Tensor) -> tuple[Tensor, Tensor]:
         """Users and items [B] of these positives."""

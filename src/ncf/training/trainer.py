@@ -134,8 +134,8 @@ class Trainer:
         self._lazy_users = any(name in self.lazy for name in named if name.endswith("user_table"))
         self._lazy_items = any(name in self.lazy for name in named if name.endswith("item_table"))
         self._users, self._items = len(dataset.users), len(dataset.items)
-        self.parts = choose_parts(model, config, bool(self.lazy or sharded), self.communicator.size)
         self.by_rows = bool(self.lazy or sharded)
+        self.parts = choose_parts(model, config, self.by_rows, self.communicator.size)
         self._dropping = any(isinstance(half, MLP) and half.tower.dropout > 0.0 for half in halves(model))
         self._device_step: DeviceStep | None = None
         if isinstance(self.optimizer, DeviceOptimizer):
@@ -226,10 +226,7 @@ class Trainer:
 
         The gradients are of all groups, unless tables take part by rows: then of this process's.
         """
-        users, items = step.users, step.items
-        if not len(users):  # more processes than groups: any group, which does not count
-            users, items = users.new_zeros(1), items.new_zeros(1, items.shape[1])
-        batch = replace(self._batch(users, items), total=step.groups, counts=len(step.users) > 0)
+        batch = replace(self._batch(*step.filled()), total=step.groups, counts=step.counts)
         parts = self._parts_of(step, batch.groups)
         told: list[Tensor] = []
 
