@@ -85,6 +85,27 @@ class Space:
             raise ConfigError(f"{source}: {twice} is there twice: keep one of the two.")
         return cls(found)
 
+    @classmethod
+    def of_defaults(cls, values: Mapping[str, Any], defaults: Mapping[str, Any], source: str) -> Self:
+        """A space of settings that are not of a recipe: a range is of integers where the setting's default is one.
+
+        May be empty. Raises `ConfigError` named after `source`.
+        """
+        found = []
+        for name, entry in values.items():
+            where = f"{source}: {name}"
+            if name not in defaults:
+                raise ConfigError(f"{where} is no setting: {', '.join(defaults)} are.")
+            _shaped(entry, where)
+            if "values" in entry:
+                found.append(Parameter(name, "categorical", values=tuple(entry["values"])))
+                continue
+            low, high, log, step = (entry.get(key) for key in ("low", "high", "log", "step"))
+            _sound_range(low, high, step, log or False, where)
+            kind: Kind = "integer" if isinstance(defaults[name], int) else "float"
+            found.append(Parameter(name, kind, low, high, log or False, step))
+        return cls(tuple(found))
+
     def __iter__(self) -> Iterator[Parameter]:
         return iter(self.parameters)
 
@@ -111,6 +132,12 @@ def _entries(values: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]
 def _parameter(name: str, entry: Any, source: str) -> Parameter:
     where = f"{source}: {name}"
     setting = _setting(name, source)
+    _shaped(entry, where)
+    return _choice(name, entry, setting, where) if "values" in entry else _range(name, entry, setting, where)
+
+
+def _shaped(entry: Any, where: str) -> None:
+    """Raise `ConfigError` unless an entry has the keys of a range or of a choice."""
     if not isinstance(entry, dict) or not ({"values"} <= set(entry) or {"low", "high"} <= set(entry)):
         raise ConfigError(
             f"{where} takes {{ low = …, high = … }}, with log or step if wanted, or {{ values = […] }}."
@@ -118,7 +145,6 @@ def _parameter(name: str, entry: Any, source: str) -> Parameter:
     unknown = sorted(set(entry) - _KEYS)
     if unknown:
         raise ConfigError(f"{where} has {unknown[0]!r}, and only low, high, log, step and values are known.")
-    return _choice(name, entry, setting, where) if "values" in entry else _range(name, entry, setting, where)
 
 
 def _setting(name: str, source: str) -> FieldInfo:

@@ -8,12 +8,13 @@ one study. A draw depends on the seed, the number of trials before it and what c
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from numpy.linalg import LinAlgError
 
 from ncf.config import Experiment
 from ncf.data import Dataset
@@ -23,8 +24,13 @@ from ncf.runtime import seed_of
 from ncf.tuning.optuna import draw, holds, open_study, sampler, state_of, stored, trial_of
 from ncf.tuning.recipe import for_trials, value_of
 from ncf.tuning.space import Space
-from ncf.tuning.trials import GivenUp, State, Trial, Watcher, run_trial
+from ncf.tuning.trials import GivenUp, Report, State, Trial, Watcher, run_trial
 
+Values = dict[str, Any]
+Objective = Callable[[int, Values, Path, Report], float]
+"""Carries out a trial: its number, its values, its folder and whom to tell of epochs -> what is to be maximised."""
+FAULTS = (NcfError, RuntimeError, MemoryError, ArithmeticError, LinAlgError)
+"""What a trial may end with while the search goes on; anything else is a defect."""
 PRUNERS = ("median", "hyperband", "none")
 
 
@@ -70,9 +76,11 @@ def search(
     data_path: Path,
     watcher: Watcher | None = None,
     stop: Callable[[], bool] = lambda: False,
+    halves: Mapping[str, Path] | None = None,
 ) -> Outcome:
-    """Run trials until the study has as many as planned.
+    """Run trials of a recipe until the study has as many as planned.
 
+    `halves` are finished runs of a pre-trained NeuMF's `gmf` and `mlp`, to fuse instead of training them in each trial.
     Raises `Interrupted` when `stop` says so; `ConfigError` where space, recipe, data or study do not fit; `NcfError` where
     every trial failed.
     """
@@ -88,12 +96,35 @@ def search(
             "The recipe trains on the validation positives; for the search they are held out, and the best recipe "
             "trains on them again."
         )
+
+    def objective(number: int, values: Values, folder: Path, report: Report) -> float:
+        experiment = Experiment.parse(
+            base.model_dump(mode="json"), space.overrides(values), f"trial {number}"
+        )
+        watcher.begun(number, experiment.train.epochs)
+        return run_trial(dataset, experiment, folder, data_path, report, stop, halves)
+
+    first = {parameter.name: value_of(base, parameter.name) for parameter in space}
+    return explore(objective, first, space, plan, _identity(base, space, dataset), watcher)
+
+
+def explore(
+    objective: Objective,
+    first: Mapping[str, Any],
+    space: Space,
+    plan: Plan,
+    identity: Mapping[str, str],
+    watcher: Watcher,
+) -> Outcome:
+    """Run trials of any objective; `first` are the values of the first one, where the space admits them.
+
+    `identity` names what the study is about: one that was begun with another is refused. Raises what the objective raises as
+    `Interrupted` and `StorageError`; other errors of ours, of memory and of arithmetic make a failed trial.
+    """
     with storage_errors(plan.folder):
         (plan.folder / "trials").mkdir(parents=True, exist_ok=True)
-    with open_study(
-        plan.folder, plan.name, plan.storage, plan.pruner, _identity(base, space, dataset)
-    ) as study:
-        _Search(dataset, base, space, plan, data_path, watcher, stop, study).run()
+    with open_study(plan.folder, plan.name, plan.storage, plan.pruner, identity) as study:
+        _Search(objective, first, space, plan, watcher, study).run()
         outcome = Outcome([trial_of(trial, space) for trial in study.get_trials(deepcopy=False)], study)
     _not_all_failed(outcome)
     return outcome
@@ -101,13 +132,11 @@ def search(
 
 @dataclass
 class _Search:
-    dataset: Dataset
-    base: Experiment
+    objective: Objective
+    first: Mapping[str, Any]
     space: Space
     plan: Plan
-    data_path: Path
     watcher: Watcher
-    stop: Callable[[], bool]
     study: Any
 
     def run(self) -> None:
@@ -129,7 +158,7 @@ class _Search:
             self._requeue_interrupted()
             known = self._known()
             if not self.study.get_trials(deepcopy=False):
-                self._enqueue_recipe()
+                self._enqueue_first()
             if len(known) >= self.plan.trials:
                 return None
             self.study.sampler = sampler(
@@ -167,11 +196,10 @@ class _Search:
         self.study.enqueue_trial(trial.params, user_attrs={"folder": folder})
         self.watcher.say(f"Trial {trial.number} was interrupted and goes on from its checkpoint.")
 
-    def _enqueue_recipe(self) -> None:
+    def _enqueue_first(self) -> None:
         """The recipe itself is the first trial, where the space admits it: a search never ends below its start."""
-        values = {parameter.name: value_of(self.base, parameter.name) for parameter in self.space}
-        if all(holds(parameter, values[parameter.name]) for parameter in self.space):
-            self.study.enqueue_trial({p.name: stored(values[p.name]) for p in self.space})
+        if all(holds(parameter, self.first[parameter.name]) for parameter in self.space):
+            self.study.enqueue_trial({p.name: stored(self.first[p.name]) for p in self.space})
 
     def _carry_out(self, trial: Any) -> None:
         began = time.monotonic()
@@ -180,17 +208,12 @@ class _Search:
         state: State = "complete"
         value, reason = None, ""
         try:
-            experiment = Experiment.parse(
-                self.base.model_dump(mode="json"), self.space.overrides(values), f"trial {trial.number}"
-            )
-            self.watcher.begun(trial.number, experiment.train.epochs)
-            report = self._report(trial)
-            value = run_trial(self.dataset, experiment, folder, self.data_path, report, self.stop)
+            value = self.objective(trial.number, values, folder, self._report(trial))
         except GivenUp:
             state = "pruned"
         except (Interrupted, StorageError):
             raise
-        except (NcfError, RuntimeError, MemoryError) as error:
+        except FAULTS as error:
             state, reason = "failed", " ".join(str(error).split()) or type(error).__name__
             trial.set_user_attr("reason", reason)
         trial.set_user_attr("seconds", round(time.monotonic() - began, 2))
@@ -198,7 +221,7 @@ class _Search:
         told = self.study.tell(trial, value, state=state_of(names[state]))
         self.watcher.ended(trial_of(told, self.space))
 
-    def _report(self, trial: Any) -> Callable[[int, float], bool]:
+    def _report(self, trial: Any) -> Report:
         told: set[int] = (
             set()
         )  # an epoch of before an interruption may be trained once more, to the same value

@@ -18,6 +18,8 @@ from ncf.training.recording import epochs_of
 from ncf.training.tracking import Silent
 
 OBJECTIVE = f"validation_{SELECTION_METRIC}"
+Report = Callable[[int, float], bool]
+"""Told an epoch and its value; says whether to give the trial up."""
 State = Literal["complete", "pruned", "failed", "interrupted", "running", "waiting"]
 
 
@@ -62,7 +64,7 @@ class Watcher:
 class Pruning(Silent):
     """Tells each epoch of the trial's own run (not of its halves) to `report`, and gives up where that says so."""
 
-    report: Callable[[int, float], bool]
+    report: Report
     _open: list[Path] = field(default_factory=list)
 
     def opened(self, folder: Path) -> None:
@@ -88,16 +90,19 @@ def run_trial(
     experiment: Experiment,
     folder: Path,
     data_path: Path,
-    report: Callable[[int, float], bool],
+    report: Report,
     stop: Callable[[], bool],
+    halves: Mapping[str, Path] | None = None,
 ) -> float:
     """Train in `folder`, going on where it was; `report(epoch, value)` says whether to give up.
+
+    `halves` are runs of a pre-trained NeuMF's `gmf` and `mlp`, to fuse instead of training them.
 
     Raises `GivenUp` then, `Interrupted` when `stop` says so, and what else training raises.
     """
     manner = Manner(resume=True, tracker=Pruning(report), stop=stop)
     try:
-        run = train(dataset, experiment, folder, data_path=data_path, manner=manner)
+        run = train(dataset, experiment, folder, data_path=data_path, manner=manner, **(halves or {}))
     except GivenUp:
         for left in folder.rglob("checkpoints"):
             shutil.rmtree(left)
