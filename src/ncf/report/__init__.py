@@ -1,0 +1,1 @@
+"""Pages about runs: what a model is good at, drawn and in words, as one HTML file that needs nothing else."""
