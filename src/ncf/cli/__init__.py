@@ -10,7 +10,7 @@ from contextlib import suppress
 
 import typer
 
-from ncf.cli import artifact, data, doctor, experiments, sagemaker, serving, training, tune
+from ncf.cli import artifact, data, doctor, experiments, report, sagemaker, serving, training, tune
 from ncf.errors import Interrupted, LostProcess, NcfError
 
 app = typer.Typer(
@@ -23,7 +23,7 @@ app = typer.Typer(
 )
 for command in (
     data.prepare, training.train, training.evaluate, training.compare, tune.tune,
-    serving.recommend, serving.batch, serving.serve, doctor.doctor,
+    report.report, serving.recommend, serving.batch, serving.serve, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(artifact.app, name="artifact")

@@ -1,0 +1,105 @@
+"""How long the vectors of users and items are, by how often each occurs in training.
+
+In: the tables of an artifact (mapped) and counts. Out: medians and ranges by bins of the count. Bins double in width, and of
+a large table a sample is read, chosen by the seed, so that cost and size do not grow with the table.
+
+Legend: N rows of a table, D width, B bins.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from ncf.report import svg
+from ncf.report.html import text
+from ncf.report.page import Section
+from ncf.report.subject import Counts, Subject
+from ncf.runtime import seed_of
+
+MOST_VECTORS = 200_000
+_DOTS = 400
+_KINDS = {"gmf": "GMF", "mlp": "MLP"}
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Norms:
+    """Euclidean norms [N] of some rows of a table, and how often each occurs in training."""
+
+    counts: Counts
+    norms: Floats
+    rows: int
+    """Of the whole table."""
+
+    def by_count(self) -> tuple[Floats, Floats]:
+        """Middle of each bin of the count [B] (0, 1, 2-3, 4-7, …), and 10%, 50% and 90% quantiles of its norms [3, B]."""
+        bins = np.ceil(np.log2(self.counts + 1.0)).astype(np.int64)
+        there = np.unique(bins)
+        middles = [float(np.median(self.counts[bins == one])) for one in there]
+        quantiles = [np.quantile(self.norms[bins == one], [0.1, 0.5, 0.9]) for one in there]
+        return np.array(middles), np.array(quantiles).reshape(-1, 3).T
+
+
+def norms(table_ND: npt.NDArray[np.float32], counts_N: Counts, seed: int) -> Norms:
+    """Of all rows, or of a sample of a large table."""
+    rows = len(table_ND)
+    chosen = np.arange(rows)
+    if rows > MOST_VECTORS:
+        random = np.random.default_rng(seed_of(seed, "report-norms"))
+        chosen = np.sort(random.choice(rows, MOST_VECTORS, replace=False))
+    lengths = np.linalg.norm(table_ND[chosen], axis=1).astype(np.float64)
+    return Norms(counts_N[chosen], lengths, rows)
+
+
+def section(subject: Subject) -> Section:
+    """A drawing for each pair of tables that the model has."""
+    reading = (
+        "The length of each vector against how often its user or item occurs in training; the line is the median, the band "
+        "holds the middle 80%, dots are a sample. Regularisation keeps vectors that are seldom trained short, so short ones "
+        "mean that the model knows little and stays close to what it says of everybody."
+    )
+    weights, seed = subject.artifact.weights, subject.artifact.experiment.train.seed
+    prefixes = [name.removesuffix("user_table") for name in weights if name.endswith("user_table")]
+    parts = []
+    for prefix in prefixes:
+        label = _KINDS.get(prefix.rstrip("."), subject.artifact.experiment.model.kind.upper())
+        pair = (
+            norms(weights[f"{prefix}user_table"], subject.user_counts, seed),
+            norms(weights[f"{prefix}item_table"], subject.item_counts, seed),
+        )
+        parts.append(_drawn(pair, label))
+    return Section("Embedding norms", reading, "".join(parts))
+
+
+@svg.styled()
+def _drawn(pair: tuple[Norms, Norms], label: str) -> str:
+    drawing, axes = svg.panels(2, 760, 320)
+    for number, (one, what) in enumerate(zip(pair, ("user", "item"), strict=True)):
+        colour = svg.SERIES[number]
+        every = max(1, len(one.norms) // _DOTS)
+        axes[number].plot(
+            one.counts[::every] + 1,
+            one.norms[::every],
+            ".",
+            markersize=4,
+            color=colour,
+            alpha=0.35,
+            markeredgewidth=0,
+        )
+        middles, (low, middle, high) = one.by_count()
+        axes[number].fill_between(middles + 1, low, high, color=colour, alpha=0.25, linewidth=0)
+        axes[number].plot(middles + 1, middle, color=colour, marker=svg.MARKERS[number], markersize=4)
+        axes[number].set(
+            xscale="log", ylim=(0, None), title=f"{label} vectors of {what}s",
+            xlabel=f"1 + training interactions of the {what}", ylabel="Euclidean norm",
+        )  # fmt: skip
+    sampled = [f"a sample of {len(one.norms):,} of {one.rows:,}" for one in pair if len(one.norms) < one.rows]
+    caption = text(
+        f"Computed from {' and '.join(sampled)}."
+        if sampled
+        else f"{pair[0].rows:,} users, {pair[1].rows:,} items."
+    )
+    return svg.framed(
+        drawing, f"Norms of the {label} vectors of users and items by training interactions", caption
+    )

@@ -1,0 +1,126 @@
+"""What a report is about: an artifact, and as much of its run and its data as is there.
+
+In: a run's folder, an artifact folder or a model.tar.gz, and optionally prepared data. Out: a `Subject`. The decision
+worth knowing: a page about an artifact alone is worth having, so data that are not found are no error but a sentence in the page;
+data that are given and are others than those of training are refused.
+
+Legend: U users, I items, T held-out rows.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ncf.data import Dataset, HeldOut
+from ncf.errors import ArtifactError, DataError
+from ncf.evaluation.groups import sorted_by_user
+from ncf.serving.artifact import Artifact, locate_artifact, open_artifact
+
+Counts = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An opened artifact with its surroundings.
+
+    `run` is the run's folder, None for an artifact alone. `dataset` is None where the data are not there, and `missing` then
+    says so. `histories` are the learning curves by name: those of the halves of a pre-trained model, then its own.
+    """
+
+    given: str
+    artifact: Artifact
+    run: Path | None
+    dataset: Dataset | None
+    data_path: str | None
+    missing: str
+    histories: dict[str, list[dict[str, Any]]]
+
+    @property
+    def name(self) -> str:
+        """Of the experiment."""
+        return self.artifact.experiment.name
+
+    @property
+    def held_out(self) -> HeldOut:
+        """The test rows by user: [T], none where there are no data."""
+        return HeldOut.empty() if self.dataset is None else sorted_by_user(self.dataset.test)
+
+    @property
+    def user_counts(self) -> Counts:
+        """How many interactions of each user the model was trained on: [U].
+
+        Without data these are the interactions that the artifact knows of, those held out included.
+        """
+        if self.dataset is None:
+            return np.asarray(self.artifact.seen.counts, np.int64)
+        counts = self.dataset.train.user_counts(len(self.dataset.users))
+        if self.artifact.experiment.train.validation == "train-on-it":
+            counts += np.bincount(self.dataset.validation.user_rows, minlength=len(counts))
+        return counts
+
+    @property
+    def item_counts(self) -> Counts:
+        """How many interactions of each item the model was trained on: [I]."""
+        return self.artifact.item_columns["popularity"].to_numpy().astype(np.int64)
+
+
+def open_subject(path: str | Path, data: str | Path | None = None) -> Subject:
+    """Open what is there; raises `ArtifactError` for the artifact, and `DataError` for data that are given and do not fit."""
+    folder = locate_artifact(path)
+    artifact = open_artifact(folder)
+    run = folder.parent if (folder.parent / "run.json").is_file() else None
+    where = str(data) if data is not None else _recorded(run)
+    dataset, missing = _dataset(artifact, where, given=data is not None)
+    return Subject(str(path), artifact, run, dataset, where, missing, _histories(artifact, run))
+
+
+def _recorded(run: Path | None) -> str | None:
+    """Where the data were when the run began."""
+    try:
+        path = json.loads((run / "run.json").read_text("utf-8"))["data"]["path"] if run else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None if path is None else str(path)
+
+
+def _dataset(artifact: Artifact, where: str | None, given: bool) -> tuple[Dataset | None, str]:
+    trained_on = artifact.manifest["data"]
+    remedy = f"give --data with the prepared folder of {trained_on['name']} to have everything."
+    if where is None:
+        return None, f"It is not known where the data are, so what needs them is left out: {remedy}"
+    try:
+        dataset = Dataset.open(where)
+    except DataError as error:
+        if given:
+            raise
+        return (
+            None,
+            f"The data cannot be opened ({str(error).rstrip('.')}), so what needs them is left out: {remedy}",
+        )
+    if dataset.digest == trained_on["digest"]:
+        return dataset, ""
+    differ = (
+        f"{artifact.folder} was trained on {trained_on['name']} ({trained_on['digest'][:12]}) and these data are "
+        f"{dataset.name} ({dataset.digest[:12]})"
+    )
+    if given:
+        raise DataError(f"{differ}: give --data with the folder it was trained on.")
+    return None, f"{differ}, so what needs them is left out: {remedy}"
+
+
+def _histories(artifact: Artifact, run: Path | None) -> dict[str, list[dict[str, Any]]]:
+    found: dict[str, list[dict[str, Any]]] = {}
+    for half in ("gmf", "mlp"):
+        if artifact.experiment.pretraining is None or run is None:
+            continue
+        try:
+            metrics = open_artifact(run / half).metrics
+        except ArtifactError:
+            continue  # halves that were given with --gmf and --mlp lie elsewhere
+        found[half] = list(metrics.get("history", []))
+    found[artifact.experiment.name] = list(artifact.metrics.get("history", []))
+    return found
