@@ -29,7 +29,7 @@ from ncf.evaluation import judge_sampled
 from ncf.runtime import Workers, choose_threads, workers
 from ncf.serving.fold_in import FoldIn
 from ncf.serving.network import Floats, Network, Rows
-from ncf.training.warm_start import ease_weights
+from ncf.training.warm_start import start_weights
 
 KINDS = ("gmf", "mlp", "neumf")
 METRICS = ("hr@10", "ndcg@10")
@@ -224,7 +224,7 @@ def references(
         held,
         pool,
     )
-    weights = ease_weights(seen, len(dataset.items), pool).numpy()
+    weights = start_weights(seen, len(dataset.items), pool).numpy()
     for length in (*LENGTHS, None):
         histories = held.histories if length is None else held.shortened(length, seed)
         scores = np.stack([weights[history].sum(0) for history in histories])

@@ -8,39 +8,18 @@ import torch
 from ncf.config import EvaluationConfig
 from ncf.errors import ConfigError
 from ncf.evaluation import judge_sampled
+from ncf.evaluation.baselines.matrix import dense_rows
 from ncf.experiment import Manner, train
 from ncf.models import Scorer, build_model
 from ncf.runtime import Workers, generator
 from ncf.training import warm_start
 from ncf.training.tracking import Silent
-from ncf.training.warm_start import dense_rows, ease_logits, ease_weights, factorise, start_spectral
-from support import checkerboard, dataset_of, experiment, model_of, planted
+from ncf.training.warm_start import ease_logits, factorise, start_spectral
+from support import checkerboard, experiment, model_of, planted
 
 
 def dense(users: int = 300, items: int = 120) -> torch.Tensor:
     return dense_rows(planted().seen_in_training, items, slice(0, users))
-
-
-@pytest.mark.parametrize("threads", [1, 3])
-def test_ease_is_the_closed_form(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warm_start, "_USERS_AT_ONCE", 37)
-    workers = Workers(threads)
-    weights = ease_weights(planted().seen_in_training, 120, workers, l2=5.0, dropout=0.25, user_exponent=0.5)
-    workers.close()
-    assert weights.shape == (120, 120)
-    assert weights.dtype == torch.float32
-    x = dense().double()
-    counts = x.sum(1)
-    gram = x.T @ (x * (counts / counts.mean()).pow(-0.5)[:, None])
-    inverse = torch.linalg.inv(gram + torch.diag(5.0 + gram.diagonal() / 3.0))
-    expected = -inverse / inverse.diagonal()
-    expected.diagonal().zero_()
-    torch.testing.assert_close(weights.double(), expected, rtol=1e-3, atol=1e-4)
-
-
-def test_dense_rows_are_the_interactions() -> None:
-    rows = dense_rows(dataset_of([(0, 1), (2, 0), (2, 2)], 3, 3).seen_in_training, 3, slice(1, 3))
-    assert rows.tolist() == [[0, 0, 0], [1, 0, 1]]
 
 
 def test_logits_are_centred_and_tell_positives_from_negatives() -> None:
@@ -92,7 +71,7 @@ def test_the_start_follows_from_the_seed_and_from_training_only(kind: str) -> No
 
 
 def test_data_too_large_for_a_closed_form_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warm_start, "_ITEMS_LIMIT", 20)
+    monkeypatch.setattr(warm_start, "ITEMS_LIMIT", 20)
     with pytest.raises(ConfigError, match=r"40 users and 30 items is too much: set train.start = 'random'"):
         start_spectral(model_of("gmf", 40, 30), checkerboard().seen_in_training, 30, 4, 0, Workers(1))
 
@@ -108,7 +87,7 @@ def test_an_automatic_start_is_spectral_where_it_can_be(
             self.said.append(sentence)
 
     for limit, expected in ((20_000, "Spectral start"), (20, "Random start: the data are too large")):
-        monkeypatch.setattr(warm_start, "_ITEMS_LIMIT", limit)
+        monkeypatch.setattr(warm_start, "ITEMS_LIMIT", limit)
         notes = Notes()
         settings = experiment("gmf", start="auto", epochs=1)
         train(checkerboard(), settings, tmp_path / str(limit), manner=Manner(tracker=notes))

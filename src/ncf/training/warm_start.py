@@ -24,11 +24,12 @@ from torch import Tensor
 
 from ncf.data import Csr
 from ncf.errors import ConfigError
+from ncf.evaluation.baselines.ease import ITEMS_LIMIT, ease_weights
+from ncf.evaluation.baselines.matrix import dense_rows
 from ncf.models import GMF, Model, halves
 from ncf.runtime import Workers, generator, seed_of, spans
 
 _EASE_L2, _EASE_DROPOUT, _USER_EXPONENT = 200.0, 0.33, 0.5
-_ITEMS_LIMIT = 20_000
 _LOGITS_LIMIT = 2**30
 _FIT_POSITIVES = 200_000
 _NEWTON_STEPS = 12
@@ -64,7 +65,7 @@ def start_spectral(model: Model, train: Csr, items: int, negatives: int, seed: i
 
 def is_small_enough(users: int, items: int) -> bool:
     """Whether the closed form fits: 20,000 items (1.6 GB for their matrix) and 2^30 logits (4 GB)."""
-    return items <= _ITEMS_LIMIT and users * items <= _LOGITS_LIMIT
+    return items <= ITEMS_LIMIT and users * items <= _LOGITS_LIMIT
 
 
 def _start_gmf(half: GMF, logits: Logits, seed: int) -> None:
@@ -90,7 +91,7 @@ def _start_mlp(user_table: Tensor, item_table: Tensor, logits: Logits, seed: int
 
 def ease_logits(train: Csr, items: int, negatives: int, seed: int, workers: Workers) -> Logits:
     """Scores of EASE as logits, calibrated to one positive among `negatives` negatives."""
-    weights = ease_weights(train, items, workers)
+    weights = start_weights(train, items, workers)
     scores = torch.empty(train.users, items)
 
     def score(part: slice) -> None:
@@ -109,44 +110,9 @@ def ease_logits(train: Csr, items: int, negatives: int, seed: int, workers: Work
     return Logits(scores.sub_(mean), mean)
 
 
-def ease_weights(
-    train: Csr,
-    items: int,
-    workers: Workers,
-    l2: float = _EASE_L2,
-    dropout: float = _EASE_DROPOUT,
-    user_exponent: float = _USER_EXPONENT,
-) -> Tensor:
-    """[I, I] float32 with a zero diagonal; with `dropout` and `user_exponent` zero, equation 8 of EASE."""
-    counts = torch.from_numpy(np.maximum(train.counts, 1).astype(np.float32))
-    user_weights = (counts / counts.mean()) ** -user_exponent
-
-    def gram(part: slice) -> Tensor:
-        total = torch.zeros(items, items)
-        for inner in spans(part.stop - part.start, -(-(part.stop - part.start) // _USERS_AT_ONCE)):
-            users = slice(part.start + inner.start, part.start + inner.stop)
-            rows = dense_rows(train, items, users)
-            total.addmm_(rows.T, rows * user_weights[users, None])
-        return total
-
-    grams = workers.map(gram, spans(train.users, workers.threads))
-    total = torch.stack(grams).sum(0) if len(grams) > 1 else grams[0]
-    diagonal = total.diagonal()
-    diagonal.mul_(1.0 + dropout / (1.0 - dropout)).add_(l2)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(total))
-    weights = inverse.div_(-inverse.diagonal().clone())
-    weights.diagonal().zero_()
-    return weights
-
-
-def dense_rows(train: Csr, items: int, part: slice) -> Tensor:
-    """[users of the part, I] float32 of zeros and ones."""
-    offsets = train.offsets[part.start : part.stop + 1]
-    columns = train.columns[offsets[0] : offsets[-1]].astype(np.int64)
-    rows = np.repeat(np.arange(part.stop - part.start), np.diff(offsets))
-    dense = torch.zeros(part.stop - part.start, items)
-    dense[torch.from_numpy(rows), torch.from_numpy(columns)] = 1.0
-    return dense
+def start_weights(train: Csr, items: int, workers: Workers) -> Tensor:
+    """[I, I]: the item-item weights that the start is made of."""
+    return ease_weights(train, items, workers, _EASE_L2, _EASE_DROPOUT, _USER_EXPONENT)
 
 
 def _features(scores: Tensor) -> list[Tensor]:
