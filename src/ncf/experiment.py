@@ -50,6 +50,9 @@ class Manner:
     resume: bool = False
     overwrite: bool = False
     report_best_on_test: bool = False
+    serves: bool = True
+    """False leaves out of the artifact what serving prepares (candidates, fold-in), which takes longer than training on
+    small data; such an artifact can be judged and fused."""
     tracker: Tracker = Silent()  # noqa: RUF009 - it has no state
     stop: Callable[[], bool] = lambda: False
     communicator: Communicator = Alone()  # noqa: RUF009 - nor has it
@@ -170,7 +173,9 @@ def _train_here(
         write_weights(sharded, weights)
     if communicator.rank == 0:
         card = model_card(experiment, dataset, metrics, trainer.parameters)
-        write_artifact(artifact, trainer.judged, experiment, seen, metrics, card, dataset.digest, weights)
+        write_artifact(
+            artifact, trainer.judged, experiment, seen, metrics, card, dataset.digest, weights, manner.serves
+        )
     tracker.finish({"metrics": metrics["test"]["metrics"], "artifact": str(artifact)})
     communicator.wait()  # nobody's end is success before the artifact is there
     return Run(folder, artifact, metrics)

@@ -71,6 +71,10 @@ class Artifact:
     def _prepared(self, kind: type[Prepared], network: Network) -> Prepared:
         try:
             return kind.open(self.folder, network)
+        except FileNotFoundError:  # what the manifest names is there
+            raise ArtifactError(
+                f"The artifact {self.folder} was written to be judged and not to serve: train its recipe with 'ncf train'."
+            ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(
                 f"The artifact {self.folder} cannot be read ({error}): train again, or copy it afresh."
@@ -97,11 +101,13 @@ def write_artifact(
     card: str,
     data_digest: str | None = None,
     weights_file: Path | None = None,
+    serves: bool = True,
 ) -> Path:
     """Write `folder` whole or not at all; an artifact that stands there is replaced at the end.
 
     `data_digest` names the prepared data where the model was trained on a variant of them (validation included).
     `weights_file` is moved into the artifact instead of writing the weights of `model`, which may be too large to hold.
+    Without `serves` what serving prepares is left out: the artifact can be judged, and is refused by a recommender.
     """
     with atomic_folder(folder) as temporary:
         weights = _write_weights(temporary / "model.safetensors", model, weights_file)
@@ -109,9 +115,10 @@ def write_artifact(
         dataset.item_columns.write_parquet(temporary / "items.parquet")
         np.save(temporary / "seen_offsets.npy", dataset.known.offsets, allow_pickle=False)
         np.save(temporary / "seen_items.npy", dataset.known.columns, allow_pickle=False)
-        network = Network(weights)
-        Retrieval.build(network, dataset.known, experiment.train.seed).save(temporary)
-        FoldIn.build(network, dataset.seen_in_training, experiment.train.seed).save(temporary)
+        if serves:
+            network = Network(weights)
+            Retrieval.build(network, dataset.known, experiment.train.seed).save(temporary)
+            FoldIn.build(network, dataset.seen_in_training, experiment.train.seed).save(temporary)
         write_text(temporary / "config.json", experiment.model_dump_json(indent=2))
         write_text(temporary / "metrics.json", json.dumps(metrics, indent=2))
         write_text(temporary / "MODEL_CARD.md", card)

@@ -77,10 +77,12 @@ def search(
     watcher: Watcher | None = None,
     stop: Callable[[], bool] = lambda: False,
     halves: Mapping[str, Path] | None = None,
+    serves: bool = True,
 ) -> Outcome:
     """Run trials of a recipe until the study has as many as planned.
 
-    `halves` are finished runs of a pre-trained NeuMF's `gmf` and `mlp`, to fuse instead of training them in each trial.
+    `halves` are finished runs of a pre-trained NeuMF's `gmf` and `mlp`, to fuse instead of training them in each trial. Without
+    `serves` the trials' artifacts can be judged and not served, which saves most of a short trial's time.
     Raises `Interrupted` when `stop` says so; `ConfigError` where space, recipe, data or study do not fit; `NcfError` where
     every trial failed.
     """
@@ -102,7 +104,7 @@ def search(
             base.model_dump(mode="json"), space.overrides(values), f"trial {number}"
         )
         watcher.begun(number, experiment.train.epochs)
-        return run_trial(dataset, experiment, folder, data_path, report, stop, halves)
+        return run_trial(dataset, experiment, folder, data_path, report, stop, halves, serves)
 
     first = {parameter.name: value_of(base, parameter.name) for parameter in space}
     return explore(objective, first, space, plan, _identity(base, space, dataset), watcher)

@@ -93,14 +93,15 @@ def run_trial(
     report: Report,
     stop: Callable[[], bool],
     halves: Mapping[str, Path] | None = None,
+    serves: bool = True,
 ) -> float:
     """Train in `folder`, going on where it was; `report(epoch, value)` says whether to give up.
 
-    `halves` are runs of a pre-trained NeuMF's `gmf` and `mlp`, to fuse instead of training them.
+    `halves` are runs of a pre-trained NeuMF's `gmf` and `mlp`, to fuse instead of training them. `serves`: see `Manner`.
 
     Raises `GivenUp` then, `Interrupted` when `stop` says so, and what else training raises.
     """
-    manner = Manner(resume=True, tracker=Pruning(report), stop=stop)
+    manner = Manner(resume=True, serves=serves, tracker=Pruning(report), stop=stop)
     try:
         run = train(dataset, experiment, folder, data_path=data_path, manner=manner, **(halves or {}))
     except GivenUp:
