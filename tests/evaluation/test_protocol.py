@@ -102,8 +102,17 @@ def test_scores_that_are_no_numbers_are_counted() -> None:
 def test_popularity_bias_is_one_when_items_are_shown_as_they_are_used() -> None:
     popularity = np.array([4, 2, 1, 0])
     figures = protocol.catalogue_figures(shown=popularity * 10, popularity=popularity, depth=10)
-    assert figures == {"coverage@10": 0.75, "popularity_bias@10": pytest.approx(1.0)}
+    assert (figures["coverage@10"], figures["popularity_bias@10"]) == (0.75, pytest.approx(1.0))
     assert protocol.catalogue_figures(np.array([9, 0, 0, 0]), popularity, 10)["popularity_bias@10"] > 1.0
+
+
+def test_novelty_is_the_mean_self_information_of_what_is_shown() -> None:
+    popularity = np.array([4, 2, 1, 1, 0])
+    novelty = [
+        protocol.catalogue_figures(np.array(shown), popularity, 10)["novelty@10"]
+        for shown in ([3, 0, 0, 0, 0], [1, 1, 0, 2, 0], [0, 0, 0, 0, 5])
+    ]
+    assert novelty == pytest.approx([1.0, (1 + 2 + 3 + 3) / 4, 3.0])
 
 
 def test_nothing_held_out_gives_an_empty_judgement() -> None:

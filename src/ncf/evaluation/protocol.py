@@ -188,14 +188,21 @@ def _full_standing(
 
 
 def catalogue_figures(shown: np.ndarray, popularity: np.ndarray, depth: int) -> dict[str, float]:
-    """Coverage (share of items that anybody is shown) and popularity bias (how often a shown item is used in
-    training, over how often a training interaction's item is: above 1 the model favours the popular)."""
+    """What the lists themselves are like; `shown` [I] counts how often each item is in one, `popularity` [I] in training.
+
+    Coverage: the share of items that anybody is shown. Popularity bias: how often a shown item is used in training, over how
+    often a training interaction's item is (above 1 the model favours the popular). Novelty, in bits: the mean of
+    -log2(popularity / all interactions) of what is shown (Vargas & Castells, RecSys'11, mean self-information), an item that
+    nobody has used counting as used once.
+    """
     total = max(1, int(shown.sum()))
     mean_shown = float((shown * popularity).sum()) / total
     mean_used = float((popularity.astype(np.float64) ** 2).sum()) / max(1.0, float(popularity.sum()))
+    share = np.maximum(popularity, 1) / max(1.0, float(popularity.sum()))
     return {
         f"coverage@{depth}": float((shown > 0).mean()),
         f"popularity_bias@{depth}": mean_shown / max(mean_used, 1e-12),
+        f"novelty@{depth}": float((shown * -np.log2(share)).sum()) / total,
     }
 
 
