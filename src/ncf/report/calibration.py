@@ -132,51 +132,36 @@ def _drawn(calibration: Calibration) -> str:
     drawing, (left, right) = svg.panels(2, 760, 350)
     there = calibration.there
     of, hits = calibration.candidates[there], calibration.positives[there]
-    predicted = calibration.predicted[there] / of
-    low, high = wilson(hits, of)
+    predicted, share = 100 * calibration.predicted[there] / of, 100 * hits / of
+    low, high = (100 * end for end in wilson(hits, of))
     some = hits > 0
-    share = hits / of
-    least = min(float(predicted.min()), float(share[some].min(initial=1.0)), 0.01) / 2
-    left.plot([least, 1], [least, 1], color=svg.SOFT, linestyle=svg.DASHES[1], label="as often as said")
+    least = min(float(predicted.min()), float(share[some].min(initial=1.0)), 1.0) / 2
+    left.plot([least, 100], [least, 100], color=svg.SOFT, linestyle=svg.DASHES[1], label="as often as said")
     left.errorbar(
         predicted[some], share[some], color=svg.SERIES[0], fmt="o", elinewidth=1.2, label="observed",
         yerr=[(share - np.maximum(low, least / 2))[some], (high - share)[some]],
     )  # fmt: skip
     left.plot(
-        predicted[~some],
-        high[~some],
-        "v",
-        color=svg.SERIES[0],
-        fillstyle="none",
+        predicted[~some], high[~some], linestyle="", marker="v", color=svg.SERIES[0], fillstyle="none",
         label="none observed: at most",
-    )
+    )  # fmt: skip
     left.set(
-        xscale="log", yscale="log", xlim=(least, 1.1), ylim=(least, 1.3), title="Said and observed",
-        xlabel="predicted probability of being the positive", ylabel="observed share of positives",
-    )  # fmt: skip
-    left.legend(loc="upper left")
-    negatives = of - hits
-    right.plot(
-        predicted,
-        np.where(negatives > 0, negatives, np.nan),
-        color=svg.SERIES[1],
-        marker="s",
-        linestyle="-",
-        label="negatives",
+        title="Said and observed", ylabel="observed share of positives (%)", yscale="log", ylim=(least, 130)
     )
-    right.plot(
-        predicted,
-        np.where(hits > 0, hits, np.nan),
-        color=svg.SERIES[0],
-        marker="o",
-        linestyle=svg.DASHES[1],
-        label="positives",
-    )
-    right.set(
-        xscale="log", yscale="log", xlim=(least, 1.1), title="How many there are",
-        xlabel="predicted probability of being the positive", ylabel="number of candidates",
-    )  # fmt: skip
-    right.legend()
+    left.legend(loc="best")
+    for counts, place, label in ((of - hits, 1, "negatives"), (hits, 0, "positives")):
+        right.plot(
+            predicted, np.where(counts > 0, counts, np.nan), color=svg.SERIES[place], marker=svg.MARKERS[place],
+            linestyle=svg.DASHES[place], label=label,
+        )  # fmt: skip
+    right.set(title="How many there are", ylabel="number of candidates", yscale="log")
+    right.legend(loc="best")
+    left.yaxis.set_major_formatter("{x:.4g}")
+    right.yaxis.set_major_formatter("{x:,.0f}")
+    for axes in (left, right):
+        axes.set(xlabel="predicted probability (%)", xscale="log", xlim=(least, 130))
+        axes.xaxis.set_major_formatter("{x:.4g}")
+        axes.minorticks_off()
     return svg.framed(
         drawing, "Reliability diagram of the scores, and the number of candidates by predicted probability"
     )

@@ -27,7 +27,7 @@ def section(experiment: Experiment, measured: Measured) -> Section:
     last = measured.sampled.rows.candidates.shape[1]
     reading = (
         f"Each held-out item is ranked twice: in its candidate list of {last} items, and among every item that the user has not used. "
-        "Bars are 95% intervals over the held-out rows; they do not hold the luck of the training seed."
+        "Bars are 95% intervals over the held-out rows; another training seed may move a model by more than they say."
     )
     body = f"<p class='note'>{text(WARNING)}</p>{_drawn(sampled, full)}{_table(experiment, sampled, full)}"
     return Section("Headline figures", reading, body + _catalogue(full) + "".join(_notes(measured)))
@@ -64,25 +64,26 @@ def _table(experiment: Experiment, sampled: dict[str, Any], full: dict[str, Any]
         row = [name.upper(), number(sampled["metrics"][name]), interval(pair)]
         row += [number(full["metrics"][name]), interval(full["intervals"][name])]
         rows.append(row + ([number(published.get(name))] if published else []))
-    marked = [place for place, row in enumerate(rows) if row[0].lower() in _DRAWN]
+    marked = (
+        [place for place, row in enumerate(rows) if row[0].lower() in _DRAWN]
+        if len(rows) > len(_DRAWN)
+        else []
+    )
     source = f"<p>Published: {text(experiment.published.source)}.</p>" if experiment.published else ""
     return table(head, rows, marked=marked) + source
 
 
 def _catalogue(full: dict[str, Any]) -> str:
     """Figures of the recommended lists themselves."""
-    words = {
-        "coverage": "of all items are shown to somebody",
-        "popularity_bias": "times as popular as what is used is what is shown, in the mean (1: alike)",
-    }
-    names = [name for name in full["metrics"] if name.partition("@")[0] in words]
-    said = [
-        f"{full['metrics'][name]:.1%} {words['coverage']}"
-        if name.startswith("coverage")
-        else f"{full['metrics'][name]:.2f} {words['popularity_bias']}"
-        for name in names
-    ]
-    return f"<p>In the first {K} items of the full ranking: {'; '.join(said)}.</p>" if said else ""
+    found = {name.partition("@")[0]: value for name, value in full["metrics"].items()}
+    said = []
+    if "coverage" in found:
+        said.append(f"{found['coverage']:.1%} of all items are shown to somebody")
+    if "popularity_bias" in found:
+        said.append(
+            f"a shown item is {found['popularity_bias']:.2f} times as popular as a used one (1: alike)"
+        )
+    return f"<p>In the first {K} items of the full ranking {', and '.join(said)}.</p>" if said else ""
 
 
 def _notes(measured: Measured) -> list[str]:

@@ -20,6 +20,7 @@ from ncf.report.subject import Subject
 Groups = dict[str, list[Group]]
 _PROTOCOLS = ("sampled", "full")
 _METRICS = (f"hr@{K}", f"ndcg@{K}")
+_APART = 0.09
 _NAMES = {"sampled": "candidate lists", "full": "full ranking"}
 
 
@@ -49,7 +50,7 @@ def section(by_user: Groups, by_item: Groups) -> Section:
     """Both drawings and their tables."""
     reading = (
         f"The hit ratio HR@{K} of users with so many training interactions, and of held-out items with so many; bars are 95% "
-        "intervals, and wide ones mean few rows. A model that does well only at the right repeats what everybody uses."
+        "intervals, and wide ones mean few rows; where all rows are alike there is none. A model that does well only at the right repeats what everybody uses."
     )
     body = _part(by_user, "training interactions of the user", "user activity")
     body += _part(by_item, "training interactions of the held-out item", "item popularity")
@@ -75,10 +76,16 @@ def _part(groups: Groups, axis: str, what: str) -> str:
 def _row(lists: Group, full: Group | None) -> list[object]:
     hit, gain = _METRICS
     return [
-        lists.label, f"{lists.rows:,}", number(lists.means[hit]), interval(lists.intervals.get(hit)),
-        number(full.means[hit] if full else None), interval(full.intervals.get(hit) if full else None),
+        lists.label, f"{lists.rows:,}", number(lists.means[hit]), interval(_told(lists)),
+        number(full.means[hit] if full else None), interval(_told(full)),
         number(lists.means[gain]), number(full.means[gain] if full else None),
     ]  # fmt: skip
+
+
+def _told(group: Group | None) -> tuple[float, float] | None:
+    """The interval of the hit ratio; rows that are all alike tell none when they are drawn again."""
+    pair = group.intervals.get(_METRICS[0]) if group else None
+    return pair if pair and pair[0] < pair[1] else None
 
 
 @svg.styled()
@@ -86,7 +93,7 @@ def _drawn(groups: Groups, axis: str, what: str) -> str:
     drawing, axes = svg.figure(760, 320)
     labels = [group.label for group in groups["sampled"]]
     for place, protocol in enumerate(_PROTOCOLS):
-        at = np.array([labels.index(group.label) for group in groups[protocol]]) + 0.16 * (2 * place - 1)
+        at = np.array([labels.index(group.label) for group in groups[protocol]]) + _APART * (2 * place - 1)
         means = np.array([group.means[_METRICS[0]] for group in groups[protocol]])
         ends = np.array([group.intervals[_METRICS[0]] for group in groups[protocol]]).T
         axes.errorbar(
@@ -99,10 +106,10 @@ def _drawn(groups: Groups, axis: str, what: str) -> str:
     axes.set(
         xlabel=f"{axis} (n: held-out rows)",
         ylabel=f"HR@{K} (share of rows)",
-        ylim=(0, None),
         xlim=(-0.6, len(labels) - 0.4),
     )
     axes.set_title(f"By {what}")
+    axes.set_ylim(-0.04 * axes.get_ylim()[1], None)
     axes.grid(visible=False, axis="x")
     axes.legend(loc="best")
     return svg.framed(drawing, f"Hit ratio at {K} by {what}")

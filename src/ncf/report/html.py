@@ -25,7 +25,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def interval(pair: Sequence[float] | None, digits: int = 4) -> str:
-    """ "low – high" with `digits` decimals, or a dash where there is none."""
+    """From – to with `digits` decimals, or a dash where there is none."""
     return "–" if pair is None else f"{pair[0]:.{digits}f} – {pair[1]:.{digits}f}"
 
 

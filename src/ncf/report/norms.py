@@ -7,6 +7,7 @@ Legend: N rows of a table, D width, B bins.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,12 @@ from ncf.report.page import Section
 from ncf.report.subject import Counts, Subject
 from ncf.runtime import seed_of
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 MOST_VECTORS = 200_000
 _DOTS = 400
+_TICKS = 8
 _KINDS = {"gmf": "GMF", "mlp": "MLP"}
 Floats = npt.NDArray[np.float64]
 
@@ -56,8 +61,8 @@ def section(subject: Subject) -> Section:
     """A drawing for each pair of tables that the model has."""
     reading = (
         "The length of each vector against how often its user or item occurs in training; the line is the median, the band "
-        "holds the middle 80%, dots are a sample. Regularisation keeps vectors that are seldom trained short, so short ones "
-        "mean that the model knows little and stays close to what it says of everybody."
+        "holds the middle 80%, dots are a sample. Vectors grow with what is known: regularisation keeps those that are seldom "
+        "trained short, so that the model says of them what it says of everybody. Those that never occur keep their first values."
     )
     weights, seed = subject.artifact.weights, subject.artifact.experiment.train.seed
     prefixes = [name.removesuffix("user_table") for name in weights if name.endswith("user_table")]
@@ -79,7 +84,7 @@ def _drawn(pair: tuple[Norms, Norms], label: str) -> str:
         colour = svg.SERIES[number]
         every = max(1, len(one.norms) // _DOTS)
         axes[number].plot(
-            one.counts[::every] + 1,
+            one.counts[::every],
             one.norms[::every],
             ".",
             markersize=4,
@@ -88,12 +93,13 @@ def _drawn(pair: tuple[Norms, Norms], label: str) -> str:
             markeredgewidth=0,
         )
         middles, (low, middle, high) = one.by_count()
-        axes[number].fill_between(middles + 1, low, high, color=colour, alpha=0.25, linewidth=0)
-        axes[number].plot(middles + 1, middle, color=colour, marker=svg.MARKERS[number], markersize=4)
+        axes[number].fill_between(middles, low, high, color=colour, alpha=0.25, linewidth=0)
+        axes[number].plot(middles, middle, color=colour, marker=svg.MARKERS[number], markersize=4)
         axes[number].set(
-            xscale="log", ylim=(0, None), title=f"{label} vectors of {what}s",
-            xlabel=f"1 + training interactions of the {what}", ylabel="Euclidean norm",
+            ylim=(0, None), title=f"{label} vectors of {what}s",
+            xlabel=f"training interactions of the {what}", ylabel="Euclidean norm",
         )  # fmt: skip
+        _count_axis(axes[number], one.counts)
     sampled = [f"a sample of {len(one.norms):,} of {one.rows:,}" for one in pair if len(one.norms) < one.rows]
     caption = text(
         f"Computed from {' and '.join(sampled)}."
@@ -103,3 +109,16 @@ def _drawn(pair: tuple[Norms, Norms], label: str) -> str:
     return svg.framed(
         drawing, f"Norms of the {label} vectors of users and items by training interactions", caption
     )
+
+
+def _count_axis(axes: "Axes", counts: Counts) -> None:
+    """Logarithmic from 1 on, with 0 in its place and a handful of round numbers."""
+    first, last = int(counts.min()), max(1, int(counts.max()))
+    axes.set_xscale("symlog", linthresh=1)
+    rounds = [digit * 10**power for power in range(len(str(last))) for digit in (1, 2, 5)]
+    ticks = [tick for tick in [0, *rounds] if first <= tick <= last]
+    if len(ticks) > _TICKS:
+        ticks = [tick for tick in ticks if str(tick).strip("0") in ("", "1")]
+    axes.set_xticks(ticks, labels=[f"{tick:,}" for tick in ticks])
+    axes.set_xticks([], minor=True)
+    axes.set_xlim(first * 0.8 if first else -0.2, last * 1.25)

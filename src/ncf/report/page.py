@@ -88,16 +88,16 @@ h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .4rem } h2 { font-size: 1
 p { margin: .3rem 0 .8rem; max-width: 46rem } a { color: var(--one) } .lead, .reading, .note, caption { color: var(--soft) }
 .note { border-left: 3px solid var(--line); padding-left: .8rem } section { margin: 2.8rem 0 0; scroll-margin-top: 1rem }
 nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; list-style: none; padding: .6rem 0; margin: 1rem 0 0; border-block: 1px solid var(--line) }
-svg * { stroke-linejoin: round; stroke-linecap: butt } figure { margin: 1rem 0 1.4rem } figure svg, section > svg { display: block; width: 100%; height: auto } figcaption { color: var(--soft); font-size: .9rem; max-width: 46rem }
+svg * { stroke-linejoin: round; stroke-linecap: butt } figure { margin: 1rem 0 1.4rem; overflow-x: auto } @media screen { figure svg { min-width: 38rem } } figure svg, section > svg { display: block; width: 100%; height: auto } figcaption { color: var(--soft); font-size: .9rem; max-width: 46rem }
 .wide { overflow-x: auto; margin: .6rem 0 1.2rem } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem }
 caption { text-align: left; padding-bottom: .3rem } th, td { text-align: right; padding: .3rem .8rem; border-bottom: 1px solid var(--line); vertical-align: top }
 th:first-child, td:first-child { padding-left: 0 } thead th { color: var(--soft); font-weight: 600; vertical-align: bottom } tbody th { font-weight: 500 } .words { text-align: left }
 tr.marked > * { background: var(--mark); font-weight: 600 } dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .25rem 1.2rem; margin: .6rem 0 1.2rem }
-dt { color: var(--soft) } dd { margin: 0; min-width: 0 } code, pre { font-family: ui-monospace, monospace; font-size: .88em } pre { background: var(--card); padding: .8rem; border-radius: 6px; overflow-x: auto }
+dt { color: var(--soft) } dd { margin: 0; min-width: 0 } code, pre { font-family: ui-monospace, monospace; font-size: .88em } pre.settings { columns: 17rem; white-space: pre-wrap } td:not(.words) { white-space: nowrap } pre { background: var(--card); padding: .8rem; border-radius: 6px; overflow-x: auto }
 .columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 0 2rem } .columns ol, .columns ul { padding-left: 1.4rem; margin: .2rem 0 }
 @media (max-width: 34rem) { dl { grid-template-columns: 1fr; gap: 0 } dd { margin-bottom: .4rem } }
 @media print {
   body { font-size: 10.5pt; max-width: none; padding: 0 } nav { display: none } svg, tr.marked > * { print-color-adjust: exact }
-  h2, h3 { break-after: avoid } figure, tr, .reading { break-inside: avoid } .wide { overflow: visible } pre { white-space: pre-wrap } a { color: inherit; text-decoration: none }
+  h2, h3 { break-after: avoid } figure, tr, .reading { break-inside: avoid } .wide, figure { overflow: visible } table { font-size: 8pt } th, td { padding: .15rem .4rem } pre { white-space: pre-wrap } a { color: inherit; text-decoration: none }
 }
 """

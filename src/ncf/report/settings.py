@@ -18,10 +18,19 @@ def section(subject: Subject) -> Section:
     """Model, data, audit, settings and commands."""
     reading = "Everything that decides the figures; the same settings on the same data give them again."
     body = f"<h3>Model</h3>{facts(_model(subject))}<h3>Data</h3>{facts(_data(subject))}{_audit(subject)}"
-    settings = subject.artifact.experiment.model_dump(mode="json", include={"model", "train", "evaluation"})
     body += f"<h3>Make it again</h3><pre>{text(_commands(subject))}</pre>"
-    body += f"<h3>Settings</h3><pre>{text(json.dumps(settings, indent=2))}</pre>"
+    body += f"<h3>Settings</h3><pre class='settings'>{text(_settings(subject))}</pre>"
     return Section("Settings and data", reading, body)
+
+
+def _settings(subject: Subject) -> str:
+    """A line a setting, as `--set` takes them."""
+    sections = subject.artifact.experiment.model_dump(mode="json", include={"model", "train", "evaluation"})
+    return "\n".join(
+        f"{section}.{key} = {json.dumps(value)}"
+        for section, values in sections.items()
+        for key, value in values.items()
+    )
 
 
 def _model(subject: Subject) -> list[tuple[str, object]]:
