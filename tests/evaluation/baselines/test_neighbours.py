@@ -65,3 +65,11 @@ def test_users_score_what_their_neighbours_have() -> None:
     of_pair = 2 / 6**0.5
     np.testing.assert_allclose(scores[0], np.array([1, 1, 1, 0, 0]) * of_pair, rtol=1e-6)
     np.testing.assert_allclose(scores[1], np.array([1, 1, 0, 0, 0]) * of_pair, rtol=1e-6)
+
+
+def test_an_item_scores_by_its_own_neighbours() -> None:
+    """Items 1 and 2 are nearest to 0, and 0 to 1: who has 0 is shown both, who has 2 is shown nothing."""
+    train = csr_of([[0, 1], [0, 1], [0, 2], [0], [2]])
+    model = BASELINES["item-knn"].fit(train, 3, {"neighbours": 1, "shrink": 0}, 0, Workers(1))
+    scores = model.catalogue(torch.tensor([3, 4]))
+    np.testing.assert_allclose(scores, [[0, 2 / 8**0.5, 1 / 8**0.5], [0, 0, 0]], rtol=1e-6)

@@ -41,10 +41,10 @@ BPR = Baseline(
     "BPR",
     "Rendle et al., UAI'09",
     fitting=_fit,
-    defaults={"factors": 64, "learning_rate": 0.05, "l2": 0.01, "iterations": 100},
+    defaults={"factors": 64, "learning_rate": 0.01, "l2": 0.01, "iterations": 100},
     space={
         "factors": {"values": [32, 64, 128]},
-        "learning_rate": {"low": 0.005, "high": 0.2, "log": True},
+        "learning_rate": {"low": 0.003, "high": 0.1, "log": True},
         "l2": {"low": 0.001, "high": 0.1, "log": True},
         "iterations": {"low": 25, "high": 150, "step": 25},
     },

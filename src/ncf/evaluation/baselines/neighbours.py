@@ -2,7 +2,9 @@
 
 In: training interactions. Out: a scorer that is a product of two sparse matrices: histories times similarities of items, or
 similarities of users times histories. The similarity of two rows is |common| / (sqrt(n_a n_b) + shrink); each row keeps its
-`neighbours` largest, never itself. Shrinkage (Bell & Koren, ICDM'07) trusts a similarity less that few interactions speak
+`neighbours` largest, never itself. An item's score sums its own neighbours that the user has (Sarwar et al.), not the
+items whose neighbour it is (Deshpande & Karypis): the second favours items that are everybody's neighbour, and was
+worse on validation. Shrinkage (Bell & Koren, ICDM'07) trusts a similarity less that few interactions speak
 for. All sums in the similarities are of whole numbers, so they are the same on any number of threads.
 
 Legend: N rows that are compared (items or users), K neighbours.
@@ -45,7 +47,7 @@ def similarities(rows: Any, neighbours: int, shrink: float, workers: Workers) ->
 def _fit_items(train: Csr, items: int, settings: Settings, seed: int, workers: Workers) -> SparseRows:  # noqa: ARG001 - all fits are called so
     histories = sparse_rows(train, items)
     similar = similarities(histories.T.tocsr(), settings["neighbours"], settings["shrink"], workers)
-    return SparseRows(histories, similar)
+    return SparseRows(histories, similar.T.tocsr())
 
 
 def _fit_users(train: Csr, items: int, settings: Settings, seed: int, workers: Workers) -> SparseRows:  # noqa: ARG001 - all fits are called so
@@ -56,12 +58,12 @@ def _fit_users(train: Csr, items: int, settings: Settings, seed: int, workers: W
 ITEM_KNN = Baseline(
     "item-knn",
     "ItemKNN",
-    "Sarwar et al., WWW'01; Deshpande & Karypis, TOIS'04",
+    "Sarwar et al., WWW'01",
     fitting=_fit_items,
-    defaults={"neighbours": 100, "shrink": 100.0},
+    defaults={"neighbours": 30, "shrink": 1.0},
     space={
-        "neighbours": {"low": 10, "high": 1000, "log": True},
-        "shrink": {"low": 1.0, "high": 1000.0, "log": True},
+        "neighbours": {"low": 5, "high": 500, "log": True},
+        "shrink": {"low": 0.1, "high": 100.0, "log": True},
     },
 )
 USER_KNN = Baseline(
@@ -69,9 +71,9 @@ USER_KNN = Baseline(
     "UserKNN",
     "Herlocker et al., SIGIR'99",
     fitting=_fit_users,
-    defaults={"neighbours": 200, "shrink": 10.0},
+    defaults={"neighbours": 30, "shrink": 1.0},
     space={
-        "neighbours": {"low": 10, "high": 1000, "log": True},
-        "shrink": {"low": 1.0, "high": 1000.0, "log": True},
+        "neighbours": {"low": 5, "high": 500, "log": True},
+        "shrink": {"low": 0.1, "high": 100.0, "log": True},
     },
 )
