@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from ncf.config import Experiment
     from ncf.data import Dataset, PrepareOptions, prepare_catalog, prepare_file, prepare_ncf_triple
     from ncf.errors import NcfError
-    from ncf.experiment import Manner, Run, compare_runs, judge, train
+    from ncf.experiment import Manner, Run, train
+    from ncf.judging import compare_runs, judge
     from ncf.serving.recommender import Recommendation, Recommender
 
 _HOMES = {
@@ -26,8 +27,8 @@ _HOMES = {
     "Recommendation": "ncf.serving.recommender",
     "Recommender": "ncf.serving.recommender",
     "Run": "ncf.experiment",
-    "compare_runs": "ncf.experiment",
-    "judge": "ncf.experiment",
+    "compare_runs": "ncf.judging",
+    "judge": "ncf.judging",
     "prepare_catalog": "ncf.data",
     "prepare_file": "ncf.data",
     "prepare_ncf_triple": "ncf.data",

@@ -1,4 +1,4 @@
-"""The whole way in one place: train a model on a prepared data set, judge it, write the artifact; judge it again later.
+"""The whole way in one place: train a model on a prepared data set, judge it, write the artifact.
 
 A run is a folder: `run.json` (settings, where the data are), `events.jsonl`, `checkpoints/`, `artifact/`, and for a
 pre-trained NeuMF the runs of its halves in `gmf/` and `mlp/`.
@@ -16,14 +16,13 @@ from typing import Any
 
 import torch
 
-from ncf.config import EvaluationConfig, Experiment
+from ncf.config import Experiment
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
 from ncf.data.files import storage_errors, write_text
 from ncf.errors import ConfigError, DataError, StorageError
-from ncf.evaluation import Comparison, Judgement, compare, judge_full, judge_sampled
-from ncf.models import GMF, MLP, Model, NeuMF, Scorer, build_model
+from ncf.models import GMF, MLP, Model, NeuMF, build_model
 from ncf.runtime import Workers, choose_device, choose_threads, generator, workers
-from ncf.serving.artifact import Artifact, locate_artifact, open_artifact, write_artifact
+from ncf.serving.artifact import Artifact, open_artifact, write_artifact
 from ncf.serving.card import model_card
 from ncf.training import Fit, Judging, Trainer, fit
 from ncf.training.checkpoint import Checkpoints
@@ -253,7 +252,7 @@ def _half(
     artifact = None
     if manner.communicator.rank == 0:
         artifact = open_artifact(given or target)
-        _same_data(artifact, dataset)
+        same_data(artifact, dataset)
     sizes = manner.communicator.share(artifact.experiment.model if artifact else half.model)
     model = artifact.model if artifact else build_model(sizes, len(dataset.users), len(dataset.items))
     manner.communicator.share_tensors(model.state_dict())
@@ -317,65 +316,8 @@ def _selected(fitted: Fit) -> str:
     )
 
 
-def judge(
-    path: str | Path,
-    data: str | Path | None = None,
-    *,
-    full: bool = False,
-    split: str = "test",
-    ties: str | None = None,
-    cutoffs: tuple[int, ...] | None = None,
-) -> tuple[Judgement, Artifact]:
-    """Judge an artifact or run again: on its own data, or on the prepared folder that is given."""
-    artifact = open_artifact(path)
-    dataset = _data_of(path, artifact, data)
-    rules = artifact.experiment.evaluation
-    changes = {"ties": ties or rules.ties, "cutoffs": cutoffs or rules.cutoffs}
-    rules = EvaluationConfig.checked(rules.model_dump() | changes, "evaluation")
-    held_out = dataset.test if split == "test" else dataset.validation
-    if not len(held_out):
-        raise DataError(
-            f"The data hold no {split} interactions to judge on: prepare them with a split that does."
-        )
-    scorer = Scorer(artifact.model)
-    with workers(choose_threads()) as pool:
-        if full:
-            return judge_full(scorer, dataset, held_out, rules, pool), artifact
-        return judge_sampled(scorer, held_out, rules, pool), artifact
-
-
-def compare_runs(
-    a: str | Path, b: str | Path, data: str | Path | None = None, *, full: bool = False, k: int = 10
-) -> dict[str, Comparison]:
-    """Both runs on the same held-out rows: paired figures for HR@k, NDCG@k and MRR."""
-    first, artifact_a = judge(a, data, full=full, cutoffs=(k,))
-    second, artifact_b = judge(b, data, full=full, cutoffs=(k,))
-    digests = [artifact.manifest["data"]["digest"] for artifact in (artifact_a, artifact_b)]
-    if digests[0] != digests[1]:
-        raise DataError(
-            f"{a} and {b} were trained on different data, so their held-out rows cannot be paired."
-        )
-    return {
-        name: compare(first.values[name], second.values[name]) for name in (f"hr@{k}", f"ndcg@{k}", "mrr")
-    }
-
-
-def _data_of(path: str | Path, artifact: Artifact, data: str | Path | None) -> Dataset:
-    """The given folder, or the one that the run was trained on; its digest must be the artifact's."""
-    if data is None:
-        document = locate_artifact(path).parent / "run.json"
-        try:
-            data = json.loads(document.read_text("utf-8"))["data"]["path"]
-        except (OSError, ValueError, KeyError):
-            data = None
-    if data is None:
-        raise DataError(f"It is not known where the data of {path} are: give --data FOLDER.")
-    dataset = Dataset.open(data)
-    _same_data(artifact, dataset)
-    return dataset
-
-
-def _same_data(artifact: Artifact, dataset: Dataset) -> None:
+def same_data(artifact: Artifact, dataset: Dataset) -> None:
+    """Raise `DataError` where the artifact was trained on other data."""
     trained_on = artifact.manifest["data"]
     if trained_on["digest"] != dataset.digest:
         raise DataError(

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ncf.experiment import judge, train
+from ncf.experiment import train
+from ncf.judging import judge
 from ncf.serving.recommender import Recommender
 from support import checkerboard, dataset_of, experiment, planted
 

@@ -1,15 +1,15 @@
-"""`ncf train`, `ncf evaluate`, `ncf compare`."""
+"""`ncf train`."""
 
 import os
 import sys
 from contextlib import ExitStack, closing
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ncf.cli.options import Data, ExperimentName, Json, RunPath, print_json
+from ncf.cli.options import ExperimentName, Json, print_json
 from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -117,7 +117,14 @@ def train(
         again = restarted() and output is not None and begun(output)
         resume = communicator.share(resume or again)
         tracker = Trackers([shown, recorder, *begin])
-        manner = experiment.Manner(resume, overwrite, report_best_on_test, tracker, stop, communicator)
+        manner = experiment.Manner(
+            resume,
+            overwrite,
+            report_best_on_test,
+            tracker=tracker,
+            stop=stop,
+            communicator=communicator,
+        )
         run = experiment.train(
             dataset, settings, output, data_path=data_path, gmf=gmf, mlp=mlp, manner=manner
         )
@@ -195,78 +202,3 @@ def _data(settings: "Experiment", data: str | None, communicator: "Communicator"
     opened = experiment.open_data(settings, data, console.say) if local_rank() == 0 else None
     communicator.wait()
     return opened or experiment.open_data(settings, data, console.say)
-
-
-def evaluate(
-    run: RunPath,
-    data: Data = None,
-    full: Annotated[
-        bool, typer.Option("--full", help="Rank the whole catalogue, what is known masked.")
-    ] = False,
-    split: Annotated[str, typer.Option(help="test or validation.")] = "test",
-    ties: Annotated[str | None, typer.Option(help="expected, pessimistic or optimistic.")] = None,
-    k: Annotated[
-        list[int] | None, typer.Option("--k", "-k", help="Cutoff; may be given more than once.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """Judge a run on held-out interactions: sampled protocol, or --full."""
-    from ncf import experiment
-
-    if split not in ("test", "validation"):
-        raise ConfigError(f"--split must be test or validation, not {split!r}.")
-    judgement, artifact = experiment.judge(
-        run, data, full=full, split=split, ties=ties, cutoffs=tuple(k) if k else None
-    )
-    settings = artifact.experiment
-    result = {"run": run, "name": settings.name, "split": split, **judgement.to_json()}
-    if settings.published:
-        result["published"] = settings.published.model_dump()
-    if as_json:
-        print_json(result)
-        return
-    protocol = "full ranking" if full else "1 positive among the negatives of its list"
-    _print_figures(f"{settings.name}, {split}: {protocol}, {judgement.ties} ties", result, settings)
-    if judgement.nonnumbers:
-        typer.echo(f"Warning: {judgement.nonnumbers} lists have scores that are not numbers.", err=True)
-
-
-def compare(
-    a: Annotated[str, typer.Argument(metavar="RUN_A")],
-    b: Annotated[str, typer.Argument(metavar="RUN_B")],
-    data: Data = None,
-    full: Annotated[bool, typer.Option("--full", help="Rank the whole catalogue.")] = False,
-    k: Annotated[int, typer.Option("--k", "-k", help="Cutoff.")] = 10,
-    as_json: Json = False,
-) -> None:
-    """Two runs on the same held-out interactions: paired permutation test."""
-    from dataclasses import asdict
-
-    from ncf import experiment
-
-    comparisons = experiment.compare_runs(a, b, data, full=full, k=k)
-    if as_json:
-        print_json({"a": a, "b": b, "metrics": {name: asdict(c) for name, c in comparisons.items()}})
-        return
-    from rich.table import Table
-
-    from ncf.console import OUT
-
-    table = Table(title=f"a = {a}, b = {b}", title_justify="left")
-    for heading in ("metric", "a", "b", "b - a", "95% interval", "p"):
-        table.add_column(heading, justify="left" if heading == "metric" else "right")
-    for name, c in comparisons.items():
-        table.add_row(
-            name, f"{c.mean_a:.4f}", f"{c.mean_b:.4f}", f"{c.difference:+.4f}", f"{c.low:+.4f} – {c.high:+.4f}",
-            f"{c.p_value:.4f}",
-        )  # fmt: skip
-    OUT.print(table)
-
-
-def _print_figures(title: str, figures: dict[str, Any], settings: Any) -> None:
-    from ncf.console import OUT, figures_table
-
-    published = settings.published
-    OUT.print(figures_table(title, figures["metrics"], figures["intervals"], published and published.metrics))
-    if published:
-        typer.echo(f"published: {published.source}")
