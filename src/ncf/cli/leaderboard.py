@@ -1,0 +1,137 @@
+"""`ncf leaderboard`: every model and baseline on one data set, tuned alike, judged alike, compared by tests."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ncf.cli.options import Json, print_json
+from ncf.errors import ConfigError, Interrupted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ncf.leaderboard.board import Board
+
+Names = list[str] | None
+_WIDE = 160
+
+
+def leaderboard(
+    data: Annotated[
+        str, typer.Argument(help="Prepared data folder, or the name of a known set: ml-1m, ml-100k, …")
+    ],
+    output: Annotated[
+        str, typer.Option(help="Folder of the leaderboard; one that was begun is gone on with.")
+    ],
+    only: Annotated[Names, typer.Option(help="Only this contender, with what it is made of; repeat.")] = None,
+    skip: Annotated[Names, typer.Option(help="Without this contender; repeat.")] = None,
+    trials: Annotated[int, typer.Option(help="Trials of each contender's search.", min=1)] = 10,
+    seeds: Annotated[int, typer.Option(help="Final runs of each contender that a seed changes.", min=1)] = 3,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            help="Begin no trial of a contender after so many seconds of its trials.", show_default=False
+        ),
+    ] = None,
+    contenders: Annotated[
+        str | None,
+        typer.Option(help="Folder of contenders (TOML), instead of recipes/leaderboard.", show_default=False),
+    ] = None,
+    page_only: Annotated[
+        bool, typer.Option("--page-only", help="Train nothing: write the page of what is there.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin the leaderboard in --output anew.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while it runs.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Tune, train and judge models and baselines, and write one page, one table and one JSON file."""
+    from pathlib import Path
+
+    from ncf.leaderboard.board import read_board
+    from ncf.leaderboard.contenders import contenders as taking_part
+    from ncf.leaderboard.folder import begun
+    from ncf.leaderboard.writing import to_json, write_board
+    from ncf.report.svg import figure
+
+    if page_only and overwrite:
+        raise ConfigError("--page-only shows what is there and --overwrite removes it: give one of the two.")
+    figure()  # what drawings need is missed before the work, and not after it
+    folder = Path(output)
+    chosen = taking_part(contenders, only or (), skip or ())
+    if not page_only:
+        _run(data, folder, chosen, (trials, budget, seeds), overwrite, quiet)
+    shown = begun(folder, taking_part(contenders, only or () if page_only else (), skip or ()))
+    board = read_board(folder, shown, seeds)
+    page = write_board(board, folder)
+    if as_json:
+        print_json({**to_json(board), "page": str(page)})
+    else:
+        _print(board, page)
+    if board.missing:
+        raise typer.Exit(1)
+
+
+def _run(
+    data: str,
+    folder: "Path",
+    chosen: list[Any],
+    amounts: tuple[int, float | None, int],
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    from ncf.cli.leaderboard_watch import ShownLeaderboard
+    from ncf.leaderboard.running import Audience, Plan, run
+    from ncf.leaderboard.searching import Budget
+    from ncf.runtime import stop_requested
+
+    trials, seconds, seeds = amounts
+    dataset, path = _open(data, quiet)
+    plan = Plan(folder, Budget(trials, seconds), seeds, overwrite)
+    with stop_requested() as stop, ShownLeaderboard(trials, seeds) as shown:
+        audience = Audience() if quiet else shown
+        try:
+            run(dataset, chosen, plan, data_path=path, audience=audience, stop=stop)
+        except Interrupted:
+            raise Interrupted(
+                f"Stopped; what is finished is kept in {folder}: run the same command to go on, or with --page-only to see it."
+            ) from None
+
+
+def _open(data: str, quiet: bool) -> tuple[Any, "Path"]:
+    """A folder, or a known set by name, which is prepared in data/NAME on first use."""
+    from pathlib import Path
+
+    from ncf import console, experiment
+    from ncf.config import DataConfig, Experiment
+    from ncf.data.catalog import CATALOG
+
+    named = data in CATALOG and not (Path(data) / "dataset.json").is_file()
+    settings = Experiment(data=DataConfig(catalog=data) if named else DataConfig(path=data))
+    return experiment.open_data(settings, None, (lambda _: None) if quiet else console.say)
+
+
+def _print(board: "Board", page: "Path") -> None:
+    from rich.table import Table
+
+    from ncf.console import OUT, say
+    from ncf.leaderboard import words
+    from ncf.leaderboard.columns import ACCURACY, COST, NONE
+
+    columns = [column for column in (*ACCURACY, *COST) if not column.heading.startswith("MRR")]
+    table = Table(title=f"{board.data['name']}, test", title_justify="left")
+    table.add_column("#", justify="right")
+    table.add_column("model")
+    for column in columns:
+        table.add_column(column.heading.replace(" ", "\n", 1), justify="right")
+    for place, row in enumerate(board.rows, 1):
+        table.add_row(str(place), row.title, *(column.text(row) for column in columns))
+    for row in board.missing:
+        table.add_row(NONE, row.title, *(NONE for _ in columns))
+    OUT.print(table, width=None if OUT.is_terminal else _WIDE, crop=False)
+    for sentence in words.verdict(board):
+        typer.echo(sentence)
+    for sentence in [*words.failures(board), *words.remarks(board)]:
+        say(sentence)
+    typer.echo(f"The page: {page}; the table: {page.parent / 'leaderboard.md'}.")

@@ -1,0 +1,152 @@
+"""What the tests say, in sentences.
+
+In: a `Board`. Out: plain sentences. The decision worth knowing: a sentence is made from tests alone; a difference that
+is not significant after Holm's correction is never told as one, however it looks in the table.
+"""
+
+from collections.abc import Sequence
+
+from ncf.leaderboard.board import ORDER, Board, Row
+from ncf.leaderboard.pairs import LEVEL
+
+MEASURES = {
+    "sampled/ndcg@10": "NDCG@10, sampled",
+    "sampled/hr@10": "HR@10, sampled",
+    "full/ndcg@10": "NDCG@10, full",
+    "full/hr@10": "HR@10, full",
+}
+_SURE = f"p < {LEVEL:g}".replace("0.", ".")
+_CLOSE = 1.0
+
+
+def verdict(board: Board) -> list[str]:
+    """The sentences at the head of the board."""
+    if len(board.rows) < 2:
+        return []
+    return [
+        *(_unbeaten(board, protocol) for protocol in ("sampled", "full")),
+        *_neighbours(board),
+        *_protocols(board),
+        *_foresight(board),
+    ]
+
+
+def failures(board: Board) -> list[str]:
+    """One sentence for each that is not judged."""
+    return [f"{row.title}: {row.failure}" for row in board.missing]
+
+
+def remarks(board: Board) -> list[str]:
+    """What must be known of single rows: searches that ran out of time, trials that failed, fewer seeds than others."""
+    most = max((row.trials for row in board.rows), default=0)
+    said = [
+        f"{row.title}: its search ended after {row.trials} trials by the limit of time ({row.search_seconds:,.0f} s)."
+        for row in board.rows
+        if row.out_of_time
+    ]
+    said += [
+        f"{row.title}: {row.failed_trials} of its {row.trials} trials failed."
+        for row in board.rows
+        if row.failed_trials
+    ]
+    fewer = [row.title for row in board.rows if not row.out_of_time and 1 < row.trials < most]
+    if fewer:
+        said.append(
+            f"{_list(fewer)} had fewer trials than the others, which had {most}: run the same command once more."
+        )
+    return said
+
+
+def ranks(board: Board, measure: str) -> dict[str, int]:
+    """Place of each contender by a measure, from 1."""
+    order = sorted(board.rows, key=lambda row: -row.means[measure])
+    return {row.name: place for place, row in enumerate(order, 1)}
+
+
+def unbeaten(board: Board, measure: str) -> list[Row]:
+    """Those than whom nobody is significantly better."""
+    return [
+        row
+        for row in board.rows
+        if not any(
+            (pair := board.pair(measure, other.name, row.name)) and pair.significant and pair.difference > 0
+            for other in board.rows
+            if other is not row
+        )
+    ]
+
+
+def _unbeaten(board: Board, protocol: str) -> str:
+    """Nothing here beats X: by NDCG@10 and by HR@10 of one protocol."""
+    by = {name: unbeaten(board, f"{protocol}/{name}") for name in ("ndcg@10", "hr@10")}
+    ndcg, hr = ([row.title for row in by[name]] for name in by)
+    how = f"{protocol} ranking, test"
+    if ndcg == hr:
+        return f"Nothing here beats {_list(ndcg, 'or')} at {_SURE} (NDCG@10 and HR@10, {how})."
+    return f"Nothing here beats {_list(ndcg, 'or')} at {_SURE} by NDCG@10, nor {_list(hr, 'or')} by HR@10 ({how})."
+
+
+def _neighbours(board: Board) -> list[str]:
+    """Neighbours in the order that cannot be told apart, by neither measure."""
+    said = []
+    for first, second in zip(board.rows, board.rows[1:], strict=False):
+        by_ndcg, by_hr = (
+            board.pair(f"sampled/{name}", first.name, second.name) for name in ("ndcg@10", "hr@10")
+        )
+        if by_ndcg and by_hr and not by_ndcg.significant and not by_hr.significant:
+            said.append(
+                f"{first.title} and {second.title} (NDCG@10 {by_ndcg.difference:+.4f}, p = {_p(by_ndcg.corrected)})"
+            )
+    if not said:
+        return [
+            "All neighbours in the order by NDCG@10 (sampled) differ significantly, by NDCG@10 or by HR@10."
+        ]
+    return [
+        "Neighbours in the order that cannot be told apart, by NDCG@10 or by HR@10 (sampled): "
+        + "; ".join(said)
+        + "."
+    ]
+
+
+def _protocols(board: Board) -> list[str]:
+    """Whether sampled and full ranking put the contenders in another order."""
+    if not board.swaps:
+        return ["Sampled and full ranking put the contenders in the same order (NDCG@10, Kendall's tau 1)."]
+    named = "; ".join(f"{swap.a} before {swap.b}" for swap in board.swaps)
+    certain = [f"{swap.a} and {swap.b}" for swap in board.swaps if swap.certain]
+    significant = (
+        f"Both tests are significant for {_list(certain)}."
+        if certain
+        else "For none of them are both tests significant."
+    )
+    return [
+        f"Sampled and full ranking put {len(board.swaps)} of {_pairs(board)} pairs in another order (NDCG@10, Kendall's tau "
+        f"{board.agreement:.2f}); sampled ranking has {named}, and full ranking the other way round. {significant}"
+    ]
+
+
+def _foresight(board: Board) -> list[str]:
+    """How well validation predicted test."""
+    by_validation = max(board.rows, key=lambda row: row.validation or 0.0)
+    by_test = board.rows[0]
+    first = (
+        f"both put {by_test.title} first"
+        if by_validation is by_test
+        else f"validation puts {by_validation.title} first, and test {by_test.title}"
+    )
+    return [
+        f"The order by validation NDCG@10 predicts that by test with Kendall's tau {board.foresight:.2f}; {first}. "
+        "Validation is of the best trial, test of the final runs."
+    ]
+
+
+def _pairs(board: Board) -> int:
+    return len(board.pairs[ORDER])
+
+
+def _list(names: Sequence[str], word: str = "and") -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} {word} {names[-1]}"
+
+
+def _p(value: float) -> str:
+    return "1" if value >= _CLOSE else f"{value:.2g}"
