@@ -1,8 +1,8 @@
 """What a baseline is: a name, settings with defaults and bounds, and a fit that gives a scorer.
 
 In: training interactions and settings by name. Out: a `FittedBaseline`. The decision worth knowing: a fit is cut into parts
-of fixed size, so under `ncf.runtime.workers` (which keeps torch to one thread a part) the same seed gives the same scores,
-to the bit where no floating-point sum runs across parts and to rounding elsewhere, on any number of threads.
+of fixed size, or sums whole numbers only, or runs on one thread; so under `ncf.runtime.workers`, which keeps torch to one
+thread a part, a seed gives the same scores to the bit on any number of threads of one machine.
 """
 
 import importlib
@@ -44,7 +44,7 @@ class Baseline:
     title: str
     source: str
     fitting: Fit = field(repr=False)
-    defaults: Mapping[str, float | int | str] = field(default_factory=dict)
+    defaults: Mapping[str, float | int] = field(default_factory=dict)
     space: Mapping[str, dict[str, Any]] = field(default_factory=dict)
     seeded: bool = False
 
