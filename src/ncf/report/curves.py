@@ -62,10 +62,9 @@ def _curves(history: History, loss: str, title: str, kept: int | None) -> str:
 def _drawn(history: History, loss: str, title: str, kept: int | None) -> str:
     from matplotlib.ticker import MaxNLocator
 
-    curves = {
-        "loss": "loss (nats per example)",
-        **{name: label for name, label in _FIGURES.items() if name in history[-1]},
-    }
+    there = {name for row in history for name in row}
+    figures = {name: label for name, label in _FIGURES.items() if name in there}
+    curves = {"loss": "loss (nats per example)", **figures}
     drawing, axes = svg.panels(len(curves), 760, 290)
     for place, (name, label) in enumerate(curves.items()):
         points = [(row["epoch"], row[name]) for row in history if name in row]

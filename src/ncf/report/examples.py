@@ -131,7 +131,7 @@ def section(subject: Subject, scorer: Scorer) -> Section:
 
 def _shown(subject: Subject, one: Example) -> str:
     user = subject.artifact.users.ids_of([one.user]).tolist()[0]
-    heading = f"<h3>User {text(user)}, {one.level} activity: {one.count:,} training interactions</h3>"
+    heading = f"<h3>User {text(user)}, {one.level} activity: {one.count:,} {subject.counted}</h3>"
     used = f"<div><p>Used ({one.order} {len(one.used)})</p>{_list(subject, one.used, 'ul')}</div>"
     recommended = f"<div><p>Recommended</p>{_list(subject, one.recommended, 'ol', one.held_out)}</div>"
     return f"{heading}<div class='columns'>{used}{recommended}</div>{_where(subject, one)}"
@@ -139,7 +139,12 @@ def _shown(subject: Subject, one: Example) -> str:
 
 def _where(subject: Subject, one: Example) -> str:
     if one.held_out is None or one.places is None:
-        return "<p>No item of this user is held out.</p>"
+        known = subject.dataset is not None
+        return (
+            "<p>No item of this user is held out.</p>"
+            if known
+            else "<p>The data would tell the item that is held out.</p>"
+        )
     in_list, of_list, in_all, of_all = one.places
     (title,) = titles(subject, [one.held_out])
     return (

@@ -91,7 +91,7 @@ def _notes(measured: Measured) -> list[str]:
     for ranking, name in ((measured.sampled, "candidate lists"), (measured.full, "full ranking")):
         if len(ranking.rows) < measured.total:
             notes.append(
-                f"The {name} are of a sample of {len(ranking.rows):,} of {measured.total:,} test rows, chosen by the seed: "
+                f"Of the {name}, a sample of {len(ranking.rows):,} of {measured.total:,} test rows was judged, chosen by the seed: "
                 "'ncf evaluate' judges all."
             )
     if measured.sampled.judgement.nonnumbers:

@@ -73,12 +73,12 @@ def section(subject: Subject) -> Section:
             norms(weights[f"{prefix}user_table"], subject.user_counts, seed),
             norms(weights[f"{prefix}item_table"], subject.item_counts, seed),
         )
-        parts.append(_drawn(pair, label))
+        parts.append(_drawn(pair, label, subject.counted))
     return Section("Embedding norms", reading, "".join(parts))
 
 
 @svg.styled()
-def _drawn(pair: tuple[Norms, Norms], label: str) -> str:
+def _drawn(pair: tuple[Norms, Norms], label: str, counted: str) -> str:
     drawing, axes = svg.panels(2, 760, 320)
     for number, (one, what) in enumerate(zip(pair, ("user", "item"), strict=True)):
         colour = svg.SERIES[number]
@@ -97,18 +97,22 @@ def _drawn(pair: tuple[Norms, Norms], label: str) -> str:
         axes[number].plot(middles, middle, color=colour, marker=svg.MARKERS[number], markersize=4)
         axes[number].set(
             ylim=(0, None), title=f"{label} vectors of {what}s",
-            xlabel=f"training interactions of the {what}", ylabel="Euclidean norm",
+            xlabel=f"interactions of the {what}", ylabel="Euclidean norm",
         )  # fmt: skip
         _count_axis(axes[number], one.counts)
-    sampled = [f"a sample of {len(one.norms):,} of {one.rows:,}" for one in pair if len(one.norms) < one.rows]
-    caption = text(
-        f"Computed from {' and '.join(sampled)}."
-        if sampled
-        else f"{pair[0].rows:,} users, {pair[1].rows:,} items."
-    )
     return svg.framed(
-        drawing, f"Norms of the {label} vectors of users and items by training interactions", caption
+        drawing,
+        f"Norms of the {label} vectors of users and items by their counts",
+        text(_caption(pair, counted)),
     )
+
+
+def _caption(pair: tuple[Norms, Norms], counted: str) -> str:
+    parts = [
+        f"{one.rows:,} {what}" + (f" (a sample of {len(one.norms):,})" if len(one.norms) < one.rows else "")
+        for one, what in zip(pair, ("users", "items"), strict=True)
+    ]
+    return f"{parts[0]} by {counted}; {parts[1]} by training interactions."
 
 
 def _count_axis(axes: "Axes", counts: Counts) -> None:
@@ -119,6 +123,7 @@ def _count_axis(axes: "Axes", counts: Counts) -> None:
     ticks = [tick for tick in [0, *rounds] if first <= tick <= last]
     if len(ticks) > _TICKS:
         ticks = [tick for tick in ticks if str(tick).strip("0") in ("", "1")]
+    ticks = ticks if len(ticks) > 1 else sorted({first, last})
     axes.set_xticks(ticks, labels=[f"{tick:,}" for tick in ticks])
     axes.set_xticks([], minor=True)
     axes.set_xlim(first * 0.8 if first else -0.2, last * 1.25)

@@ -63,6 +63,15 @@ class Subject:
         return counts
 
     @property
+    def counted(self) -> str:
+        """What `user_counts` counts, in words."""
+        return (
+            "training interactions"
+            if self.dataset is not None
+            else "known interactions, those held out included"
+        )
+
+    @property
     def item_counts(self) -> Counts:
         """How many interactions of each item the model was trained on: [I]."""
         return self.artifact.item_columns["popularity"].to_numpy().astype(np.int64)

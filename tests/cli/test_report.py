@@ -1,0 +1,58 @@
+"""`ncf report`: what is printed and written."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ncf.cli import app
+from ncf.errors import StorageError
+from reports import titled, trained
+from support import experiment as small
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return trained(titled(), small("gmf", epochs=1), tmp_path_factory.mktemp("runs"), "gmf")
+
+
+def test_a_report_prints_where_it_is(run: Path) -> None:
+    done = CliRunner().invoke(app, ["report", str(run)])
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    assert (
+        done.stdout
+        == f"Page: {run / 'report.html'} (opens without a network); model card: {run / 'MODEL_CARD.md'}.\n"
+    )
+    assert done.stderr == ""
+
+
+def test_json_is_one_object_with_the_figures(run: Path, tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["report", str(run), "--output", str(tmp_path / "a.html"), "--json"])
+    told = json.loads(done.stdout)
+    assert (told["page"], told["missing"]) == (str(tmp_path / "a.html"), None)
+    assert told["sampled"]["rows"] == told["full"]["rows"] == 90
+    assert {"activity", "popularity", "calibration"} <= told.keys()
+
+
+def test_the_sampled_figures_are_those_of_evaluate(run: Path, tmp_path: Path) -> None:
+    report = CliRunner().invoke(app, ["report", str(run), "--output", str(tmp_path / "a.html"), "--json"])
+    evaluate = CliRunner().invoke(app, ["evaluate", str(run), "--k", "10", "--json"])
+    own, other = json.loads(report.stdout)["sampled"], json.loads(evaluate.stdout)
+    for name in ("hr@10", "ndcg@10", "mrr"):
+        assert own["metrics"][name] == pytest.approx(other.get("sampled", other)["metrics"][name], abs=1e-12)
+
+
+def test_what_is_missing_is_told_on_standard_error(run: Path, tmp_path: Path) -> None:
+    (run / "artifact").rename(tmp_path / "model")
+    done = CliRunner().invoke(app, ["report", str(tmp_path / "model")])
+    (tmp_path / "model").rename(run / "artifact")
+    assert "It is not known where the data are" in done.stderr
+    assert "model-report/report.html" in done.stdout
+
+
+def test_a_file_of_somebody_else_is_kept(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text("mine")
+    done = CliRunner().invoke(app, ["report", str(run), "--output", str(tmp_path / "a.html")])
+    assert isinstance(done.exception, StorageError)
+    assert (tmp_path / "a.html").read_text() == "mine"
