@@ -80,7 +80,7 @@ def evaluate(
     for title, table in tables.items():
         _print_groups(title, table)
     if users is not None:
-        _print_columns("cold users, sampled: items known of each", users.judgements)
+        _print_known(users.judgements)
         typer.echo(users.remark)
 
 
@@ -184,6 +184,21 @@ def _print_groups(title: str, table: "Mapping[str, Sequence[Group]]") -> None:
         cells = [_cell(group.means[m], group.intervals.get(m)) for group in groups for m in metrics]
         shown.add_row(groups[0].label, f"{groups[0].rows:,}", *cells)
     OUT.print(shown)
+
+
+def _print_known(judgements: "Mapping[str, Judgement]") -> None:
+    """One row for what is known of the users."""
+    from rich.table import Table
+
+    from ncf.console import OUT
+
+    metrics = [*_shown(next(iter(judgements.values())).means), "mrr"]
+    table = Table("known of each user", title="cold users, sampled", title_justify="left")
+    for metric in metrics:
+        table.add_column(metric, justify="right")
+    for name, one in judgements.items():
+        table.add_row(name, *(_cell(one.means[metric], one.intervals.get(metric)) for metric in metrics))
+    OUT.print(table)
 
 
 def _shown(metrics: Mapping[str, float]) -> list[str]:

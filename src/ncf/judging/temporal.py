@@ -53,7 +53,15 @@ class Temporal:
             held_out, train = subject.held_out, len(subject.dataset.train)
             users = len(np.unique(held_out.user_rows))
             parts.append(f"{name}: {len(held_out):,} rows of {users:,} users after {train:,} of training")
-        return "; ".join(parts) + "."
+        several = any(
+            len(one.held_out) > len(np.unique(one.held_out.user_rows)) for one in self.subjects.values()
+        )
+        remark = (
+            " Rows of one user are no independent ones: the interval of recall is over users."
+            if several
+            else ""
+        )
+        return "; ".join(parts) + "." + remark
 
 
 def is_split_by_time(dataset: Dataset) -> bool:
@@ -87,7 +95,10 @@ def judge_by_time(
     settings, finished = subject.artifact.experiment, _trained_on(run)
     if finished != cut.digest:
         say(f"Training {settings.name} on the past alone, in {run}.")
-        manner = Manner(resume=finished is None, overwrite=finished is not None, tracker=tracker, stop=stop)
+        begun = (run / "run.json").is_file()
+        manner = Manner(
+            resume=begun and finished is None, overwrite=finished is not None, tracker=tracker, stop=stop
+        )
         train(cut, settings, run, data_path=place, manner=manner)
     later = open_subject(run, place, ties=subject.rules.ties, cutoffs=subject.rules.cutoffs)
     subjects = {"leave one out": subject, "time": later}
