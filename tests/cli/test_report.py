@@ -47,7 +47,7 @@ def test_what_is_missing_is_told_on_standard_error(run: Path, tmp_path: Path) ->
     (run / "artifact").rename(tmp_path / "model")
     done = CliRunner().invoke(app, ["report", str(tmp_path / "model")])
     (tmp_path / "model").rename(run / "artifact")
-    assert "It is not known where the data are" in done.stderr
+    assert "What needs the data is left out. It is not known where the data of" in done.stderr
     assert "model-report/report.html" in done.stdout
 
 

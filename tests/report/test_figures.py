@@ -40,7 +40,7 @@ def test_both_protocols_stand_side_by_side_with_the_warning(subject: Subject) ->
             assert number(ranking.judgement.means[name]) in body
     for words in ("Candidate lists, n = 90", "Full ranking, n = 90", "mean over held-out rows"):
         assert f">{words}<" in body
-    assert "of all items are shown to somebody, and a shown item is" in body
+    assert "of all items are shown to somebody; a shown item is" in body
     assert "published" not in body.replace("published ones", "")
 
 

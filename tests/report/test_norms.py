@@ -1,5 +1,7 @@
 """Norms by counts: bins double, a large table is sampled."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -50,10 +52,20 @@ def test_each_pair_of_tables_is_drawn(run: object) -> None:
     body = section(open_subject(str(run))).body
     assert body.count("<svg") == 2
     for words in (
-        "GMF vectors of users",
-        "MLP vectors of items",
+        "GMF: users",
+        "MLP: items",
         "Euclidean norm",
         "interactions of the item",
     ):
         assert f">{words}<" in body
     assert "90 users by training interactions; 60 items by training interactions." in body
+
+
+def test_a_table_of_histories_stands_beside_the_others(run: object) -> None:
+    subject = open_subject(str(run))
+    weights = {"user_table": np.ones((90, 4), np.float32), "item_table": np.ones((60, 4), np.float32)}
+    weights["history_table"] = np.ones((60, 4), np.float32)
+    body = section(replace(subject, artifact=replace(subject.artifact, weights=weights))).body
+    assert body.count("<svg") == 1
+    assert ">NEUMF: items of a history<" in body
+    assert "60 items, 60 items of a history by training interactions." in body

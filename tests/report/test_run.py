@@ -92,7 +92,9 @@ def test_an_artifact_alone_is_reported_beside_itself(run: Path, tmp_path: Path) 
     before = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()}
     made = write_report(tmp_path / "model")
     assert made.page == tmp_path / "model-report" / "report.html"
-    assert made.missing in made.card.read_text("utf-8")
+    assert "It is not known where the data of" in made.missing
+    assert "The data of training were not there" in made.card.read_text("utf-8")
+    assert str(tmp_path) not in made.page.read_text("utf-8") + made.card.read_text("utf-8")
     assert titles(made.page) == [EVERYTHING[at] for at in (0, 1, 5, 6, 7)]
     assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir()} == before
     whole = write_report(tmp_path / "model", data=run.parent / "neumf-data")

@@ -40,8 +40,7 @@ def test_an_artifact_alone_says_what_is_missing(run: Path, tmp_path: Path) -> No
     subject = open_subject(tmp_path / "model")
     assert (subject.run, subject.dataset) == (None, None)
     assert subject.missing == (
-        "It is not known where the data are, so what needs them is left out: give --data with the prepared folder of made-up "
-        "to have everything."
+        "The data of training were not there, so what needs them is left out: give --data with the prepared folder of made-up."
     )
     assert len(subject.held_out) == 0
     assert subject.counted == "known interactions, those held out included"
@@ -55,9 +54,9 @@ def test_data_that_have_moved_or_changed_are_a_sentence_and_given_ones_an_error(
     document = json.loads((moved / "run.json").read_text())
     document["data"]["path"] = str(tmp_path / "gone")
     (moved / "run.json").write_text(json.dumps(document))
-    assert "cannot be opened" in open_subject(moved).missing
+    assert "is not a prepared data folder" in open_subject(moved).reason
     checkerboard().save(tmp_path / "gone")
-    assert "so what needs them is left out" in open_subject(moved).missing
+    assert "give --data with the folder it was trained on" in open_subject(moved).reason
     with pytest.raises(DataError, match="give --data with the folder it was trained on"):
         open_subject(moved, tmp_path / "gone")
     with pytest.raises(DataError, match="is not a prepared data folder"):

@@ -83,7 +83,11 @@ def _catalogue(full: dict[str, Any]) -> str:
         said.append(
             f"a shown item is {found['popularity_bias']:.2f} times as popular as a used one (1: alike)"
         )
-    return f"<p>In the first {K} items of the full ranking {', and '.join(said)}.</p>" if said else ""
+    if "novelty" in found:
+        said.append(
+            f"its novelty is {found['novelty']:.2f} bits (-log2 of its share of training interactions)"
+        )
+    return f"<p>In the first {K} items of the full ranking {'; '.join(said)}.</p>" if said else ""
 
 
 def _notes(measured: Measured) -> list[str]:

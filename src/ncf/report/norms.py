@@ -61,58 +61,57 @@ def section(subject: Subject) -> Section:
     """A drawing for each pair of tables that the model has."""
     reading = (
         "The length of each vector against how often its user or item occurs in training; the line is the median, the band "
-        "holds the middle 80%, dots are a sample. Vectors grow with what is known: regularisation keeps those that are seldom "
-        "trained short, so that the model says of them what it says of everybody. Those that never occur keep their first values."
+        "holds the middle 80%, dots are a sample. Regularisation keeps the vectors of those who occur seldom short, so that the "
+        "model says of them what it says of everybody. Those that never occur keep their first values."
     )
     weights, seed = subject.artifact.weights, subject.artifact.experiment.train.seed
     prefixes = [name.removesuffix("user_table") for name in weights if name.endswith("user_table")]
     parts = []
     for prefix in prefixes:
-        label = _KINDS.get(prefix.rstrip("."), subject.artifact.experiment.model.kind.upper())
-        pair = (
-            norms(weights[f"{prefix}user_table"], subject.user_counts, seed),
-            norms(weights[f"{prefix}item_table"], subject.item_counts, seed),
+        label = _KINDS.get(
+            prefix.rstrip("."), subject.artifact.experiment.model.kind.rpartition("-")[2].upper()
         )
-        parts.append(_drawn(pair, label, subject.counted))
+        tables = {
+            what: norms(weights[f"{prefix}{name}"], counts, seed)
+            for what, name, counts in (
+                ("users", "user_table", subject.user_counts),
+                ("items", "item_table", subject.item_counts),
+                ("items of a history", "history_table", subject.item_counts),
+            )
+            if f"{prefix}{name}" in weights
+        }
+        parts.append(_drawn(tables, label, subject.counted))
     return Section("Embedding norms", reading, "".join(parts))
 
 
 @svg.styled()
-def _drawn(pair: tuple[Norms, Norms], label: str, counted: str) -> str:
-    drawing, axes = svg.panels(2, 760, 320)
-    for number, (one, what) in enumerate(zip(pair, ("user", "item"), strict=True)):
+def _drawn(tables: dict[str, Norms], label: str, counted: str) -> str:
+    drawing, axes = svg.panels(len(tables), 760, 320)
+    for number, (what, one) in enumerate(tables.items()):
         colour = svg.SERIES[number]
         every = max(1, len(one.norms) // _DOTS)
         axes[number].plot(
-            one.counts[::every],
-            one.norms[::every],
-            ".",
-            markersize=4,
-            color=colour,
-            alpha=0.35,
-            markeredgewidth=0,
-        )
+            one.counts[::every], one.norms[::every], ".", markersize=4, color=colour, alpha=0.35, markeredgewidth=0
+        )  # fmt: skip
         middles, (low, middle, high) = one.by_count()
         axes[number].fill_between(middles, low, high, color=colour, alpha=0.25, linewidth=0)
         axes[number].plot(middles, middle, color=colour, marker=svg.MARKERS[number], markersize=4)
         axes[number].set(
-            ylim=(0, None), title=f"{label} vectors of {what}s",
-            xlabel=f"interactions of the {what}", ylabel="Euclidean norm",
+            ylim=(0, None), title=f"{label}: {what}", ylabel="Euclidean norm",
+            xlabel=f"interactions of the {'user' if what == 'users' else 'item'}",
         )  # fmt: skip
         _count_axis(axes[number], one.counts)
     return svg.framed(
-        drawing,
-        f"Norms of the {label} vectors of users and items by their counts",
-        text(_caption(pair, counted)),
+        drawing, f"Norms of the {label} vectors by number of interactions", text(_caption(tables, counted))
     )
 
 
-def _caption(pair: tuple[Norms, Norms], counted: str) -> str:
+def _caption(tables: dict[str, Norms], counted: str) -> str:
     parts = [
         f"{one.rows:,} {what}" + (f" (a sample of {len(one.norms):,})" if len(one.norms) < one.rows else "")
-        for one, what in zip(pair, ("users", "items"), strict=True)
+        for what, one in tables.items()
     ]
-    return f"{parts[0]} by {counted}; {parts[1]} by training interactions."
+    return f"{parts[0]} by {counted}; {', '.join(parts[1:])} by training interactions."
 
 
 def _count_axis(axes: "Axes", counts: Counts) -> None:

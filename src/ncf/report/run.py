@@ -71,7 +71,8 @@ def write_report(
     for file, content in ((target, document), (beside, card(subject, found, target.name))):
         with atomic_file(file) as temporary:
             write_text(temporary, content)
-    return Report(target, beside, found, subject.missing)
+    missing = f"What needs the data is left out. {subject.reason}" if subject.reason else ""
+    return Report(target, beside, found, missing)
 
 
 def _sections(subject: Subject) -> tuple[list[Section], dict[str, Any]]:

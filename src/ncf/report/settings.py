@@ -89,15 +89,15 @@ def _audit(subject: Subject) -> str:
 
 
 def _commands(subject: Subject) -> str:
-    data = shlex.quote(Path(subject.data_path).name if subject.data_path else "DATA")
     run = shlex.quote(Path(subject.given).name)
     config = f"{run}/config.json" if subject.run is None else f"{run}/artifact/config.json"
+    data = shlex.quote(Path(subject.data).name) if subject.data else "DATA"
+    known = "" if subject.dataset is not None and subject.data is None else f" --data {data}"
     return "\n".join(
         [
             f"ncf train {config} --data {data} --output again",
-            f"ncf evaluate {run} --data {data}",
-            f"ncf evaluate {run} --data {data} --full",
-            f"ncf report {run} --data {data}",
+            f"ncf evaluate {run}{known}",
+            f"ncf report {run}{known}",
         ]
     )
 

@@ -7,7 +7,6 @@ data that are given and are others than those of training are refused.
 Legend: U users, I items, T held-out rows.
 """
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import numpy.typing as npt
 from ncf.data import Dataset, HeldOut
 from ncf.errors import ArtifactError, DataError
 from ncf.evaluation.groups import sorted_by_user
+from ncf.judging.subject import data_of
 from ncf.serving.artifact import Artifact, locate_artifact, open_artifact
 
 Counts = npt.NDArray[np.int64]
@@ -28,21 +28,29 @@ class Subject:
     """An opened artifact with its surroundings.
 
     `run` is the run's folder, None for an artifact alone. `dataset` is None where the data are not there, and `missing` then
-    says so. `histories` are the learning curves by name: those of the halves of a pre-trained model, then its own.
+    says so; `data` is the folder if one was given. `reason` is why they are not there, which may tell paths. `histories` are the learning curves by name: those of the halves of a pre-trained model, then its own.
     """
 
     given: str
     artifact: Artifact
     run: Path | None
     dataset: Dataset | None
-    data_path: str | None
-    missing: str
+    data: str | None
+    reason: str
     histories: dict[str, list[dict[str, Any]]]
 
     @property
     def name(self) -> str:
         """Of the experiment."""
         return self.artifact.experiment.name
+
+    @property
+    def missing(self) -> str:
+        """What the page says of data that are not there; empty where they are."""
+        if self.dataset is not None:
+            return ""
+        name = self.artifact.manifest["data"]["name"]
+        return f"The data of training were not there, so what needs them is left out: give --data with the prepared folder of {name}."
 
     @property
     def held_out(self) -> HeldOut:
@@ -82,43 +90,15 @@ def open_subject(path: str | Path, data: str | Path | None = None) -> Subject:
     folder = locate_artifact(path)
     artifact = open_artifact(folder)
     run = folder.parent if (folder.parent / "run.json").is_file() else None
-    where = str(data) if data is not None else _recorded(run)
-    dataset, missing = _dataset(artifact, where, given=data is not None)
-    return Subject(str(path), artifact, run, dataset, where, missing, _histories(artifact, run))
-
-
-def _recorded(run: Path | None) -> str | None:
-    """Where the data were when the run began."""
+    dataset, reason = None, ""
     try:
-        path = json.loads((run / "run.json").read_text("utf-8"))["data"]["path"] if run else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return None if path is None else str(path)
-
-
-def _dataset(artifact: Artifact, where: str | None, given: bool) -> tuple[Dataset | None, str]:
-    trained_on = artifact.manifest["data"]
-    remedy = f"give --data with the prepared folder of {trained_on['name']} to have everything."
-    if where is None:
-        return None, f"It is not known where the data are, so what needs them is left out: {remedy}"
-    try:
-        dataset = Dataset.open(where)
+        dataset = data_of(folder, artifact, data)
     except DataError as error:
-        if given:
+        if data is not None:
             raise
-        return (
-            None,
-            f"The data cannot be opened ({str(error).rstrip('.')}), so what needs them is left out: {remedy}",
-        )
-    if dataset.digest == trained_on["digest"]:
-        return dataset, ""
-    differ = (
-        f"{artifact.folder} was trained on {trained_on['name']} ({trained_on['digest'][:12]}) and these data are "
-        f"{dataset.name} ({dataset.digest[:12]})"
-    )
-    if given:
-        raise DataError(f"{differ}: give --data with the folder it was trained on.")
-    return None, f"{differ}, so what needs them is left out: {remedy}"
+        reason = str(error)
+    given = None if data is None else str(data)
+    return Subject(str(path), artifact, run, dataset, given, reason, _histories(artifact, run))
 
 
 def _histories(artifact: Artifact, run: Path | None) -> dict[str, list[dict[str, Any]]]:
