@@ -98,7 +98,7 @@ def test_cold_users_between_popularity_and_whole_histories(folder: Path) -> None
         "popularity", "1 item", "2 items", "3-5 items", "all items, folded in", "all items, as trained",
     ]  # fmt: skip
     assert (cold.users, cold.latest) == (60, True)
-    assert "60 users with 5 items or more, of whom the latest items of each stay" in cold.remark
+    assert "60 users with 5 items or more, known by their latest items." in cold.remark
     assert {len(one.values["hr@10"]) for one in cold.judgements.values()} == {60}
     trained = judging.judge_both(subject, ("sampled",))["sampled"]
     assert cold.judgements["all items, as trained"].means == trained.means

@@ -43,9 +43,9 @@ class ColdUsers:
     @property
     def remark(self) -> str:
         """What the reader has to know."""
-        which = "the latest items of each" if self.latest else "items drawn at random, as there are no times"
+        which = "their latest items" if self.latest else "items drawn at random, as there are no times"
         return (
-            f"{self.users:,} users with {_ENOUGH} items or more, of whom {which} stay. They were in training whole, so "
+            f"{self.users:,} users with {_ENOUGH} items or more, known by {which}. They were in training whole, so "
             "the items' vectors know them; benchmarks/fold_in.py leaves users out of training."
         )
 
