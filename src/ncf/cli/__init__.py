@@ -10,7 +10,19 @@ from contextlib import suppress
 
 import typer
 
-from ncf.cli import artifact, data, doctor, experiments, judging, report, sagemaker, serving, training, tune
+from ncf.cli import (
+    artifact,
+    data,
+    doctor,
+    experiments,
+    judging,
+    leaderboard,
+    report,
+    sagemaker,
+    serving,
+    training,
+    tune,
+)
 from ncf.errors import Interrupted, LostProcess, NcfError
 
 app = typer.Typer(
@@ -22,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    data.prepare, training.train, judging.evaluate, judging.compare, tune.tune,
+    data.prepare, training.train, judging.evaluate, judging.compare, tune.tune, leaderboard.leaderboard,
     report.report, serving.recommend, serving.batch, serving.serve, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)

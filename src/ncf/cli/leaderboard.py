@@ -113,6 +113,7 @@ def _open(data: str, quiet: bool) -> tuple[Any, "Path"]:
 
 
 def _print(board: "Board", page: "Path") -> None:
+    from rich.console import Console
     from rich.table import Table
 
     from ncf.console import OUT, say
@@ -122,14 +123,14 @@ def _print(board: "Board", page: "Path") -> None:
     columns = [column for column in (*ACCURACY, *COST) if not column.heading.startswith("MRR")]
     table = Table(title=f"{board.data['name']}, test", title_justify="left")
     table.add_column("#", justify="right")
-    table.add_column("model")
+    table.add_column("model", no_wrap=True)
     for column in columns:
         table.add_column(column.heading.replace(" ", "\n", 1), justify="right")
     for place, row in enumerate(board.rows, 1):
         table.add_row(str(place), row.title, *(column.text(row) for column in columns))
     for row in board.missing:
         table.add_row(NONE, row.title, *(NONE for _ in columns))
-    OUT.print(table, width=None if OUT.is_terminal else _WIDE, crop=False)
+    (OUT if OUT.is_terminal else Console(width=_WIDE, highlight=False)).print(table)
     for sentence in words.verdict(board):
         typer.echo(sentence)
     for sentence in [*words.failures(board), *words.remarks(board)]:

@@ -20,17 +20,25 @@ class Column:
     text: Callable[[Row], str]
 
 
+def short(value: float, digits: int = 4, sign: str = "") -> str:
+    """A figure without its leading zero: .6341; `sign` "+" writes one in any case but for what rounds to zero."""
+    written = f"{value:{sign}.{digits}f}"
+    if float(written) == 0.0:
+        return f"{0.0:.{digits}f}"[1:]
+    return written.replace("0.", ".", 1) if abs(value) < 1 else written
+
+
 def figure(row: Row, name: str, digits: int = 4) -> str:
     """A mean with its deviation over seeds, where there is one."""
     if name not in row.means:
         return NONE
-    mean = f"{row.means[name]:.{digits}f}"
-    return f"{mean} ± {row.deviations[name]:.{digits}f}" if name in row.deviations else mean
+    mean = short(row.means[name], digits)
+    return f"{mean} ± {short(row.deviations[name], digits)}" if name in row.deviations else mean
 
 
 def interval(row: Row, name: str) -> str:
     """95% over users."""
-    return f"{row.intervals[name][0]:.4f} – {row.intervals[name][1]:.4f}" if name in row.intervals else NONE
+    return " – ".join(map(short, row.intervals[name])) if name in row.intervals else NONE
 
 
 def seconds(row: Row) -> str:

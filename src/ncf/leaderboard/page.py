@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from ncf.leaderboard import plots, words
 from ncf.leaderboard.board import Board, Row
-from ncf.leaderboard.columns import ACCURACY, COST, LISTS, Column, interval, setting
+from ncf.leaderboard.columns import ACCURACY, COST, LISTS, Column, interval, setting, short
 from ncf.leaderboard.method import method
-from ncf.report.html import Markup, number, table, text
+from ncf.report.html import Markup, facts, table, text
 from ncf.report.page import Section, page
 
 _FEW = 2
@@ -51,7 +51,7 @@ def _table(board: Board) -> Section:
 
 
 def _cost(board: Board) -> Section:
-    explained = "What the lists are like, and what a model costs. Read the interval of accuracy above before you pay for a second."
+    explained = "What the first 10 items of the full ranking are like, and what each contender costs."
     return Section(
         "Lists and cost",
         explained,
@@ -61,7 +61,7 @@ def _cost(board: Board) -> Section:
 
 def _rows(board: Board, columns: Sequence[Column], marked: Sequence[int] = ()) -> str:
     head = ["model", *(column.heading for column in columns)]
-    rows = [[row.title, *(column.text(row) for column in columns)] for row in board.rows]
+    rows = [[_title(row), *(column.text(row) for column in columns)] for row in board.rows]
     return table(head, rows, marked=marked)
 
 
@@ -81,7 +81,7 @@ def _matrix(board: Board, measure: str) -> str:
     head = ["", *(str(place) for place in range(1, len(board.rows)))]
     rows = []
     for place, row in enumerate(board.rows[1:], 1):
-        cells: list[object] = [f"{place + 1} {row.title}"]
+        cells: list[object] = [_title(row, f"{place + 1} ")]
         cells += [_cell(board, measure, row, other) for other in board.rows[:place]]
         rows.append(cells + [""] * (len(board.rows) - 1 - place))
     return f"<p>1 is {text(board.rows[0].title)}.</p>" + table(head, rows)
@@ -90,9 +90,9 @@ def _matrix(board: Board, measure: str) -> str:
 def _cell(board: Board, measure: str, row: Row, other: Row) -> Markup:
     pair = board.pair(measure, row.name, other.name)
     assert pair is not None
-    shown = f"{pair.difference:+.4f}".replace("-", "−")
+    shown = short(pair.difference, sign="+").replace("-", "−")
     shown = f"<b>{shown}</b>" if pair.significant else shown
-    p = "&lt; .001" if pair.corrected < 0.001 else f"{pair.corrected:.3f}"
+    p = "&lt; .001" if pair.corrected < 0.001 else short(pair.corrected, 3)
     return Markup(f"{shown}<br><small>p {p}</small>")
 
 
@@ -120,22 +120,27 @@ def _search(board: Board) -> Section:
     explained = (
         "What the search found for each; settings that are not named are those of the contender's recipe."
     )
-    head = [
-        "model",
-        "validation NDCG@10",
-        "trials",
-        "seconds of search",
-        "seeds",
-        "settings chosen",
-        "source",
-    ]
+    head = ["model", "settings chosen", "validation NDCG@10", "trials", "seconds of search", "seeds"]
     rows = [
         [
-            row.title, number(row.validation), row.trials, f"{row.search_seconds:,.0f}", row.seeds, _settings(row), row.source,
+            _title(row),
+            _settings(row),
+            short(row.validation or 0.0),
+            row.trials,
+            f"{row.search_seconds:,.0f}",
+            row.seeds,
         ]
         for row in board.rows
-    ]  # fmt: skip
-    return Section("Settings", explained, table(head, rows) + _sentences(words.remarks(board)))
+    ]
+    sources = "<h3>Where they come from</h3>" + facts([(row.title, row.source) for row in board.rows])
+    return Section(
+        "Settings", explained, table(head, rows, left=2) + _sentences(words.remarks(board)) + sources
+    )
+
+
+def _title(row: Row, place: str = "") -> Markup:
+    """A name that is not broken into lines."""
+    return Markup(f"<span style='white-space: nowrap'>{place}{text(row.title)}</span>")
 
 
 def _settings(row: Row) -> Markup:

@@ -1,20 +1,24 @@
 """The drawings of the page.
 
-In: a `Board`. Out: `<figure>` strings of the report wing. Models of this package are filled circles, baselines squares, so
+In: a `Board`. Out: `<figure>` strings of the report wing. The decision worth knowing: who is far behind (less than 60% of
+the best) is named below a drawing and not drawn, since it would press all others together; the tables have everybody. Models of this package are filled circles, baselines squares, so
 that the two are told apart on paper as well. Names stand beside their points, where they do not cover each other.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ncf.leaderboard.board import FULL_ORDER, ORDER, Board, Row
+from ncf.leaderboard.columns import short
 from ncf.leaderboard.words import ranks
 from ncf.report import svg
+from ncf.report.html import text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _MODEL, _BASELINE = svg.SERIES[0], svg.SERIES[1]
+_NEAR = 0.6
 _LETTER, _LINE = 6.6, 15.0  # CSS pixels of a label's letter and line
 _PLACES = ((8, 4, "left"), (8, -13, "left"), (-8, 4, "right"), (-8, -13, "right"), (8, 14, "left"), (8, -24, "left"),
            (-8, 14, "right"), (-8, -24, "right"))  # fmt: skip
@@ -22,7 +26,8 @@ _PLACES = ((8, 4, "left"), (8, -13, "left"), (-8, 4, "right"), (-8, -13, "right"
 
 def accuracy(board: Board) -> str:
     """NDCG@10 under both protocols with 95% intervals, one line a contender."""
-    rows = board.rows[::-1]
+    near, left_out = _near(board, ORDER)
+    rows = near[::-1]
     drawing, axes = svg.panels(2, 800, 90 + 26 * len(rows), sharey=True)
     for axis, measure, words in zip(axes, (ORDER, FULL_ORDER), ("sampled", "full"), strict=True):
         for place, row in enumerate(rows):
@@ -33,36 +38,41 @@ def accuracy(board: Board) -> str:
         axis.grid(visible=False, axis="y")
         axis.set_yticks(range(len(rows)), [row.title for row in rows])
         axis.tick_params(axis="y", length=0, labelcolor=svg.INK)
-    return svg.framed(drawing, "NDCG@10 of each contender under the sampled and the full protocol", _LEGEND)
+    return svg.framed(
+        drawing, "NDCG@10 of each contender under the sampled and the full protocol", _LEGEND + left_out
+    )
 
 
 def cost(board: Board) -> str:
     """NDCG@10 against the seconds that training takes, halves included."""
-    rows = [row for row in board.rows if row.seconds > 0]
+    rows, left_out = _near(board, ORDER)
     points = [(max(0.001, row.seconds + row.seconds_of_halves), row.means[ORDER]) for row in rows]
     return _scatter(
         rows, points, "seconds to train (a pre-trained model's halves included)", "NDCG@10, sampled",
-        "NDCG@10 against seconds of training", "Up and to the left is better.", log=True,
+        "NDCG@10 against seconds of training", f"Up and to the left is better. {_LEGEND}{left_out}",
+        log=True,
     )  # fmt: skip
 
 
 def popularity(board: Board) -> str:
     """NDCG@10 of the full ranking against popularity bias."""
-    points = [(row.means["full/popularity_bias@10"], row.means[FULL_ORDER]) for row in board.rows]
+    rows, left_out = _near(board, FULL_ORDER)
+    points = [(row.means["full/popularity_bias@10"], row.means[FULL_ORDER]) for row in rows]
     return _scatter(
-        board.rows, points, "popularity bias@10 (1: items are shown as they are used)", "NDCG@10, full",
-        "NDCG@10 against popularity bias", "Further right: more of what everybody uses.",
+        rows, points, "popularity bias@10 (1: items are shown as they are used)", "NDCG@10, full",
+        "NDCG@10 against popularity bias", f"Further right: more of what everybody uses. {_LEGEND}{left_out}",
     )  # fmt: skip
 
 
 def foresight(board: Board) -> str:
     """Test against validation."""
-    rows = [row for row in board.rows if row.validation is not None]
+    rows, left_out = _near(board, ORDER)
     points = [(row.validation or 0.0, row.means[ORDER]) for row in rows]
     return _scatter(
         rows, points, "validation NDCG@10 of the chosen trial, sampled", "test NDCG@10, sampled",
         "Test NDCG@10 against validation NDCG@10",
-        f"On a rising line validation would order them as test does; Kendall's tau {board.foresight:.2f}.",
+        f"On a rising line validation would order them as test does; Kendall's tau {board.foresight:.2f} "
+        f"(of all contenders). {_LEGEND}{left_out}",
     )  # fmt: skip
 
 
@@ -81,8 +91,9 @@ def orders(board: Board) -> str:
             color=svg.SERIES[1] if crosses else svg.SOFT,
             linewidth=2.5 if crosses else 1.2,
         )
-        axis.text(-0.04, places[0], f"{row.title}  {places[0]}", ha="right", va="center")
-        axis.text(1.04, places[1], f"{places[1]}  {row.title}", ha="left", va="center")
+        words: dict[str, Any] = {"va": "center", "color": svg.INK, "fontsize": 13}
+        axis.text(-0.04, places[0], f"{row.title}  {places[0]}", ha="right", **words)
+        axis.text(1.04, places[1], f"{places[1]}  {row.title}", ha="left", **words)
     axis.set_xlim(-0.9, 1.9)
     axis.set_ylim(len(rows) + 0.6, 0.4)
     axis.set_xticks([0, 1], ["sampled", "full"])
@@ -97,6 +108,14 @@ def orders(board: Board) -> str:
 
 
 _LEGEND = "Circles are models of this package, squares are baselines."
+
+
+def _near(board: Board, measure: str) -> tuple[list[Row], str]:
+    """Those who are not far behind the best, and a sentence about the others."""
+    least = _NEAR * max(row.means[measure] for row in board.rows)
+    far = [f"{row.title} ({short(row.means[measure])})" for row in board.rows if row.means[measure] < least]
+    left_out = f" Far behind, and not drawn: {text(', '.join(far))}." if far else ""
+    return [row for row in board.rows if row.means[measure] >= least], left_out
 
 
 def _scatter(
@@ -114,11 +133,12 @@ def _scatter(
         axis.plot(*point, _marker(row), color=_colour(row), markersize=8)
     if log:
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.margins(0.14, 0.1)
     axis.set_xlabel(x)
     axis.set_ylabel(y)
     _name_points(axis, [row.title for row in rows], points, 700.0, 360.0)
-    return svg.framed(drawing, title, f"{caption} {_LEGEND}")
+    return svg.framed(drawing, title, caption)
 
 
 def _name_points(
@@ -128,6 +148,7 @@ def _name_points(
 
     `width` and `height` are about what the axes take, in CSS pixels.
     """
+    axis.autoscale_view()
     scaled = axis.transAxes.inverted().transform(axis.transData.transform(points))
     centres = [(x * width, y * height) for x, y in scaled]
     taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in centres]
@@ -142,7 +163,7 @@ def _name_points(
         taken.append(boxes[best])
         dx, dy, side = _PLACES[best]
         axis.annotate(
-            name, point, (dx, dy), textcoords="offset points", ha=side, va="baseline", fontsize=12
+            name, point, (dx, dy), textcoords="offset points", ha=side, va="baseline", fontsize=12, color=svg.INK
         )  # fmt: skip
 
 

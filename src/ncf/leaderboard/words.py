@@ -7,6 +7,7 @@ is not significant after Holm's correction is never told as one, however it look
 from collections.abc import Sequence
 
 from ncf.leaderboard.board import ORDER, Board, Row
+from ncf.leaderboard.columns import short
 from ncf.leaderboard.pairs import LEVEL
 
 MEASURES = {
@@ -17,6 +18,7 @@ MEASURES = {
 }
 _SURE = f"p < {LEVEL:g}".replace("0.", ".")
 _CLOSE = 1.0
+_MANY = 4
 
 
 def verdict(board: Board) -> list[str]:
@@ -79,11 +81,19 @@ def unbeaten(board: Board, measure: str) -> list[Row]:
 def _unbeaten(board: Board, protocol: str) -> str:
     """Nothing here beats X: by NDCG@10 and by HR@10 of one protocol."""
     by = {name: unbeaten(board, f"{protocol}/{name}") for name in ("ndcg@10", "hr@10")}
-    ndcg, hr = ([row.title for row in by[name]] for name in by)
     how = f"{protocol} ranking, test"
+    ndcg, hr = (_those(board, rows) for rows in by.values())
     if ndcg == hr:
-        return f"Nothing here beats {_list(ndcg, 'or')} at {_SURE} (NDCG@10 and HR@10, {how})."
-    return f"Nothing here beats {_list(ndcg, 'or')} at {_SURE} by NDCG@10, nor {_list(hr, 'or')} by HR@10 ({how})."
+        return f"Nothing here beats {ndcg} at {_SURE} (NDCG@10 and HR@10, {how})."
+    return f"Nothing here beats {ndcg} at {_SURE} by NDCG@10, nor {hr} by HR@10 ({how})."
+
+
+def _those(board: Board, rows: list[Row]) -> str:
+    """The unbeaten by name, or where they are many the others."""
+    beaten = [row.title for row in board.rows if row not in rows]
+    if len(rows) <= _MANY:
+        return _list([row.title for row in rows], "or")
+    return f"any but {_list(beaten)}" if beaten else "any other"
 
 
 def _neighbours(board: Board) -> list[str]:
@@ -95,14 +105,14 @@ def _neighbours(board: Board) -> list[str]:
         )
         if by_ndcg and by_hr and not by_ndcg.significant and not by_hr.significant:
             said.append(
-                f"{first.title} and {second.title} (NDCG@10 {by_ndcg.difference:+.4f}, p = {_p(by_ndcg.corrected)})"
+                f"{first.title} and {second.title} ({short(by_ndcg.difference, sign='+')}, p = {_p(by_ndcg.corrected)})"
             )
     if not said:
         return [
             "All neighbours in the order by NDCG@10 (sampled) differ significantly, by NDCG@10 or by HR@10."
         ]
     return [
-        "Neighbours in the order that cannot be told apart, by NDCG@10 or by HR@10 (sampled): "
+        "Neighbours in the order that cannot be told apart, by NDCG@10 (differences here) or by HR@10 (sampled): "
         + "; ".join(said)
         + "."
     ]
@@ -149,4 +159,4 @@ def _list(names: Sequence[str], word: str = "and") -> str:
 
 
 def _p(value: float) -> str:
-    return "1" if value >= _CLOSE else f"{value:.2g}"
+    return "1" if value >= _CLOSE else short(value, 3)
