@@ -61,6 +61,14 @@ def test_both_are_drawn_with_their_numbers_of_rows(subject: Subject, measured: M
         assert f">n = {group.rows:,}<" in body
 
 
+def test_a_sample_in_the_full_ranking_is_called_one(subject: Subject, measured: Measured) -> None:
+    by_user, by_item = activity(subject, measured), popularity(subject, measured)
+    assert "a sample of" not in section(by_user, by_item).body
+    del by_item["full"][0]
+    few = sum(group.rows for group in by_item["full"])
+    assert f"The full ranking is of a sample of {few} of these 90 rows." in section(by_user, by_item).body
+
+
 def test_rows_that_are_all_alike_have_no_interval(subject: Subject, measured: Measured) -> None:
     by_item = popularity(subject, measured)
     for groups in by_item.values():

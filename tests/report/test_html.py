@@ -31,3 +31,4 @@ def test_words_stand_left_and_marked_rows_are_set_off() -> None:
 def test_a_missing_figure_is_a_dash() -> None:
     assert (number(None), number(0.12345), number(0.5, 2)) == ("–", "0.1235", "0.50")
     assert (interval(None), interval((0.1, 0.25), 2)) == ("–", "0.10 – 0.25")
+    assert interval((0.0, 0.0)) == "–"

@@ -6,7 +6,7 @@ import pytest
 from ncf.data import HeldOut
 from ncf.evaluation import Judgement
 from ncf.report.measured import Measured, Ranking, log_edges
-from ncf.report.ranks import section
+from ncf.report.ranks import _short, section
 
 
 def ranking(edges: np.ndarray, ranked: int) -> Ranking:
@@ -31,7 +31,15 @@ def test_both_distributions_have_axes_chance_and_numbers(items: int) -> None:
     assert f"4 test rows, ranked among {items:,} items each in the median." in body
 
 
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [(999, "999"), (1001, "1k"), (3706, "3.7k"), (50_001, "50k"), (199_970, "200k"), (2_500_000, "2.5M")],
+)
+def test_a_place_is_short_from_a_thousand_on(place: int, words: str) -> None:
+    assert _short(place) == words
+
+
 def test_large_places_are_shortened() -> None:
     body = section(Measured(ranking(np.arange(1, 6), 5), ranking(log_edges(20_000_000), 20_000_000), 4)).body
-    for words in ("–10k", "–500k", "–20M"):
+    for words in (">501<", "–1k", "–2k", "–10k", "–500k", "–1M", "–20M"):
         assert words in body

@@ -110,13 +110,14 @@ def _drawn(sampled: dict[str, Any], full: dict[str, Any]) -> str:
     for place, (figures, title) in enumerate(((sampled, "Candidate lists"), (full, "Full ranking"))):
         means = np.array([figures["metrics"][name] for name in _DRAWN])
         ends = np.array([figures["intervals"][name] for name in _DRAWN]).T
+        right = min(1.0, 1.15 * float(ends.max()) + 0.01)
         axes[place].errorbar(
             means, range(len(labels)), xerr=np.maximum(np.abs(ends - means), 0.0), color=svg.SERIES[place], fmt=svg.MARKERS[place],
             elinewidth=2,
         )  # fmt: skip
         axes[place].set_yticks(range(len(labels)), labels=labels if place == 0 else [""] * len(labels))
         axes[place].set(
-            title=f"{title}, n = {figures['rows']:,}", xlabel="mean over held-out rows", xlim=(0, min(1.0, 1.15 * float(ends.max()) + 0.01)),
+            title=f"{title}, n = {figures['rows']:,}", xlabel="mean over held-out rows", xlim=(-0.03 * right, right),
             ylim=(len(labels) - 0.5, -0.5),
         )  # fmt: skip
         axes[place].grid(visible=False, axis="y")

@@ -70,22 +70,18 @@ def _part(groups: Groups, axis: str, what: str) -> str:
     ]
     full = {group.label: group for group in groups["full"]}
     rows = [_row(group, full.get(group.label)) for group in groups["sampled"]]
-    return _drawn(groups, axis, what) + table(head, rows)
+    lists, catalogue = (sum(group.rows for group in groups[protocol]) for protocol in _PROTOCOLS)
+    fewer = f"<p class='note'>The full ranking is of a sample of {catalogue:,} of these {lists:,} rows.</p>"
+    return _drawn(groups, axis, what) + table(head, rows) + (fewer if catalogue < lists else "")
 
 
 def _row(lists: Group, full: Group | None) -> list[object]:
     hit, gain = _METRICS
     return [
-        lists.label, f"{lists.rows:,}", number(lists.means[hit]), interval(_told(lists)),
-        number(full.means[hit] if full else None), interval(_told(full)),
+        lists.label, f"{lists.rows:,}", number(lists.means[hit]), interval(lists.intervals.get(hit)),
+        number(full.means[hit] if full else None), interval(full.intervals.get(hit) if full else None),
         number(lists.means[gain]), number(full.means[gain] if full else None),
     ]  # fmt: skip
-
-
-def _told(group: Group | None) -> tuple[float, float] | None:
-    """The interval of the hit ratio; rows that are all alike tell none when they are drawn again."""
-    pair = group.intervals.get(_METRICS[0]) if group else None
-    return pair if pair and pair[0] < pair[1] else None
 
 
 @svg.styled()
@@ -111,5 +107,5 @@ def _drawn(groups: Groups, axis: str, what: str) -> str:
     axes.set_title(f"By {what}")
     axes.set_ylim(-0.04 * axes.get_ylim()[1], None)
     axes.grid(visible=False, axis="x")
-    axes.legend(loc="best")
+    svg.legend_above(axes)
     return svg.framed(drawing, f"Hit ratio at {K} by {what}")

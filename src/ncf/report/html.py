@@ -25,8 +25,11 @@ def number(value: float | None, digits: int = 4) -> str:
 
 
 def interval(pair: Sequence[float] | None, digits: int = 4) -> str:
-    """From – to with `digits` decimals, or a dash where there is none."""
-    return "–" if pair is None else f"{pair[0]:.{digits}f} – {pair[1]:.{digits}f}"
+    """From – to with `digits` decimals, or a dash where there is none or where it has no width.
+
+    Rows that are all alike, as three misses are, stay alike however often they are drawn again, and tell no interval.
+    """
+    return "–" if pair is None or pair[0] == pair[1] else f"{pair[0]:.{digits}f} – {pair[1]:.{digits}f}"
 
 
 def table(

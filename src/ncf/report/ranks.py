@@ -32,7 +32,7 @@ def _lists(ranking: Ranking) -> str:
     )  # fmt: skip
     axes.set_xticks(sorted({1, last, *range(10, last - 4, 10)}) if last > 12 else list(range(1, last + 1)))
     axes.grid(visible=False, axis="x")
-    axes.legend()
+    svg.legend_above(axes)
     return svg.framed(
         drawing,
         "Distribution of the held-out item's place in its candidate list",
@@ -50,16 +50,16 @@ def _catalogue(ranking: Ranking) -> str:
     axes.set_xticks(at, labels=_labels(ranking))
     axes.set(
         title="Among every item that the user has not used", ylabel="share of held-out items (%)",
-        xlabel="place of the held-out item in the catalogue (bins grow with the place)",
+        xlabel="place of the held-out item in the catalogue (bins grow with it; k: thousands)",
     )  # fmt: skip
     axes.grid(visible=False, axis="x")
-    axes.legend(loc="upper left")
+    svg.legend_above(axes)
     few = f"{len(ranking.rows):,} test rows, ranked among {int(np.median(ranking.ranked)):,} items each in the median."
     return svg.framed(drawing, "Distribution of the held-out item's place in the catalogue", few)
 
 
 def _labels(ranking: Ranking) -> list[str]:
-    """The places of each bin: 1, 2, 3–5, …; long numbers in thousands."""
+    """The places of each bin: 1, 2, 3–5, …; from a thousand on in thousands (k) and millions (M)."""
     firsts = [1, *(edge + 1 for edge in ranking.edges[:-1].tolist())]
     return [
         _short(last) if first == last else f"{_short(first)}\n–{_short(last)}"
@@ -69,6 +69,6 @@ def _labels(ranking: Ranking) -> list[str]:
 
 def _short(place: int) -> str:
     for size, letter in ((1_000_000, "M"), (1_000, "k")):
-        if place >= 10 * size:
-            return f"{place / size:.0f}{letter}"
-    return f"{place:,}"
+        if place >= size:
+            return f"{place / size:.2g}{letter}" if place < 100 * size else f"{place / size:.0f}{letter}"
+    return str(place)

@@ -84,6 +84,12 @@ def panels(
 
 
 @styled()
+def legend_above(axes: "Axes") -> None:
+    """The legend in one row over the right end of the axes, where it hides nothing."""
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.2)
+
+
+@styled()
 def inline(drawing: "Figure", title: str) -> str:
     """The drawing as `<svg>` to stand in a page; `title` (plain text) tells what it shows to those who cannot see it.
 
