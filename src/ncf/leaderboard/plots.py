@@ -6,16 +6,13 @@ that the two are told apart on paper as well. Names stand beside their points, w
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ncf.leaderboard.board import FULL_ORDER, ORDER, Board, Row
 from ncf.leaderboard.columns import short
 from ncf.leaderboard.words import ranks
 from ncf.report import svg
 from ncf.report.html import text
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _MODEL, _BASELINE = svg.SERIES[0], svg.SERIES[1]
 _NEAR = 0.6
@@ -142,7 +139,7 @@ def _scatter(
 
 
 def _name_points(
-    axis: "Axes", names: Sequence[str], points: Sequence[tuple[float, float]], width: float, height: float
+    axis: Any, names: Sequence[str], points: Sequence[tuple[float, float]], width: float, height: float
 ) -> None:
     """Write each name where it covers no point and no other name, as far as that can be had.
 

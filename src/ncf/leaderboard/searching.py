@@ -65,10 +65,11 @@ def recipe_of(contender: Contender, halves: Mapping[str, Experiment] | None = No
     if halves:
         whole = {half: one.model_dump(mode="json") for half, one in halves.items()}
         values["pretraining"] = {**values.get("pretraining", {}), **whole}
-        gmf, mlp = whole["gmf"]["model"], whole["mlp"]["model"]
-        sizes = {name: gmf[name] for name in ("factors", "gmf_init_std")}
-        sizes |= {name: mlp[name] for name in ("embedding", "tower", "dropout", "mlp_init_std")}
-        values["model"] = {**values.get("model", {}), **sizes}
+        of_gmf = {name: value for name, value in whole["gmf"]["model"].items() if name != "kind"}
+        of_mlp = {
+            name: whole["mlp"]["model"][name] for name in ("embedding", "tower", "dropout", "mlp_init_std")
+        }
+        values["model"] = {**values.get("model", {}), **of_gmf, **of_mlp}
     return Experiment.parse(values, source=contender.name)
 
 
