@@ -121,7 +121,7 @@ def test_evaluate_other_ties_and_splits(project: Path) -> None:
         parsed(ncf("evaluate", "runs/small", "--ties", "pessimistic", "--json", cwd=project))["ties"]
         == "pessimistic"
     )
-    assert "--split must be test or validation" in refused(
+    assert "--split must be test, validation or time" in refused(
         "evaluate", "runs/small", "--split", "x", cwd=project
     )
     assert "ties" in refused("evaluate", "runs/small", "--ties", "x", cwd=project)

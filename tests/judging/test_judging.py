@@ -1,5 +1,6 @@
 """Judging runs: protocols, groups, cold users and a split by time, on real runs of small data."""
 
+import tarfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -176,6 +177,15 @@ def test_data_that_cannot_be_split_by_time_say_what_to_do(folder: Path, tmp_path
     timeless = replace(subject, dataset=replace(dataset, train=replace(dataset.train, timestamps=None)))
     with pytest.raises(DataError, match="have no times"):
         judging.judge_by_time(timeless, None, Silent(), lambda _: None)
+
+
+def test_an_archive_is_no_place_for_another_training(folder: Path, tmp_path: Path) -> None:
+    archive = tmp_path / "model.tar.gz"
+    with tarfile.open(archive, "w:gz") as tar:
+        tar.add(folder / "run" / "artifact", ".")
+    subject = judging.open_subject(archive, folder / "last")
+    with pytest.raises(ConfigError, match="give the run's folder, and not .*model.tar.gz"):
+        judging.judge_by_time(subject, folder / "time", Silent(), lambda _: None)
 
 
 def test_runs_of_other_data_are_not_compared(folder: Path, tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def _json(run: str, subject: "Subject", judged: "Mapping[str, Judgement]") -> di
 
 
 def _print_judged(subject: "Subject", judged: "Mapping[str, Judgement]", warning: str) -> None:
-    published = subject.artifact.experiment.published
+    published = subject.artifact.experiment.published if "sampled" in judged else None
     ties = next(iter(judged.values())).ties
     _print_columns(
         f"{subject.name}, {subject.split}: {ties} ties", judged, published.metrics if published else None
@@ -140,7 +140,7 @@ def _print_columns(
     for name in judged:
         table.add_column(name, justify="right")
     if published:
-        table.add_column("published", justify="right")
+        table.add_column("published (sampled)", justify="right")
     figures = [{**one.means, **one.catalogue} for one in judged.values()]
     for metric in dict.fromkeys(metric for column in figures for metric in column):
         if metric.startswith("recall") and all(_is_hit_ratio(metric, column) for column in figures):

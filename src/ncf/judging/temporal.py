@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
-from ncf.errors import DataError
+from ncf.errors import ConfigError, DataError
 from ncf.evaluation import Judgement
 from ncf.experiment import Manner, train
 from ncf.judging.runs import judge_both
@@ -87,8 +87,12 @@ def judge_by_time(
     """Train the recipe of `subject` on a split by time, and judge both.
 
     `data` is a prepared folder that is split by time, instead of preparing the known source again. Raises `DataError` where
-    there are no times or the source is not known.
+    there are no times or the source is not known, `ConfigError` for a model.tar.gz.
     """
+    if Path(subject.path).is_file():
+        raise ConfigError(
+            f"A split by time trains once more and keeps that beside the run: give the run's folder, and not {subject.path}."
+        )
     folder = locate_artifact(subject.path).parent / FOLDER
     cut, place = _data(subject, data, folder / "data", say)
     run = folder / "run"
