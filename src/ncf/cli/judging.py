@@ -9,9 +9,7 @@ from ncf.cli.options import Data, Json, RunPath, print_json
 from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ncf.evaluation import Judgement
-    from ncf.evaluation.groups import Group
-    from ncf.judging import Subject
+    from ncf.judging import Group, Judgement, Subject
 
 _PREFERRED = 10
 

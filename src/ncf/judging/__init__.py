@@ -4,6 +4,8 @@ The evaluation wing judges whatever scores; this one knows runs, the data that t
 recipe once more on another split.
 """
 
+from ncf.evaluation import Judgement
+from ncf.evaluation.groups import Group
 from ncf.judging.cold import ColdUsers, judge_cold_users
 from ncf.judging.groups import GROUPS, grouped
 from ncf.judging.runs import PROTOCOLS, WARNING, compare_runs, is_quick, judge, judge_both
@@ -15,6 +17,8 @@ __all__ = [
     "PROTOCOLS",
     "WARNING",
     "ColdUsers",
+    "Group",
+    "Judgement",
     "Subject",
     "Temporal",
     "compare_runs",
