@@ -10,13 +10,14 @@ import pytest
 
 import support
 from ncf.config import Experiment
-from ncf.errors import ConfigError, DataError, Interrupted, StorageError
+from ncf.errors import ArtifactError, ConfigError, DataError, Interrupted, StorageError
 from ncf.evaluation.baselines import BASELINES
 from ncf.judging import judge
 from ncf.leaderboard.board import read_board
 from ncf.leaderboard.contenders import Contender, contenders
 from ncf.leaderboard.folder import claimed
 from ncf.serving.artifact import open_artifact
+from ncf.serving.recommender import Recommender
 
 
 def figures_of(folder: Path) -> dict[str, Any]:
@@ -50,12 +51,8 @@ def test_the_best_trial_by_validation_is_what_is_trained(finished: Path) -> None
     final = open_artifact(finished / "gmf" / "seeds" / "1").experiment
     assert final.train.learning_rate == best["parameters"]["train.learning_rate"]
     assert (final.train.validation, final.train.seed, final.train.patience) == ("train-on-it", 1, 0)
-    shipped = Experiment.load(finished / "gmf" / "recipe.toml")
-    assert replace_seed(shipped, 1).digest() == final.digest()
-
-
-def replace_seed(recipe: Experiment, seed: int) -> Experiment:
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"seed": seed})})
+    shipped = Experiment.load(finished / "gmf" / "recipe.toml", ["train.seed=1"])
+    assert shipped.digest() == final.digest()
 
 
 def test_a_fused_model_is_made_of_the_tuned_halves_of_the_same_seed(finished: Path) -> None:
@@ -66,6 +63,8 @@ def test_a_fused_model_is_made_of_the_tuned_halves_of_the_same_seed(finished: Pa
     )
     assert (fused.model.factors, fused.model.tower) == (8, (8, 4))
     assert not (finished / "fused" / "seeds" / "1" / "gmf").exists()
+    shipped = Experiment.load(finished / "fused" / "recipe.toml")
+    assert shipped.digest() == open_artifact(finished / "fused" / "seeds" / "0").experiment.digest()
     seed = json.loads((finished / "fused" / "seed-1.json").read_text())
     halves = [json.loads((finished / half / "seed-1.json").read_text())["seconds"] for half in ("gmf", "mlp")]
     assert seed["seconds_of_halves"] == pytest.approx(sum(halves), abs=0.01)
@@ -181,3 +180,14 @@ def test_a_folder_that_another_process_writes_to_is_refused(go: Any, files: Path
         pytest.raises(StorageError, match="Another 'ncf leaderboard' is writing"),
     ):
         go(tmp_path, contenders(files, ["popularity"]))
+
+
+def test_the_artifact_of_a_final_run_is_refused_by_a_recommender_with_a_sentence(finished: Path) -> None:
+    with pytest.raises(ArtifactError, match="was written to be judged and not to serve: train its recipe"):
+        Recommender.open(finished / "gmf" / "seeds" / "0")
+
+
+def test_of_the_trials_only_the_best_keeps_its_artifact(finished: Path) -> None:
+    kept = [path.parent.name for path in finished.glob("gmf/search/trials/*/artifact")]
+    trials = [json.loads(path.read_text()) for path in finished.glob("gmf/search/trials/*.json")]
+    assert kept == [max(trials, key=lambda trial: trial["value"])["folder"]]

@@ -113,3 +113,22 @@ def test_a_half_of_pretraining_is_searched_only_where_there_is_one() -> None:
     fused = Experiment.parse(recipe.model_dump(mode="json"), overrides).pretraining
     assert fused is not None
     assert (fused.gmf.train.epochs, fused.alpha) == (2, 0.3)
+
+
+def test_a_space_of_other_settings_takes_their_kinds_from_the_defaults() -> None:
+    defaults = {"factors": 64, "l2": 0.1, "mode": "a"}
+    given = {
+        "factors": {"low": 8, "high": 128, "log": True},
+        "l2": {"low": 1, "high": 10, "step": 1},
+        "mode": {"values": ["a", "b"]},
+    }
+    space = Space.of_defaults(given, defaults, "ials")
+    assert [parameter.kind for parameter in space] == ["integer", "float", "categorical"]
+    assert list(Space.of_defaults({}, defaults, "ials")) == []
+    for wrong, sentence in (
+        ({"shrink": {"low": 1, "high": 2}}, "ials: shrink is no setting: factors, l2, mode are"),
+        ({"l2": {"low": 2, "high": 1}}, "ials: l2: low is 2 and high is 1"),
+        ({"l2": {"low": 2}}, "ials: l2 takes"),
+    ):
+        with pytest.raises(ConfigError, match=sentence):
+            Space.of_defaults(wrong, defaults, "ials")

@@ -19,6 +19,7 @@ from ncf.leaderboard.pairs import Pair, compare_all, kendall
 ORDER = "sampled/ndcg@10"
 FULL_ORDER = "full/ndcg@10"
 TESTED = ("sampled/ndcg@10", "sampled/hr@10", "full/ndcg@10", "full/hr@10")
+NOT_DONE = "It is not done yet."
 _RESAMPLES = 1000
 
 
@@ -122,7 +123,7 @@ def _row(place: Place, contender: Contender, seeds: int) -> tuple[Row, Values]:
     done = [seed for seed in range(seeds if contender.seeded else 1) if place.final(seed)]
     failure = place.failure()
     if failure or not done:
-        return Row(**known, failure=failure or "It is not done yet."), {}
+        return Row(**known, failure=failure or NOT_DONE), {}
     finals = [final for seed in done if (final := place.final(seed)) is not None]
     values = _mean_values([place.values(seed) for seed in done])
     figures = {name: [final["figures"][name] for final in finals] for name in finals[0]["figures"]}
