@@ -11,7 +11,7 @@ import torch
 
 from ncf import experiment, judging
 from ncf.data import Dataset, PrepareOptions, prepare_catalog, prepare_file
-from ncf.errors import ConfigError, DataError
+from ncf.errors import ConfigError, DataError, Interrupted
 from ncf.judging.cold import FoldedIn
 from ncf.judging.temporal import share_still_to_come
 from ncf.models import Scorer
@@ -156,6 +156,17 @@ def test_a_split_by_time_beside_leave_one_out(folder: Path, tmp_path: Path) -> N
     again = judging.judge_by_time(subject, cut, Silent(), said.append)
     assert len(said) == 1, "the second call trains nothing"
     assert again.judged["time"]["full"].means == temporal.judged["time"]["full"].means
+
+
+def test_a_training_on_the_past_that_was_stopped_goes_on(folder: Path, tmp_path: Path) -> None:
+    run = train(folder / "last", tmp_path / "run")
+    subject, cut = judging.open_subject(run), folder / "time"
+    with pytest.raises(Interrupted):
+        judging.judge_by_time(subject, cut, Silent(), lambda _: None, stop=lambda: True)
+    resumed = judging.judge_by_time(subject, cut, Silent(), lambda _: None)
+    whole = judging.open_subject(train(cut, tmp_path / "whole"))
+    expected = judging.judge_both(whole, ("sampled",))["sampled"]
+    assert resumed.judged["time"]["sampled"].means == expected.means
 
 
 def test_the_known_source_is_split_again(tmp_path: Path) -> None:
