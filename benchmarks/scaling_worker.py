@@ -27,11 +27,12 @@ from ncf.config import Experiment
 from ncf.data import Dataset, HeldOut, Interactions, Vocabulary
 from ncf.models import build_model
 from ncf.runtime import Workers, generator, workers
-from ncf.training import Trainer, kernels
+from ncf.training import Trainer
 from ncf.training.distributed import Alone, Communicator, Many, connect
 from ncf.training.kernels import Batch, Gradients
 from ncf.training.rows import RowGradient
 from ncf.training.sharded import ShardedTables
+from ncf.training.steps.mlp import MlpStep
 from ncf.training.trainer import Position
 
 Answer = dict[str, Any]
@@ -163,7 +164,7 @@ class Worker:
         if isinstance(communicator, Many):
             self.clocks.carry(communicator)
         for method in ("prepare", "reduce_items", "reduce_user_rows"):
-            self.clocks.time(kernels._MlpStep, method, "halves")
+            self.clocks.time(MlpStep, method, "halves")
 
     def train(
         self, data: Any, settings: list[str], warm: int, steps: int, alone: bool = False, touch: bool = True

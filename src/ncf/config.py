@@ -43,11 +43,16 @@ class DataConfig(Section):
 
 
 class ModelConfig(Section):
-    """The architecture (He et al. 2017). `gmf` uses `factors`; `mlp` the tower; `neumf` both."""
+    """The architecture. `gmf` uses `factors`, `mlp` the tower, `neumf` both (He et al. 2017); `mf` is the plain dot product
+    with item biases; `history-gmf` and `history-neumf` have users of an own vector and a history (`models/history.py`)."""
 
-    kind: Literal["gmf", "mlp", "neumf"] = "neumf"
+    kind: Literal["gmf", "mlp", "neumf", "mf", "history-gmf", "history-neumf"] = "neumf"
     factors: Count = 64
     """Width of the GMF tables, the paper's predictive factors."""
+    history_exponent: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    """The sum over a history of n items is divided by n to this power: 0 is the sum, 1 the mean."""
+    history_dropout: Fraction = 0.0
+    """Share of each history that is left out in training, drawn anew whenever the history's table moves."""
     embedding: Count = 128
     """Width of the MLP's user and item tables."""
     tower: tuple[Count, ...] = Field(default=(128, 64, 32), min_length=1)
@@ -91,6 +96,11 @@ class TrainConfig(Section):
     """L2 on the GMF's table rows that a batch uses, once an interaction (see `training/regularisation.py`)."""
     l2_mlp: NonNegative = 0.0
     """The same for the MLP's tables."""
+    l2_history: NonNegative = 0.01
+    """The same for the history's table, once a positive."""
+    history_every: int = Field(default=0, ge=0)
+    """Steps between two moves of the history's table, which is exact but not free; 0 takes as many as keep that product
+    below the cost of the steps."""
     weight_decay: NonNegative = 0.0
     """AdamW's decoupled decay of the layers; tables have `l2_gmf` and `l2_mlp` instead."""
     averaging: Fraction = 0.0
@@ -170,9 +180,10 @@ class Experiment(Section):
                 raise ValueError("train.epochs = 0 only makes sense with [pretraining]: set it to 1 or more")
             return self
         kinds = (self.model.kind, self.pretraining.gmf.model.kind, self.pretraining.mlp.model.kind)
-        if kinds != ("neumf", "gmf", "mlp"):
+        if kinds not in (("neumf", "gmf", "mlp"), ("history-neumf", "history-gmf", "mlp")):
             raise ValueError(
-                f"pretraining fuses a gmf and an mlp into a neumf, and these are {kinds[1]}, {kinds[2]} and {kinds[0]}"
+                "pretraining fuses a gmf and an mlp into a neumf, or a history-gmf and an mlp into a history-neumf, "
+                f"and these are {kinds[1]}, {kinds[2]} and {kinds[0]}"
             )
         return self
 

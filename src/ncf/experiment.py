@@ -16,11 +16,12 @@ from typing import Any
 
 import torch
 
-from ncf.config import Experiment
+from ncf.config import Experiment, TrainConfig
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
 from ncf.data.files import storage_errors, write_text
 from ncf.errors import ConfigError, DataError, StorageError
-from ncf.models import GMF, MLP, Model, NeuMF, build_model
+from ncf.models import GMF, MLP, History, HistoryGMF, Model, NeuMF, build_model, history_half
+from ncf.models.frozen import thaw
 from ncf.runtime import Workers, choose_device, choose_threads, generator, workers
 from ncf.serving.artifact import Artifact, open_artifact, write_artifact
 from ncf.serving.card import model_card
@@ -143,7 +144,7 @@ def _train_here(
     communicator = manner.communicator
     communicator.phase("making the model's first values")
     config = experiment.train
-    seen = dataset.with_validation_in_training() if config.validation == "train-on-it" else dataset
+    seen = _seen(dataset, config)
     whole = (len(dataset.users), len(dataset.items)) if config.tables == "replicated" else (0, 0)
     random = generator(config.seed, "init")
     model = build_model(experiment.model, *whole, random).to(choose_device(config.device))
@@ -246,25 +247,49 @@ def _half(
     dataset: Dataset, half: Experiment, target: Path, given: str | Path | None, manner: Manner
 ) -> Model:
     """The model of a run that is given, or that an earlier try has finished in `target`, or that is trained there now."""
-    finished = manner.communicator.share(manner.resume and (target / "artifact" / "manifest.json").is_file())
+    communicator = manner.communicator
+    finished = communicator.share(manner.resume and (target / "artifact" / "manifest.json").is_file())
     if given is None and not finished:
         train(dataset, half, target, manner=replace(manner, report_best_on_test=False))
     artifact = None
-    if manner.communicator.rank == 0:
+    if communicator.rank == 0:
         artifact = open_artifact(given or target)
         same_data(artifact, dataset)
-    sizes = manner.communicator.share(artifact.experiment.model if artifact else half.model)
-    model = artifact.model if artifact else build_model(sizes, len(dataset.users), len(dataset.items))
-    manner.communicator.share_tensors(model.state_dict())
+    config = communicator.share(artifact.experiment.model if artifact else half.model)
+    model = build_model(config, len(dataset.users), len(dataset.items))
+    if artifact is not None:
+        _take(model, artifact, _seen(dataset, artifact.experiment.train))
+    communicator.share_tensors(model.state_dict())
     return model
+
+
+def _take(model: Model, artifact: Artifact, seen: Dataset) -> None:
+    """The weights of a run that goes on being trained."""
+    half = history_half(model)
+    if half is None:
+        model.load_state_dict(artifact.model.state_dict())
+        return
+    if not isinstance(half, GMF) or not isinstance(artifact.model, GMF):
+        raise ConfigError("--gmf takes a run of kind gmf or history-gmf, and no NeuMF.")
+    half.attach(History.of(seen.seen_in_training, len(seen.items)))
+    look_up = artifact.look_up
+    assert look_up is not None
+    thaw(half, artifact.model, torch.from_numpy(look_up.table_ID.copy()))
+
+
+def _seen(dataset: Dataset, config: TrainConfig) -> Dataset:
+    """The data as a run with these settings sees them."""
+    return dataset.with_validation_in_training() if config.validation == "train-on-it" else dataset
 
 
 def _fuse(model: Model, pretrained: tuple[Model, Model], experiment: Experiment) -> None:
     gmf, mlp = pretrained
     assert isinstance(model, NeuMF)
     assert experiment.pretraining is not None
-    if not isinstance(gmf, GMF) or not isinstance(mlp, MLP):
-        raise ConfigError("--gmf takes a run of kind gmf and --mlp one of kind mlp.")
+    if type(gmf) is not type(model.gmf) or not isinstance(mlp, MLP):
+        wanted = "history-gmf" if isinstance(model.gmf, HistoryGMF) else "gmf"
+        raise ConfigError(f"--gmf takes a run of kind {wanted} and --mlp one of kind mlp.")
+    assert isinstance(gmf, GMF)
     try:
         model.load_pretrained(gmf, mlp, experiment.pretraining.alpha)
     except RuntimeError as error:

@@ -13,7 +13,7 @@ from ncf.judging import judge
 from ncf.serving.recommender import Recommender
 from support import checkerboard, dataset_of, experiment, planted
 
-KINDS = ["gmf", "mlp", "neumf"]
+KINDS = ["gmf", "mlp", "neumf", "mf", "history-gmf", "history-neumf"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

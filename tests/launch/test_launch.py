@@ -7,8 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 
-from launch.conftest import assert_close, metrics, single, train
+from launch.conftest import assert_close, metrics, single, train, weights
 from launch.groups import group
 from support import dataset_of, planted
 
@@ -94,6 +95,23 @@ def test_one_model_has_the_same_figures_to_the_bit_however_many_processes_judge_
             started.ended()
         for stage in ("test", "validation"):
             assert metrics(folder / run)[stage] == metrics(one)[stage]
+
+
+@pytest.mark.parametrize("kind", ["mf", "history-neumf"])
+def test_two_processes_make_the_same_history_to_the_bit(folder: Path, kind: str) -> None:
+    recipe = (
+        (folder / "small.toml")
+        .read_text()
+        .replace('kind = "neumf"', f'kind = "{kind}"\nhistory_dropout = 0.2')
+    )
+    assert kind in recipe
+    (folder / f"{kind}.toml").write_text(recipe.replace("[train]", "[train]\nparts = 2\nhistory_every = 2"))
+    one = single(folder, f"{kind}-1", recipe=f"{kind}.toml")
+    command = [*train("data", f"{kind}.toml"), "--output", f"{kind}-2", "--nproc", 2, "--quiet"]
+    with group(command, folder) as started:
+        started.ended()
+    two = weights(folder / f"{kind}-2")
+    assert all(torch.equal(two[name], value) for name, value in weights(one).items())
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from ncf.models import GMF, MLP, NeuMF, parameter_count
+from ncf.models import GMF, MLP, HistoryGMF, NeuMF, parameter_count
 from support import model_of
 
-KINDS = ["gmf", "mlp", "neumf"]
+KINDS = ["gmf", "mlp", "neumf", "mf", "history-gmf", "history-neumf"]
 
 
 def draws(users: int = 20, items: int = 30) -> tuple[torch.Tensor, torch.Tensor]:
@@ -16,8 +16,14 @@ def draws(users: int = 20, items: int = 30) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def gmf_logit(model: GMF, user: int, item: int) -> float:
-    product = model.user_table[user] * model.item_table[item]
-    return (model.output @ product + model.bias).item()
+    vector = model.user_table[user]
+    if isinstance(model, HistoryGMF):
+        history = model.attached
+        used = history.items[history.offsets[user] : history.offsets[user + 1]].tolist()
+        for each in used:
+            vector = vector + model.history_table[each] / len(used) ** model.exponent
+    own = 0.0 if model.item_bias is None else model.item_bias[item]
+    return (model.output @ (vector * model.item_table[item]) + own + model.bias).item()
 
 
 def mlp_logit(model: MLP, user: int, item: int) -> float:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ncf.models import Scorer, mask_items, scoring
 from support import csr_of, model_of
 
-KINDS = ["gmf", "mlp", "neumf"]
+KINDS = ["gmf", "mlp", "neumf", "mf", "history-gmf", "history-neumf"]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,19 +10,19 @@ from safetensors.numpy import load_file
 
 from ncf import experiment
 from ncf.data import Csr, Dataset
-from ncf.models import Model
+from ncf.models import Model, freeze
 from ncf.serving import fold_in as fold_in_module
 from ncf.serving.fold_in import FoldIn
 from ncf.serving.network import Floats, Network
 from support import checkerboard, csr_of, model_of, planted
 from support import experiment as small_experiment
 
-KINDS = ["gmf", "mlp", "neumf"]
+KINDS = ["gmf", "mlp", "neumf", "mf"]
 HISTORIES = st.lists(st.integers(0, 29), min_size=1, max_size=40)
 
 
 def network_of(model: Model) -> Network:
-    return Network({name: value.detach().numpy() for name, value in model.state_dict().items()})
+    return Network({name: value.detach().numpy() for name, value in freeze(model).state_dict().items()})
 
 
 def some_seen(users: int = 20, items: int = 28, seed: int = 0) -> Csr:

@@ -6,16 +6,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ncf.models import Model
+from ncf.models import Model, freeze
 from ncf.serving import network as network_module
 from ncf.serving.network import Network
 from support import model_of
 
-KINDS = ["gmf", "mlp", "neumf"]
+KINDS = ["gmf", "mlp", "neumf", "mf", "history-gmf", "history-neumf"]
 
 
 def network_of(model: Model) -> Network:
-    return Network({name: value.detach().numpy() for name, value in model.state_dict().items()})
+    return Network({name: value.detach().numpy() for name, value in freeze(model).state_dict().items()})
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ncf.data import Csr
+from ncf.models import freeze
 from ncf.serving import fitting
 from ncf.serving.index import Scan
 from ncf.serving.ivf import Ivf
@@ -17,7 +18,7 @@ from ncf.serving.network import Floats, Network, Rows
 from ncf.serving.retrieval import Exact, Retrieval
 from support import csr_of, model_of
 
-KINDS = ["gmf", "mlp", "neumf"]
+KINDS = ["gmf", "mlp", "neumf", "mf", "history-neumf"]
 USERS, ITEMS = 150, 3000
 
 
@@ -25,7 +26,8 @@ def network_of(kind: str, items: int = ITEMS, users: int = USERS) -> Network:
     """A model whose tables have a few directions, as trained ones have: maps of three latent tastes."""
     random = np.random.default_rng(len(kind))
     weights = {
-        name: value.detach().numpy() for name, value in model_of(kind, users, items).state_dict().items()
+        name: value.detach().numpy()
+        for name, value in freeze(model_of(kind, users, items)).state_dict().items()
     }
     latent = {"user": random.normal(size=(users, 3)), "item": random.normal(size=(items, 3))}
     for name, table in weights.items():
@@ -43,7 +45,7 @@ def queries_of(network: Network, users: Sequence[int]) -> Floats:
     return network.queries(network.user_vectors(np.array(users, np.int64)))
 
 
-@pytest.fixture(scope="module", params=["gmf", "mlp", "neumf", "neumf lists"])
+@pytest.fixture(scope="module", params=["gmf", "mlp", "neumf", "mf", "history-neumf", "neumf lists"])
 def pair(request: pytest.FixtureRequest) -> tuple[Network, Retrieval]:
     """A network and a retrieval that goes through candidates, the GMF's too: by a scan, or by inverted lists."""
     kind, _, lists = request.param.partition(" ")
@@ -239,7 +241,7 @@ def test_items_that_lie_in_no_clusters_are_scanned(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(fitting, "_SCANNED_ITEMS", 1000)
     random = np.random.default_rng(0)
     model = model_of("gmf", USERS, ITEMS, factors=32)
-    weights = {name: value.detach().numpy() for name, value in model.state_dict().items()}
+    weights = {name: value.detach().numpy() for name, value in freeze(model).state_dict().items()}
     weights["item_table"] = random.normal(size=(ITEMS, 32)).astype(np.float32)
     weights["user_table"] = random.normal(size=(USERS, 32)).astype(np.float32)
     built = Retrieval.build(Network(weights), seen_of(USERS, ITEMS), seed=0)

@@ -76,7 +76,7 @@ def test_the_loss_falls_and_every_epoch_is_reported() -> None:
     assert [row["epoch"] for row in fitted.history] == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize("kind", ["gmf", "mlp", "neumf"])
+@pytest.mark.parametrize("kind", ["gmf", "mlp", "neumf", "mf", "history-gmf", "history-neumf"])
 def test_a_seed_decides_everything(kind: str) -> None:
     first, again = run(experiment(kind, **SMALL), planted()), run(experiment(kind, **SMALL), planted())
     other = run(experiment(kind, **SMALL, seed=1), planted())
@@ -103,6 +103,20 @@ def test_dropout_resumes_to_the_same_bits_too(tmp_path: Path) -> None:
     settings = settings.model_copy(update={"model": settings.model.model_copy(update={"dropout": 0.3})})
     whole, _, _ = run(settings, dataset)
     run(settings, dataset, tmp_path, stop_at=100)
+    assert same(run(settings, dataset, tmp_path, resume=True)[0], whole)
+
+
+@pytest.mark.parametrize("kind", ["history-gmf", "history-neumf"])
+@pytest.mark.parametrize("stop_at", [40, 41, 100])
+def test_a_history_resumes_to_the_same_bits_between_two_moves_of_its_table(
+    kind: str, stop_at: int, tmp_path: Path
+) -> None:
+    settings, dataset = experiment(kind, **SMALL, history_every=3), planted()
+    settings = settings.model_copy(
+        update={"model": settings.model.model_copy(update={"history_dropout": 0.3})}
+    )
+    whole, _, _ = run(settings, dataset)
+    run(settings, dataset, tmp_path, stop_at=stop_at)
     assert same(run(settings, dataset, tmp_path, resume=True)[0], whole)
 
 

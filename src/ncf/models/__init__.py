@@ -1,9 +1,11 @@
-"""GMF, MLP and NeuMF: what comes in are table rows, what goes out are logits."""
+"""GMF, MLP, NeuMF and their kin: what comes in are table rows, what goes out are logits."""
 
-from ncf.models.build import Model, build_model, halves, parameter_count
-from ncf.models.gmf import GMF
+from ncf.models.build import Model, build_model, halves, history_half, parameter_count
+from ncf.models.frozen import build_frozen, freeze
+from ncf.models.gmf import GMF, MF
+from ncf.models.history import History, HistoryGMF
 from ncf.models.mlp import MLP
 from ncf.models.neumf import NeuMF
 from ncf.models.scoring import Scorer, mask_items
 
-__all__ = ["GMF", "MLP", "Model", "NeuMF", "Scorer", "build_model", "halves", "mask_items", "parameter_count"]
+__all__ = ["GMF", "MF", "MLP", "History", "HistoryGMF", "Model", "NeuMF", "Scorer", "build_frozen", "build_model", "freeze", "halves", "history_half", "mask_items", "parameter_count"]  # fmt: skip

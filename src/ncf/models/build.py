@@ -3,7 +3,8 @@
 import torch
 
 from ncf.config import ModelConfig
-from ncf.models.gmf import GMF
+from ncf.models.gmf import GMF, MF
+from ncf.models.history import HistoryGMF
 from ncf.models.mlp import MLP
 from ncf.models.neumf import NeuMF
 
@@ -21,12 +22,22 @@ def build_model(
 
 
 def _assemble(config: ModelConfig, users: int, items: int) -> Model:
-    if config.kind == "gmf":
-        return GMF(users, items, config.factors, config.gmf_init_std)
-    mlp = MLP(users, items, config.embedding, config.tower, config.dropout, config.mlp_init_std)
     if config.kind == "mlp":
-        return mlp
-    return NeuMF(GMF(users, items, config.factors, config.gmf_init_std), mlp)
+        return mlp_of(config, users, items)
+    gmf = _gmf(config, users, items)
+    return NeuMF(gmf, mlp_of(config, users, items)) if config.kind.endswith("neumf") else gmf
+
+
+def _gmf(config: ModelConfig, users: int, items: int) -> GMF:
+    sizes = users, items, config.factors, config.gmf_init_std
+    if config.kind.startswith("history"):
+        return HistoryGMF(*sizes, config.history_exponent, config.history_dropout)
+    return MF(*sizes) if config.kind == "mf" else GMF(*sizes)
+
+
+def mlp_of(config: ModelConfig, users: int, items: int) -> MLP:
+    """The MLP half of `config`, all zeros."""
+    return MLP(users, items, config.embedding, config.tower, config.dropout, config.mlp_init_std)
 
 
 def halves(model: Model) -> list[GMF | MLP]:
@@ -37,3 +48,8 @@ def halves(model: Model) -> list[GMF | MLP]:
 def parameter_count(model: torch.nn.Module) -> int:
     """Numbers that training decides."""
     return sum(parameter.numel() for parameter in model.parameters())
+
+
+def history_half(model: Model) -> HistoryGMF | None:
+    """The half that knows its users' history, where the model has one."""
+    return next((half for half in halves(model) if isinstance(half, HistoryGMF)), None)

@@ -37,6 +37,8 @@ class NeuMF(nn.Module):
             for half, share in ((self.gmf, alpha), (self.mlp, 1.0 - alpha)):
                 half.output.mul_(share)
                 half.bias.mul_(share)
+                if isinstance(half, GMF) and half.item_bias is not None:
+                    half.item_bias.mul_(share)
 
     def forward(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
         """Logits [B, C] of C candidates for each of B users (rows of the tables)."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from ncf.data import Csr
 from ncf.models.build import Model, halves
+from ncf.models.frozen import frozen_half
 from ncf.models.gmf import GMF
 from ncf.models.mlp import MLP
 from ncf.runtime import spans
@@ -28,7 +29,8 @@ class Scorer:
     def __init__(self, model: Model) -> None:
         with torch.inference_mode():
             self._halves = [
-                _GmfScorer(half) if isinstance(half, GMF) else _MlpScorer(half) for half in halves(model)
+                _GmfScorer(half) if isinstance(half, GMF) else _MlpScorer(half)
+                for half in map(frozen_half, halves(model))
             ]
 
     @torch.inference_mode()
@@ -60,16 +62,18 @@ class Scorer:
 class _GmfScorer:
     def __init__(self, model: GMF) -> None:
         self._users, self._items = model.user_table, model.item_table
-        self._output, self._bias = model.output, model.bias
+        self._output, self._bias, self._item_bias = model.output, model.bias, model.item_bias
         self.items = len(model.item_table)
 
     def pairs(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
         vectors = self._items.index_select(0, items_BC.reshape(-1)).view(*items_BC.shape, -1)
         weighted = self._users.index_select(0, users_B) * self._output
-        return vectors.mul_(weighted[:, None]).sum(2).add_(self._bias)
+        logits = vectors.mul_(weighted[:, None]).sum(2).add_(self._bias)
+        return logits if self._item_bias is None else logits.add_(self._item_bias[items_BC])
 
     def catalogue(self, users_B: Tensor) -> Tensor:
-        return torch.addmm(self._bias, self._users.index_select(0, users_B) * self._output, self._items.T)
+        bias = self._bias if self._item_bias is None else self._bias + self._item_bias
+        return torch.addmm(bias, self._users.index_select(0, users_B) * self._output, self._items.T)
 
 
 class _MlpScorer:

@@ -34,7 +34,7 @@ from ncf.data import Csr, Dataset, Vocabulary
 from ncf.data.files import atomic_folder, sha256_of, write_text
 from ncf.errors import ArtifactError
 from ncf.serving.archive import unpacked
-from ncf.serving.fold_in import FoldIn
+from ncf.serving.fold_in import FoldIn, LookUp
 from ncf.serving.network import Floats, Network
 from ncf.serving.retrieval import Retrieval
 
@@ -68,6 +68,11 @@ class Artifact:
         """What was prepared to fold visitors into `network`, made of these weights."""
         return self._prepared(FoldIn, network)
 
+    @property
+    def look_up(self) -> LookUp | None:
+        """Of a history-aware model: what makes a vector of a history."""
+        return LookUp.open(self.folder)
+
     def _prepared(self, kind: type[Prepared], network: Network) -> Prepared:
         try:
             return kind.open(self.folder, network)
@@ -85,9 +90,10 @@ class Artifact:
         """The torch module with these weights (copied), ready to be judged; serving does without it."""
         import torch
 
-        from ncf.models import build_model
+        from ncf.models import build_frozen, build_model
 
-        model = build_model(self.experiment.model, *_table_sizes(self.weights))
+        config, sizes = self.experiment.model, _table_sizes(self.weights)
+        model = build_frozen(config, *sizes) or build_model(config, *sizes)
         model.load_state_dict({name: torch.from_numpy(value.copy()) for name, value in self.weights.items()})
         return model.requires_grad_(False).eval()
 
@@ -111,6 +117,9 @@ def write_artifact(
     """
     with atomic_folder(folder) as temporary:
         weights = _write_weights(temporary / "model.safetensors", model, weights_file)
+        look_up = _look_up(model)
+        if look_up is not None:
+            look_up.save(temporary)
         dataset.users.series().to_frame().write_parquet(temporary / "users.parquet")
         dataset.item_columns.write_parquet(temporary / "items.parquet")
         np.save(temporary / "seen_offsets.npy", dataset.known.offsets, allow_pickle=False)
@@ -118,7 +127,7 @@ def write_artifact(
         if serves:
             network = Network(weights)
             Retrieval.build(network, dataset.known, experiment.train.seed).save(temporary)
-            FoldIn.build(network, dataset.seen_in_training, experiment.train.seed).save(temporary)
+            FoldIn.build(network, dataset.seen_in_training, experiment.train.seed, look_up).save(temporary)
         write_text(temporary / "config.json", experiment.model_dump_json(indent=2))
         write_text(temporary / "metrics.json", json.dumps(metrics, indent=2))
         write_text(temporary / "MODEL_CARD.md", card)
@@ -127,12 +136,25 @@ def write_artifact(
     return folder
 
 
+def _look_up(model: Model) -> LookUp | None:
+    """What makes vectors of histories, in a history-aware model."""
+    from ncf.models import history_half
+
+    half = history_half(model)
+    if half is None:
+        return None
+    return LookUp(half.history_table.detach().float().cpu().numpy(), half.exponent)
+
+
 def _write_weights(target: Path, model: Model, file: Path | None) -> dict[str, Floats]:
+    from ncf.models import freeze
+
     if file is not None:
         shutil.move(file, target)
         return _mapped_weights(target)
     weights = {
-        name: value.detach().float().cpu().contiguous().numpy() for name, value in model.state_dict().items()
+        name: value.detach().float().cpu().contiguous().numpy()
+        for name, value in freeze(model).state_dict().items()
     }
     save_file(weights, target)
     return weights

@@ -27,6 +27,9 @@ _KINDS = {
     "gmf": "Generalized matrix factorization (GMF; He et al., WWW'17)",
     "mlp": "Multi-layer perceptron (MLP; He et al., WWW'17)",
     "neumf": "Neural matrix factorization (NeuMF; He et al., WWW'17)",
+    "mf": "Matrix factorization: a dot product and item biases (MF; Rendle et al., RecSys'20)",
+    "history-gmf": "GMF of users who are an own vector and their history (SVD++ form; Koren, KDD'08)",
+    "history-neumf": "NeuMF whose GMF half has users of an own vector and their history (SVD++ form; Koren, KDD'08)",
 }
 
 _LIMITS = """\

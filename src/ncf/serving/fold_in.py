@@ -13,11 +13,15 @@ The one decision worth knowing: nothing is optimised in a request. The best line
 history is a row times a matrix: microseconds, the same arithmetic for GMF, MLP and NeuMF, and a few hundred kilobytes
 (and a byte an item) however large the catalogue is. docs/fold_in.md has how it was judged.
 
+A history-aware model needs no guess: the vector of its first half is the sum over the history that it was trained with
+(`models/history.py`), a look-up. Its tower, if it has one, is guessed as above.
+
 Legend: B histories, U users, I items, N items of all histories, W width of a user vector, E width of all item
 tables, F features.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +39,57 @@ _PARTS = 4
 _USERS_AT_MOST = 20_000
 _USERS_AT_ONCE = 512
 _TINY = 1e-9
+_HISTORY, _EXPONENT = "history.npy", "history_exponent.npy"
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """Of a history-aware model: a visitor's first D coordinates are n^-exponent times the sum of rows of `table_ID`."""
+
+    table_ID: Floats
+    exponent: float
+
+    def save(self, folder: Path) -> None:
+        """Write `history.npy` and `history_exponent.npy`."""
+        np.save(folder / _HISTORY, self.table_ID, allow_pickle=False)
+        np.save(folder / _EXPONENT, np.array(self.exponent), allow_pickle=False)
+
+    @classmethod
+    def open(cls, folder: Path) -> "LookUp | None":
+        """Map what `save` wrote; None where there is none."""
+        if not (folder / _HISTORY).is_file():
+            return None
+        table_ID = np.load(folder / _HISTORY, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+        return cls(table_ID, float(np.load(folder / _EXPONENT, allow_pickle=False)))
+
+    def vector(self, rows: Rows) -> Floats:
+        """[D] of one history; its rows are distinct."""
+        total: Floats = np.add.reduce(self.table_ID[rows], axis=0)
+        return total * np.float32(max(1, len(rows)) ** -self.exponent)
 
 
 class FoldIn:
     """`map_FW` [F, W] and `informative_I` [I] bool: the items that any training user has; others say nothing."""
 
-    def __init__(self, network: Network, map_FW: Floats, informative_I: npt.NDArray[np.bool_]) -> None:
+    def __init__(
+        self,
+        network: Network,
+        map_FW: Floats,
+        informative_I: npt.NDArray[np.bool_],
+        look_up: LookUp | None = None,
+    ) -> None:
         self._tables = [half.item_table for half in network.halves]
-        self._map_FW, self._informative_I = map_FW, informative_I
+        self._map_FW, self._informative_I, self.look_up = map_FW, informative_I, look_up
 
     @classmethod
-    def build(cls, network: Network, seen: Csr, seed: int) -> "FoldIn":
+    def build(cls, network: Network, seen: Csr, seed: int, look_up: LookUp | None = None) -> "FoldIn":
         """Fit the map to the users of `network` and their items `seen`; at most 20,000 users, drawn with `seed`."""
         informative_I = np.zeros(network.items, np.bool_)
         informative_I[seen.columns] = True
-        return cls(network, _fit(network, seen, seed), informative_I)
+        return cls(network, _fit(network, seen, seed), informative_I, look_up)
 
     def save(self, folder: Path) -> None:
-        """Write `fold_in_map.npy` and `fold_in_informative.npy`."""
+        """Write `fold_in_map.npy` and `fold_in_informative.npy`; a look-up is kept for itself."""
         np.save(folder / "fold_in_map.npy", self._map_FW, allow_pickle=False)
         np.save(folder / "fold_in_informative.npy", self._informative_I, allow_pickle=False)
 
@@ -63,7 +100,7 @@ class FoldIn:
             np.load(folder / f"fold_in_{name}.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
             for name in ("map", "informative")
         )
-        return cls(network, map_FW, informative_I)
+        return cls(network, map_FW, informative_I, LookUp.open(folder))
 
     def vector(self, history: Rows) -> Floats:
         """[W] of a visitor with these items; the order of the rows and repeats among them do not matter."""
@@ -74,7 +111,12 @@ class FoldIn:
         """[B, W] of visitors."""
         kept = [self.informative(history) for history in histories]
         counts_B = np.array([len(rows) for rows in kept], np.float32)
-        return np.asarray(_features(_sums(self._tables, kept), counts_B) @ self._map_FW)
+        vectors_BW = np.asarray(_features(_sums(self._tables, kept), counts_B) @ self._map_FW)
+        if self.look_up is not None:
+            for vector_W, rows in zip(vectors_BW, kept, strict=True):
+                found_D = self.look_up.vector(rows)
+                vector_W[: len(found_D)] = found_D
+        return vectors_BW
 
     def updated(self, vector: Floats, seen: Rows, history: Rows) -> Floats:
         """[W] of a known user: the trained `vector`, moved by what the new items of `history` add to `seen`."""

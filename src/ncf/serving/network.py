@@ -36,6 +36,8 @@ class Half(Protocol):
     item_table: Floats
     query_width: int
     side_width: int
+    similar_width: int
+    """How many columns of a side tell what an item is like."""
 
     def queries(self, vectors_BW: Floats) -> Floats:
         """[B, W] -> [B, Q]."""
@@ -48,16 +50,26 @@ class Half(Protocol):
 
 
 class GmfHalf:
-    """h * p_u is the query, q_i the side, their inner product the logit (He et al., WWW'17, equation 9)."""
+    """h * p_u is the query, q_i the side, their inner product the logit (He et al., WWW'17, equation 9).
+
+    An item's own bias, where the model has them, is one more column of the item table, which meets a one in the query.
+    """
 
     def __init__(self, weights: Mapping[str, Floats], prefix: str) -> None:
         self.user_table, self.item_table = weights[f"{prefix}user_table"], weights[f"{prefix}item_table"]
         self.output, self.bias = np.array(weights[f"{prefix}output"]), np.float32(weights[f"{prefix}bias"][0])
+        self.similar_width = self.item_table.shape[1]
+        self._biased = f"{prefix}item_bias" in weights
+        if self._biased:
+            self.item_table = np.column_stack([self.item_table, weights[f"{prefix}item_bias"]])
         self.query_width = self.side_width = self.item_table.shape[1]
 
     def queries(self, vectors_BW: Floats) -> Floats:
-        """[B, D]."""
-        return np.multiply(vectors_BW, self.output)
+        """[B, D], or [B, D + 1] where items have biases."""
+        queries: Floats = np.multiply(vectors_BW, self.output)
+        if not self._biased:
+            return queries
+        return np.concatenate([queries, np.ones((len(queries), 1), np.float32)], axis=1)
 
     def side(self, vectors_CE: Floats) -> Floats:
         """The item vectors themselves."""
@@ -84,7 +96,7 @@ class MlpHalf:
         self.first_bias = np.array(weights[f"{prefix}first.bias"])
         self.layers = _layers(weights, f"{prefix}tower.layers.")
         self.output, self.bias = np.array(weights[f"{prefix}output"]), np.float32(weights[f"{prefix}bias"][0])
-        self.query_width = self.side_width = len(self.first_bias)
+        self.query_width = self.side_width = self.similar_width = len(self.first_bias)
 
     def queries(self, vectors_BW: Floats) -> Floats:
         """[B, H]: W_user p_u + b."""

@@ -35,21 +35,24 @@ class Similar:
     def _cosines(self, row: int) -> Floats:
         norms = self._norms()
         cosine_I = np.empty(self._network.items, np.float32)
-        own = [
-            side[0] * norm[row]
-            for side, norm in zip(self._network.sides(np.array([row])), norms, strict=True)
-        ]
+        own = [side[0] * norm[row] for side, norm in zip(self._sides(np.array([row])), norms, strict=True)]
         for part in self._parts():
-            sides = self._network.sides(part)
+            sides = self._sides(part)
             of_halves = [side @ one * norm[part] for side, one, norm in zip(sides, own, norms, strict=True)]
             cosine_I[part] = np.mean(of_halves, axis=0)
         return cosine_I
+
+    def _sides(self, items: Rows | slice) -> list[Floats]:
+        """What tells items apart: the sides without the items' biases."""
+        halves = self._network.halves
+        sides = self._network.sides(items)
+        return [side[:, : half.similar_width] for half, side in zip(halves, sides, strict=True)]
 
     def _norms(self) -> list[Floats]:
         """1 / |side| of each half, [I]; zero for an item without direction."""
         if self._inverse_norms is None:
             parts = [
-                [np.sqrt(np.einsum("cs,cs->c", side, side)) for side in self._network.sides(part)]
+                [np.sqrt(np.einsum("cs,cs->c", side, side)) for side in self._sides(part)]
                 for part in self._parts()
             ]
             norms = [np.concatenate(of_half) for of_half in zip(*parts, strict=True)]

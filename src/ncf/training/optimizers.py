@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ncf.config import TrainConfig
-from ncf.models import Model, halves
+from ncf.models import Model
 from ncf.runtime import Workers, spans
 from ncf.training.kernels import Gradients
 
@@ -25,8 +25,7 @@ _ROWS_AT_ONCE = 2048
 
 def tables(model: Model) -> dict[str, nn.Parameter]:
     """The embedding tables by their names in the model."""
-    found = {id(table) for half in halves(model) for table in (half.user_table, half.item_table)}
-    return {name: parameter for name, parameter in model.named_parameters() if id(parameter) in found}
+    return {name: parameter for name, parameter in model.named_parameters() if name.endswith("_table")}
 
 
 def lazy_tables(model: Model, choice: str, user_draws: int, item_draws: int) -> set[str]:
@@ -117,9 +116,9 @@ class Optimizer:
         ]
 
     def step(self, gradients: Gradients, rate: float, workers: Workers) -> None:
-        """One update with learning rate `rate`; the threads share the tables out."""
+        """One update with learning rate `rate`; the threads share the tables out. What has no gradient stays as it is."""
         for parameter in self._dense.values():
-            parameter.grad = gradients[parameter].values
+            parameter.grad = gradients[parameter].values if parameter in gradients else None
 
         def move_rows(adam: LazyAdam, part: slice) -> None:
             gradient = gradients[adam.table]

@@ -192,6 +192,11 @@ def refuse_what_shards_cannot(experiment: Experiment, communicator: Communicator
             "A pre-trained NeuMF is fused from whole models, and sharded tables are nowhere whole: set "
             "train.tables = 'replicated', or take a recipe without [pretraining]."
         )
+    if experiment.model.kind not in ("gmf", "mlp", "neumf"):
+        raise ConfigError(
+            f"A model of kind {experiment.model.kind} has more for each item than the rows of a sharded table: set "
+            "train.tables = 'replicated', or take gmf, mlp or neumf."
+        )
     if config.averaging:
         raise ConfigError(
             "train.averaging keeps a second copy of every row in step, which sharded tables do not: set "

@@ -18,7 +18,7 @@ from ncf.config import EvaluationConfig, TrainConfig
 from ncf.data import Dataset, HeldOut
 from ncf.errors import ConfigError
 from ncf.evaluation import Judgement, judge_sampled
-from ncf.models import MLP, Model, Scorer, halves, parameter_count
+from ncf.models import MLP, History, Model, Scorer, halves, history_half, parameter_count
 from ncf.runtime import Workers, choose_precision, generator, keep_freed_memory, spans
 from ncf.training.checkpoint import Checkpoint
 from ncf.training.device_graphs import recorder_of
@@ -26,6 +26,7 @@ from ncf.training.device_optimizer import DeviceOptimizer
 from ncf.training.device_sampling import DeviceGroupSampler
 from ncf.training.device_step import DeviceStep, Tables
 from ncf.training.distributed import Alone, Communicator
+from ncf.training.history import HistoryTable, steps_between_moves
 from ncf.training.kernels import Batch, Gradients, Objective, Parts, loss_and_gradients
 from ncf.training.losses import LOSSES
 from ncf.training.optimizers import Optimizer, lazy_tables, learning_rate, tables
@@ -98,7 +99,12 @@ class Trainer:
         self.position = Position()
         self.sharded = sharded
         draws = config.batch_size, config.batch_size * (1 + config.negatives)
-        self.lazy = set() if sharded else lazy_tables(model, config.optimizer, *draws)
+        has_history = history_half(model) is not None
+        if has_history and config.optimizer == "lazy":
+            raise ConfigError(
+                "A history-aware model moves its tables whole: set train.optimizer = 'auto' or 'dense'."
+            )
+        self.lazy = set() if sharded or has_history else lazy_tables(model, config.optimizer, *draws)
         if (self.lazy or sharded) and device.type == "cpu":
             keep_freed_memory()
         if self.lazy and config.averaging:
@@ -106,13 +112,15 @@ class Trainer:
                 f"train.averaging keeps a second copy of every row in step, which the lazy update of "
                 f"{', '.join(sorted(self.lazy))} does not allow: set train.averaging = 0 or train.optimizer = 'dense'."
             )
+        on_device = _has_graphs(device) and not has_history
         self.optimizer: Optimizer | DeviceOptimizer = (
             DeviceOptimizer(model, config, self.lazy)
-            if sharded is None and _has_graphs(device)
+            if sharded is None and on_device
             else Optimizer(model, config, self.lazy, tables(model) if sharded else ())
         )
+        self.history = self._history_table(dataset)
         self.average = copy.deepcopy(model) if config.averaging else None
-        self.sampler = (DeviceGroupSampler if _has_graphs(device) else GroupSampler)(
+        self.sampler = (DeviceGroupSampler if on_device else GroupSampler)(
             dataset,
             batch_size=config.batch_size,
             negatives=config.negatives,
@@ -143,6 +151,17 @@ class Trainer:
             self._device_step = DeviceStep(
                 model, self.objective, self.optimizer, sides, self.communicator, recorder_of(device)
             )
+
+    def _history_table(self, dataset: Dataset) -> HistoryTable | None:
+        half, config = history_half(self.model), self.config
+        if half is None:
+            return None
+        if half.history is None:
+            half.attach(History.of(dataset.seen_in_training, len(dataset.items)))
+        every = config.history_every or steps_between_moves(
+            len(dataset.train), config.batch_size, 1 + config.negatives
+        )
+        return HistoryTable(half, every, config.l2_history, config.seed, self.workers)
 
     @property
     def judged(self) -> Model:
@@ -217,7 +236,11 @@ class Trainer:
             gradients = self.sharded.update(gradients)
         if self.by_rows:
             gradients = self.communicator.add(gradients)
+        if self.history is not None:
+            gradients = self.history.gather(gradients)
         self.optimizer.step(gradients, rate, self.workers)
+        if self.history is not None:
+            self.history.after()
         self._update_average(done)
         return loss, stopping
 
@@ -288,6 +311,8 @@ class Trainer:
         state |= {f"optimizer.{name}": value for name, value in self.optimizer.state().items()}
         if self.average is not None:
             state |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        if self.history is not None:
+            state |= {f"history.{name}": value for name, value in self.history.state().items()}
         return state
 
     def restore(self, checkpoint: Checkpoint) -> None:
@@ -296,4 +321,6 @@ class Trainer:
         self.optimizer.load_state(checkpoint.part("optimizer"))
         if self.average is not None:
             self.average.load_state_dict(checkpoint.part("average"))
+        if self.history is not None:
+            self.history.load_state(checkpoint.part("history"))
         self.position = Position(**checkpoint.state["position"])

@@ -1,0 +1,135 @@
+"""History-aware matrix factorization: a user is an own vector and what the items of the history say.
+
+    v_u = p_u + n_u^-a * sum over the history's items j of y_j
+    y_ui = a( h^T (v_u * q_i) + b_i + b )
+
+The form of SVD++ (Koren, KDD'08) and, with what follows, of FISM (Kabbur et al., KDD'13) under GMF's output layer. In training
+the positive that a group is about is left out of its user's history: v_u then has n_u - 1 items, or the sum would hold the
+answer. Whoever comes later has a vector without training: p_u is zero for a visitor, and the sum is a look-up.
+
+The one decision worth knowing: the sums of all users are one product of the history (a sparse matrix of ones) with the
+history's table, much dearer than a step. So that table stays as it is for some steps, in which the sums are exact, and then
+moves once with the mean of their gradients, which is one product with the transposed history (`training/history.py`).
+
+Legend: B batch, C candidates of a user, U users, I items, N interactions, D factors.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ncf.data import Csr
+from ncf.models.gmf import GMF
+from ncf.models.layers import zeros
+
+
+@dataclass(frozen=True)
+class History:
+    """Who has used what, by user and by item: offsets [U + 1] and items [N]; offsets [I + 1] and users [N]; all int64."""
+
+    offsets: Tensor
+    items: Tensor
+    item_offsets: Tensor
+    users: Tensor
+
+    @classmethod
+    def of(cls, seen: Csr, items: int) -> "History":
+        """From the items of each user."""
+        offsets = torch.from_numpy(seen.offsets.astype("int64"))
+        columns = torch.from_numpy(seen.columns.astype("int64"))
+        rows = torch.repeat_interleave(torch.arange(seen.users), offsets.diff())
+        item_offsets = torch.zeros(items + 1, dtype=torch.int64)
+        torch.cumsum(torch.bincount(columns, minlength=items), 0, out=item_offsets[1:])
+        return cls(offsets, columns, item_offsets, rows[columns.argsort(stable=True)])
+
+    def to(self, device: torch.device) -> "History":
+        """The same on a device."""
+        return History(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
+
+    @property
+    def counts(self) -> Tensor:
+        """[U] float32: how many items each user has used."""
+        return self.offsets.diff().float()
+
+    def sums(self, table_ID: Tensor, part: slice = slice(None), weights_N: Tensor | None = None) -> Tensor:
+        """[users of the part, D]: the sum of the rows of each user's items, each times its weight."""
+        return _sums(self.offsets, self.items, table_ID, part, weights_N)
+
+    def back(self, values_UD: Tensor, part: slice = slice(None), weights_N: Tensor | None = None) -> Tensor:
+        """[items of the part, D]: the sum over each item's users; `weights_N` in the order of `users`."""
+        return _sums(self.item_offsets, self.users, values_UD, part, weights_N)
+
+    def __deepcopy__(self, _: dict[int, Any]) -> "History":
+        return self
+
+
+def _sums(offsets: Tensor, rows: Tensor, table: Tensor, part: slice, weights: Tensor | None) -> Tensor:
+    """Each bag in the order of its rows, whoever adds it up, so that the result is the same to the last bit."""
+    first, end, _ = part.indices(len(offsets) - 1)
+    cut = offsets[first : end + 1]
+    if len(cut) < 2:
+        return table.new_zeros(0, table.shape[1])
+    inside = slice(int(cut[0]), int(cut[-1]))
+    return nn.functional.embedding_bag(
+        rows[inside],
+        table,
+        cut - cut[0],
+        mode="sum",
+        include_last_offset=True,
+        per_sample_weights=None if weights is None else weights[inside],
+    )
+
+
+class HistoryGMF(GMF):
+    """A GMF with `history_table` [I, D] and `item_bias` [I]; knows its users' history once it is attached."""
+
+    history: History | None = None
+
+    def __init__(
+        self,
+        users: int,
+        items: int,
+        factors: int,
+        init_std: float = 0.1,
+        exponent: float = 0.5,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(users, items, factors, init_std)
+        self.history_table = zeros(items, factors)
+        self.item_bias = zeros(items)
+        self.exponent, self.dropout = exponent, dropout
+
+    def reset(self, generator: torch.Generator) -> None:
+        """As a GMF's; the history's table is drawn ten times smaller, since many of its rows add up."""
+        super().reset(generator)
+        nn.init.normal_(self.history_table, std=self.init_std / 10, generator=generator)
+        assert self.item_bias is not None
+        nn.init.zeros_(self.item_bias)
+
+    def attach(self, history: History) -> None:
+        """Give the model what its users have used."""
+        self.history = history.to(self.user_table.device)
+
+    @property
+    def attached(self) -> History:
+        """The history that was attached."""
+        assert self.history is not None, "HistoryGMF.attach gives the model its users' history"
+        return self.history
+
+    def scale(self, counts: Tensor) -> Tensor:
+        """n^-a of numbers of items; one where there is none."""
+        return counts.clamp(min=1).pow(-self.exponent)
+
+    def users(self) -> Tensor:
+        """[U, D]: own vectors and whole histories."""
+        history = self.attached
+        return self.user_table + self.scale(history.counts)[:, None] * history.sums(self.history_table)
+
+    def without_positive(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
+        """Logits [B, C] as training sees them: the positive, in column 0, is not in its user's history."""
+        history = self.attached
+        others_BD = history.sums(self.history_table)[users_B] - self.history_table[items_BC[:, 0]]
+        scale_B1 = self.scale(history.counts - 1)[users_B, None]
+        return self.logits(self.user_table[users_B] + scale_B1 * others_BD, items_BC)

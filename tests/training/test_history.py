@@ -1,0 +1,167 @@
+"""Training of a model whose users have a history: gradients, the moves of the history's table, dropout, parts."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from ncf.models import GMF, HistoryGMF, Model, NeuMF, halves, history_half
+from ncf.runtime import Workers, generator
+from ncf.training.history import HistoryTable, steps_between_moves
+from ncf.training.kernels import Batch, Objective, loss_and_gradients
+from ncf.training.losses import LOSSES
+from ncf.training.rows import Rows
+from support import model_of
+
+USERS, ITEMS = 20, 30
+KINDS = ["history-gmf", "history-neumf"]
+
+
+def half_of(model: Model) -> HistoryGMF:
+    half = history_half(model)
+    assert half is not None
+    return half
+
+
+def groups(model: Model, count: int = 23) -> tuple[Batch, Tensor, Tensor]:
+    """Groups whose positive is in the user's history, as in training."""
+    history, random = half_of(model).attached, generator(5, "batch")
+    places = torch.randint(len(history.items), (count,), generator=random)
+    users = torch.searchsorted(history.offsets, places, right=True) - 1
+    items = torch.randint(ITEMS, (count, 5), generator=random)
+    items[:, 0] = history.items[places]
+    return Batch(Rows.whole(users, USERS), Rows.whole(items, ITEMS)), users, items
+
+
+def logits(model: Model, users: Tensor, items: Tensor) -> Tensor:
+    found = half_of(model).without_positive(users, items)
+    return found + model.mlp(users, items) if isinstance(model, NeuMF) else found
+
+
+def by_autograd(
+    model: Model, users: Tensor, items: Tensor, objective: Objective, l2: float
+) -> dict[str, Tensor]:
+    half = half_of(model)
+    predicted = logits(model, users, items)
+    labels = torch.zeros_like(predicted)
+    labels[:, 0] = 1.0
+    loss = torch.nn.functional.binary_cross_entropy_with_logits(predicted, labels)
+    for each in halves(model):
+        strength = objective.l2_gmf if isinstance(each, GMF) else objective.l2_mlp
+        loss = loss + strength * each.user_table[users].pow(2).sum(1).mean()
+        loss = loss + strength * each.item_table[items].pow(2).sum(2).mean()
+    assert half.item_bias is not None
+    loss = loss + objective.l2_gmf * half.item_bias[items].pow(2).mean()
+    loss = loss + l2 * half.history_table[half.attached.items].pow(2).sum(1).mean()
+    model.zero_grad()
+    loss.backward()
+    return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("threads", "chunk"), [(1, 512), (1, 4), (3, 5)])
+def test_gradients_equal_autograd_with_the_positive_left_out(kind: str, threads: int, chunk: int) -> None:
+    model = model_of(kind)
+    batch, users, items = groups(model)
+    objective = Objective(LOSSES["bce"], l2_gmf=0.02, l2_mlp=0.01, chunk=chunk)
+    workers = Workers(threads)
+    table = HistoryTable(half_of(model), 1, 0.03, 0, workers)
+    _, gradients = loss_and_gradients(model, batch, objective, workers)
+    gradients = table.gather(gradients)
+    workers.close()
+    expected = by_autograd(model, users, items, objective, 0.03)
+    assert set(expected) == {name for name, _ in model.named_parameters()}
+    for name, parameter in model.named_parameters():
+        assert gradients[parameter].values.shape == parameter.shape
+        assert gradients[parameter].values.dtype == torch.float32
+        torch.testing.assert_close(
+            gradients[parameter].values, expected[name], rtol=1e-4, atol=1e-6, msg=name
+        )
+
+
+def test_the_sums_equal_a_slow_loop() -> None:
+    half = half_of(model_of("history-gmf"))
+    history, table = half.attached, half.history_table.detach()
+    sums = history.sums(table)
+    assert sums.shape == (USERS, 8)
+    assert sums.dtype == torch.float32
+    for user in range(USERS):
+        slow = torch.zeros(8)
+        for item in history.items[history.offsets[user] : history.offsets[user + 1]]:
+            slow += table[item]
+        torch.testing.assert_close(sums[user], slow)
+    dense = torch.zeros(USERS, ITEMS)
+    dense[torch.repeat_interleave(torch.arange(USERS), history.offsets.diff()), history.items] = 1.0
+    torch.testing.assert_close(history.back(sums), dense.T @ sums)
+
+
+@pytest.mark.parametrize("threads", [2, 3, 40])
+def test_sums_and_moves_are_equal_to_the_bit_for_any_number_of_threads(threads: int) -> None:
+    found = []
+    for workers in (Workers(1), Workers(threads)):
+        model = model_of("history-gmf", history_dropout=0.3)
+        half = half_of(model)
+        table = HistoryTable(half, 1, 0.1, 3, workers)
+        batch, _, _ = groups(model)
+        gradients = table.gather(loss_and_gradients(model, batch, Objective(LOSSES["bce"]), Workers(1))[1])
+        found.append((half.__dict__["training_sums"].values, gradients[half.history_table].values))
+        workers.close()
+    assert all(torch.equal(one, many) for one, many in zip(*found, strict=True))
+
+
+def test_the_table_moves_with_the_mean_gradient_of_its_steps() -> None:
+    model = model_of("history-gmf")
+    half, objective = half_of(model), Objective(LOSSES["bce"])
+    some = [groups(model, count)[0] for count in (7, 12, 23)]
+    single = []
+    for batch in some:
+        table = HistoryTable(half, 1, 0.0, 0, Workers(1))
+        found = table.gather(loss_and_gradients(model, batch, objective, Workers(1))[1])
+        single.append(found[half.history_table].values)
+    table = HistoryTable(half, 3, 0.0, 0, Workers(1))
+    for number, batch in enumerate(some):
+        found = table.gather(loss_and_gradients(model, batch, objective, Workers(1))[1])
+        assert (half.history_table in found) == (number == 2)
+        table.after()
+    torch.testing.assert_close(found[half.history_table].values, torch.stack(single).mean(0))
+    assert (table.steps, table.moves) == (0, 1)
+
+
+def test_dropout_leaves_its_share_out_and_scales_the_rest() -> None:
+    half = half_of(model_of("history-gmf", users=400, items=100, history_dropout=0.4))
+    half.history_table.data.fill_(1.0)
+    HistoryTable(half, 1, 0.0, 7, Workers(1))
+    sums, counts = half.__dict__["training_sums"], half.attached.counts
+    assert sums.values.sum() / counts.sum() / 8 == pytest.approx(1.0, abs=0.02)
+    kept = sums.kept(torch.repeat_interleave(half.attached.offsets.diff()), half.attached.items)
+    assert set(np.unique(kept.numpy()).round(4)) == {0.0, np.float32(1 / 0.6).round(4)}
+    assert (kept > 0).float().mean() == pytest.approx(0.6, abs=0.02)
+
+
+def test_a_dropped_positive_is_not_taken_out_of_the_sum() -> None:
+    """Without its positive a user's sum has the others that were kept, whether the positive was kept or not."""
+    model = model_of("history-gmf", history_dropout=0.5)
+    half = half_of(model)
+    half.history_table.data.fill_(1.0)
+    half.user_table.data.zero_()
+    batch, users, items = groups(model)
+    HistoryTable(half, 1, 0.0, 1, Workers(1))
+    sums, history = half.__dict__["training_sums"], half.attached
+    from ncf.training.steps.history import HistoryStep
+
+    share = HistoryStep(half, batch, Objective(LOSSES["bce"])).share(slice(0, 23), None)
+    vectors = share.vectors(slice(0, 23))
+    for group, (user, positive) in enumerate(zip(users.tolist(), items[:, 0].tolist(), strict=True)):
+        others = [
+            i
+            for i in history.items[history.offsets[user] : history.offsets[user + 1]].tolist()
+            if i != positive
+        ]
+        weights = sums.kept(torch.full((len(others),), user), torch.tensor(others))
+        expected = float(weights.sum()) * len(others) ** -0.5
+        assert float(vectors[group, 0]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_moves_come_often_enough_and_cost_little() -> None:
+    assert steps_between_moves(1000, 4096, 5) == 1
+    assert steps_between_moves(10**6, 4096, 5) == 2
