@@ -35,7 +35,7 @@ def leaderboard(
     ] = None,
     contenders: Annotated[
         str | None,
-        typer.Option(help="Folder of contenders (TOML), instead of recipes/leaderboard.", show_default=False),
+        typer.Option(help="Folder of contenders (TOML), instead of the built-in ones.", show_default=False),
     ] = None,
     page_only: Annotated[
         bool, typer.Option("--page-only", help="Train nothing: write the page of what is there.")

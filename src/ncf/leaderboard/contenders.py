@@ -102,13 +102,12 @@ def _halves_of(contender: Contender, known: Mapping[str, Contender]) -> list[str
 
 
 def _folder(folder: str | Path | None) -> Path:
-    """The folder that is given, the one that was installed with the package, or the checkout's."""
+    """The folder that is given, or the package's own."""
     if folder is not None:
         if not Path(folder).is_dir():
             raise ConfigError(f"There is no folder of contenders {folder}: check the path.")
         return Path(folder)
-    installed = Path(__file__).parent / "contenders"
-    return installed if installed.is_dir() else Path(__file__).parents[3] / "recipes" / "leaderboard"
+    return Path(__file__).parent / "recipes"
 
 
 def _models(folder: Path) -> list[Contender]:
