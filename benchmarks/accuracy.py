@@ -1,10 +1,12 @@
-"""Accuracy of the recipes on the published ML-1M lists: mean of three seeds, the last epoch of each run.
+"""Accuracy of the recipes on the test lists of a known set: mean of three seeds, the last epoch of each run.
 
 Settings and numbers of epochs were chosen on a validation hold-out (docs/accuracy.md), so test is looked at once a run. The
 pre-trained NeuMF fuses the GMF and the MLP of its own seed. `--validation` measures the same recipes on the
-hold-out instead, which is how they were chosen.
+hold-out instead, which is how they were chosen. ML-1M is in the repository; `--catalog lastfm` and `pinterest-20` need
+`--source`, or fetch their files.
 """
 
+import argparse
 import statistics
 import tempfile
 from pathlib import Path
@@ -15,7 +17,13 @@ from ncf import experiment
 from ncf.config import Experiment
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
 
-RECIPES = ("ml-1m-gmf", "ml-1m-mlp", "ml-1m-neumf", "ml-1m-neumf-pretrained")
+KINDS = {
+    "ml-1m": ("gmf", "mlp", "neumf", "neumf-pretrained"),
+    "lastfm": ("gmf", "mlp", "neumf-pretrained", "history-gmf"),
+    "pinterest-20": ("gmf", "mlp", "neumf-pretrained", "history-gmf"),
+}
+EXPONENTS = {"ml-1m": 0.3, "lastfm": 0.5, "pinterest-20": 0.0}
+"""With which the hold-out was drawn that the recipes of a set were chosen on."""
 TARGETS = {
     "ml-1m-gmf": (0.717, 0.439),
     "ml-1m-mlp": (0.700, 0.425),
@@ -23,6 +31,32 @@ TARGETS = {
     "ml-1m-neumf-pretrained": (0.730, 0.450),
 }
 METRICS = ("hr@10", "ndcg@10")
+
+
+def with_data(parser: argparse.ArgumentParser) -> None:
+    """The options that say which data."""
+    parser.add_argument("--catalog", default="ml-1m", choices=list(EXPONENTS), help="the known set")
+    parser.add_argument("--source", help="folder that holds its files")
+
+
+def load(arguments: argparse.Namespace) -> Dataset:
+    """The data set with its validation hold-out."""
+    options = PrepareOptions(validation_popularity_exponent=EXPONENTS[arguments.catalog])
+    dataset, _ = prepare_catalog(arguments.catalog, options, source=arguments.source)
+    return dataset
+
+
+def benchmark_name(base: str, arguments: argparse.Namespace) -> str:
+    """Of the JSON file: the data set, where it is not ML-1M, and the part that is judged."""
+    other = () if arguments.catalog == "ml-1m" else (arguments.catalog,)
+    return "-".join((base, *other, *(("validation",) if arguments.validation else ())))
+
+
+def title(arguments: argparse.Namespace) -> str:
+    """Of the table."""
+    published = "test lists" if arguments.catalog == "pinterest-20" else "published test lists"
+    name = "ML-1M" if arguments.catalog == "ml-1m" else arguments.catalog
+    return f"{name}, {'validation' if arguments.validation else published}"
 
 
 def settings_of(recipe: str, seed: int, overrides: list[str], validation: bool) -> Experiment:
@@ -70,19 +104,20 @@ def spread(rows: list[dict[str, Any]], name: str) -> str:
 def main() -> None:
     """Run, print, write."""
     parser = command_line(__doc__)
-    parser.add_argument("--recipes", nargs="*", default=RECIPES, help="names in recipes/")
+    with_data(parser)
+    parser.add_argument("--recipes", nargs="*", help="names in recipes/; those of the set by default")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="section.key=value")
     parser.add_argument("--validation", action="store_true", help="measure on the validation hold-out")
     arguments = parser.parse_args()
-    report = Report("accuracy-validation" if arguments.validation else "accuracy", arguments)
-    options = PrepareOptions(validation_popularity_exponent=0.3)
-    dataset, _ = prepare_catalog("ml-1m", options)
-    results: dict[str, list[dict[str, Any]]] = {recipe: [] for recipe in arguments.recipes}
+    report = Report(benchmark_name("accuracy", arguments), arguments)
+    dataset = load(arguments)
+    recipes = arguments.recipes or [f"{arguments.catalog}-{kind}" for kind in KINDS[arguments.catalog]]
+    results: dict[str, list[dict[str, Any]]] = {recipe: [] for recipe in recipes}
     with tempfile.TemporaryDirectory() as folder:
         for seed in arguments.seeds[:1] if arguments.quick else arguments.seeds:
             halves: dict[str, Path] = {}
-            for recipe in arguments.recipes:
+            for recipe in recipes:
                 where = Path(folder) / f"{recipe}-{seed}"
                 row = measure(dataset, recipe, seed, arguments.overrides, arguments.validation, halves, where)
                 results[recipe].append(row)
@@ -92,7 +127,7 @@ def main() -> None:
         for recipe, found in results.items()
     ]
     report.table(
-        f"ML-1M, {'validation' if arguments.validation else 'published test lists'}, {len(arguments.seeds)} seeds",
+        f"{title(arguments)}, {len(next(iter(results.values())))} seeds",
         ("recipe", "HR@10", "NDCG@10", "seconds"),
         rows,
     )

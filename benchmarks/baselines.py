@@ -1,15 +1,15 @@
-"""Accuracy of the baselines on the published ML-1M lists, with their default settings: mean over seeds.
+"""Accuracy of the baselines on the test lists of a known set, with their default settings: mean over seeds.
 
-The defaults were chosen with `--validation`, on the hold-out that the recipes were chosen on; without it a baseline is fitted to
+The defaults were chosen on ML-1M with `--validation`, on the hold-out that the recipes were chosen on; without it a baseline is fitted to
 training and validation positives and judged on test. Those that do not depend on a seed are fitted once.
 """
 
 from typing import Any
 
-from accuracy import METRICS, spread
+from accuracy import METRICS, benchmark_name, load, spread, title, with_data
 from common import Report, command_line, timed
 from ncf.config import EvaluationConfig
-from ncf.data import Dataset, PrepareOptions, prepare_catalog
+from ncf.data import Dataset
 from ncf.evaluation import judge_sampled
 from ncf.evaluation.baselines import BASELINES, FittedBaseline
 from ncf.runtime import choose_threads, workers
@@ -39,14 +39,15 @@ def measure(
 def main() -> None:
     """Fit, judge, print, write."""
     parser = command_line(__doc__)
+    with_data(parser)
     parser.add_argument("--baselines", nargs="*", default=list(BASELINES), help="some of them")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="setting=value")
     parser.add_argument("--validation", action="store_true", help="judge on the validation hold-out")
     arguments = parser.parse_args()
     settings = {name: float(value) for name, _, value in (one.partition("=") for one in arguments.overrides)}
-    report = Report("baselines-validation" if arguments.validation else "baselines", arguments)
-    dataset, _ = prepare_catalog("ml-1m", PrepareOptions(validation_popularity_exponent=0.3))
+    report = Report(benchmark_name("baselines", arguments), arguments)
+    dataset = load(arguments)
     if not arguments.validation:
         dataset = dataset.with_validation_in_training()
     results: dict[str, list[dict[str, Any]]] = {}
@@ -58,7 +59,7 @@ def main() -> None:
             results.setdefault(name, []).append(row)
             print(name, row, flush=True)
     report.table(
-        f"ML-1M, {'validation' if arguments.validation else 'published test lists'}",
+        title(arguments),
         ("baseline", "seeds", "HR@10", "NDCG@10", "seconds", "processor seconds"),
         [
             (
@@ -70,7 +71,7 @@ def main() -> None:
             for name, found in results.items()
         ],
     )
-    if not (arguments.validation or arguments.quick or settings):
+    if arguments.catalog == "ml-1m" and not (arguments.validation or arguments.quick or settings):
         for name, found in results.items():
             for metric, published in zip(METRICS, PUBLISHED.get(name, ()), strict=False):
                 apart = abs(sum(row[metric] for row in found) / len(found) - published)

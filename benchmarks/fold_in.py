@@ -4,6 +4,9 @@ A tenth of ML-1M's users is left out, other ones for each seed; the recipe is tr
 them. Their training items become the history, their published lists judge it. Settings were chosen with
 `--validation`, where training spares the validation positives and these are judged instead. References for the
 same users: popularity as the floor, and EASE fitted to the same remaining users, which needs an items x items matrix.
+
+A history-aware model has a vector of a visitor without a guess, its look-up; beside it stands the map that other kinds have,
+fitted to the same model's users. `CHANGES` says what makes one of a plain recipe.
 """
 
 import argparse
@@ -27,13 +30,26 @@ from ncf.config import EvaluationConfig, Experiment
 from ncf.data import Csr, Dataset, HeldOut, PrepareOptions, Vocabulary, prepare_catalog
 from ncf.evaluation import judge_sampled
 from ncf.runtime import Workers, choose_threads, workers
-from ncf.serving.fold_in import FoldIn
+from ncf.serving.fold_in import FoldIn, LookUp
 from ncf.serving.network import Floats, Network, Rows
 from ncf.training.warm_start import start_weights
 
 KINDS = ("gmf", "mlp", "neumf")
+CHANGES = {
+    "history-gmf": ("gmf", ["model.kind=history-gmf", "train.epochs=4", "train.batch_size=8192"]),
+    "history-gmf-random": (
+        "gmf",
+        [
+            *("model.kind=history-gmf", "train.start=random", "train.epochs=12", "train.batch_size=8192"),
+            *("train.learning_rate=0.005", "train.l2_gmf=0.01", "train.l2_history=0.01"),
+        ],
+    ),
+    "history-neumf": ("neumf", ["model.kind=history-neumf"]),
+}
+"""The recipe of a history-aware kind is that of a plain one, changed."""
+BY_MAP = " by map"
 METRICS = ("hr@10", "ndcg@10")
-LENGTHS = (1, 2, 5, 10, 20)
+LENGTHS = (1, 2, 3, 5, 10, 20)
 HELD_SHARE, KNOWN_SHARE = 0.1, 0.5
 WANTED_RATIO, WANTED_SECONDS, WANTED_BUILD = 0.95, 0.010, 2.0
 RULES = EvaluationConfig(cutoffs=(10,), bootstrap=0)
@@ -145,13 +161,37 @@ def with_train(dataset: Dataset, train: Any) -> Dataset:
     )
 
 
-def trained(dataset: Dataset, kind: str, seed: int, validation: bool) -> Network:
+def trained(
+    dataset: Dataset, kind: str, seed: int, validation: bool, overrides: list[str]
+) -> tuple[Network, LookUp | None]:
     """The recipe's model of these data, in a folder that does not outlive this."""
-    changes = [f"train.seed={seed}", *(["train.validation=hold-out"] if validation else [])]
-    settings = Experiment.load(ROOT / "recipes" / f"ml-1m-{kind}.toml", changes)
+    recipe, changes = CHANGES.get(kind, (kind, []))
+    changes = [
+        *changes,
+        *overrides,
+        f"train.seed={seed}",
+        *(["train.validation=hold-out"] if validation else []),
+    ]
+    settings = Experiment.load(ROOT / "recipes" / f"ml-1m-{recipe}.toml", changes)
     with tempfile.TemporaryDirectory() as folder:
         run = experiment.train(dataset, settings, Path(folder) / "run")
-        return Network(load_file(run.artifact / "model.safetensors"))
+        look_up = LookUp.open(run.artifact)
+        if look_up is not None:
+            look_up = replace(look_up, table_ID=look_up.table_ID.copy())
+        return Network(load_file(run.artifact / "model.safetensors")), look_up
+
+
+def ways(kind: str, network: Network, look_up: LookUp | None, seen: Csr, seed: int) -> dict[str, FoldIn]:
+    """By name: how a visitor gets a vector; a history-aware model has two ways."""
+    found = {kind: FoldIn.build(network, seen, seed, look_up)}
+    if look_up is not None:
+        found[kind + BY_MAP] = FoldIn.build(network, seen, seed)
+    return found
+
+
+def named(kinds: list[str]) -> list[str]:
+    """The rows of the tables: both ways of a history-aware kind."""
+    return [name for kind in kinds for name in ((kind, kind + BY_MAP) if "history" in kind else (kind,))]
 
 
 def training_items(dataset: Dataset, validation: bool) -> Csr:
@@ -164,26 +204,28 @@ def visitors(
     held: Held,
     kind: str,
     seed: int,
-    validation: bool,
+    arguments: argparse.Namespace,
     found: Findings,
     pool: Workers,
 ) -> tuple[Network, FoldIn]:
     """Trained in, and folded in with all and with few of their items."""
-    everybody = trained(dataset, kind, seed, validation)
-    found.add(
-        kind, "trained in", Table(network=everybody, vectors=everybody.user_vectors(held.users)), held, pool
-    )
+    validation, overrides = arguments.validation, arguments.overrides
+    everybody, _ = trained(dataset, kind, seed, validation, overrides)
     others = without(dataset, held.users)
-    network, seen = trained(others, kind, seed, validation), training_items(others, validation)
-    made: list[FoldIn] = []
+    network, look_up = trained(others, kind, seed, validation, overrides)
+    seen = training_items(others, validation)
     for _ in range(3):
-        wall, _ = timed(lambda: made.append(FoldIn.build(network, seen, seed)))
+        wall, _ = timed(lambda: FoldIn.build(network, seen, seed, look_up))
         found.build_seconds[kind].append(wall)
-    for length in (*LENGTHS, None):
-        histories = held.histories if length is None else held.shortened(length, seed)
-        table = Table(network=network, vectors=made[0].vectors(histories))
-        found.add(kind, f"{length or 'all'} items", table, held, pool)
-    return network, made[0]
+    made = ways(kind, network, look_up, seen, seed)
+    for name, fold_in in made.items():
+        vectors = everybody.user_vectors(held.users)
+        found.add(name, "trained in", Table(network=everybody, vectors=vectors), held, pool)
+        for length in (*LENGTHS, None):
+            histories = held.histories if length is None else held.shortened(length, seed)
+            table = Table(network=network, vectors=fold_in.vectors(histories))
+            found.add(name, f"{length or 'all'} items", table, held, pool)
+    return network, made[kind]
 
 
 def returning(
@@ -191,23 +233,25 @@ def returning(
     held: Held,
     kind: str,
     seed: int,
-    validation: bool,
+    arguments: argparse.Namespace,
     found: Findings,
     pool: Workers,
 ) -> None:
     """Users that training knows by half of their items: as trained, and updated with the other half."""
+    validation = arguments.validation
     half = half_known(dataset, held.users, seed)
-    network, seen = trained(half, kind, seed, validation), training_items(half, validation)
-    fold_in, vectors = FoldIn.build(network, seen, seed), network.user_vectors(held.users)
-    updated = np.stack(
-        [
-            fold_in.updated(vector, seen.row(user), history)
-            for vector, user, history in zip(vectors, held.users, held.histories, strict=True)
-        ]
-    )
-    folded = fold_in.vectors(held.histories)
-    for what, values in (("half", vectors), ("half, updated", updated), ("half, folded in", folded)):
-        found.add(kind, what, Table(network=network, vectors=values), held, pool)
+    network, look_up = trained(half, kind, seed, validation, arguments.overrides)
+    seen, vectors = training_items(half, validation), network.user_vectors(held.users)
+    for name, fold_in in ways(kind, network, look_up, seen, seed).items():
+        updated = np.stack(
+            [
+                fold_in.updated(vector, seen.row(user), history)
+                for vector, user, history in zip(vectors, held.users, held.histories, strict=True)
+            ]
+        )
+        folded = fold_in.vectors(held.histories)
+        for what, values in (("half", vectors), ("half, updated", updated), ("half, folded in", folded)):
+            found.add(name, what, Table(network=network, vectors=values), held, pool)
 
 
 def references(
@@ -255,6 +299,7 @@ def request_times(fold_in: FoldIn, items: int, repeats: int) -> dict[int, dict[s
 
 def tell(report: Report, found: Findings, kinds: list[str], with_returning: bool) -> None:
     """The tables and the targets."""
+    kinds = named(kinds)
 
     def cell(kind: str, what: str) -> str:
         return " / ".join(f"{found.of(kind, what, name).mean():.4f}" for name in METRICS)
@@ -311,11 +356,11 @@ def measure(arguments: argparse.Namespace, report: Report, pool: Workers) -> Non
         held = hold(dataset, seed, arguments.validation)
         references(dataset, held, seed, arguments.validation, found, pool)
         for kind in arguments.kinds:
-            last = visitors(dataset, held, kind, seed, arguments.validation, found, pool)
-            if not arguments.quick and seed == arguments.seeds[0]:
-                returning(dataset, held, kind, seed, arguments.validation, found, pool)
+            last = visitors(dataset, held, kind, seed, arguments, found, pool)
+            if not (arguments.quick or arguments.visitors_only) and seed == arguments.seeds[0]:
+                returning(dataset, held, kind, seed, arguments, found, pool)
             print(kind, seed, "measured", flush=True)
-    tell(report, found, arguments.kinds, not arguments.quick)
+    tell(report, found, arguments.kinds, not (arguments.quick or arguments.visitors_only))
     if last is not None:
         times = request_times(last[1], last[0].items, 200 if arguments.quick else 2000)
         report.table(
@@ -333,7 +378,11 @@ def measure(arguments: argparse.Namespace, report: Report, pool: Workers) -> Non
 def main() -> None:
     """Run, print, write."""
     parser = command_line(__doc__)
-    parser.add_argument("--kinds", nargs="*", default=list(KINDS))
+    parser.add_argument("--kinds", nargs="*", default=list(KINDS), help=f"of {', '.join((*KINDS, *CHANGES))}")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="overrides", help="section.key=value, of all kinds"
+    )
+    parser.add_argument("--visitors-only", action="store_true", help="leave out users who come back")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--validation", action="store_true", help="measure on the validation hold-out")
     arguments = parser.parse_args()

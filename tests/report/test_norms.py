@@ -1,6 +1,6 @@
 """Norms by counts: bins double, a large table is sampled."""
 
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from ncf.data import Dataset
 from ncf.report import norms as module
 from ncf.report.norms import Norms, norms, section
 from ncf.report.subject import open_subject
+from reports import trained
+from support import experiment as small
 
 
 def test_norms_are_one_a_row() -> None:
@@ -61,11 +64,23 @@ def test_each_pair_of_tables_is_drawn(run: object) -> None:
     assert "90 users by training interactions; 60 items by training interactions." in body
 
 
-def test_a_table_of_histories_stands_beside_the_others(run: object) -> None:
-    subject = open_subject(str(run))
-    weights = {"user_table": np.ones((90, 4), np.float32), "item_table": np.ones((60, 4), np.float32)}
-    weights["history_table"] = np.ones((60, 4), np.float32)
-    body = section(replace(subject, artifact=replace(subject.artifact, weights=weights))).body
-    assert body.count("<svg") == 1
-    assert ">NEUMF: items of a history<" in body
-    assert "60 items, 60 items of a history by training interactions." in body
+@pytest.mark.parametrize(("kind", "drawings"), [("history-gmf", 1), ("history-neumf", 2)])
+def test_a_table_of_histories_stands_beside_the_others(
+    dataset: Dataset, tmp_path: Path, kind: str, drawings: int
+) -> None:
+    subject = open_subject(str(trained(dataset, small(kind, epochs=1), tmp_path, "run")))
+    found = section(subject)
+    assert found.body.count("<svg") == drawings
+    assert found.body.count(">GMF: items of a history<") == 1
+    assert "60 items, 60 items of a history by training interactions." in found.body
+    assert "the own part and the history together" in found.text
+    look_up = subject.artifact.look_up
+    assert look_up is not None
+    drawn = norms(look_up.table_ID, subject.item_counts, 0)
+    np.testing.assert_allclose(drawn.norms, np.linalg.norm(look_up.table_ID, axis=1), rtol=1e-6)
+
+
+def test_a_dot_product_is_named_so(dataset: Dataset, tmp_path: Path) -> None:
+    found = section(open_subject(str(trained(dataset, small("mf", epochs=1), tmp_path, "run"))))
+    assert ">MF: users<" in found.body
+    assert "history" not in found.body + found.text

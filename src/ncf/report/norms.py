@@ -1,6 +1,6 @@
 """How long the vectors of users and items are, by how often each occurs in training.
 
-In: the tables of an artifact (mapped) and counts. Out: medians and ranges by bins of the count. Bins double in width, and of
+In: the tables of an artifact (mapped), a history-aware model's look-up among them, and counts. Out: medians and ranges by bins of the count. Bins double in width, and of
 a large table a sample is read, chosen by the seed, so that cost and size do not grow with the table.
 
 Legend: N rows of a table, D width, B bins.
@@ -64,8 +64,12 @@ def section(subject: Subject) -> Section:
         "holds the middle 80%, dots are a sample. Regularisation keeps the vectors of those who occur seldom short, so that the "
         "model says of them what it says of everybody. Those that never occur keep their first values."
     )
-    weights, seed = subject.artifact.weights, subject.artifact.experiment.train.seed
+    weights, seed = dict(subject.artifact.weights), subject.artifact.experiment.train.seed
     prefixes = [name.removesuffix("user_table") for name in weights if name.endswith("user_table")]
+    look_up = subject.artifact.look_up
+    if look_up is not None:
+        weights[f"{'gmf.' if 'gmf.' in prefixes else ''}history_table"] = look_up.table_ID
+        reading += " A user's vector here is the own part and the history together, as it is served."
     parts = []
     for prefix in prefixes:
         label = _KINDS.get(
