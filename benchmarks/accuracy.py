@@ -1,7 +1,7 @@
 """Accuracy of the recipes on the test lists of a known set: mean of three seeds, the last epoch of each run.
 
 Settings and numbers of epochs were chosen on a validation hold-out (docs/accuracy.md), so test is looked at once a run. The
-pre-trained NeuMF fuses the GMF and the MLP of its own seed. `--validation` measures the same recipes on the
+pre-trained NeuMF fuses the GMF and the MLP of its own seed, and teachers that nothing else is made of have seeds of their own. `--validation` measures the same recipes on the
 hold-out instead, which is how they were chosen. ML-1M is in the repository; `--catalog lastfm` and `pinterest-20` need
 `--source`, or fetch their files.
 """
@@ -9,6 +9,8 @@ hold-out instead, which is how they were chosen. ML-1M is in the repository; `--
 import argparse
 import statistics
 import tempfile
+import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from ncf.config import Experiment
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
 
 KINDS = {
-    "ml-1m": ("gmf", "mlp", "neumf", "neumf-pretrained"),
+    "ml-1m": ("gmf", "mlp", "neumf", "neumf-pretrained", "mlp-teacher", "gmf-taught", "neumf-taught"),
     "lastfm": ("gmf", "mlp", "neumf-pretrained", "history-gmf"),
     "pinterest-20": ("gmf", "mlp", "neumf-pretrained", "history-gmf"),
 }
@@ -28,8 +30,10 @@ TARGETS = {
     "ml-1m-gmf": (0.717, 0.439),
     "ml-1m-mlp": (0.700, 0.425),
     "ml-1m-neumf": (0.720, 0.440),
-    "ml-1m-neumf-pretrained": (0.730, 0.450),
+    "ml-1m-neumf-pretrained": (0.735, 0.455),
+    "ml-1m-neumf-taught": (0.745, 0.465),
 }
+TEACHER_SEED = 1000
 METRICS = ("hr@10", "ndcg@10")
 
 
@@ -37,11 +41,15 @@ def with_data(parser: argparse.ArgumentParser) -> None:
     """The options that say which data."""
     parser.add_argument("--catalog", default="ml-1m", choices=list(EXPONENTS), help="the known set")
     parser.add_argument("--source", help="folder that holds its files")
+    parser.add_argument(
+        "--exponent", type=float, help="of the hold-out's popularity, in place of the set's own"
+    )
 
 
 def load(arguments: argparse.Namespace) -> Dataset:
     """The data set with its validation hold-out."""
-    options = PrepareOptions(validation_popularity_exponent=EXPONENTS[arguments.catalog])
+    exponent = EXPONENTS[arguments.catalog] if arguments.exponent is None else arguments.exponent
+    options = PrepareOptions(validation_popularity_exponent=exponent)
     dataset, _ = prepare_catalog(arguments.catalog, options, source=arguments.source)
     return dataset
 
@@ -60,15 +68,32 @@ def title(arguments: argparse.Namespace) -> str:
 
 
 def settings_of(recipe: str, seed: int, overrides: list[str], validation: bool) -> Experiment:
-    """The recipe with one seed everywhere, its halves included."""
+    """The recipe with one seed everywhere, its halves and theirs included; teachers have a seed of their own."""
     path = ROOT / "recipes" / f"{recipe}.toml"
-    changes = [f"train.seed={seed}", *overrides]
-    if validation:
-        changes.append("train.validation=hold-out")
-    if Experiment.load(path).pretraining is not None:
-        inner = [change for change in changes if change.startswith(("train.seed", "train.validation"))]
-        changes += [f"pretraining.{half}.{change}" for half in ("gmf", "mlp") for change in inner]
-    return Experiment.load(path, changes)
+    changes = ["train.validation=hold-out"] if validation else []
+    inner = [
+        f"{where}{change}"
+        for where, name in _parts(path)
+        for change in (f"train.seed={_seed_of(name, seed)}", *changes)
+    ]
+    return Experiment.load(path, [*inner, *overrides])
+
+
+def _parts(path: Path, where: str = "") -> Iterator[tuple[str, str]]:
+    """Prefix of the settings, and name, of a recipe and of all that it is made of."""
+    yield where, path.stem
+    for half, file in _halves(path).items():
+        yield from _parts(path.parent / file, f"{where}pretraining.{half}.")
+
+
+def _halves(path: Path) -> dict[str, str]:
+    """File names of the recipes that a recipe fuses."""
+    table = tomllib.loads(path.read_text("utf-8")).get("pretraining", {})
+    return {half: table[half] for half in ("gmf", "mlp") if half in table}
+
+
+def _seed_of(recipe: str, seed: int) -> int:
+    return seed + TEACHER_SEED if recipe.endswith("-teacher") else seed
 
 
 def measure(
@@ -77,15 +102,15 @@ def measure(
     seed: int,
     overrides: list[str],
     validation: bool,
-    halves: dict[str, Path],
+    finished: dict[str, Path],
     folder: Path,
 ) -> dict[str, Any]:
-    """Train one recipe with one seed; a pre-trained one takes the halves that this seed has trained already."""
+    """Train one recipe with one seed; what it fuses is taken from `finished` where this seed has trained it already."""
     settings = settings_of(recipe, seed, overrides, validation)
-    given = halves if settings.pretraining is not None else {}
+    files = _halves(ROOT / "recipes" / f"{recipe}.toml")
+    given = {half: finished.get(Path(file).stem) for half, file in files.items()}
     run = experiment.train(dataset, settings, folder, gmf=given.get("gmf"), mlp=given.get("mlp"))
-    if settings.pretraining is None and settings.model.kind != "neumf":
-        halves[settings.model.kind] = run.folder
+    finished[recipe] = run.folder
     stage = run.metrics["validation" if validation else "test"]
     return {
         "seed": seed,
@@ -116,10 +141,12 @@ def main() -> None:
     results: dict[str, list[dict[str, Any]]] = {recipe: [] for recipe in recipes}
     with tempfile.TemporaryDirectory() as folder:
         for seed in arguments.seeds[:1] if arguments.quick else arguments.seeds:
-            halves: dict[str, Path] = {}
+            finished: dict[str, Path] = {}
             for recipe in recipes:
                 where = Path(folder) / f"{recipe}-{seed}"
-                row = measure(dataset, recipe, seed, arguments.overrides, arguments.validation, halves, where)
+                row = measure(
+                    dataset, recipe, seed, arguments.overrides, arguments.validation, finished, where
+                )
                 results[recipe].append(row)
                 print(recipe, row, flush=True)
     rows = [

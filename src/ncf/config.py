@@ -155,7 +155,10 @@ class PublishedConfig(Section):
 
 
 class PretrainingConfig(Section):
-    """GMF and MLP are trained first and fused; `alpha` is the GMF's share of the output layer (equation 13)."""
+    """GMF and MLP are trained first and fused; `alpha` is the GMF's share of the output layer (equation 13).
+
+    Of a `gmf` they are the teachers: its tables begin at what a closed form and the two say together (see
+    `training/teaching.py`), where `alpha` is the share of the closed form and the GMF."""
 
     gmf: "Experiment"
     mlp: "Experiment"
@@ -180,10 +183,11 @@ class Experiment(Section):
                 raise ValueError("train.epochs = 0 only makes sense with [pretraining]: set it to 1 or more")
             return self
         kinds = (self.model.kind, self.pretraining.gmf.model.kind, self.pretraining.mlp.model.kind)
-        if kinds not in (("neumf", "gmf", "mlp"), ("history-neumf", "history-gmf", "mlp")):
+        fused = (("neumf", "gmf", "mlp"), ("history-neumf", "history-gmf", "mlp"))
+        if kinds not in (*fused, ("gmf", "gmf", "mlp")):
             raise ValueError(
-                "pretraining fuses a gmf and an mlp into a neumf, or a history-gmf and an mlp into a history-neumf, "
-                f"and these are {kinds[1]}, {kinds[2]} and {kinds[0]}"
+                "pretraining fuses a gmf and an mlp into a neumf, or a history-gmf and an mlp into a history-neumf, or "
+                f"teaches a gmf what a gmf and an mlp know, and these are {kinds[1]}, {kinds[2]} and {kinds[0]}"
             )
         return self
 

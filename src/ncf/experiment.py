@@ -30,6 +30,7 @@ from ncf.training.checkpoint import Checkpoints
 from ncf.training.distributed import Alone, Communicator, agree
 from ncf.training.sharded import ShardedTables, process_group, rate_factor, refuse_what_shards_cannot
 from ncf.training.sharded_weights import draw, spread, write_weights
+from ncf.training.teaching import start_taught
 from ncf.training.tracking import JsonLines, Silent, Tracker, Trackers
 from ncf.training.warm_start import is_small_enough, start_spectral
 
@@ -155,8 +156,11 @@ def _train_here(
     sharded = None
     if config.tables == "sharded":
         sharded = _shard(model, seen, experiment, tracker, pool, communicator, fresh)
-    elif pretrained is not None:
+    elif pretrained is not None and isinstance(model, NeuMF):
         _fuse(model, pretrained, experiment)
+    elif pretrained is not None:
+        if fresh and communicator.rank == 0:
+            _teach(model, pretrained, seen, experiment, tracker, pool)
     elif fresh and communicator.rank == 0 and _is_spectral(seen, experiment, tracker):
         _start(model, seen, experiment, tracker, pool)
     communicator.share_tensors(model.state_dict())
@@ -280,6 +284,26 @@ def _take(model: Model, artifact: Artifact, seen: Dataset) -> None:
 def _seen(dataset: Dataset, config: TrainConfig) -> Dataset:
     """The data as a run with these settings sees them."""
     return dataset.with_validation_in_training() if config.validation == "train-on-it" else dataset
+
+
+def _teach(
+    student: Model,
+    teachers: tuple[Model, Model],
+    dataset: Dataset,
+    experiment: Experiment,
+    tracker: Tracker,
+    pool: Workers,
+) -> None:
+    """First values of a GMF's tables from a closed form and two trained models."""
+    gmf, mlp = teachers
+    assert isinstance(student, GMF)
+    assert experiment.pretraining is not None
+    if type(gmf) is not GMF or not isinstance(mlp, MLP):
+        raise ConfigError("--gmf takes a run of kind gmf and --mlp one of kind mlp.")
+    tracker.say("Taught start: the singular vectors of what a closed form, the GMF and the MLP say together.")
+    config = experiment.train
+    alpha = experiment.pretraining.alpha
+    start_taught(student, gmf, mlp, alpha, dataset.seen_in_training, config.negatives, config.seed, pool)
 
 
 def _fuse(model: Model, pretrained: tuple[Model, Model], experiment: Experiment) -> None:

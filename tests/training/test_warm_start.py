@@ -14,7 +14,7 @@ from ncf.models import Scorer, build_model
 from ncf.runtime import Workers, generator
 from ncf.training import warm_start
 from ncf.training.tracking import Silent
-from ncf.training.warm_start import ease_logits, factorise, start_spectral
+from ncf.training.warm_start import closed_form_logits, factorise, start_spectral
 from support import checkerboard, experiment, model_of, planted
 
 
@@ -23,7 +23,7 @@ def dense(users: int = 300, items: int = 120) -> torch.Tensor:
 
 
 def test_logits_are_centred_and_tell_positives_from_negatives() -> None:
-    logits = ease_logits(planted().seen_in_training, 120, 4, 0, Workers(1))
+    logits = closed_form_logits(planted().seen_in_training, 120, 4, 0, Workers(1))
     assert logits.centred.shape == (300, 120)
     assert abs(float(logits.centred.mean())) < 1e-4
     used = dense().bool()

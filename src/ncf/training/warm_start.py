@@ -2,11 +2,12 @@
 
 In: the training interactions. Out: first values of the tables. Three steps, each of seconds on ML-1M:
 
-1. EASE (Steck, WWW'19) in its denoising form (Steck, NeurIPS'20): item-item weights B = I - P diag(P)^-1 with
+1. EASE (Steck, WWW'19) in its denoising form (Steck, NeurIPS'20), twice: item-item weights B = I - P diag(P)^-1 with
    P = (G + lambda I + p / (1 - p) diag(G))^-1 and G = X'WX, diagonal zero, so the score X B of a used item does not count
-   its own use. W weighs users by n_u^-1/2: an item in a short history says more.
-2. Calibration: a logistic regression on (s, log(max(s, 0) + .01)) of sampled positives and negatives turns scores
-   into the logits of the probabilities that cross-entropy training looks for.
+   its own use (W weighs users by n_u^-1/2: an item in a short history says more); and user-user weights, which are the same
+   of X transposed. One sees what items are used together, the other who uses the same.
+2. Calibration, of each: a logistic regression on (s, log(max(s, 0) + .01)) of sampled positives and negatives turns scores
+   into the logits of the probabilities that cross-entropy training looks for. Their mean goes on.
 3. Truncated singular value decomposition (Halko et al., SIAM Review '11) of these logits, centred, and rotated at random
    so that no column of a table is more important than another.
 
@@ -25,11 +26,12 @@ from torch import Tensor
 from ncf.data import Csr
 from ncf.errors import ConfigError
 from ncf.evaluation.baselines.ease import ITEMS_LIMIT, ease_weights
-from ncf.evaluation.baselines.matrix import dense_rows
+from ncf.evaluation.baselines.matrix import dense_rows, users_by_item
 from ncf.models import GMF, Model, halves
 from ncf.runtime import Workers, generator, seed_of, spans
 
 _EASE_L2, _EASE_DROPOUT, _USER_EXPONENT = 200.0, 0.33, 0.5
+_USER_SIDE_L2 = 300.0
 _LOGITS_LIMIT = 2**30
 _FIT_POSITIVES = 200_000
 _NEWTON_STEPS = 12
@@ -41,7 +43,7 @@ _LOGIT_LIMIT = 9.2
 
 @dataclass(frozen=True)
 class Logits:
-    """Calibrated EASE logits of every pair, without their mean: `centred` [U, I] float32, and the `mean`."""
+    """Calibrated logits of every pair, without their mean: `centred` [U, I] float32, and the `mean`."""
 
     centred: Tensor
     mean: float
@@ -49,16 +51,12 @@ class Logits:
 
 def start_spectral(model: Model, train: Csr, items: int, negatives: int, seed: int, workers: Workers) -> None:
     """Overwrite the tables of `model`. Raises `ConfigError` for data too large for a closed form."""
-    if not is_small_enough(train.users, items):
-        raise ConfigError(
-            f"train.start = 'spectral' inverts an items x items matrix and holds users x items logits, which for "
-            f"{train.users:,} users and {items:,} items is too much: set train.start = 'random'."
-        )
-    logits = ease_logits(train, items, negatives, seed, workers)
+    refuse_too_large(train.users, items, "set train.start = 'random'")
+    logits = closed_form_logits(train, items, negatives, seed, workers)
     for half in halves(model):
         with torch.no_grad():
             if isinstance(half, GMF):
-                _start_gmf(half, logits, seed)
+                start_gmf(half, logits, seed)
             else:
                 _start_mlp(half.user_table, half.item_table, logits, seed)
 
@@ -68,7 +66,16 @@ def is_small_enough(users: int, items: int) -> bool:
     return items <= ITEMS_LIMIT and users * items <= _LOGITS_LIMIT
 
 
-def _start_gmf(half: GMF, logits: Logits, seed: int) -> None:
+def refuse_too_large(users: int, items: int, remedy: str) -> None:
+    """Raise `ConfigError` where the closed form does not fit."""
+    if not is_small_enough(users, items):
+        raise ConfigError(
+            f"A closed form inverts an items x items matrix and holds users x items logits, which for "
+            f"{users:,} users and {items:,} items is too much: {remedy}."
+        )
+
+
+def start_gmf(half: GMF, logits: Logits, seed: int) -> None:
     """p . q is the rank-D approximation of the centred logits; h is one, the bias their mean."""
     users, items = factorise(logits.centred, half.output.numel(), generator(seed, "spectral", 0))
     balance = (users.std() / items.std()).sqrt()
@@ -89,15 +96,33 @@ def _start_mlp(user_table: Tensor, item_table: Tensor, logits: Logits, seed: int
         table.copy_(values * (_MLP_STD / values.std()))
 
 
-def ease_logits(train: Csr, items: int, negatives: int, seed: int, workers: Workers) -> Logits:
-    """Scores of EASE as logits, calibrated to one positive among `negatives` negatives."""
-    weights = start_weights(train, items, workers)
+def closed_form_logits(train: Csr, items: int, negatives: int, seed: int, workers: Workers) -> Logits:
+    """The mean of the item side's and the user side's logits; of more than 20,000 users the item side alone."""
+    logits = _side(train, items, start_weights(train, items, workers), workers)
+    _calibrate(logits, train, items, negatives, seed, workers)
+    if train.users <= ITEMS_LIMIT:
+        by_item = users_by_item(train, items)
+        weights = ease_weights(by_item, train.users, workers, _USER_SIDE_L2, _EASE_DROPOUT, _USER_EXPONENT)
+        other = _side(by_item, train.users, weights, workers).T.contiguous()
+        _calibrate(other, train, items, negatives, seed, workers)
+        logits.add_(other).mul_(0.5)
+    mean = logits.mean().item()
+    return Logits(logits.sub_(mean), mean)
+
+
+def _side(train: Csr, items: int, weights: Tensor, workers: Workers) -> Tensor:
+    """[U, I]: each row's interactions times the weights. By item, `train` and the result are transposed."""
     scores = torch.empty(train.users, items)
 
     def score(part: slice) -> None:
         torch.mm(dense_rows(train, items, part), weights, out=scores[part])
 
     workers.map(score, spans(train.users, -(-train.users // _USERS_AT_ONCE)))
+    return scores
+
+
+def _calibrate(scores: Tensor, train: Csr, items: int, negatives: int, seed: int, workers: Workers) -> None:
+    """Turn scores [U, I] into logits, in place, calibrated to one positive among `negatives` negatives."""
     weights_of = _calibration(scores, train, items, negatives, seed)
 
     def calibrate(part: slice) -> None:
@@ -106,12 +131,10 @@ def ease_logits(train: Csr, items: int, negatives: int, seed: int, workers: Work
         torch.clamp(total, -_LOGIT_LIMIT, _LOGIT_LIMIT, out=scores[part])
 
     workers.map(calibrate, spans(train.users, -(-train.users // _USERS_AT_ONCE)))
-    mean = scores.mean().item()
-    return Logits(scores.sub_(mean), mean)
 
 
 def start_weights(train: Csr, items: int, workers: Workers) -> Tensor:
-    """[I, I]: the item-item weights that the start is made of."""
+    """[I, I]: the item-item weights that the start is made of, with the user-user ones."""
     return ease_weights(train, items, workers, _EASE_L2, _EASE_DROPOUT, _USER_EXPONENT)
 
 
