@@ -28,7 +28,7 @@ from ncf.errors import ConfigError, StorageError
 from ncf.leaderboard.contenders import Contender
 
 Values = dict[str, np.ndarray]
-_STATE = "leaderboard.state.json"
+_STATE, _LOCK = "leaderboard.state.json", ".leaderboard.lock"
 
 
 @contextmanager
@@ -40,7 +40,8 @@ def claimed(folder: Path, data_name: str, data_digest: str, overwrite: bool) -> 
     """
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".leaderboard.lock")
+    _refuse_foreign(folder)  # before a lock is laid into somebody else's folder
+    lock = FileLock(folder / _LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -56,13 +57,9 @@ def claimed(folder: Path, data_name: str, data_digest: str, overwrite: bool) -> 
 
 def _claim(folder: Path, data_name: str, data_digest: str, overwrite: bool) -> None:
     known = read(folder / _STATE)
-    others = [path for path in folder.iterdir() if path.name != ".leaderboard.lock"]
-    if known is None and others:
-        raise StorageError(
-            f"{folder} holds other files and is no leaderboard: choose an empty or a new --output."
-        )
+    _refuse_foreign(folder)
     if known is not None and overwrite:
-        _remove(others)
+        _remove(_contents(folder))
         known = None
     if known is None:
         write(folder / _STATE, {"name": data_name, "digest": data_digest})
@@ -71,6 +68,17 @@ def _claim(folder: Path, data_name: str, data_digest: str, overwrite: bool) -> N
             f"The leaderboard in {folder} is about other data ({known['name']}, {known['digest'][:12]}): choose another "
             "--output, or --overwrite to begin anew."
         )
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if read(folder / _STATE) is None and _contents(folder):
+        raise StorageError(
+            f"{folder} holds other files and is no leaderboard: choose an empty or a new --output."
+        )
+
+
+def _contents(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name != _LOCK]
 
 
 def _remove(paths: list[Path]) -> None:
