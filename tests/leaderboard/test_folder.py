@@ -20,12 +20,12 @@ def test_a_folder_with_other_files_is_refused_and_left_as_it_was(tmp_path: Path)
 
 
 def test_a_second_process_waits_its_turn_elsewhere(tmp_path: Path) -> None:
-    with claimed(tmp_path, "made-up", "a", False):
-        with (
-            pytest.raises(StorageError, match="Another 'ncf leaderboard'"),
-            claimed(tmp_path, "made-up", "a", False),
-        ):
-            pass
+    with (
+        claimed(tmp_path, "made-up", "a", False),
+        pytest.raises(StorageError, match="Another 'ncf leaderboard'"),
+        claimed(tmp_path, "made-up", "a", False),
+    ):
+        pass
 
 
 def test_other_data_are_refused_until_asked_to_begin_anew(tmp_path: Path) -> None:
