@@ -17,7 +17,7 @@ def test_a_recipe_written_out_reads_back_the_same(path: Path) -> None:
     text = to_toml(recipe, "a comment")
     assert Experiment.parse(tomllib.loads(text)) == recipe
     assert text.startswith("# a comment\n")
-    assert "seed = 0" in text
+    assert f"seed = {recipe.train.seed}" in text
 
 
 def test_a_recipe_that_trains_on_validation_is_held_to_hold_out_with_its_halves() -> None:
@@ -31,6 +31,13 @@ def test_a_recipe_that_trains_on_validation_is_held_to_hold_out_with_its_halves(
     assert as_it_was
     assert best.train.validation == "train-on-it"
     assert best.train.learning_rate == 0.5
+
+
+def test_the_halves_of_a_half_are_held_to_hold_out_too() -> None:
+    recipe = Experiment.load(next(path for path in RECIPES if path.stem == "ml-1m-neumf-taught"))
+    trial, held = for_trials(recipe)
+    assert held
+    assert "train-on-it" not in trial.model_dump_json()
 
 
 def test_trials_are_judged_at_ten_whatever_the_recipe_prints() -> None:

@@ -12,18 +12,23 @@ from typing import Any
 from ncf.config import Experiment
 from ncf.errors import ConfigError
 
-HALVES = ("pretraining.gmf.", "pretraining.mlp.")
-
 
 def for_trials(recipe: Experiment) -> tuple[Experiment, bool]:
     """The recipe as trials train it, and whether its validation positives had to be held out for that."""
     values = recipe.model_dump(mode="json")
-    prefixes = ("", *HALVES) if recipe.pretraining else ("",)
-    held = [prefix for prefix in prefixes if _at(values, f"{prefix}train.validation") == "train-on-it"]
+    held = [prefix for prefix in _parts(recipe) if _at(values, f"{prefix}train.validation") == "train-on-it"]
     cutoffs = sorted({*recipe.evaluation.cutoffs, 10})
     changes = [f"{prefix}train.validation=hold-out" for prefix in held]
     changes += [f"evaluation.cutoffs={cutoffs}", "evaluation.bootstrap=0"]
     return Experiment.parse(values, changes), bool(held)
+
+
+def _parts(recipe: Experiment, prefix: str = "") -> Iterator[str]:
+    """Prefixes of the settings of a recipe, of the halves it is made of, and of theirs."""
+    yield prefix
+    if recipe.pretraining is not None:
+        for half, inner in (("gmf", recipe.pretraining.gmf), ("mlp", recipe.pretraining.mlp)):
+            yield from _parts(inner, f"{prefix}pretraining.{half}.")
 
 
 def best_recipe(recipe: Experiment, overrides: list[str], data_path: str | None) -> tuple[Experiment, bool]:
