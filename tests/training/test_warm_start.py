@@ -92,3 +92,34 @@ def test_an_automatic_start_is_spectral_where_it_can_be(
         settings = experiment("gmf", start="auto", epochs=1)
         train(checkerboard(), settings, tmp_path / str(limit), manner=Manner(tracker=notes))
         assert notes.said[0].startswith(expected)
+
+
+def test_the_start_is_the_mean_of_an_item_side_and_a_user_side() -> None:
+    """Against dense algebra: the user-user scores are those of the transposed interactions, transposed back."""
+    train_csr, used = (
+        checkerboard().seen_in_training,
+        dense_rows(checkerboard().seen_in_training, 30, slice(0, 40)),
+    )
+    sides = []
+    for matrix, l2 in ((used, warm_start._EASE_L2), (used.T, warm_start._USER_SIDE_L2)):
+        weigh = (matrix.sum(1) / matrix.sum(1).mean()) ** -0.5
+        gram = matrix.T @ (matrix * weigh[:, None])
+        gram.diagonal().mul_(1.0 + 0.33 / 0.67).add_(l2)
+        inverse = torch.linalg.inv(gram)
+        weights = inverse / -inverse.diagonal()
+        weights.diagonal().zero_()
+        sides.append(matrix @ weights)
+    logits = [sides[0].clone(), sides[1].T.contiguous()]
+    for scores in logits:
+        warm_start._calibrate(scores, train_csr, 30, 4, 0, Workers(1))
+    found = closed_form_logits(train_csr, 30, 4, 0, Workers(2))
+    assert (found.centred.shape, found.centred.dtype) == ((40, 30), torch.float32)
+    torch.testing.assert_close(found.centred + found.mean, (logits[0] + logits[1]) / 2, rtol=1e-2, atol=1e-2)
+
+
+def test_of_too_many_users_the_item_side_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    train_csr = checkerboard().seen_in_training
+    both = closed_form_logits(train_csr, 30, 4, 0, Workers(1))
+    monkeypatch.setattr(warm_start, "ITEMS_LIMIT", 39)
+    alone = closed_form_logits(train_csr, 30, 4, 0, Workers(1))
+    assert not torch.allclose(both.centred, alone.centred)
