@@ -63,3 +63,9 @@ def test_the_digest_follows_what_decides_the_result(files: Path, tmp_path: Path)
     assert before.digest() == titled.digest()
     (tmp_path / "gmf.toml").write_text((files / "gmf.toml").read_text().replace("factors = 8", "factors = 9"))
     assert before.digest() != contenders(tmp_path, ["gmf"])[0].digest()
+
+
+def test_one_made_of_others_that_are_made_of_others_comes_after_all_of_them() -> None:
+    names = [one.name for one in contenders(only=["neumf-taught"])]
+    assert sorted(names) == ["gmf", "gmf-taught", "mlp", "neumf-taught"]
+    assert names[2:] == ["gmf-taught", "neumf-taught"]

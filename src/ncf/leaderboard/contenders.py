@@ -80,18 +80,25 @@ def contenders(
             raise ConfigError(f"{name!r} is no contender: {', '.join(known)} are.")
     wanted = list(only) or list(known)
     chosen = {name for name in wanted if name not in skip}
-    needed = {half for name in chosen for half in _halves_of(known[name], known)}
+    needed = set[str]()
+    while missing := {half for name in chosen | needed for half in _halves_of(known[name], known)} - needed:
+        needed |= missing
     dropped = sorted(needed & set(skip))
     if dropped:
         raise ConfigError(
             f"{dropped[0]} cannot be skipped while one that is made of it takes part: skip that as well."
         )
     found = sorted(
-        (known[name] for name in chosen | needed), key=lambda one: (bool(one.halves), one.order, one.name)
+        (known[name] for name in chosen | needed), key=lambda one: (_depth(one, known), one.order, one.name)
     )
     if not found:
         raise ConfigError("Nobody takes part: give fewer names to --skip.")
     return found
+
+
+def _depth(contender: Contender, known: Mapping[str, Contender]) -> int:
+    """How many must be there before it can be made."""
+    return 1 + max((_depth(known[half], known) for half in contender.halves.values()), default=-1)
 
 
 def _halves_of(contender: Contender, known: Mapping[str, Contender]) -> list[str]:

@@ -143,10 +143,14 @@ def _first_items(scorer: Scorer, seen: Dataset, user: np.int64) -> torch.Tensor:
 
 
 class _Clock(Silent):
-    """Seconds from where a run begins to the end of its last epoch; 0 where it has none."""
+    """Seconds from where a run begins to the end of its last epoch, or of its start where it has none."""
 
     def __init__(self) -> None:
         self._began = self._ended = time.perf_counter()
+
+    def say(self, sentence: str) -> None:  # noqa: ARG002 - only when matters
+        """The last before the first epoch comes once the start is made."""
+        self._ended = time.perf_counter()
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:  # noqa: ARG002 - only when matters
         self._ended = time.perf_counter()

@@ -118,7 +118,7 @@ class _Leaderboard:
             runs = {part: self._place(half).run(seed) for part, half in halves}
             recipe = self._recipe(contender, found.experiment, seed)
             fitted = fit_model(self.dataset, recipe, place.run(seed), self.data_path, runs, self.stop)
-            added = sum(self._seconds(half, seed) for _, half in halves)
+            added = sum(self._seconds(name, seed) for name in self._made_of(contender))
         figures, values = judge_final(fitted, self.seen, self.pool)
         figures |= {"seed": seed, "digest": chosen["digest"], "seconds_of_halves": round(added, 3)}
         place.finish(seed, figures, values)
@@ -133,18 +133,28 @@ class _Leaderboard:
         """The chosen recipe as 'ncf train' takes it, on these data."""
         values = chosen.model_dump(mode="json")
         values["data"] = {"path": str(self.data_path.resolve()), "catalog": None}
-        parts = [values, *(values["pretraining"][half] for half in ("gmf", "mlp") if chosen.pretraining)]
-        for part in parts:
-            part["train"]["validation"] = "train-on-it"
+        _train_on_validation(values)
         return Experiment.parse(values)
 
     def _place(self, name: str) -> Place:
         return Place(self.plan.folder, next(one for one in self.contenders if one.name == name))
 
+    def _made_of(self, contender: Contender) -> set[str]:
+        """Its halves, and theirs."""
+        known = {one.name: one for one in self.contenders}
+        return {name for half in contender.halves.values() for name in (half, *self._made_of(known[half]))}
+
     def _seconds(self, half: str, seed: int) -> float:
         figures = self._place(half).final(seed)
         assert figures is not None
         return float(figures["seconds"])
+
+
+def _train_on_validation(recipe: dict[str, Any]) -> None:
+    """A recipe and its halves, as their final runs are."""
+    recipe["train"]["validation"] = "train-on-it"
+    for half in ("gmf", "mlp") if recipe.get("pretraining") else ():
+        _train_on_validation(recipe["pretraining"][half])
 
 
 def run(

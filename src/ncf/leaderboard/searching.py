@@ -69,7 +69,10 @@ def recipe_of(contender: Contender, halves: Mapping[str, Experiment] | None = No
         of_mlp = {
             name: whole["mlp"]["model"][name] for name in ("embedding", "tower", "dropout", "mlp_init_std")
         }
-        values["model"] = {**values.get("model", {}), **of_gmf, **of_mlp}
+        if (
+            values.get("model", {}).get("kind") != "gmf"
+        ):  # one that is taught by its halves has a size of its own
+            values["model"] = {**values.get("model", {}), **of_gmf, **of_mlp}
     return Experiment.parse(values, source=contender.name)
 
 
