@@ -30,7 +30,8 @@ from ncf.config import EvaluationConfig, Experiment
 from ncf.data import Csr, Dataset, HeldOut, PrepareOptions, Vocabulary, prepare_catalog
 from ncf.evaluation import judge_sampled
 from ncf.runtime import Workers, choose_threads, workers
-from ncf.serving.fold_in import FoldIn, LookUp
+from ncf.serving.fold_in import FoldIn
+from ncf.serving.look_up import LookUp
 from ncf.serving.network import Floats, Network, Rows
 from ncf.training.warm_start import start_weights
 

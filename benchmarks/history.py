@@ -28,6 +28,7 @@ from ncf.models import HistoryGMF, build_model
 from ncf.models.history import History
 from ncf.runtime import Workers, generator
 from ncf.training import Trainer
+from ncf.training.history import HistoryTable
 from ncf.training.losses import LOSSES
 from ncf.training.sampling import GroupSampler
 
@@ -146,7 +147,7 @@ def by_part(dataset: Dataset, batch: int, every: int) -> dict[str, float]:
         while (block := following()) is not None:
             yield block
 
-    assert trainer.history is not None
+    assert isinstance(trainer.history, HistoryTable)
     history, epoch = trainer.history, trainer.sampler.epoch
     with (
         torch_threads(1),

@@ -53,6 +53,9 @@ class ModelConfig(Section):
     """The sum over a history of n items is divided by n to this power: 0 is the sum, 1 the mean."""
     history_dropout: Fraction = 0.0
     """Share of each history that is left out in training, drawn anew whenever the history's table moves."""
+    history_half_life: NonNegative = 0.0
+    """With times: a positive is predicted from what its user used before it, where an item counts half of the latest after
+    this many later ones. 0: from all of the user's other items, which count alike."""
     embedding: Count = 128
     """Width of the MLP's user and item tables."""
     tower: tuple[Count, ...] = Field(default=(128, 64, 32), min_length=1)
@@ -63,6 +66,14 @@ class ModelConfig(Section):
     """Standard deviation of the first values of the GMF's tables."""
     mlp_init_std: Positive = 0.01
     """Standard deviation of the first values of the MLP's tables."""
+
+    @model_validator(mode="after")
+    def _dropout_is_of_shared_sums(self) -> Self:
+        if self.history_half_life and self.history_dropout:
+            raise ValueError(
+                "history_dropout is for histories whose items count alike: set it to 0, or history_half_life to 0"
+            )
+        return self
 
 
 class TrainConfig(Section):

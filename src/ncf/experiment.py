@@ -20,8 +20,9 @@ from ncf.config import Experiment, TrainConfig
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
 from ncf.data.files import storage_errors, write_text
 from ncf.errors import ConfigError, DataError, StorageError
-from ncf.models import GMF, MLP, History, HistoryGMF, Model, NeuMF, build_model, history_half
+from ncf.models import GMF, MLP, HistoryGMF, Model, NeuMF, build_model, history_half, history_of
 from ncf.models.frozen import thaw
+from ncf.models.recency import require_times
 from ncf.runtime import Workers, choose_device, choose_threads, generator, workers
 from ncf.serving.artifact import Artifact, open_artifact, write_artifact
 from ncf.serving.card import model_card
@@ -98,6 +99,7 @@ def train(
     agree(communicator, _facts(dataset, experiment))
     if experiment.train.tables == "sharded":
         refuse_what_shards_cannot(experiment, communicator)
+    require_times(dataset.train, experiment.model.history_half_life)
     tracker = manner.tracker
     folder = Path()
     if communicator.rank == 0:
@@ -275,7 +277,7 @@ def _take(model: Model, artifact: Artifact, seen: Dataset) -> None:
         return
     if not isinstance(half, GMF) or not isinstance(artifact.model, GMF):
         raise ConfigError("--gmf takes a run of kind gmf or history-gmf, and no NeuMF.")
-    half.attach(History.of(seen.seen_in_training, len(seen.items)))
+    half.attach(history_of(seen, half.half_life))
     look_up = artifact.look_up
     assert look_up is not None
     thaw(half, artifact.model, torch.from_numpy(look_up.table_ID.copy()))

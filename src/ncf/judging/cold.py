@@ -83,7 +83,8 @@ def judge_cold_users(subject: Subject) -> ColdUsers:
     drawn = np.random.default_rng(seed_of(subject.artifact.experiment.train.seed, "cold users"))
 
     def folded(parts: Sequence[Rows]) -> FoldedIn:
-        return FoldedIn(network, users, network.queries(fold_in.vectors(parts)))
+        oldest_first = [part[::-1] for part in parts]
+        return FoldedIn(network, users, network.queries(fold_in.vectors(oldest_first)))
 
     scorers: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"popularity": ByPopularity(subject.item_counts)}
     for low, high in LENGTHS:

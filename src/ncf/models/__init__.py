@@ -3,9 +3,9 @@
 from ncf.models.build import Model, build_model, halves, history_half, parameter_count
 from ncf.models.frozen import build_frozen, freeze
 from ncf.models.gmf import GMF, MF
-from ncf.models.history import History, HistoryGMF
+from ncf.models.history import History, HistoryGMF, history_of
 from ncf.models.mlp import MLP
 from ncf.models.neumf import NeuMF
 from ncf.models.scoring import Scorer, mask_items
 
-__all__ = ["GMF", "MF", "MLP", "History", "HistoryGMF", "Model", "NeuMF", "Scorer", "build_frozen", "build_model", "freeze", "halves", "history_half", "mask_items", "parameter_count"]  # fmt: skip
+__all__ = ["GMF", "MF", "MLP", "History", "HistoryGMF", "Model", "NeuMF", "Scorer", "build_frozen", "build_model", "freeze", "halves", "history_half", "history_of", "mask_items", "parameter_count"]  # fmt: skip

@@ -31,7 +31,8 @@ def _assemble(config: ModelConfig, users: int, items: int) -> Model:
 def _gmf(config: ModelConfig, users: int, items: int) -> GMF:
     sizes = users, items, config.factors, config.gmf_init_std
     if config.kind.startswith("history"):
-        return HistoryGMF(*sizes, config.history_exponent, config.history_dropout)
+        rules = config.history_exponent, config.history_dropout, config.history_half_life
+        return HistoryGMF(*sizes, *rules)
     return MF(*sizes) if config.kind == "mf" else GMF(*sizes)
 
 

@@ -11,6 +11,8 @@ The one decision worth knowing: the sums of all users are one product of the his
 history's table, much dearer than a step. So that table stays as it is for some steps, in which the sums are exact, and then
 moves once with the mean of their gradients, which is one product with the transposed history (`training/history.py`).
 
+With a half-life the latest items count most, and a positive is predicted from what came before it alone: `recency.py`.
+
 Legend: B batch, C candidates of a user, U users, I items, N interactions, D factors.
 """
 
@@ -20,9 +22,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ncf.data import Csr
+from ncf.data import Csr, Dataset
 from ncf.models.gmf import GMF
 from ncf.models.layers import zeros
+from ncf.models.recency import Past, scale
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,15 @@ class History:
         """[U] float32: how many items each user has used."""
         return self.offsets.diff().float()
 
+    def vectors(self, table_ID: Tensor, exponent: float) -> Tensor:
+        """[U, D]: scaled sums of whole histories."""
+        return scale(self.counts, exponent)[:, None] * self.sums(table_ID)
+
+    def vectors_without(self, table_ID: Tensor, exponent: float, users_B: Tensor, items_B: Tensor) -> Tensor:
+        """[B, D]: without one item each."""
+        scale_B1 = scale(self.counts - 1, exponent)[users_B, None]
+        return scale_B1 * (self.sums(table_ID)[users_B] - table_ID[items_B])
+
     def sums(self, table_ID: Tensor, part: slice = slice(None), weights_N: Tensor | None = None) -> Tensor:
         """[users of the part, D]: the sum of the rows of each user's items, each times its weight."""
         return _sums(self.offsets, self.items, table_ID, part, weights_N)
@@ -82,10 +94,18 @@ def _sums(offsets: Tensor, rows: Tensor, table: Tensor, part: slice, weights: Te
     )
 
 
+def history_of(dataset: Dataset, half_life: float = 0.0) -> History | Past:
+    """What the users of a data set have used in training; raises `ConfigError` for a half-life where there are no times."""
+    users, items = len(dataset.users), len(dataset.items)
+    if half_life:
+        return Past.of(dataset.train, users, items, half_life)
+    return History.of(dataset.seen_in_training, items)
+
+
 class HistoryGMF(GMF):
     """A GMF with `history_table` [I, D] and `item_bias` [I]; knows its users' history once it is attached."""
 
-    history: History | None = None
+    history: History | Past | None = None
 
     def __init__(
         self,
@@ -95,11 +115,12 @@ class HistoryGMF(GMF):
         init_std: float = 0.1,
         exponent: float = 0.5,
         dropout: float = 0.0,
+        half_life: float = 0.0,
     ) -> None:
         super().__init__(users, items, factors, init_std)
         self.history_table = zeros(items, factors)
         self.item_bias = zeros(items)
-        self.exponent, self.dropout = exponent, dropout
+        self.exponent, self.dropout, self.half_life = exponent, dropout, half_life
 
     def reset(self, generator: torch.Generator) -> None:
         """As a GMF's; the history's table is drawn ten times smaller, since many of its rows add up."""
@@ -108,28 +129,22 @@ class HistoryGMF(GMF):
         assert self.item_bias is not None
         nn.init.zeros_(self.item_bias)
 
-    def attach(self, history: History) -> None:
+    def attach(self, history: History | Past) -> None:
         """Give the model what its users have used."""
         self.history = history.to(self.user_table.device)
 
     @property
-    def attached(self) -> History:
+    def attached(self) -> History | Past:
         """The history that was attached."""
         assert self.history is not None, "HistoryGMF.attach gives the model its users' history"
         return self.history
 
-    def scale(self, counts: Tensor) -> Tensor:
-        """n^-a of numbers of items; one where there is none."""
-        return counts.clamp(min=1).pow(-self.exponent)
-
     def users(self) -> Tensor:
         """[U, D]: own vectors and whole histories."""
-        history = self.attached
-        return self.user_table + self.scale(history.counts)[:, None] * history.sums(self.history_table)
+        return self.user_table + self.attached.vectors(self.history_table, self.exponent)
 
     def without_positive(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
         """Logits [B, C] as training sees them: the positive, in column 0, is not in its user's history."""
-        history = self.attached
-        others_BD = history.sums(self.history_table)[users_B] - self.history_table[items_BC[:, 0]]
-        scale_B1 = self.scale(history.counts - 1)[users_B, None]
-        return self.logits(self.user_table[users_B] + scale_B1 * others_BD, items_BC)
+        positives_B = items_BC[:, 0]
+        others_BD = self.attached.vectors_without(self.history_table, self.exponent, users_B, positives_B)
+        return self.logits(self.user_table[users_B] + others_BD, items_BC)

@@ -7,6 +7,7 @@
 | `users.parquet`, `items.parquet` | ids by row; items with popularity and columns for display |
 | `seen_offsets.npy`, `seen_items.npy` | what each user is known to have used (CSR), mapped and not copied |
 | `retrieval*`, `fold_in*` | what `retrieval.py` and `fold_in.py` prepare from the weights, mapped and not copied |
+| `history*` | of history-aware models: what `look_up.py` makes vectors of histories from |
 | `metrics.json`, `MODEL_CARD.md` | how it was judged, for programs and for people |
 | `manifest.json` | schema version, sha256 of every file, digests of data and experiment, versions |
 
@@ -32,9 +33,11 @@ from safetensors.numpy import save_file
 from ncf.config import Experiment
 from ncf.data import Csr, Dataset, Vocabulary
 from ncf.data.files import atomic_folder, sha256_of, write_text
+from ncf.data.interactions import pair_keys
 from ncf.errors import ArtifactError
 from ncf.serving.archive import unpacked
-from ncf.serving.fold_in import FoldIn, LookUp
+from ncf.serving.fold_in import FoldIn
+from ncf.serving.look_up import Ages, LookUp
 from ncf.serving.network import Floats, Network
 from ncf.serving.retrieval import Retrieval
 
@@ -117,7 +120,7 @@ def write_artifact(
     """
     with atomic_folder(folder) as temporary:
         weights = _write_weights(temporary / "model.safetensors", model, weights_file)
-        look_up = _look_up(model)
+        look_up = _look_up(model, dataset)
         if look_up is not None:
             look_up.save(temporary)
         dataset.users.series().to_frame().write_parquet(temporary / "users.parquet")
@@ -136,14 +139,29 @@ def write_artifact(
     return folder
 
 
-def _look_up(model: Model) -> LookUp | None:
-    """What makes vectors of histories, in a history-aware model."""
+def _look_up(model: Model, dataset: Dataset) -> LookUp | None:
+    """What makes vectors of histories, in a history-aware model trained on `dataset`."""
     from ncf.models import history_half
 
     half = history_half(model)
     if half is None:
         return None
-    return LookUp(half.history_table.detach().float().cpu().numpy(), half.exponent)
+    table_ID = half.history_table.detach().float().cpu().numpy()
+    return LookUp(table_ID, half.exponent, half.half_life, _ages(dataset) if half.half_life else None)
+
+
+def _ages(dataset: Dataset) -> Ages:
+    """[N] in the order of `dataset.known`: how many training items of the user are later; -1 of what was not in training."""
+    from ncf.models.recency import ages
+
+    train, known, items = dataset.train, dataset.known, len(dataset.items)
+    owners = np.repeat(np.arange(known.users, dtype=np.int32), known.counts)
+    places = np.searchsorted(
+        pair_keys(owners, known.columns, items), pair_keys(train.user_rows, train.item_rows, items)
+    )
+    found = np.full(len(known.columns), -1, np.int32)
+    found[places] = ages(train)
+    return found
 
 
 def _write_weights(target: Path, model: Model, file: Path | None) -> dict[str, Floats]:

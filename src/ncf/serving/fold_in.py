@@ -14,14 +14,14 @@ history is a row times a matrix: microseconds, the same arithmetic for GMF, MLP 
 (and a byte an item) however large the catalogue is. docs/fold_in.md has how it was judged.
 
 A history-aware model needs no guess: the vector of its first half is the sum over the history that it was trained with
-(`models/history.py`), a look-up. Its tower, if it has one, is guessed as above.
+(`models/history.py`), a look-up. Its tower, if it has one, is guessed as above. Where the model has a half-life the order of
+a history counts, oldest first, and what a known user used before ages by what is new.
 
 Legend: B histories, U users, I items, N items of all histories, W width of a user vector, E width of all item
 tables, F features.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 from ncf.data import Csr
 from ncf.runtime import seed_of
+from ncf.serving.look_up import Ages, LookUp, last_of_each
 from ncf.serving.network import Floats, Network, Rows
 
 _TRUSTS = (2.0, 20.0, 200.0)
@@ -39,33 +40,6 @@ _PARTS = 4
 _USERS_AT_MOST = 20_000
 _USERS_AT_ONCE = 512
 _TINY = 1e-9
-_HISTORY, _EXPONENT = "history.npy", "history_exponent.npy"
-
-
-@dataclass(frozen=True)
-class LookUp:
-    """Of a history-aware model: a visitor's first D coordinates are n^-exponent times the sum of rows of `table_ID`."""
-
-    table_ID: Floats
-    exponent: float
-
-    def save(self, folder: Path) -> None:
-        """Write `history.npy` and `history_exponent.npy`."""
-        np.save(folder / _HISTORY, self.table_ID, allow_pickle=False)
-        np.save(folder / _EXPONENT, np.array(self.exponent), allow_pickle=False)
-
-    @classmethod
-    def open(cls, folder: Path) -> "LookUp | None":
-        """Map what `save` wrote; None where there is none."""
-        if not (folder / _HISTORY).is_file():
-            return None
-        table_ID = np.load(folder / _HISTORY, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-        return cls(table_ID, float(np.load(folder / _EXPONENT, allow_pickle=False)))
-
-    def vector(self, rows: Rows) -> Floats:
-        """[D] of one history; its rows are distinct."""
-        total: Floats = np.add.reduce(self.table_ID[rows], axis=0)
-        return total * np.float32(max(1, len(rows)) ** -self.exponent)
 
 
 class FoldIn:
@@ -103,7 +77,7 @@ class FoldIn:
         return cls(network, map_FW, informative_I, LookUp.open(folder))
 
     def vector(self, history: Rows) -> Floats:
-        """[W] of a visitor with these items; the order of the rows and repeats among them do not matter."""
+        """[W] of a visitor with these items, oldest first; repeats do not matter, and order only where there is a half-life."""
         vectors_BW = self.vectors([history])
         return np.asarray(vectors_BW[0])
 
@@ -118,20 +92,33 @@ class FoldIn:
                 vector_W[: len(found_D)] = found_D
         return vectors_BW
 
-    def updated(self, vector: Floats, seen: Rows, history: Rows) -> Floats:
-        """[W] of a known user: the trained `vector`, moved by what the new items of `history` add to `seen`."""
-        seen = self.informative(seen)
-        both = np.union1d(seen, self.informative(history))
-        if len(both) == len(seen):
+    def updated(self, vector: Floats, seen: Rows, history: Rows, ages: Ages | None = None) -> Floats:
+        """[W] of a known user: the trained `vector`, moved by what the new items of `history` add to `seen`.
+
+        `ages`: of `seen` in the trained history, where there is a half-life (`LookUp.ages_of`). Then an item that was seen
+        before counts anew as well.
+        """
+        known, new = self.informative(seen), self.informative(history)
+        both = np.union1d(known, new)
+        if not len(new) or (ages is None and len(both) == len(known)):
             return vector
-        if not len(seen):
-            return self.vector(both)
-        before, after = self.vectors([seen, both])
-        return np.asarray(vector + (after - before), np.float32)
+        if not len(known):
+            return self.vector(new)
+        before, after = self.vectors([known, both])
+        moved = np.asarray(vector + (after - before), np.float32)
+        if self.look_up is not None and ages is not None:
+            change_D = self.look_up.change(seen, ages, new)
+            moved[: len(change_D)] = vector[: len(change_D)] + change_D
+        return moved
 
     def informative(self, rows: Rows) -> Rows:
-        """Those of the rows that any training user has, once each and ascending; others say nothing of a visitor."""
-        rows = np.unique(np.asarray(rows))
+        """Those of the rows that any training user has, once each; others say nothing of a visitor.
+
+        Ascending, or where the order of a history counts in the order of their last occurrence.
+        """
+        rows = np.asarray(rows)
+        in_order = self.look_up is not None and self.look_up.half_life
+        rows = last_of_each(rows) if in_order else np.unique(rows)
         return rows[self._informative_I[rows]]
 
 

@@ -22,6 +22,7 @@ import numpy as np
 
 from ncf.errors import ConfigError, UnknownIdError
 from ncf.serving.artifact import Artifact, open_artifact
+from ncf.serving.look_up import Ages
 from ncf.serving.network import Floats, Network, Rows
 from ncf.serving.popular import Popular
 from ncf.serving.retrieval import Exact
@@ -97,8 +98,8 @@ class Recommender:
     ) -> Any:
         """The best `k` items of each user: one `Recommendation` for one id, a list of them for a sequence.
 
-        `history` is what one user has used since training: it counts together with what was known, and is all that
-        is known of an unknown user. `candidates` limits the answer to these items, `exclude` leaves items out; ids
+        `history` is what one user has used since training, oldest first: it counts together with what was known, and is all
+        that is known of an unknown user. `candidates` limits the answer to these items, `exclude` leaves items out; ids
         among them that the model does not know are named in `ignored`. Fewer than `k` come back where fewer are left.
         Raises `ConfigError` for a bad `k` or a history of several users, `UnknownIdError` for an unknown user with
         `strict`.
@@ -130,8 +131,10 @@ class Recommender:
         candidates: Sequence[Id] | None = None,
         exclude: Sequence[Id] = (),
     ) -> Recommendation:
-        """The best `k` items for somebody who was not in training and has used the items of `history`.
+        """The best `k` items for somebody who was not in training and has used the items of `history`, oldest first.
 
+        The order counts only where the model has a half-life (`model.history_half_life`); of an item that comes more than
+        once the last occurrence counts.
         Items of the history that the model does not know are named in `ignored`; where none is known, or none was used
         by anybody in training, the answer is by popularity. `exclude_seen` leaves the history out of the answer. Raises `ConfigError` for a bad `k`.
         """
@@ -207,18 +210,18 @@ class Recommender:
         self, user: Id, row: int, history: Sequence[Id], k: int, exclude_seen: bool, filters: _Filters
     ) -> Recommendation:
         """A known user (`row`) or a visitor (-1) with items of `history`."""
-        used, unknown = self._known_items(history)
+        used, unknown = self._rows(history)
         ignored = [*unknown, *filters.ignored]
         hidden = self._hidden(row, exclude_seen, filters)
         if exclude_seen:
-            hidden = np.concatenate([hidden, used])
+            hidden = np.concatenate([hidden, _distinct(used)])
         if row < 0 and not len(self._fold_in.informative(used)):
             return self._popular_answer(user, k, hidden, filters, ignored)
         if row < 0:
             vector, source = self._fold_in.vector(used), "fold_in"
         else:
             known = self.network.user_vectors(np.array([row]))[0]
-            vector = self._fold_in.updated(known, self.artifact.seen.row(row), used)
+            vector = self._fold_in.updated(known, self.artifact.seen.row(row), used, self._ages(row))
             source, user = "model" if vector is known else "fold_in", self.users.ids_of([row]).tolist()[0]
         scores, items = self._ranker.top(self.network.queries(vector[None]), k, [hidden], filters.allowed)
         return self._listed(user, scores[0], items[0], source, ignored)
@@ -236,13 +239,25 @@ class Recommender:
         allowed, ignored = self._known_items(candidates)
         return _Filters(allowed, excluded, ignored + unknown)
 
+    def _ages(self, row: int) -> Ages | None:
+        """Of what a known user has used, where the model has a half-life."""
+        if self._fold_in.look_up is None:
+            return None
+        first, end = self.artifact.seen.offsets[row : row + 2].tolist()
+        return self._fold_in.look_up.ages_of(slice(first, end))
+
     def _known_items(self, items: Sequence[Id]) -> tuple[Rows, list[Id]]:
         """Rows of the items, each once and ascending, and the ids that are not known."""
+        rows, unknown = self._rows(items)
+        return _distinct(rows), unknown
+
+    def _rows(self, items: Sequence[Id]) -> tuple[Rows, list[Id]]:
+        """Rows of the items as they come, and the ids that are not known."""
         rows = self.items.rows(list(items))
         if len(rows) and rows.min() < 0:
             unknown = [item for item, row in zip(items, rows.tolist(), strict=True) if row < 0]
-            return _distinct(rows[rows >= 0]), unknown
-        return _distinct(rows), []
+            return rows[rows >= 0], unknown
+        return rows, []
 
     def _popular_answer(
         self, user: Id, k: int, hidden: Rows, filters: _Filters, ignored: list[Id]

@@ -15,7 +15,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ncf.models import HistoryGMF
+from ncf.models import History, HistoryGMF
+from ncf.models.recency import scale
 from ncf.runtime import Workers, seed_of, spans
 from ncf.training.draws import fractions
 from ncf.training.rows import RowGradient
@@ -61,13 +62,18 @@ class HistoryTable:
 
     def __init__(self, model: HistoryGMF, every: int, l2: float, seed: int, workers: Workers) -> None:
         self.model, self.every, self.l2, self.seed, self.workers = model, every, l2, seed, workers
-        history, table = model.attached, model.history_table
+        assert isinstance(model.attached, History)
+        self._history = history = model.attached
+        table = model.history_table
         self.moves, self.steps = 0, 0
         self.d_sums = torch.zeros_like(model.user_table, requires_grad=False)
         self.d_left_out = torch.zeros_like(table, requires_grad=False)
         self._shares_I1 = history.item_offsets.diff().float()[:, None] / max(1, len(history.items))
         self._sums = Sums(
-            torch.empty_like(self.d_sums), model.scale(history.counts - 1)[:, None], len(table), model.dropout
+            torch.empty_like(self.d_sums),
+            scale(history.counts - 1, model.exponent)[:, None],
+            len(table),
+            model.dropout,
         )
         self._users_N = torch.repeat_interleave(history.offsets.diff()) if model.dropout else None
         model.__dict__["training_sums"] = self._sums
@@ -75,7 +81,7 @@ class HistoryTable:
 
     def refresh(self) -> None:
         """The sums of the table as it is now."""
-        history, table = self.model.attached, self.model.history_table.detach()
+        history, table = self._history, self.model.history_table.detach()
         self._sums.seed = seed_of(self.seed, "history dropout", self.moves)
         weights_N = self._weights(self._users_N, history.items) if self._users_N is not None else None
 
@@ -96,7 +102,7 @@ class HistoryTable:
 
     def _gradient(self) -> Tensor:
         """[I, D]: the mean over the steps, and L2 once a positive."""
-        history = self.model.attached
+        history = self._history
         weights_N = None
         if self._users_N is not None:
             items_N = torch.repeat_interleave(history.item_offsets.diff())

@@ -30,6 +30,7 @@ from ncf.training.steps.gmf import GmfShare, GmfStep
 from ncf.training.steps.half import Batch, Gradients, Objective, Parts, add_in_pairs
 from ncf.training.steps.history import HistoryStep
 from ncf.training.steps.mlp import MlpShare, MlpStep
+from ncf.training.steps.recency import RecentStep
 
 __all__ = ["Batch", "Gradients", "Objective", "Parts", "add_in_pairs", "loss_and_gradients"]
 Exchange = Callable[[list[Tensor]], list[Tensor]]
@@ -85,7 +86,7 @@ def _step(half: GMF | MLP, batch: Batch, objective: Objective) -> GmfStep | MlpS
     if isinstance(half, MLP):
         return MlpStep(half, batch, objective)
     if isinstance(half, HistoryGMF):
-        return HistoryStep(half, batch, objective)
+        return (RecentStep if half.half_life else HistoryStep)(half, batch, objective)
     return GmfStep(half, batch, objective)
 
 

@@ -18,7 +18,7 @@ from ncf.config import EvaluationConfig, TrainConfig
 from ncf.data import Dataset, HeldOut
 from ncf.errors import ConfigError
 from ncf.evaluation import Judgement, judge_sampled
-from ncf.models import MLP, History, Model, Scorer, halves, history_half, parameter_count
+from ncf.models import MLP, Model, Scorer, halves, history_half, history_of, parameter_count
 from ncf.runtime import Workers, choose_precision, generator, keep_freed_memory, spans
 from ncf.training.checkpoint import Checkpoint
 from ncf.training.device_graphs import recorder_of
@@ -33,6 +33,7 @@ from ncf.training.optimizers import Optimizer, lazy_tables, learning_rate, table
 from ncf.training.rows import Rows
 from ncf.training.sampling import GroupSampler, Step
 from ncf.training.sharded import ShardedTables
+from ncf.training.steps.recency import RecentTable
 
 _CPU_CHUNK = 2048
 _DEVICE_CHUNK = 2**20
@@ -152,12 +153,14 @@ class Trainer:
                 model, self.objective, self.optimizer, sides, self.communicator, recorder_of(device)
             )
 
-    def _history_table(self, dataset: Dataset) -> HistoryTable | None:
+    def _history_table(self, dataset: Dataset) -> HistoryTable | RecentTable | None:
         half, config = history_half(self.model), self.config
         if half is None:
             return None
         if half.history is None:
-            half.attach(History.of(dataset.seen_in_training, len(dataset.items)))
+            half.attach(history_of(dataset, half.half_life))
+        if half.half_life:
+            return RecentTable(half, config.l2_history)
         every = config.history_every or steps_between_moves(
             len(dataset.train), config.batch_size, 1 + config.negatives
         )

@@ -1,0 +1,187 @@
+"""What recency adds on ML-100K, which has times: histories that remember their order against histories that do not.
+
+Two splits: each user's last interaction is the test (what comes next?), and the last tenth of all time is (what comes in the
+weeks after?). The settings of each half-life are chosen by NDCG@10 on the split's validation part, with seed 0; the chosen
+ones are trained on all that came before the test with three seeds. Beside them plain GMF and EASE, chosen alike.
+
+The paired test is over users: a user's figure is the mean over seeds and, in the split by time, over the user's rows.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from common import Report, command_line
+from ncf.config import EvaluationConfig, Experiment
+from ncf.data import Dataset, PrepareOptions, prepare_catalog
+from ncf.evaluation import judge_full, judge_sampled
+from ncf.evaluation.baselines import BASELINES
+from ncf.evaluation.protocol import Scorer as AnyScorer
+from ncf.evaluation.statistics import compare
+from ncf.models import Scorer, build_model
+from ncf.runtime import Workers, choose_threads, generator, workers
+from ncf.training import Trainer
+from ncf.training.warm_start import start_spectral
+
+Floats = npt.NDArray[np.float64]
+SPLITS = {"last": "each user's last interaction", "time": "the last tenth of all time"}
+HALF_LIVES = (0.0, 2.0, 5.0, 15.0)
+RULES = EvaluationConfig(cutoffs=(10,), bootstrap=0)
+FIGURES = ("sampled hr@10", "sampled ndcg@10", "full hr@10", "full ndcg@10")
+ONE = Workers(1)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Settings of a model that may be chosen."""
+
+    family: str
+    settings: str
+    fit: Callable[[Dataset, int], AnyScorer]
+
+
+def network(kind: str, half_life: float, start: str, epochs: int, rate: float, l2: float) -> Candidate:
+    """A GMF of some kind."""
+    train = {
+        "epochs": epochs, "batch_size": 1024, "learning_rate": rate, "l2_gmf": l2, "l2_history": l2, "threads": 1,
+        "start": start,
+    }  # fmt: skip
+    model = {"kind": kind, "factors": 64, "history_half_life": half_life}
+    settings = Experiment.parse({"model": model, "train": train})
+
+    def fit(dataset: Dataset, seed: int) -> AnyScorer:
+        users, items = len(dataset.users), len(dataset.items)
+        config = settings.train.model_copy(update={"seed": seed})
+        built = build_model(settings.model, users, items, generator(seed, "init"))
+        if start == "spectral":
+            start_spectral(built, dataset.seen_in_training, items, config.negatives, seed, ONE)
+        trainer = Trainer(dataset, built, config, ONE)
+        for _ in range(epochs):
+            trainer.train_epoch()
+        return Scorer(trainer.judged)
+
+    family = (
+        "gmf" if kind == "gmf" else f"history-gmf, half-life {half_life:g}" if half_life else "history-gmf"
+    )
+    return Candidate(family, f"{start}, {epochs} epochs, rate {rate:g}, l2 {l2:g}", fit)
+
+
+def ease(l2: float) -> Candidate:
+    """EASE."""
+
+    def fit(dataset: Dataset, seed: int) -> AnyScorer:
+        train = dataset.seen_in_training
+        return BASELINES["ease"].fit(train, len(dataset.items), {"l2": l2}, seed, ONE)
+
+    return Candidate("ease", f"l2 {l2:g}", fit)
+
+
+def candidates(quick: bool) -> list[Candidate]:
+    """All that is tried; each half-life and plain GMF have the same settings to choose from."""
+    found = [ease(l2) for l2 in (100.0, 300.0, 1000.0)]
+    grid = [
+        ("random", 12, 0.005, 0.01),
+        ("random", 24, 0.005, 0.01),
+        ("random", 12, 0.005, 0.03),
+        ("spectral", 3, 0.001, 0.015),
+    ]
+    if quick:
+        grid = [("random", 1, 0.005, 0.01)]
+    for start, epochs, rate, l2 in grid:
+        found.append(network("gmf", 0.0, start, epochs, rate, l2))
+        found += [network("history-gmf", half_life, start, epochs, rate, l2) for half_life in HALF_LIVES]
+    return found
+
+
+def judged(scorer: AnyScorer, dataset: Dataset) -> Floats:
+    """[4, users]: HR@10 and NDCG@10, sampled and full, of each user that is judged: the mean over the user's rows."""
+    held_out = dataset.test
+    sampled = judge_sampled(scorer, held_out, RULES, ONE).values
+    full = judge_full(scorer, dataset, held_out, RULES, ONE).values
+    rows = [values[name] for values in (sampled, full) for name in ("hr@10", "ndcg@10")]
+    _, user_T, counts = np.unique(held_out.user_rows, return_inverse=True, return_counts=True)
+    return np.stack([np.bincount(user_T, row) / counts for row in rows])
+
+
+def choose(split: str, found: list[Candidate], pool: Workers) -> dict[str, tuple[Candidate, float]]:
+    """The best of each family on validation, and its NDCG@10."""
+    dataset, _ = prepare_catalog("ml-100k", PrepareOptions(split=split))  # type: ignore[arg-type]
+    figures = pool.map(
+        lambda one: float(
+            judge_sampled(one.fit(dataset, 0), dataset.validation, RULES, ONE).means["ndcg@10"]
+        ),
+        found,
+    )
+    best: dict[str, tuple[Candidate, float]] = {}
+    for one, figure in zip(found, figures, strict=True):
+        if one.family not in best or figure > best[one.family][1]:
+            best[one.family] = one, figure
+    return best
+
+
+def measure(report: Report, split: str, seeds: Sequence[int], quick: bool, pool: Workers) -> None:
+    """Choose, train again, judge, compare."""
+    began = time.perf_counter()
+    chosen = choose(split, candidates(quick), pool)
+    dataset, _ = prepare_catalog("ml-100k", PrepareOptions(split=split, validation="none"))  # type: ignore[arg-type]
+    jobs = [(family, seed) for family in chosen for seed in (seeds[:1] if family == "ease" else seeds)]
+
+    def run(job: tuple[str, int]) -> Floats:
+        scorer = chosen[job[0]][0].fit(dataset, job[1])
+        return judged(scorer, dataset)
+
+    figures: dict[str, list[Floats]] = {}
+    for (family, _), found in zip(jobs, pool.map(run, jobs), strict=True):
+        figures.setdefault(family, []).append(found)
+    rows, kept = [], {}
+    for family, runs in figures.items():
+        means, (one, validation) = np.stack(runs).mean(2), chosen[family]
+        cells = [
+            f"{a:.4f} ± {b:.4f}" for a, b in zip(means.mean(0), means.std(0, ddof=len(runs) > 1), strict=True)
+        ]
+        rows.append((family, f"{validation:.4f}", *cells, one.settings))
+        kept[family] = {"settings": one.settings, "validation_ndcg@10": validation, "test": means.tolist()}
+    users = len(np.unique(dataset.test.user_rows))
+    report.table(
+        f"Test is {SPLITS[split]}: {len(dataset.test):,} rows of {users} users; mean ± deviation of the seeds",
+        ("model", "validation", *FIGURES, "chosen settings"),
+        rows,
+    )
+    recent = max((family for family in chosen if "half-life" in family), key=lambda family: chosen[family][1])
+    kept["comparisons"] = tests(report, figures, recent)
+    report.keep(split, kept | {"seconds": round(time.perf_counter() - began, 1)})
+
+
+def tests(report: Report, figures: dict[str, list[Floats]], recent: str) -> dict[str, Any]:
+    """The half-life that validation prefers against the others."""
+    kept: dict[str, Any] = {"half-life chosen on validation": recent}
+    for other in ("history-gmf", "gmf", "ease"):
+        for number, figure in enumerate(FIGURES):
+            a, b = (np.mean([run[number] for run in figures[name]], axis=0) for name in (other, recent))
+            found = compare(a, b)
+            kept[f"{figure} against {other}"] = [found.difference, found.low, found.high, found.p_value]
+            report.say(
+                f"{recent} against {other}, {figure}: {found.difference:+.4f} "
+                f"[{found.low:+.4f}, {found.high:+.4f}], p {found.p_value:.4f}"
+            )
+    return kept
+
+
+def main() -> None:
+    """Run, print, write."""
+    parser = command_line(__doc__)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    arguments = parser.parse_args()
+    report = Report("recency", arguments)
+    with workers(choose_threads()) as pool:
+        for split in SPLITS:
+            measure(report, split, arguments.seeds, arguments.quick, pool)
+    report.write()
+
+
+if __name__ == "__main__":
+    main()

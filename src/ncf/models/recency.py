@@ -1,0 +1,169 @@
+"""Recency: histories in order of time, in which an item counts half of the latest after a half-life of later items.
+
+In: the training interactions with their times. Out: for each positive what its user had used before it, for each user all of
+it, and what each of these items counts: w = 2^(-r / half-life), where r is how many of the user's items are later than it
+and earlier than the positive (or later at all). The sum of the weighted rows is divided by (sum of w)^a.
+
+Two decisions worth knowing. An age is a number of items, not of days: users who come once a year and users who come every
+day share one half-life; items of one moment share one age, and none of them is before another. And a positive is predicted
+from what came before it alone: weights that look back from the end of a history with the positive left out were tried, and
+bring nothing (docs/experiments.md). Such sums are different for each positive, so each group adds up its own, of the latest
+`window` items; what is left out in training counts less than 1/256 each.
+
+Legend: B groups, n items of their windows, N interactions, U users, I items, D factors.
+"""
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from ncf.data import Interactions
+from ncf.errors import ConfigError
+
+Ages = npt.NDArray[np.int32]
+_HALVINGS = 8
+
+
+def require_times(train: Interactions, half_life: float) -> None:
+    """Raise `ConfigError` for a half-life where nobody knows what is late."""
+    if half_life and train.timestamps is None:
+        raise ConfigError(
+            f"model.history_half_life = {half_life:g} needs the times of interactions, and these data have none: "
+            "prepare them with a time column (--time), or set model.history_half_life = 0."
+        )
+
+
+def ages(train: Interactions) -> Ages:
+    """[N]: how many of its user's items are strictly later than each interaction; `train` has times.
+
+    Interactions may be in any order; the answer is in the same one.
+    """
+    assert train.timestamps is not None, "require_times comes first"
+    users, times = train.user_rows, train.timestamps
+    found = np.empty(len(train), np.int32)
+    order = np.lexsort((times, users))[::-1]  # a user's latest first
+    users, times = users[order], times[order]
+    starts = _starts(users[1:] != users[:-1])
+    found[order] = _starts((users[1:] != users[:-1]) | (times[1:] != times[:-1])) - starts
+    return found
+
+
+def _starts(differs: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """[N]: where the run of equal values that each of N places is in begins; `differs` [N - 1] from the place before."""
+    places = np.arange(len(differs) + 1)
+    return np.maximum.accumulate(np.where(np.append(True, differs), places, 0))
+
+
+@dataclass(frozen=True)
+class Bags:
+    """B bags of items: `rows` [n] of the items, `owners` [n] of the bags, `offsets` [B + 1], `weights` [n] float32.
+
+    Weights are divided by their bag's sum to the power that was asked for.
+    """
+
+    rows: Tensor
+    owners: Tensor
+    offsets: Tensor
+    weights: Tensor
+
+    def sums(self, table_ID: Tensor) -> Tensor:
+        """[B, D]: each bag's sum of weighted rows."""
+        return nn.functional.embedding_bag(
+            self.rows,
+            table_ID,
+            self.offsets,
+            mode="sum",
+            include_last_offset=True,
+            per_sample_weights=self.weights,
+        )
+
+    def back(self, values_BD: Tensor, out_ID: Tensor) -> None:
+        """Add to `out_ID` what the gradients of the sums are to the rows."""
+        out_ID.index_add_(0, self.rows, values_BD.index_select(0, self.owners).mul_(self.weights[:, None]))
+
+
+@dataclass(frozen=True)
+class Past:
+    """`items` [N], user by user at `offsets` [U + 1], oldest first.
+
+    `begins` and `ends` [N]: the places where the items of the same user and moment begin and end. `pairs` [N] are user and item
+    as one ascending number, and `places` [N] where each is in `items`. All int64. `catalogue` is I.
+    """
+
+    catalogue: int
+    half_life: float
+    offsets: Tensor
+    items: Tensor
+    begins: Tensor
+    ends: Tensor
+    pairs: Tensor
+    places: Tensor
+
+    @classmethod
+    def of(cls, train: Interactions, users: int, items: int, half_life: float) -> "Past":
+        """From interactions; raises `ConfigError` where they have no times."""
+        require_times(train, half_life)
+        age = ages(train)
+        order = np.lexsort((train.item_rows, -age, train.user_rows))
+        age, owners = age[order], train.user_rows[order].astype(np.int64)
+        columns = train.item_rows[order].astype(np.int64)
+        offsets = np.append(0, np.cumsum(train.user_counts(users)))
+        begins = _starts((owners[1:] != owners[:-1]) | (age[1:] != age[:-1]))
+        pairs = owners * items + columns
+        places = np.argsort(pairs)
+        arrays = (offsets, columns, begins, offsets[owners + 1] - age, pairs[places], places)
+        return cls(items, half_life, *map(torch.from_numpy, arrays))
+
+    def to(self, device: torch.device) -> "Past":
+        """The same on a device."""
+        moved = {
+            field.name: getattr(self, field.name).to(device) for field in fields(self) if field.type is Tensor
+        }
+        return replace(self, **moved)
+
+    @property
+    def window(self) -> int:
+        """How many items before a positive are looked at."""
+        return math.ceil(_HALVINGS * self.half_life)
+
+    def vectors(self, table_ID: Tensor, exponent: float) -> Tensor:
+        """[U, D]: of whole histories."""
+        return self._bags(self.offsets[:-1], self.offsets[1:], exponent).sums(table_ID)
+
+    def vectors_without(self, table_ID: Tensor, exponent: float, users_B: Tensor, items_B: Tensor) -> Tensor:
+        """[B, D]: of what users had used before positives, as training sees them."""
+        return self.before(users_B, items_B, exponent).sums(table_ID)
+
+    def before(self, users_B: Tensor, items_B: Tensor, exponent: float) -> Bags:
+        """What users had used before positives of theirs; the latest `window` items of it."""
+        at_B = self.places.index_select(0, torch.searchsorted(self.pairs, users_B * self.catalogue + items_B))
+        stops_B = self.begins.index_select(0, at_B)
+        firsts_B = torch.maximum(self.offsets.index_select(0, users_B), stops_B - self.window)
+        return self._bags(firsts_B, stops_B, exponent)
+
+    def _bags(self, firsts_B: Tensor, stops_B: Tensor, exponent: float) -> Bags:
+        lengths_B = stops_B - firsts_B
+        offsets = torch.zeros(len(lengths_B) + 1, dtype=torch.int64, device=lengths_B.device)
+        torch.cumsum(lengths_B, 0, out=offsets[1:])
+        owners_n = torch.repeat_interleave(lengths_B)
+        places_n = torch.arange(len(owners_n), device=owners_n.device)
+        places_n += (firsts_B - offsets[:-1]).index_select(0, owners_n)
+        ages_n = stops_B.index_select(0, owners_n).sub_(self.ends.index_select(0, places_n))
+        weights_n = ages_n.float().mul_(-1.0 / self.half_life).exp2_()
+        totals_B = torch.segment_reduce(weights_n, "sum", lengths=lengths_B, initial=0.0)
+        scale_B = scale(totals_B, exponent)
+        weights_n *= scale_B.index_select(0, owners_n)
+        return Bags(self.items.index_select(0, places_n), owners_n, offsets, weights_n)
+
+    def __deepcopy__(self, _: dict[int, Any]) -> "Past":
+        return self
+
+
+def scale(totals: Tensor, exponent: float) -> Tensor:
+    """n^-a of numbers of items, or of what they count together; one where there is none."""
+    return totals.clamp(min=1).pow(-exponent)
