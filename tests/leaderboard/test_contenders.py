@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ncf.config import Experiment
 from ncf.errors import ConfigError
 from ncf.evaluation.baselines import BASELINES
 from ncf.leaderboard.contenders import contenders, space_of
@@ -14,10 +15,12 @@ def test_the_files_of_this_repository_and_every_baseline_take_part_with_valid_re
     everyone = contenders()
     names = [one.name for one in everyone]
     assert {"gmf", "mlp", "neumf", "neumf-pretrained", *BASELINES} <= set(names)
-    by_name = {one.name: one for one in everyone}
+    recipes = dict[str, Experiment]()
     for one in everyone:
-        halves = {part: recipe_of(by_name[half]) for part, half in one.halves.items()}
+        halves = {part: recipes[half] for part, half in one.halves.items()}
         recipe = recipe_of(one, halves) if one.recipe else None
+        if recipe is not None:
+            recipes[one.name] = recipe
         assert [parameter.name for parameter in space_of(one, recipe)] == list(one.space)
         assert one.source
 
