@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from common import ROOT, Report, command_line
+from hold_out import like_published
 from ncf import experiment
 from ncf.config import Experiment
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
@@ -22,10 +23,10 @@ from ncf.data import Dataset, PrepareOptions, prepare_catalog
 KINDS = {
     "ml-1m": ("gmf", "mlp", "neumf", "neumf-pretrained", "mlp-teacher", "gmf-taught", "neumf-taught"),
     "lastfm": ("gmf", "mlp", "neumf-pretrained", "history-gmf"),
-    "pinterest-20": ("gmf", "mlp", "neumf-pretrained", "history-gmf"),
+    "pinterest-20": ("history-gmf",),
 }
-EXPONENTS = {"ml-1m": 0.3, "lastfm": 0.5, "pinterest-20": 0.0}
-"""With which the hold-out was drawn that the recipes of a set were chosen on."""
+EXPONENTS = {"ml-1m": 0.3, "lastfm": -0.5, "pinterest-20": 0.0}
+"""With which the hold-out was drawn that the recipes of a set were chosen on, favouring items by popularity^-exponent."""
 TARGETS = {
     "ml-1m-gmf": (0.717, 0.439),
     "ml-1m-mlp": (0.700, 0.425),
@@ -49,9 +50,9 @@ def with_data(parser: argparse.ArgumentParser) -> None:
 def load(arguments: argparse.Namespace) -> Dataset:
     """The data set with its validation hold-out."""
     exponent = EXPONENTS[arguments.catalog] if arguments.exponent is None else arguments.exponent
-    options = PrepareOptions(validation_popularity_exponent=exponent)
+    options = PrepareOptions(validation_popularity_exponent=max(0.0, exponent))
     dataset, _ = prepare_catalog(arguments.catalog, options, source=arguments.source)
-    return dataset
+    return like_published(dataset, -exponent) if arguments.catalog == "lastfm" else dataset
 
 
 def benchmark_name(base: str, arguments: argparse.Namespace) -> str:
