@@ -50,33 +50,46 @@ def test_it_is_the_scaled_sum_in_any_order(history: list[int], random: object) -
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_visitor_has_the_vector_of_a_user_without_an_own_one(kind: str) -> None:
-    """The first half's vector equals the trained model's for a user with this history and p_u = 0."""
+    """Where nobody has an own part, the first half's vector is what training made of a user with this history."""
     model = model_of(kind)
     half = history_half(model)
     assert half is not None
-    used = [2, 9, 17, 28]
-    half.user_table.data[0] = 0.0
-    sets = [used, *[[1, 3]] * 19]
-    half.attach(History.of(csr_of(sets), 30))
+    half.user_table.data.zero_()
+    seen = csr_of([[2, 9, 17, 28], *[[user, user + 3] for user in range(19)]])
+    half.attach(History.of(seen, 30))
     network = Network({name: value.numpy() for name, value in freeze(model).state_dict().items()})
     table = LookUp(half.history_table.detach().numpy(), half.exponent)
-    fold_in = FoldIn.build(network, csr_of([list(range(30)), *[[0]] * 19]), 0, table)
-    vector = fold_in.vector(np.array(used))
-    np.testing.assert_allclose(vector[:8], half.users()[0].detach().numpy(), rtol=1e-5, atol=1e-6)
+    fold_in = FoldIn.build(network, seen, 0, table)
+    vector = fold_in.vector(seen.row(0))
+    np.testing.assert_allclose(vector[:8], half.users()[0].detach().numpy(), rtol=1e-4, atol=1e-5)
+
+
+def test_own_parts_are_guessed_as_the_vectors_of_other_models_are() -> None:
+    """With a table of zeros nothing can be looked up, and the map is the map of a model without a history."""
+    model = model_of("history-gmf")
+    half = history_half(model)
+    assert half is not None
+    half.history_table.data.zero_()
+    network = Network({name: value.numpy() for name, value in freeze(model).state_dict().items()})
+    seen = csr_of([[user, (user * 7) % 30 if (user * 7) % 30 > user else user + 1] for user in range(20)])
+    table = LookUp(half.history_table.detach().numpy(), half.exponent)
+    with_table, without = FoldIn.build(network, seen, 0, table), FoldIn.build(network, seen, 0)
+    histories = [np.array([1, 8]), np.array([3]), seen.row(5)]
+    np.testing.assert_allclose(
+        with_table.vectors(histories), without.vectors(histories), rtol=1e-5, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_known_users_new_items_add_what_they_say(kind: str, tmp_path: Path) -> None:
+def test_a_known_user_is_moved_as_visitors_with_these_histories_differ(kind: str, tmp_path: Path) -> None:
     run = experiment.train(planted(), small_experiment(kind, epochs=5), tmp_path / "run")
     artifact = open_artifact(run.artifact)
     network = Network(artifact.weights)
-    fold_in, table = artifact.fold_in(network), artifact.look_up
-    assert table is not None
+    fold_in = artifact.fold_in(network)
     known, seen, new = network.user_vectors(np.array([4]))[0], artifact.seen.row(4), np.array([1, 5, 7])
-    both = np.union1d(seen, new)
-    vector = fold_in.updated(known, seen, new)
-    expected = known[:8] + table.vector(both) - table.vector(np.unique(seen))
-    np.testing.assert_allclose(vector[:8], expected, rtol=1e-4, atol=1e-5)
+    before, after = fold_in.vectors([seen, np.union1d(seen, new)])
+    expected = known + (after - before)
+    np.testing.assert_allclose(fold_in.updated(known, seen, new), expected, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -190,9 +203,11 @@ def test_an_artifact_with_a_half_life_asks_what_came_last(kind: str, tmp_path: P
     assert used_again.scores != as_trained.scores
     network = Network(artifact.weights)
     known = network.user_vectors(np.array([4]))[0]
-    moved = artifact.fold_in(network).updated(known, seen, np.array([1, 5, 7]), ages)
-    expected = known[:8] + table.change(seen, ages, np.array([1, 5, 7]))
-    np.testing.assert_allclose(moved[:8], expected, rtol=1e-4, atol=1e-5)
+    fold_in, new = artifact.fold_in(network), np.array([1, 5, 7])
+    before, after = fold_in._guessed([np.unique(seen), np.union1d(seen, new)])
+    expected = known + (after - before)
+    expected[:8] += table.change(seen, ages, new)
+    np.testing.assert_allclose(fold_in.updated(known, seen, new, ages), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_thawing_is_the_way_back_from_freezing() -> None:

@@ -130,7 +130,8 @@ def write_artifact(
         if serves:
             network = Network(weights)
             Retrieval.build(network, dataset.known, experiment.train.seed).save(temporary)
-            FoldIn.build(network, dataset.seen_in_training, experiment.train.seed, look_up).save(temporary)
+            seen, seed = dataset.seen_in_training, experiment.train.seed
+            FoldIn.build(network, seen, seed, look_up, dataset.known).save(temporary)
         write_text(temporary / "config.json", experiment.model_dump_json(indent=2))
         write_text(temporary / "metrics.json", json.dumps(metrics, indent=2))
         write_text(temporary / "MODEL_CARD.md", card)

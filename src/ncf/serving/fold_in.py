@@ -21,7 +21,7 @@ Legend: B histories, U users, I items, N items of all histories, W width of a us
 tables, F features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +56,31 @@ class FoldIn:
         self._map_FW, self._informative_I, self.look_up = map_FW, informative_I, look_up
 
     @classmethod
-    def build(cls, network: Network, seen: Csr, seed: int, look_up: LookUp | None = None) -> "FoldIn":
-        """Fit the map to the users of `network` and their items `seen`; at most 20,000 users, drawn with `seed`."""
+    def build(
+        cls,
+        network: Network,
+        seen: Csr,
+        seed: int,
+        look_up: LookUp | None = None,
+        known: Csr | None = None,
+    ) -> "FoldIn":
+        """Fit the map to the users of `network` and their items `seen`; at most 20,000 users, drawn with `seed`.
+
+        With a look-up the map is fitted to what it leaves over, the own parts. One with ages needs the items `known` of each
+        user that they belong to.
+        """
         informative_I = np.zeros(network.items, np.bool_)
         informative_I[seen.columns] = True
-        return cls(network, _fit(network, seen, seed), informative_I, look_up)
+
+        def own(users: Rows) -> Floats:
+            vectors_BW = network.user_vectors(users)
+            if look_up is not None:
+                for user, vector_W in zip(users.tolist(), vectors_BW, strict=True):
+                    found_D = _trained(look_up, user, seen, known)
+                    vector_W[: len(found_D)] -= found_D
+            return vectors_BW
+
+        return cls(network, _fit(network, seen, seed, own), informative_I, look_up)
 
     def save(self, folder: Path) -> None:
         """Write `fold_in_map.npy` and `fold_in_informative.npy`; a look-up is kept for itself."""
@@ -84,13 +104,17 @@ class FoldIn:
     def vectors(self, histories: Sequence[Rows]) -> Floats:
         """[B, W] of visitors."""
         kept = [self.informative(history) for history in histories]
-        counts_B = np.array([len(rows) for rows in kept], np.float32)
-        vectors_BW = np.asarray(_features(_sums(self._tables, kept), counts_B) @ self._map_FW)
+        vectors_BW = self._guessed(kept)
         if self.look_up is not None:
             for vector_W, rows in zip(vectors_BW, kept, strict=True):
                 found_D = self.look_up.vector(rows)
-                vector_W[: len(found_D)] = found_D
+                vector_W[: len(found_D)] += found_D
         return vectors_BW
+
+    def _guessed(self, kept: Sequence[Rows]) -> Floats:
+        """[B, W]: what the map makes of histories of informative rows."""
+        counts_B = np.array([len(rows) for rows in kept], np.float32)
+        return np.asarray(_features(_sums(self._tables, kept), counts_B) @ self._map_FW)
 
     def updated(self, vector: Floats, seen: Rows, history: Rows, ages: Ages | None = None) -> Floats:
         """[W] of a known user: the trained `vector`, moved by what the new items of `history` add to `seen`.
@@ -104,11 +128,16 @@ class FoldIn:
             return vector
         if not len(known):
             return self.vector(new)
-        before, after = self.vectors([known, both])
+        before, after = self._guessed([known, both])
         moved = np.asarray(vector + (after - before), np.float32)
-        if self.look_up is not None and ages is not None:
-            change_D = self.look_up.change(seen, ages, new)
-            moved[: len(change_D)] = vector[: len(change_D)] + change_D
+        if self.look_up is not None:
+            look_up = self.look_up
+            change_D = (
+                look_up.vector(both) - look_up.vector(known)
+                if ages is None
+                else look_up.change(seen, ages, new)
+            )
+            moved[: len(change_D)] += change_D
         return moved
 
     def informative(self, rows: Rows) -> Rows:
@@ -138,8 +167,17 @@ def _sums(tables: list[Floats], histories: Sequence[Rows]) -> Floats:
     return sums_BE
 
 
-def _fit(network: Network, seen: Csr, seed: int) -> Floats:
-    """[F, W], by the normal equations; a ridge of a hundredth of each feature's own square keeps them regular."""
+def _trained(look_up: LookUp, user: int, seen: Csr, known: Csr | None) -> Floats:
+    """[D]: the look-up's part of a training user's vector."""
+    if look_up.ages_N is None:
+        return look_up.trained(seen.row(user), None)
+    assert known is not None
+    span = slice(int(known.offsets[user]), int(known.offsets[user + 1]))
+    return look_up.trained(known.row(user), look_up.ages_of(span))
+
+
+def _fit(network: Network, seen: Csr, seed: int, own: Callable[[Rows], Floats]) -> Floats:
+    """[F, W] to what `own` says of users [B, W], by the normal equations; a ridge of a hundredth of each feature's own square keeps them regular."""
     tables = [half.item_table for half in network.halves]
     width = sum(table.shape[1] for table in tables) * len(_TRUSTS) + 3
     gram_FF, moments_FW = np.zeros((width, width)), np.zeros((width, network.width))
@@ -152,10 +190,9 @@ def _fit(network: Network, seen: Csr, seed: int) -> Floats:
         found = [_beginnings(tables, seen.row(user), random) for user in part]
         counts_B = np.concatenate([counts for counts, _ in found])
         features_BF = _features(np.concatenate([sums for _, sums in found]), counts_B)
-        owners_B = np.repeat(part, [len(counts) for counts, _ in found])
         weighted_FB = (features_BF * (1 + counts_B[:, None]) ** _LENGTH_EXPONENT).astype(np.float32).T
         gram_FF += weighted_FB @ features_BF
-        moments_FW += weighted_FB @ network.user_vectors(owners_B)
+        moments_FW += weighted_FB @ np.repeat(own(part), [len(counts) for counts, _ in found], axis=0)
     diagonal = np.einsum("ff->f", gram_FF)
     diagonal += _RIDGE * diagonal + _TINY
     return np.linalg.solve(gram_FF, moments_FW).astype(np.float32)

@@ -61,6 +61,12 @@ class LookUp:
         """[D] of one history; its rows are distinct, and oldest first."""
         return self._of_ages(rows, _ages_in_order(len(rows)))
 
+    def trained(self, seen: Rows, ages: Ages | None) -> Floats:
+        """[D] of a known user's history as it was trained on."""
+        if ages is None:
+            return self.vector(seen)
+        return self._of_ages(seen[ages >= 0], ages[ages >= 0])
+
     def change(self, seen: Rows, ages: Ages, new: Rows) -> Floats:
         """[D]: what `new` items (distinct, oldest first) change in a history of `seen` ones with these ages.
 
