@@ -45,7 +45,10 @@ def test_overrides_are_read_as_toml() -> None:
         ("train.epochs=many", "train.epochs: Input should be a valid integer.*'many'"),
         ("train.epoch=5", "train.epoch is no setting of ncf"),
         ("train.learning_rate=nan", "train.learning_rate: Input should be"),
-        ("model.kind=svd", "model.kind: Input should be 'gmf', 'mlp', 'neumf', 'mf', 'history-gmf' or 'history-neumf', and not 'svd'"),
+        (
+            "model.kind=svd",
+            "model.kind: Input should be 'gmf', 'mlp', 'neumf', 'mf', 'history-gmf' or 'history-neumf', and not 'svd'",
+        ),
         ("name.x=1", "'name' is a value and has no keys"),
         ("model.tower=[]", "model.tower: Tuple should have at least 1 item"),
         ("train.epochs=0", "train.epochs = 0 only makes sense with"),

@@ -12,6 +12,7 @@ import pytest
 import programs
 from aws import Aws
 from ncf import experiment as whole
+from ncf import judging
 from ncf.config import Experiment
 from ncf.errors import ArtifactError, CloudError, ConfigError, DataError, StorageError
 from ncf.sagemaker import jobs, launch
@@ -73,7 +74,7 @@ def test_the_whole_way_gives_what_training_here_gives(aws: Aws, prepared: Path, 
     assert fetched.metrics["test"] == here.metrics["test"]
     weights = "model.safetensors"
     assert (fetched.artifact / weights).read_bytes() == (here.artifact / weights).read_bytes()
-    judgement, _ = whole.judge(fetched.folder)
+    judgement, _ = judging.judge(fetched.folder)
     assert judgement.means["ndcg@10"] == pytest.approx(here.metrics["test"]["metrics"]["ndcg@10"])
     events = (fetched.folder / "events.jsonl").read_text().splitlines()
     assert sum(json.loads(line)["event"] == "epoch" for line in events) == 2

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from fits import run, same
+from histories import KINDS, by_autograd, half_of
 from ncf import experiment
 from ncf.config import Experiment
 from ncf.data import Dataset, Interactions
@@ -20,8 +22,6 @@ from ncf.training.rows import Rows
 from ncf.training.steps.recency import RecentTable
 from support import dataset_of, model_of, planted
 from support import experiment as small_experiment
-from training.test_fitting import run, same
-from training.test_history import KINDS, by_autograd, half_of
 
 
 def with_times(dataset: Dataset, seed: int = 0) -> Dataset:
