@@ -66,7 +66,9 @@ class UsersRequest(Ranked):
     """The best items of each user. `history` needs exactly one user."""
 
     users: Ids
-    history: Annotated[Ids | None, Field(description="What the user has used since training, oldest first.")] = None
+    history: Annotated[
+        Ids | None, Field(description="What the user has used since training, oldest first.")
+    ] = None
     exclude_seen: Annotated[bool, Field(description="Leave out what the user is known to have used.")] = True
     strict: Annotated[bool, Field(description="An unknown user is an error.")] = False
 
