@@ -188,7 +188,8 @@ class _Search:
                 continue  # of a process that keeps its trials elsewhere
             try:
                 with FileLock(place.with_suffix(".lock"), timeout=0):
-                    self._requeue(trial, folder)
+                    if not self.study._storage.get_trial(trial._trial_id).state.is_finished():
+                        self._requeue(trial, folder)  # its process may have ended it since it was listed
             except Timeout:
                 continue
 
