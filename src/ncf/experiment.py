@@ -264,20 +264,20 @@ def _half(
     config = communicator.share(artifact.experiment.model if artifact else half.model)
     model = build_model(config, len(dataset.users), len(dataset.items))
     if artifact is not None:
-        _take(model, artifact, _seen(dataset, artifact.experiment.train))
+        _take(model, artifact, dataset)
     communicator.share_tensors(model.state_dict())
     return model
 
 
-def _take(model: Model, artifact: Artifact, seen: Dataset) -> None:
+def _take(model: Model, artifact: Artifact, dataset: Dataset) -> None:
     """The weights of a run that goes on being trained."""
     half = history_half(model)
     if half is None:
         model.load_state_dict(artifact.model.state_dict())
         return
-    if not isinstance(half, GMF) or not isinstance(artifact.model, GMF):
+    if not isinstance(artifact.model, GMF):
         raise ConfigError("--gmf takes a run of kind gmf or history-gmf, and no NeuMF.")
-    half.attach(history_of(seen, half.half_life))
+    half.attach(history_of(_seen(dataset, artifact.experiment.train), half.half_life))
     look_up = artifact.look_up
     assert look_up is not None
     thaw(half, artifact.model, torch.from_numpy(look_up.table_ID.copy()))

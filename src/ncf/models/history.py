@@ -5,7 +5,7 @@
 
 The form of SVD++ (Koren, KDD'08) and, with what follows, of FISM (Kabbur et al., KDD'13) under GMF's output layer. In training
 the positive that a group is about is left out of its user's history: v_u then has n_u - 1 items, or the sum would hold the
-answer. Whoever comes later has a vector without training: p_u is zero for a visitor, and the sum is a look-up.
+answer. Whoever comes later has a vector without training: the sum is a look-up, and p_u is guessed (`serving/fold_in.py`).
 
 The one decision worth knowing: the sums of all users are one product of the history (a sparse matrix of ones) with the
 history's table, much dearer than a step. So that table stays as it is for some steps, in which the sums are exact, and then

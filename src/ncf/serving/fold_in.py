@@ -13,8 +13,8 @@ The one decision worth knowing: nothing is optimised in a request. The best line
 history is a row times a matrix: microseconds, the same arithmetic for GMF, MLP and NeuMF, and a few hundred kilobytes
 (and a byte an item) however large the catalogue is. docs/fold_in.md has how it was judged.
 
-A history-aware model needs no guess: the vector of its first half is the sum over the history that it was trained with
-(`models/history.py`), a look-up. Its tower, if it has one, is guessed as above. Where the model has a half-life the order of
+Of a history-aware model only the own part is guessed: what its first half makes of a history is the sum that it was trained with
+(`models/history.py`), a look-up, and M is fitted to what that leaves over. Where the model has a half-life the order of
 a history counts, oldest first, and what a known user used before ages by what is new.
 
 Legend: B histories, U users, I items, N items of all histories, W width of a user vector, E width of all item

@@ -19,9 +19,7 @@ from ncf.models import History, HistoryGMF
 from ncf.models.recency import scale
 from ncf.runtime import Workers, seed_of, spans
 from ncf.training.draws import fractions
-from ncf.training.rows import RowGradient
-
-Gradients = dict[Tensor, RowGradient]
+from ncf.training.rows import Gradients, RowGradient
 
 _INTERACTIONS_A_CANDIDATE = 30
 """As many interactions of a move cost three quarters of what one candidate of a step does (docs/performance.md)."""

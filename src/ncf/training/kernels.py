@@ -26,8 +26,9 @@ from torch import Tensor
 
 from ncf.models import GMF, MLP, HistoryGMF, Model, halves
 from ncf.runtime import Workers, spans
+from ncf.training.rows import Gradients
 from ncf.training.steps.gmf import GmfShare, GmfStep
-from ncf.training.steps.half import Batch, Gradients, Objective, Parts, add_in_pairs
+from ncf.training.steps.half import Batch, Objective, Parts, add_in_pairs
 from ncf.training.steps.history import HistoryStep
 from ncf.training.steps.mlp import MlpShare, MlpStep
 from ncf.training.steps.recency import RecentStep

@@ -49,3 +49,7 @@ class RowGradient:
 
     rows: Tensor | None
     values: Tensor
+
+
+Gradients = dict[Tensor, RowGradient]
+"""By parameter."""

@@ -55,25 +55,24 @@ def _fit_users(train: Csr, items: int, settings: Settings, seed: int, workers: W
     return SparseRows(similarities(histories, settings["neighbours"], settings["shrink"], workers), histories)
 
 
+_DEFAULTS = {"neighbours": 30, "shrink": 1.0}
+_SPACE: dict[str, dict[str, Any]] = {
+    "neighbours": {"low": 5, "high": 500, "log": True},
+    "shrink": {"low": 0.1, "high": 100.0, "log": True},
+}
 ITEM_KNN = Baseline(
     "item-knn",
     "ItemKNN",
     "Sarwar et al., WWW'01",
     fitting=_fit_items,
-    defaults={"neighbours": 30, "shrink": 1.0},
-    space={
-        "neighbours": {"low": 5, "high": 500, "log": True},
-        "shrink": {"low": 0.1, "high": 100.0, "log": True},
-    },
+    defaults=_DEFAULTS,
+    space=_SPACE,
 )
 USER_KNN = Baseline(
     "user-knn",
     "UserKNN",
     "Herlocker et al., SIGIR'99",
     fitting=_fit_users,
-    defaults={"neighbours": 30, "shrink": 1.0},
-    space={
-        "neighbours": {"low": 5, "high": 500, "log": True},
-        "shrink": {"low": 0.1, "high": 100.0, "log": True},
-    },
+    defaults=_DEFAULTS,
+    space=_SPACE,
 )

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ncf.models import GMF
-from ncf.training.rows import RowGradient
-from ncf.training.steps.half import Batch, Gradients, HalfStep, Objective, add_l2
+from ncf.training.rows import Gradients, RowGradient
+from ncf.training.steps.half import Batch, HalfStep, Objective, add_l2
 
 
 class GmfStep(HalfStep):

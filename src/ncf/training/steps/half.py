@@ -14,9 +14,7 @@ from torch import Tensor
 from ncf.models import GMF, MLP
 from ncf.runtime import Workers
 from ncf.training.losses import Loss
-from ncf.training.rows import RowGradient, Rows
-
-Gradients = dict[Tensor, RowGradient]
+from ncf.training.rows import Gradients, RowGradient, Rows
 
 
 @dataclass(frozen=True)

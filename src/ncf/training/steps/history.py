@@ -17,9 +17,9 @@ from torch import Tensor
 
 from ncf.models import HistoryGMF
 from ncf.training.history import Sums
-from ncf.training.rows import RowGradient
+from ncf.training.rows import Gradients, RowGradient
 from ncf.training.steps.gmf import GmfShare, GmfStep
-from ncf.training.steps.half import Batch, Gradients, Objective
+from ncf.training.steps.half import Batch, Objective
 
 
 class HistoryStep(GmfStep):

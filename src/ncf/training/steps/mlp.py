@@ -12,8 +12,8 @@ from torch import Tensor
 from ncf.models import MLP
 from ncf.runtime import Workers, spans
 from ncf.training.dropout import drop_
-from ncf.training.rows import RowGradient
-from ncf.training.steps.half import Batch, Gradients, HalfStep, Objective, add_in_pairs
+from ncf.training.rows import Gradients, RowGradient
+from ncf.training.steps.half import Batch, HalfStep, Objective, add_in_pairs
 
 _relu_backward = torch.ops.aten.threshold_backward
 

@@ -15,10 +15,9 @@ from torch import Tensor
 
 from ncf.models import HistoryGMF
 from ncf.models.recency import Past
-from ncf.training.history import Gradients as TableGradients
-from ncf.training.rows import RowGradient
+from ncf.training.rows import Gradients, RowGradient
 from ncf.training.steps.gmf import GmfShare, GmfStep
-from ncf.training.steps.half import Batch, Gradients, Objective
+from ncf.training.steps.half import Batch, Objective
 
 
 class RecentStep(GmfStep):
@@ -83,7 +82,7 @@ class RecentTable:
         drawn = torch.bincount(items, minlength=len(model.history_table)).float()
         self._shares_I1 = drawn[:, None] / max(1, len(items))
 
-    def gather(self, gradients: TableGradients) -> TableGradients:
+    def gather(self, gradients: Gradients) -> Gradients:
         """L2 once a positive."""
         table = self.model.history_table
         gradients[table].values.addcmul_(table.detach(), self._shares_I1, value=2.0 * self.l2)
