@@ -1,9 +1,11 @@
 """A leaderboard from end to end on made-up data: what is done, kept, gone on with, refused."""
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -133,12 +135,16 @@ def test_a_half_that_failed_fails_the_fused_one(go: Any, files: Path, tmp_path: 
     assert heard.failures[1] == "Its half mlp failed."
 
 
-def test_a_limit_of_time_is_kept_and_told(go: Any, files: Path, tmp_path: Path) -> None:
+def test_a_limit_of_time_is_kept_and_told(
+    go: Any, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_second_passes_at_each_look = SimpleNamespace(monotonic=itertools.count().__next__)
+    monkeypatch.setattr("ncf.tuning.study.time", a_second_passes_at_each_look)
     chosen = contenders(files, ["gmf"])
-    go(tmp_path, chosen, trials=50, seeds=1, seconds=0.05)
+    go(tmp_path, chosen, trials=50, seeds=1, seconds=1.5)
     found = json.loads((tmp_path / "gmf" / "chosen.json").read_text())
-    assert (found["trials"], found["out_of_time"]) == (1, True)
-    assert go(tmp_path, chosen, trials=50, seeds=1, seconds=0.05)[1].trials == [], "earlier trials count"
+    assert (found["trials"], found["seconds"], found["out_of_time"]) == (1, 1, True)
+    assert go(tmp_path, chosen, trials=50, seeds=1, seconds=1.5)[1].trials == [], "earlier trials count"
 
 
 def test_other_data_other_recipes_and_other_folders_are_refused(
