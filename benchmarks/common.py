@@ -1,4 +1,4 @@
-"""What all benchmarks share: fair repeats, the data set, a description of the machine, a table, a JSON file.
+"""What all benchmarks share: fair repeats, the data set, a trained model, a description of the machine, a table, a JSON file.
 
 The decision worth knowing: competitors take turns. A round runs each of them once, and a ratio compares medians over
 the rounds of one run, so a machine that slows down slows all of them. Seconds of processor time are noted beside
@@ -24,9 +24,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from ncf.config import Experiment
 from ncf.data import Dataset, Interactions, prepare_catalog
-from ncf.runtime import choose_threads
+from ncf.models import Scorer, build_model
+from ncf.runtime import Workers, choose_threads, generator
+from ncf.training import Trainer
 from ncf.training.tracking import Silent
+from ncf.training.warm_start import start_spectral
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -122,6 +126,19 @@ def share_of(dataset: Dataset, share: float) -> Dataset:
     kept = np.arange(0, len(dataset.train), round(1.0 / share))
     train: Interactions = dataset.train.take(kept)
     return replace(dataset, train=train)
+
+
+def trained(dataset: Dataset, settings: Experiment, seed: int, pool: Workers) -> Scorer:
+    """What the settings' model says after its last epoch; nothing is judged and nothing is written."""
+    config = settings.train.model_copy(update={"seed": seed})
+    items = len(dataset.items)
+    model = build_model(settings.model, len(dataset.users), items, generator(seed, "init"))
+    if config.start == "spectral":
+        start_spectral(model, dataset.seen_in_training, items, config.negatives, seed, pool)
+    trainer = Trainer(dataset, model, config, pool)
+    for _ in range(config.epochs):
+        trainer.train_epoch()
+    return Scorer(trainer.judged)
 
 
 def machine() -> dict[str, object]:

@@ -15,17 +15,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from common import Report, command_line
+from common import Report, command_line, trained
 from ncf.config import EvaluationConfig, Experiment
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
 from ncf.evaluation import judge_full, judge_sampled
 from ncf.evaluation.baselines import BASELINES
-from ncf.evaluation.protocol import Scorer as AnyScorer
+from ncf.evaluation.protocol import Scorer
 from ncf.evaluation.statistics import compare
-from ncf.models import Scorer, build_model
-from ncf.runtime import Workers, choose_threads, generator, workers
-from ncf.training import Trainer
-from ncf.training.warm_start import start_spectral
+from ncf.runtime import Workers, choose_threads, workers
 
 Floats = npt.NDArray[np.float64]
 SPLITS = {"last": "each user's last interaction", "time": "the last tenth of all time"}
@@ -41,7 +38,7 @@ class Candidate:
 
     family: str
     settings: str
-    fit: Callable[[Dataset, int], AnyScorer]
+    fit: Callable[[Dataset, int], Scorer]
 
 
 def network(kind: str, half_life: float, start: str, epochs: int, rate: float, l2: float) -> Candidate:
@@ -53,16 +50,8 @@ def network(kind: str, half_life: float, start: str, epochs: int, rate: float, l
     model = {"kind": kind, "factors": 64, "history_half_life": half_life}
     settings = Experiment.parse({"model": model, "train": train})
 
-    def fit(dataset: Dataset, seed: int) -> AnyScorer:
-        users, items = len(dataset.users), len(dataset.items)
-        config = settings.train.model_copy(update={"seed": seed})
-        built = build_model(settings.model, users, items, generator(seed, "init"))
-        if start == "spectral":
-            start_spectral(built, dataset.seen_in_training, items, config.negatives, seed, ONE)
-        trainer = Trainer(dataset, built, config, ONE)
-        for _ in range(epochs):
-            trainer.train_epoch()
-        return Scorer(trainer.judged)
+    def fit(dataset: Dataset, seed: int) -> Scorer:
+        return trained(dataset, settings, seed, ONE)
 
     family = (
         "gmf" if kind == "gmf" else f"history-gmf, half-life {half_life:g}" if half_life else "history-gmf"
@@ -73,7 +62,7 @@ def network(kind: str, half_life: float, start: str, epochs: int, rate: float, l
 def ease(l2: float) -> Candidate:
     """EASE."""
 
-    def fit(dataset: Dataset, seed: int) -> AnyScorer:
+    def fit(dataset: Dataset, seed: int) -> Scorer:
         train = dataset.seen_in_training
         return BASELINES["ease"].fit(train, len(dataset.items), {"l2": l2}, seed, ONE)
 
@@ -92,7 +81,7 @@ def candidates(quick: bool) -> list[Candidate]:
     return found
 
 
-def judged(scorer: AnyScorer, dataset: Dataset) -> Floats:
+def judged(scorer: Scorer, dataset: Dataset) -> Floats:
     """[4, users]: HR@10 and NDCG@10, sampled and full, of each user that is judged: the mean over the user's rows."""
     held_out = dataset.test
     sampled = judge_sampled(scorer, held_out, RULES, ONE).values

@@ -18,16 +18,14 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from common import Report, command_line
+from common import Report, command_line, trained
 from ncf.config import Experiment
 from ncf.data import Dataset, Interactions, PrepareOptions, prepare_catalog
 from ncf.data.splits import hold_out
 from ncf.evaluation.baselines import BASELINES
-from ncf.evaluation.protocol import Scorer as AnyScorer
-from ncf.models import Scorer, build_model, mask_items
-from ncf.runtime import Workers, choose_threads, generator, seed_of, workers
-from ncf.training import Trainer
-from ncf.training.warm_start import start_spectral
+from ncf.evaluation.protocol import Scorer
+from ncf.models import mask_items
+from ncf.runtime import Workers, choose_threads, seed_of, workers
 
 Floats = npt.NDArray[np.float64]
 Rows = npt.NDArray[np.int64]
@@ -42,7 +40,7 @@ class Candidate:
     """A model with its settings: a baseline, or a network that is trained."""
 
     name: str
-    fit: Callable[[Dataset, int], AnyScorer]
+    fit: Callable[[Dataset, int], Scorer]
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ class Scheme:
 def baseline(name: str, **settings: Any) -> Candidate:
     """One of `ncf.evaluation.baselines`."""
 
-    def fit(dataset: Dataset, seed: int) -> AnyScorer:
+    def fit(dataset: Dataset, seed: int) -> Scorer:
         return BASELINES[name].fit(dataset.seen_in_training, len(dataset.items), settings, seed, ONE)
 
     return Candidate(" ".join([name, *(f"{key}={value:g}" for key, value in settings.items())]), fit)
@@ -68,20 +66,12 @@ def network(kind: str, start: str, epochs: int, l2: float, **model: Any) -> Cand
     rate = 0.001 if start == "spectral" else 0.005
     train = {
         "epochs": epochs, "batch_size": 1024, "learning_rate": rate, "l2_gmf": l2, "l2_mlp": l2,
-        "threads": 1, "precision": "float32",
+        "threads": 1, "precision": "float32", "start": start,
     }  # fmt: skip
     settings = Experiment.parse({"model": {"kind": kind} | SMALL | model, "train": train})
 
-    def fit(dataset: Dataset, seed: int) -> AnyScorer:
-        users, items = len(dataset.users), len(dataset.items)
-        config = settings.train.model_copy(update={"seed": seed})
-        built = build_model(settings.model, users, items, generator(seed, "init"))
-        if start == "spectral":
-            start_spectral(built, dataset.seen_in_training, items, config.negatives, seed, ONE)
-        trainer = Trainer(dataset, built, config, ONE)
-        for _ in range(epochs):
-            trainer.train_epoch()
-        return Scorer(trainer.judged)
+    def fit(dataset: Dataset, seed: int) -> Scorer:
+        return trained(dataset, settings, seed, ONE)
 
     extra = "".join(f" {key}={value}" for key, value in model.items())
     return Candidate(f"{kind} {start} epochs={epochs} l2={l2:g}{extra}", fit)
@@ -185,7 +175,7 @@ def judged(dataset: Dataset, positives: Rows, pool: Workers, seed: int) -> Float
     return np.stack(pool.map(one, list(range(len(CANDIDATES)))))
 
 
-def ndcg(scorer: AnyScorer, dataset: Dataset, positives: Rows, seed: int) -> Floats:
+def ndcg(scorer: Scorer, dataset: Dataset, positives: Rows, seed: int) -> Floats:
     """[2, U]; ties are broken at random."""
     users = np.arange(len(dataset.users))
     scores = scorer.catalogue(torch.from_numpy(users)).clone().float()
