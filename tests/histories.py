@@ -1,4 +1,4 @@
-"""History-aware models in tests: groups as training draws them, and gradients by autograd."""
+"""History-aware models in tests: groups as training draws them, and gradients that equal autograd's."""
 
 import torch
 from torch import Tensor
@@ -6,7 +6,7 @@ from torch import Tensor
 from ncf.models import GMF, HistoryGMF, Model, NeuMF, halves, history_half
 from ncf.runtime import generator
 from ncf.training.kernels import Batch, Objective
-from ncf.training.rows import Rows
+from ncf.training.rows import Gradients, Rows
 
 USERS, ITEMS = 20, 30
 KINDS = ["history-gmf", "history-neumf"]
@@ -51,3 +51,16 @@ def by_autograd(
     model.zero_grad()
     loss.backward()
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+def check_gradients(
+    gradients: Gradients, model: Model, users: Tensor, items: Tensor, objective: Objective, l2: float
+) -> None:
+    """Every parameter has a gradient of its shape in float32, and it is the one that autograd finds."""
+    expected = by_autograd(model, users, items, objective, l2)
+    assert set(expected) == {name for name, _ in model.named_parameters()}
+    for name, parameter in model.named_parameters():
+        found = gradients[parameter].values
+        assert found.shape == parameter.shape
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected[name], rtol=1e-4, atol=1e-6, msg=name)
