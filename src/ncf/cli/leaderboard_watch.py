@@ -1,12 +1,10 @@
 """What a person sees of a leaderboard while it runs: whose turn it is, each trial, the best so far, about how long it takes."""
 
 import time
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-from ncf.console import ERR, say
+from ncf.cli.tune_watch import WithBar
+from ncf.console import say
 from ncf.leaderboard.contenders import Contender
 from ncf.leaderboard.running import Audience
 from ncf.tuning.page import written
@@ -15,29 +13,17 @@ from ncf.tuning.trials import Trial
 _MINUTE, _HOUR = 60, 3600
 
 
-class ShownLeaderboard(Audience):
-    """Lines on standard error, and a bar below them on a terminal; as a context manager it leaves the terminal as it was."""
+class ShownLeaderboard(WithBar, Audience):
+    """Lines on standard error, and a bar below them on a terminal."""
 
     def __init__(self, trials: int, seeds: int) -> None:
+        super().__init__()
         self._trials, self._seeds = trials, seeds
         self._ended, self._spent, self._best = 0, 0.0, float("-inf")
         self._place = self._total = self._finals = 0
         self._began: list[float] = []
         self._contender: Contender | None = None
-        self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn(),
-            console=ERR, transient=True, disable=not ERR.is_terminal,
-        )  # fmt: skip
         self._task = self._bar.add_task("leaderboard", total=None)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def contender(self, place: int, total: int, contender: Contender) -> None:
         """The next one's turn."""

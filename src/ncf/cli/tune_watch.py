@@ -3,25 +3,28 @@
 from types import TracebackType
 from typing import Self
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from ncf.console import ERR, say
 from ncf.tuning.page import written
 from ncf.tuning.trials import Trial, Watcher
 
 
-class ShownSearch(Watcher):
-    """Shows `trials` trials on standard error; as a context manager it leaves the terminal as it was."""
+class WithBar:
+    """Has a bar on standard error, if that is a terminal; as a context manager it leaves the terminal as it was."""
 
-    def __init__(self, trials: int) -> None:
-        self._best = float("-inf")
-        self._epochs = 1
+    def __init__(self, *columns: ProgressColumn) -> None:
         self._bar = Progress(
-            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=ERR,
-            transient=True, disable=not ERR.is_terminal,
+            TextColumn("{task.description}"), BarColumn(), *columns, TimeElapsedColumn(),
+            console=ERR, transient=True, disable=not ERR.is_terminal,
         )  # fmt: skip
-        self._trials = self._bar.add_task("trials", total=trials)
-        self._epoch = self._bar.add_task("epochs", total=None, visible=False)
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -31,6 +34,16 @@ class ShownSearch(Watcher):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._bar.stop()
+
+
+class ShownSearch(WithBar, Watcher):
+    """Shows `trials` trials on standard error."""
+
+    def __init__(self, trials: int) -> None:
+        super().__init__(MofNCompleteColumn())
+        self._best = float("-inf")
+        self._trials = self._bar.add_task("trials", total=trials)
+        self._epoch = self._bar.add_task("epochs", total=None, visible=False)
 
     def counted(self, ended: int) -> None:
         """So many trials of the study are over already."""
