@@ -20,7 +20,8 @@ from ncf.config import Experiment, TrainConfig
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
 from ncf.data.files import storage_errors, write_text
 from ncf.errors import ConfigError, DataError, StorageError
-from ncf.models import GMF, MLP, HistoryGMF, Model, NeuMF, build_model, history_half, history_of
+from ncf.first_values import FirstValues
+from ncf.models import GMF, Model, build_model, history_half, history_of
 from ncf.models.frozen import thaw
 from ncf.models.recency import require_times
 from ncf.runtime import Workers, choose_device, choose_threads, generator, workers
@@ -29,11 +30,9 @@ from ncf.serving.card import model_card
 from ncf.training import Fit, Judging, Trainer, fit
 from ncf.training.checkpoint import Checkpoints
 from ncf.training.distributed import Alone, Communicator, agree
-from ncf.training.sharded import ShardedTables, process_group, rate_factor, refuse_what_shards_cannot
-from ncf.training.sharded_weights import draw, spread, write_weights
-from ncf.training.teaching import start_taught
+from ncf.training.sharded import process_group, refuse_what_shards_cannot
+from ncf.training.sharded_weights import write_weights
 from ncf.training.tracking import JsonLines, Silent, Tracker, Trackers
-from ncf.training.warm_start import is_small_enough, start_spectral
 
 
 @dataclass(frozen=True)
@@ -155,16 +154,12 @@ def _train_here(
         folder / "checkpoints", experiment.digest(), dataset.digest, config.keep_checkpoints
     )
     fresh = communicator.share(not (manner.resume and checkpoints.exist()))
+    first_values = FirstValues(seen, experiment, tracker, pool)
     sharded = None
     if config.tables == "sharded":
-        sharded = _shard(model, seen, experiment, tracker, pool, communicator, fresh)
-    elif pretrained is not None and isinstance(model, NeuMF):
-        _fuse(model, pretrained, experiment)
-    elif pretrained is not None:
-        if fresh and communicator.rank == 0:
-            _teach(model, pretrained, seen, experiment, tracker, pool)
-    elif fresh and communicator.rank == 0 and _is_spectral(seen, experiment, tracker):
-        _start(model, seen, experiment, tracker, pool)
+        sharded = first_values.shard(model, communicator, fresh)
+    else:
+        first_values.fill(model, pretrained, begins=fresh and communicator.rank == 0)
     communicator.share_tensors(model.state_dict())
     trainer = Trainer(seen, model, config, pool, communicator, sharded)
     _say_what(trainer, seen, tracker)
@@ -185,48 +180,6 @@ def _train_here(
     tracker.finish({"metrics": metrics["test"]["metrics"], "artifact": str(artifact)})
     communicator.wait()  # nobody's end is success before the artifact is there
     return Run(folder, artifact, metrics)
-
-
-def _shard(
-    model: Model,
-    dataset: Dataset,
-    experiment: Experiment,
-    tracker: Tracker,
-    pool: Workers,
-    communicator: Communicator,
-    fresh: bool,
-) -> ShardedTables:
-    """The tables of `model`, spread over the processes, with their first values."""
-    users, items = len(dataset.users), len(dataset.items)
-    factor = rate_factor(experiment.train, len(dataset.train), users)
-    tables = ShardedTables(model, users, items, communicator, factor)
-    draw(tables, experiment.train.seed)
-    if fresh and _is_spectral(dataset, experiment, tracker):
-        weights = None
-        if communicator.rank == 0:  # a closed form needs all of it anyway
-            started = build_model(experiment.model, users, items, generator(experiment.train.seed, "init"))
-            _start(started, dataset, experiment, tracker, pool)
-            weights = {name: value.numpy() for name, value in started.state_dict().items()}
-            tables.load_layers(weights)
-        spread(tables, weights)
-    return tables
-
-
-def _is_spectral(dataset: Dataset, experiment: Experiment, tracker: Tracker) -> bool:
-    """Whether the tables start from a closed form; says so where the data are too large for one."""
-    start = experiment.train.start
-    if start == "auto" and not is_small_enough(len(dataset.users), len(dataset.items)):
-        tracker.say("Random start: the data are too large for a spectral one.")
-        return False
-    return start != "random"
-
-
-def _start(model: Model, dataset: Dataset, experiment: Experiment, tracker: Tracker, pool: Workers) -> None:
-    """First values of the tables from a closed form of the same data."""
-    config = experiment.train
-    tracker.say("Spectral start: fitting the closed-form model and taking its singular vectors.")
-    train_csr = dataset.seen_in_training
-    start_spectral(model, train_csr, len(dataset.items), config.negatives, config.seed, pool)
 
 
 def _pretrain(
@@ -286,43 +239,6 @@ def _take(model: Model, artifact: Artifact, dataset: Dataset) -> None:
 def _seen(dataset: Dataset, config: TrainConfig) -> Dataset:
     """The data as a run with these settings sees them."""
     return dataset.with_validation_in_training() if config.validation == "train-on-it" else dataset
-
-
-def _teach(
-    student: Model,
-    teachers: tuple[Model, Model],
-    dataset: Dataset,
-    experiment: Experiment,
-    tracker: Tracker,
-    pool: Workers,
-) -> None:
-    """First values of a GMF's tables from a closed form and two trained models."""
-    gmf, mlp = teachers
-    assert isinstance(student, GMF)
-    assert experiment.pretraining is not None
-    if type(gmf) is not GMF or not isinstance(mlp, MLP):
-        raise ConfigError("--gmf takes a run of kind gmf and --mlp one of kind mlp.")
-    tracker.say("Taught start: the singular vectors of what a closed form, the GMF and the MLP say together.")
-    config = experiment.train
-    alpha = experiment.pretraining.alpha
-    start_taught(student, gmf, mlp, alpha, dataset.seen_in_training, config.negatives, config.seed, pool)
-
-
-def _fuse(model: Model, pretrained: tuple[Model, Model], experiment: Experiment) -> None:
-    gmf, mlp = pretrained
-    assert isinstance(model, NeuMF)
-    assert experiment.pretraining is not None
-    if type(gmf) is not type(model.gmf) or not isinstance(mlp, MLP):
-        wanted = "history-gmf" if isinstance(model.gmf, HistoryGMF) else "gmf"
-        raise ConfigError(f"--gmf takes a run of kind {wanted} and --mlp one of kind mlp.")
-    assert isinstance(gmf, GMF)
-    try:
-        model.load_pretrained(gmf, mlp, experiment.pretraining.alpha)
-    except RuntimeError as error:
-        raise ConfigError(
-            "The pre-trained models do not fit the NeuMF's sizes (factors, embedding, tower): "
-            + str(error).splitlines()[-1].strip()
-        ) from None
 
 
 def _say_what(trainer: Trainer, dataset: Dataset, tracker: Tracker) -> None:
