@@ -134,7 +134,9 @@ def trained(dataset: Dataset, settings: Experiment, seed: int, pool: Workers) ->
     items = len(dataset.items)
     model = build_model(settings.model, len(dataset.users), items, generator(seed, "init"))
     if config.start == "spectral":
-        start_spectral(model, dataset.seen_in_training, items, config.negatives, seed, pool)
+        start_spectral(
+            model, dataset.seen_in_training, items, config.negatives, seed, pool, config.negatives_exponent
+        )
     trainer = Trainer(dataset, model, config, pool)
     for _ in range(config.epochs):
         trainer.train_epoch()

@@ -86,7 +86,7 @@ class TrainConfig(Section):
     negatives: Count = 4
     sampler: Literal["uniform", "popularity"] = "uniform"
     popularity_exponent: NonNegative = 0.75
-    """Negatives are drawn in proportion to popularity to this power, with `sampler = "popularity"`."""
+    """Negatives are drawn in proportion to (1 + popularity) to this power, with `sampler = "popularity"`."""
     exclude: Literal["training", "known"] = "training"
     """No negative is a positive of its user: in `training`, or among all that is `known` (train, validation and test).
     `known` is right for a model that ships; it leaks the held-out items into training, so its figures flatter."""
@@ -139,6 +139,11 @@ class TrainConfig(Section):
     of 16,384 groups or more), else one a thread; small steps take longer in 4 parts."""
     device: str = "auto"
     seed: int = Field(default=0, ge=0)
+
+    @property
+    def negatives_exponent(self) -> float:
+        """The power of popularity that negatives are drawn in proportion to."""
+        return self.popularity_exponent if self.sampler == "popularity" else 0.0
 
     @model_validator(mode="after")
     def _stopping_needs_validation(self) -> Self:

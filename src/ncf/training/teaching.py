@@ -32,11 +32,12 @@ def start_taught(
     negatives: int,
     seed: int,
     workers: Workers,
+    exponent: float = 0.0,
 ) -> None:
     """Overwrite the tables and the output layer of `student`. Raises `ConfigError` for data too large for a closed form."""
     items = len(student.item_table)
     refuse_too_large(train.users, items, "leave [pretraining] out and set train.start = 'random'")
-    closed = closed_form_logits(train, items, negatives, seed, workers)
+    closed = closed_form_logits(train, items, negatives, seed, workers, exponent)
     taught = closed.centred.add_(closed.mean).mul_(alpha / 2)
     taught.add_(all_logits(gmf, train.users, workers), alpha=alpha / 2)
     taught.add_(all_logits(mlp, train.users, workers), alpha=1.0 - alpha)

@@ -125,7 +125,7 @@ class Trainer:
             dataset,
             batch_size=config.batch_size,
             negatives=config.negatives,
-            exponent=config.popularity_exponent if config.sampler == "popularity" else 0.0,
+            exponent=config.negatives_exponent,
             exclude=config.exclude,
             seed=config.seed,
             device=device,

@@ -49,10 +49,18 @@ class Logits:
     mean: float
 
 
-def start_spectral(model: Model, train: Csr, items: int, negatives: int, seed: int, workers: Workers) -> None:
+def start_spectral(
+    model: Model,
+    train: Csr,
+    items: int,
+    negatives: int,
+    seed: int,
+    workers: Workers,
+    exponent: float = 0.0,
+) -> None:
     """Overwrite the tables of `model`. Raises `ConfigError` for data too large for a closed form."""
     refuse_too_large(train.users, items, "set train.start = 'random'")
-    logits = closed_form_logits(train, items, negatives, seed, workers)
+    logits = closed_form_logits(train, items, negatives, seed, workers, exponent)
     for half in halves(model):
         with torch.no_grad():
             if isinstance(half, GMF):
@@ -96,8 +104,13 @@ def _start_mlp(user_table: Tensor, item_table: Tensor, logits: Logits, seed: int
         table.copy_(values * (_MLP_STD / values.std()))
 
 
-def closed_form_logits(train: Csr, items: int, negatives: int, seed: int, workers: Workers) -> Logits:
-    """The mean of the item side's and the user side's logits; of more than 20,000 users the item side alone."""
+def closed_form_logits(
+    train: Csr, items: int, negatives: int, seed: int, workers: Workers, exponent: float = 0.0
+) -> Logits:
+    """The mean of the item side's and the user side's logits; of more than 20,000 users the item side alone.
+
+    They are those of training whose negatives are drawn in proportion to (1 + popularity)^exponent.
+    """
     logits = _side(train, items, start_weights(train, items, workers), workers)
     _calibrate(logits, train, items, negatives, seed, workers)
     if train.users <= ITEMS_LIMIT:
@@ -106,8 +119,17 @@ def closed_form_logits(train: Csr, items: int, negatives: int, seed: int, worker
         other = _side(by_item, train.users, weights, workers).T.contiguous()
         _calibrate(other, train, items, negatives, seed, workers)
         logits.add_(other).mul_(0.5)
+    if exponent:
+        logits.sub_(_log_density(train, items, exponent))
     mean = logits.mean().item()
     return Logits(logits.sub_(mean), mean)
+
+
+def _log_density(train: Csr, items: int, exponent: float) -> Tensor:
+    """[I]: how much likelier each item is drawn as a negative than uniformly, as a logarithm: so much its logit is lower."""
+    popularity = torch.from_numpy(np.bincount(train.columns, minlength=items)).double()
+    weights = (1.0 + popularity).pow(exponent)
+    return (weights / weights.mean()).log().float()
 
 
 def _side(train: Csr, items: int, weights: Tensor, workers: Workers) -> Tensor:
