@@ -69,3 +69,54 @@ def test_the_drawn_test_agrees_with_scipy(shift: float) -> None:
         vectorized=True, n_resamples=5000, batch=500, rng=np.random.default_rng(0),
     )  # fmt: skip
     assert compare(a, b).p_value == pytest.approx(peer.pvalue, abs=0.02)
+
+
+def clustered(random: np.random.Generator, users: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """Hits of users with 1 to 12 rows, all alike within a user, who hit with probability .3 + shift; and whose each is."""
+    rows = random.integers(1, 13, users)
+    return np.repeat((random.random(users) < 0.3 + shift).astype(float), rows), np.repeat(
+        np.arange(users), rows
+    )
+
+
+@pytest.mark.parametrize("normal_from", [10, 10_000], ids=["normal", "bootstrap"])
+def test_intervals_of_rows_that_are_alike_are_over_users(
+    normal_from: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(statistics, "_NORMAL_FROM", normal_from)
+    random, held, naive = np.random.default_rng(6), [], []
+    for seed in range(300):
+        values, users = clustered(random, 200)
+        for found, whose in ((held, users), (naive, None)):
+            low, high = intervals(values[None], 300, seed, whose)[0]
+            found.append(low <= 0.3 <= high)
+    assert 0.91 <= np.mean(held) <= 0.985
+    assert np.mean(naive) < 0.75, "rows that are taken for independent ones"
+
+
+def test_one_row_a_user_is_no_other_case() -> None:
+    values = np.random.default_rng(7).random((2, 80))
+    users = np.random.default_rng(8).permutation(80)
+    assert np.array_equal(intervals(values, 200, 0, users), intervals(values, 200))
+    assert compare(*values, users=users) == compare(*values)
+
+
+def test_all_pairs_of_a_user_are_swapped_together() -> None:
+    random = np.random.default_rng(9)
+    users = np.array([0, 0, 0, 1, 1, 2, 3, 4, 5, 5, 6, 7])
+    a, b = random.random(12), random.random(12) + 0.1
+    swaps = [np.mean((b - a) * np.array(signs)[users]) for signs in itertools.product([1, -1], repeat=8)]
+    exact = float((np.abs(swaps) >= abs((b - a).mean()) - 1e-12).mean())
+    assert compare(a, b, users=users).p_value == pytest.approx(exact)
+
+
+def test_p_is_uniform_over_users_whose_rows_are_alike() -> None:
+    random = np.random.default_rng(10)
+    p = []
+    for seed in range(200):
+        a, users = clustered(random, 60)
+        b = np.repeat((random.random(60) < 0.3).astype(float), np.bincount(users))
+        p.append([compare(a, b, 200, seed, whose).p_value for whose in (users, None)])
+    within, naive = (np.array(p) <= 0.05).mean(axis=0)
+    assert 0.01 <= within <= 0.10
+    assert naive > 0.2

@@ -152,7 +152,7 @@ def test_a_split_by_time_beside_leave_one_out(folder: Path, tmp_path: Path) -> N
     assert len(temporal.judged["time"]["full"].values["hr@10"]) == len(cut_data.test)
     assert 0.0 < temporal.later < 1.0
     assert f"{temporal.later:.0%} of all training interactions were still to come" in temporal.leak
-    assert "the interval of recall is over users" in temporal.rows
+    assert "intervals are over users" in temporal.rows
     again = judging.judge_by_time(subject, cut, Silent(), said.append)
     assert len(said) == 1, "the second call trains nothing"
     assert again.judged["time"]["full"].means == temporal.judged["time"]["full"].means

@@ -13,7 +13,9 @@ def ranking(edges: np.ndarray, ranked: int) -> Ranking:
     reached = np.linspace(0.2, 1.0, len(edges))
     values = {f"hr@{edge}": np.full(4, share) for edge, share in zip(edges.tolist(), reached, strict=True)}
     rows = HeldOut(np.arange(4, dtype=np.int32), np.zeros((4, 1), np.int32))
-    return Ranking(rows, Judgement("x", "expected", values, {}, {}), edges, np.full(4, ranked), {})
+    return Ranking(
+        rows, Judgement("x", "expected", values, {}, np.arange(4), {}), edges, np.full(4, ranked), {}
+    )
 
 
 @pytest.mark.parametrize("items", [7, 3706, 2_500_000])

@@ -1,7 +1,8 @@
 """Figures by group of held-out rows: by how active the user is, and by how popular the held-out item is.
 
 In: one value a row for each metric (`Judgement.values`), and what tells the groups apart, in the same order. Out: a
-`Group` for each bucket that occurs, with means and 95% intervals. The decision worth knowing: buckets are fixed and not
+`Group` for each bucket that occurs, with means and 95% intervals; `users_T`, whose each row is, makes these intervals over
+users where a user has several rows. The decision worth knowing: buckets are fixed and not
 quantiles of the data, so that tables of two models, or of two data sets, stand side by side; only head, torso and
 tail follow the data, each holding a third of all training interactions.
 
@@ -58,32 +59,44 @@ class Group:
         }
 
 
-def by_activity(counts_T: Counts, values: Mapping[str, Floats], resamples: int = _RESAMPLES) -> list[Group]:
+def by_activity(
+    counts_T: Counts, values: Mapping[str, Floats], resamples: int = _RESAMPLES, users_T: Counts | None = None
+) -> list[Group]:
     """Groups by the number of training interactions of each row's user: 1, 2, 3-5, 6-10, … 201+."""
-    return by_counts(counts_T, values, ACTIVITY, resamples)
+    return by_counts(counts_T, values, ACTIVITY, resamples, users_T)
 
 
-def by_item_count(counts_T: Counts, values: Mapping[str, Floats], resamples: int = _RESAMPLES) -> list[Group]:
+def by_item_count(
+    counts_T: Counts, values: Mapping[str, Floats], resamples: int = _RESAMPLES, users_T: Counts | None = None
+) -> list[Group]:
     """Groups by the number of training interactions of each row's held-out item: 0 and 1-5 are the cold ones."""
-    return by_counts(counts_T, values, ITEM_COUNTS, resamples)
+    return by_counts(counts_T, values, ITEM_COUNTS, resamples, users_T)
 
 
 def by_counts(
-    counts_T: Counts, values: Mapping[str, Floats], buckets: Sequence[Bucket], resamples: int = _RESAMPLES
+    counts_T: Counts,
+    values: Mapping[str, Floats],
+    buckets: Sequence[Bucket],
+    resamples: int = _RESAMPLES,
+    users_T: Counts | None = None,
 ) -> list[Group]:
     """Groups of the rows by `counts_T` [T]; buckets that no row falls into are left out.
 
     Values of another length than T (`recall@k`, one a user, where users have several rows) are left out too.
     """
     return [
-        _group(label_of((low, high)), (low, high), inside_T, values, resamples)
+        _group(label_of((low, high)), (low, high), inside_T, values, resamples, users_T)
         for low, high in buckets
         if (inside_T := (counts_T >= low) & (counts_T <= (np.inf if high is None else high))).any()
     ]
 
 
 def by_popularity(
-    items_T: Counts, popularity_I: Counts, values: Mapping[str, Floats], resamples: int = _RESAMPLES
+    items_T: Counts,
+    popularity_I: Counts,
+    values: Mapping[str, Floats],
+    resamples: int = _RESAMPLES,
+    users_T: Counts | None = None,
 ) -> list[Group]:
     """Head, torso and tail: the most used items that hold a third of all training interactions, those that hold the
     next third, and the rest; `low` and `high` are the uses of items in the part.
@@ -98,7 +111,7 @@ def by_popularity(
             uses = popularity_I[parts_I == number]
             bucket = int(uses.min()), int(uses.max())
             label = f"{name} ({(parts_I == number).sum():,} items, {label_of(bucket)} uses)"
-            groups.append(_group(label, bucket, inside_T, values, resamples))
+            groups.append(_group(label, bucket, inside_T, values, resamples, users_T))
     return groups
 
 
@@ -128,12 +141,18 @@ def sorted_by_user(held_out: HeldOut) -> HeldOut:
 
 
 def _group(
-    label: str, bucket: Bucket, inside_T: npt.NDArray[np.bool_], values: Mapping[str, Floats], resamples: int
+    label: str,
+    bucket: Bucket,
+    inside_T: npt.NDArray[np.bool_],
+    values: Mapping[str, Floats],
+    resamples: int,
+    users_T: Counts | None,
 ) -> Group:
     own = {name: row[inside_T] for name, row in values.items() if len(row) == len(inside_T)}
     pairs = np.zeros((0, 2))
     if resamples and own:
-        pairs = statistics.intervals(np.stack(list(own.values())), resamples)
+        users = None if users_T is None else users_T[inside_T]
+        pairs = statistics.intervals(np.stack(list(own.values())), resamples, users=users)
     return Group(
         label,
         *bucket,

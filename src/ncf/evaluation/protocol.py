@@ -55,6 +55,8 @@ class Judgement:
     ties: str
     values: dict[str, Floats]
     intervals: dict[str, tuple[float, float]]
+    user_rows: np.ndarray
+    """[T] int: whose each value is."""
     catalogue: dict[str, float]
     """Full ranking only: coverage and popularity bias of the lists themselves."""
     nonnumbers: int = 0
@@ -220,14 +222,14 @@ def _judge(
 ) -> Judgement:
     above = np.concatenate([s.above for s, _ in standings]) if standings else np.zeros(0, np.int64)
     tied = np.concatenate([s.tied for s, _ in standings]) if standings else np.zeros(0, np.int64)
-    values = measure(
-        Standing(above, tied).settled(config.ties), np.asarray(held_out.user_rows), config.cutoffs
-    )
+    user_rows = np.asarray(held_out.user_rows)
+    values = measure(Standing(above, tied).settled(config.ties), user_rows, config.cutoffs)
     return Judgement(
         protocol,
         config.ties,
         values,
-        _intervals(values, config.bootstrap),
+        _intervals(values, config.bootstrap, user_rows),
+        user_rows,
         catalogue,
         sum(nonnumbers for _, nonnumbers in standings),
     )
@@ -245,14 +247,17 @@ def measure(standing: Standing, user_rows: np.ndarray, cutoffs: tuple[int, ...])
     return values
 
 
-def _intervals(values: dict[str, Floats], resamples: int) -> dict[str, tuple[float, float]]:
-    """Metrics of the same length are resampled together."""
+def _intervals(
+    values: dict[str, Floats], resamples: int, user_rows: np.ndarray
+) -> dict[str, tuple[float, float]]:
+    """Metrics of the same length are resampled together: those of rows, and those of users."""
     if not resamples:
         return {}
     result: dict[str, tuple[float, float]] = {}
     for length in {len(v) for v in values.values() if len(v)}:
         names = [name for name, v in values.items() if len(v) == length]
-        pairs = statistics.intervals(np.stack([values[name] for name in names]), resamples)
+        users = user_rows if length == len(user_rows) else None
+        pairs = statistics.intervals(np.stack([values[name] for name in names]), resamples, users=users)
         result.update(
             {name: (float(low), float(high)) for name, (low, high) in zip(names, pairs, strict=True)}
         )

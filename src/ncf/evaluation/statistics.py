@@ -1,12 +1,14 @@
 """Confidence intervals of a mean over users, and whether two models differ on the same users."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 _NORMAL_FROM = 50_000
 Floats = npt.NDArray[np.float64]
+Rows = npt.NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True)
@@ -21,37 +23,57 @@ class Comparison:
     p_value: float
 
 
-def intervals(values: Floats, resamples: int, seed: int = 0) -> Floats:
+def intervals(values: Floats, resamples: int, seed: int = 0, users: Rows | None = None) -> Floats:
     """95% percentile-bootstrap intervals of the means of `values` [M, T]: [M, 2].
 
-    From 50,000 rows on the mean is as good as normal, and mean ± 1.96 standard errors is given instead.
+    `users` [T] says whose each row is: users are resampled with all their rows, as rows of one user are alike; by default
+    each row is one of its own. From 50,000 users on the mean is as good as normal, and mean ± 1.96 standard errors is given
+    instead (of a ratio of sums, Cochran, Sampling Techniques, equation 6.13, where users have unequal numbers of rows).
     """
     means = values.mean(axis=1)
-    if values.shape[1] < 2:
+    sums, rows = _by_user(values, users)
+    number = len(rows)
+    if number < 2:
         return np.stack([means, means], axis=1)
-    if values.shape[1] >= _NORMAL_FROM:
-        half = 1.959964 * values.std(axis=1, ddof=1) / np.sqrt(values.shape[1])
+    if number >= _NORMAL_FROM:
+        off = sums - means[:, None] * rows
+        half = 1.959964 * off.std(axis=1, ddof=1) * np.sqrt(number) / rows.sum()
         return np.stack([means - half, means + half], axis=1)
     generator = np.random.default_rng(seed)
     resampled = np.empty((resamples, len(values)))
-    uniform = np.full(values.shape[1], 1.0 / values.shape[1])
+    uniform = np.full(number, 1.0 / number)
     for start in range(0, resamples, 64):
-        times_drawn = generator.multinomial(values.shape[1], uniform, size=min(64, resamples - start))
-        resampled[start : start + 64] = times_drawn @ values.T / values.shape[1]
+        times_drawn = generator.multinomial(number, uniform, size=min(64, resamples - start))
+        resampled[start : start + 64] = times_drawn @ sums.T / (times_drawn @ rows)[:, None]
     return np.asarray(np.quantile(resampled, [0.025, 0.975], axis=0).T)
 
 
-def compare(a: Floats, b: Floats, resamples: int = 10_000, seed: int = 0) -> Comparison:
+def compare(
+    a: Floats, b: Floats, resamples: int = 10_000, seed: int = 0, users: Rows | None = None
+) -> Comparison:
     """Paired two-sided permutation test of mean(b) = mean(a), and the interval of the difference.
 
     `a` and `b` are [T], the same held-out rows in the same order. Under the null hypothesis each row's pair may be
-    swapped (Edgington & Onghena, Randomization Tests; `permutation_type="samples"` in scipy.stats.permutation_test).
+    swapped (Edgington & Onghena, Randomization Tests; `permutation_type="samples"` in scipy.stats.permutation_test); with
+    `users` [T], who each row belongs to, all pairs of a user are swapped together.
     """
     difference = b - a
-    low, high = intervals(difference[None], resamples, seed)[0]
-    p_value = _p_value(difference[difference != 0.0], resamples, seed)
+    low, high = intervals(difference[None], resamples, seed, users)[0]
+    moved = _by_user(difference[None], users)[0][0]
+    p_value = _p_value(moved[moved != 0.0], resamples, seed)
     mean_a, mean_b, mean = (float(values.mean()) for values in (a, b, difference))
     return Comparison(mean_a, mean_b, mean, float(low), float(high), p_value)
+
+
+def _by_user(values: Floats, users: Rows | None) -> tuple[Floats, Floats]:
+    """[M, U] sums over each user's rows, and [U] how many these are."""
+    if users is None:
+        return values, np.ones(values.shape[1])
+    _, place, rows = np.unique(users, return_inverse=True, return_counts=True)
+    if len(rows) == len(users):
+        return values, np.ones(values.shape[1])
+    sums = np.stack([np.bincount(place, weights=row, minlength=len(rows)) for row in values])
+    return sums, rows.astype(np.float64)
 
 
 def _p_value(moved: Floats, resamples: int, seed: int) -> float:

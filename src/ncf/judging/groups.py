@@ -18,18 +18,22 @@ Table = dict[str, list[Group]]
 
 def _activity(subject: Subject, judgement: Judgement) -> list[Group]:
     counts = subject.trained_on.counts[subject.held_out.user_rows]
-    return by_activity(counts, judgement.values, subject.rules.bootstrap)
+    return by_activity(counts, judgement.values, subject.rules.bootstrap, judgement.user_rows)
 
 
 def _popularity(subject: Subject, judgement: Judgement) -> list[Group]:
     return by_popularity(
-        subject.held_out.positives, subject.item_counts, judgement.values, subject.rules.bootstrap
+        subject.held_out.positives,
+        subject.item_counts,
+        judgement.values,
+        subject.rules.bootstrap,
+        judgement.user_rows,
     )
 
 
 def _rarity(subject: Subject, judgement: Judgement) -> list[Group]:
     counts = subject.item_counts[subject.held_out.positives]
-    return by_item_count(counts, judgement.values, subject.rules.bootstrap)
+    return by_item_count(counts, judgement.values, subject.rules.bootstrap, judgement.user_rows)
 
 
 @dataclass(frozen=True)

@@ -67,5 +67,6 @@ def compare_runs(
             f"{a} and {b} were trained on different data, so their held-out rows cannot be paired."
         )
     return {
-        name: compare(first.values[name], second.values[name]) for name in (f"hr@{k}", f"ndcg@{k}", "mrr")
+        name: compare(first.values[name], second.values[name], users=first.user_rows)
+        for name in (f"hr@{k}", f"ndcg@{k}", "mrr")
     }

@@ -57,7 +57,7 @@ class Temporal:
             len(one.held_out) > len(np.unique(one.held_out.user_rows)) for one in self.subjects.values()
         )
         remark = (
-            " Rows of one user are no independent ones: the interval of recall is over users."
+            " Rows of one user are no independent ones: intervals are over users, each drawn with all rows."
             if several
             else ""
         )

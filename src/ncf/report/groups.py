@@ -41,7 +41,11 @@ def _grouped(
 ) -> Groups:
     rankings = (measured.sampled, measured.full)
     return {
-        protocol: by(counts_of(ranking), {name: ranking.judgement.values[name] for name in _METRICS})
+        protocol: by(
+            counts_of(ranking),
+            {name: ranking.judgement.values[name] for name in _METRICS},
+            users_T=ranking.judgement.user_rows,
+        )
         for protocol, ranking in zip(_PROTOCOLS, rankings, strict=True)
     }
 

@@ -112,5 +112,6 @@ def _rules(config: EvaluationConfig, edges: Ints, cutoffs: list[int]) -> Evaluat
 
 def _intervals(judged: Judgement, cutoffs: list[int], resamples: int) -> dict[str, tuple[float, float]]:
     names = [f"{metric}@{k}" for metric in ("hr", "ndcg") for k in cutoffs] + ["mrr"]
-    pairs = statistics.intervals(np.stack([judged.values[name] for name in names]), resamples or 1000)
+    values = np.stack([judged.values[name] for name in names])
+    pairs = statistics.intervals(values, resamples or 1000, users=judged.user_rows)
     return {name: (float(low), float(high)) for name, (low, high) in zip(names, pairs, strict=True)}

@@ -59,7 +59,10 @@ def evaluate(artifact: Artifact, dataset: Dataset, champion: Artifact | None, ba
     with workers(choose_threads()) as pool:
         own = judge_sampled(ModelScorer(artifact.model), dataset.test, rules, pool)
         pair = _pair(artifact, rival, rules, pool)
-    comparisons = {name: compare(pair[1].values[name], pair[0].values[name]) for name in COMPARED}
+    users = pair[0].user_rows
+    comparisons = {
+        name: compare(pair[1].values[name], pair[0].values[name], users=users) for name in COMPARED
+    }
     sentence, better = _verdict(own, comparisons[METRIC], rival, bar)
     return _document(artifact, champion, own, rival, comparisons, bar, sentence, better)
 
