@@ -72,8 +72,8 @@ def _by_user(values: Floats, users: Rows | None) -> tuple[Floats, Floats]:
     _, place, rows = np.unique(users, return_inverse=True, return_counts=True)
     if len(rows) == len(users):
         return values, np.ones(values.shape[1])
-    sums = np.stack([np.bincount(place, weights=row, minlength=len(rows)) for row in values])
-    return sums, rows.astype(np.float64)
+    sums = [np.bincount(place, weights=row, minlength=len(rows)).astype(np.float64) for row in values]
+    return np.stack(sums), rows.astype(np.float64)
 
 
 def _p_value(moved: Floats, resamples: int, seed: int) -> float:
