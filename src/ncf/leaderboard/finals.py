@@ -90,9 +90,8 @@ def judge_final(fitted: Fitted, seen: Dataset, pool: Workers) -> tuple[dict[str,
         raise NcfError(
             f"The scores of {max(sampled.nonnumbers, full.nonnumbers):,} test rows are not numbers: it did not converge."
         )
-    rows = np.asarray(seen.test.user_rows)
-    values = {f"sampled/{name}": one for name, one in _by_user(sampled, rows).items()}
-    values |= {f"full/{name}": one for name, one in _by_user(full, np.sort(rows)).items()}
+    values = {f"sampled/{name}": one for name, one in _by_user(sampled).items()}
+    values |= {f"full/{name}": one for name, one in _by_user(full).items()}
     figures = {name: float(one.mean()) for name, one in values.items()}
     figures |= {f"full/{name}": value for name, value in full.catalogue.items()}
     return {
@@ -104,9 +103,9 @@ def judge_final(fitted: Fitted, seen: Dataset, pool: Workers) -> tuple[dict[str,
     }, values
 
 
-def _by_user(judgement: Judgement, rows_T: np.ndarray) -> Values:
+def _by_user(judgement: Judgement) -> Values:
     """[V] of each measure, in the order of user rows."""
-    _, group_T = np.unique(rows_T, return_inverse=True)
+    _, group_T = np.unique(judgement.user_rows, return_inverse=True)
     count_V = np.bincount(group_T)
     return {name: np.bincount(group_T, weights=judgement.values[name]) / count_V for name in MEASURES}
 
