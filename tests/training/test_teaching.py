@@ -12,13 +12,12 @@ from ncf.experiment import train
 from ncf.models import GMF, MLP, Model
 from ncf.runtime import Workers
 from ncf.serving.artifact import open_artifact
-from ncf.training import teaching, warm_start
+from ncf.training import warm_start
 from ncf.training.teaching import all_logits, start_taught
-from ncf.training.warm_start import Logits, closed_form_logits, user_side_logits
+from ncf.training.warm_start import closed_form_logits
 from support import checkerboard, experiment, model_of
 
 CSR = checkerboard().seen_in_training
-EVERYONE = torch.arange(40)
 
 
 def teachers() -> tuple[GMF, MLP]:
@@ -28,9 +27,9 @@ def teachers() -> tuple[GMF, MLP]:
     return gmf, mlp
 
 
-def taught(alpha: float, width: int = 30, seed: int = 0, exponent: float = 0.0) -> GMF:
+def taught(alpha: float, width: int = 30, seed: int = 0) -> GMF:
     student = GMF(40, 30, width)
-    start_taught(student, *teachers(), alpha, CSR, 4, seed, Workers(1), exponent)
+    start_taught(student, *teachers(), alpha, CSR, 4, seed, Workers(1))
     return student
 
 
@@ -42,25 +41,13 @@ def test_all_logits_are_those_of_the_model() -> None:
         torch.testing.assert_close(logits, model.catalogue(everyone).detach())
 
 
-def together(alpha: float, closed: Logits) -> torch.Tensor:
-    gmf, mlp = (model.catalogue(EVERYONE).detach() for model in teachers())
-    return alpha * 0.5 * (closed.centred + closed.mean + gmf) + (1.0 - alpha) * mlp
-
-
-@pytest.mark.parametrize(("alpha", "exponent"), [(0.0, 0.0), (0.4, 0.0), (0.4, 0.5), (1.0, 0.0)])
-def test_a_student_that_is_wide_enough_says_what_its_teachers_say_together(
-    alpha: float, exponent: float
-) -> None:
-    said = taught(alpha, exponent=exponent).catalogue(EVERYONE).detach()
-    closed = user_side_logits(CSR, 30, 4, 0, Workers(1), exponent)
-    torch.testing.assert_close(said, together(alpha, closed), rtol=1e-3, atol=1e-3)
-
-
-def test_of_too_many_users_the_closed_form_is_the_item_side(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(teaching, "ITEMS_LIMIT", 39)
+@pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])
+def test_a_student_that_is_wide_enough_says_what_its_teachers_say_together(alpha: float) -> None:
     closed = closed_form_logits(CSR, 30, 4, 0, Workers(1))
-    said = taught(0.4).catalogue(EVERYONE).detach()
-    torch.testing.assert_close(said, together(0.4, closed), rtol=1e-3, atol=1e-3)
+    everyone = torch.arange(40)
+    gmf, mlp = (model.catalogue(everyone).detach() for model in teachers())
+    together = alpha * 0.5 * (closed.centred + closed.mean + gmf) + (1.0 - alpha) * mlp
+    torch.testing.assert_close(taught(alpha).catalogue(everyone).detach(), together, rtol=1e-3, atol=1e-3)
 
 
 def test_it_follows_from_the_seed() -> None:

@@ -5,8 +5,7 @@ singular value decomposition of
 
     alpha (closed form + GMF) / 2 + (1 - alpha) MLP
 
-over all users and items. The closed form is the user side (who uses the same), as the teachers began at the item side
-(what is used together); of more than 20,000 users it is the item side again. The student is of its teachers' family and as good as all of them together, as in born-again
+over all users and items. The student is of its teachers' family and as good as all of them together, as in born-again
 networks (Furlanello et al., ICML'18); here it is a decomposition, not a descent. The decision worth knowing: the full logits
 of all pairs are held, so the limits are those of the spectral start.
 
@@ -17,16 +16,9 @@ import torch
 from torch import Tensor
 
 from ncf.data import Csr
-from ncf.evaluation.baselines.ease import ITEMS_LIMIT
 from ncf.models import GMF, MLP, Scorer
 from ncf.runtime import Workers, spans
-from ncf.training.warm_start import (
-    Logits,
-    closed_form_logits,
-    refuse_too_large,
-    start_gmf,
-    user_side_logits,
-)
+from ncf.training.warm_start import Logits, closed_form_logits, refuse_too_large, start_gmf
 
 _USERS_AT_ONCE = 64
 
@@ -45,8 +37,7 @@ def start_taught(
     """Overwrite the tables and the output layer of `student`. Raises `ConfigError` for data too large for a closed form."""
     items = len(student.item_table)
     refuse_too_large(train.users, items, "leave [pretraining] out and set train.start = 'random'")
-    side = user_side_logits if train.users <= ITEMS_LIMIT else closed_form_logits
-    closed = side(train, items, negatives, seed, workers, exponent)
+    closed = closed_form_logits(train, items, negatives, seed, workers, exponent)
     taught = closed.centred.add_(closed.mean).mul_(alpha / 2)
     taught.add_(all_logits(gmf, train.users, workers), alpha=alpha / 2)
     taught.add_(all_logits(mlp, train.users, workers), alpha=1.0 - alpha)

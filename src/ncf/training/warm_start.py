@@ -2,12 +2,12 @@
 
 In: the training interactions. Out: first values of the tables. Three steps, each of seconds on ML-1M:
 
-1. EASE (Steck, WWW'19) in its denoising form (Steck, NeurIPS'20): item-item weights B = I - P diag(P)^-1 with
+1. EASE (Steck, WWW'19) in its denoising form (Steck, NeurIPS'20), twice: item-item weights B = I - P diag(P)^-1 with
    P = (G + lambda I + p / (1 - p) diag(G))^-1 and G = X'WX, diagonal zero, so the score X B of a used item does not count
-   its own use. W weighs users by n_u^-1/2: an item in a short history says more.
-2. Calibration: a logistic regression on (s, log(max(s, 0) + .01)) of sampled positives and negatives turns scores into the
-   logits of the probabilities that cross-entropy training looks for. Where training draws negatives by popularity, the
-   logarithm of how likely each item is drawn comes off, as training would take it off.
+   its own use (W weighs users by n_u^-1/2: an item in a short history says more); and user-user weights, which are the same
+   of X transposed. One sees what items are used together, the other who uses the same.
+2. Calibration, of each: a logistic regression on (s, log(max(s, 0) + .01)) of sampled positives and negatives turns scores
+   into the logits of the probabilities that cross-entropy training looks for. Their mean goes on.
 3. Truncated singular value decomposition (Halko et al., SIAM Review '11) of these logits, centred, and rotated at random
    so that no column of a table is more important than another.
 
@@ -30,7 +30,7 @@ from ncf.evaluation.baselines.matrix import dense_rows, users_by_item
 from ncf.models import GMF, Model, halves
 from ncf.runtime import Workers, generator, seed_of, spans
 
-_EASE_L2, _EASE_DROPOUT, _WEIGHT_EXPONENT = 200.0, 0.33, 0.5
+_EASE_L2, _EASE_DROPOUT, _USER_EXPONENT = 200.0, 0.33, 0.5
 _USER_SIDE_L2 = 300.0
 _LOGITS_LIMIT = 2**30
 _FIT_POSITIVES = 200_000
@@ -107,33 +107,22 @@ def _start_mlp(user_table: Tensor, item_table: Tensor, logits: Logits, seed: int
 def closed_form_logits(
     train: Csr, items: int, negatives: int, seed: int, workers: Workers, exponent: float = 0.0
 ) -> Logits:
-    """Logits from item-item weights.
+    """The mean of the item side's and the user side's logits; of more than 20,000 users the item side alone.
 
     They are those of training whose negatives are drawn in proportion to (1 + popularity)^exponent.
     """
-    scores = _scores(train, items, start_weights(train, items, workers), workers)
-    return _logits(scores, train, items, negatives, seed, workers, exponent)
-
-
-def user_side_logits(
-    train: Csr, items: int, negatives: int, seed: int, workers: Workers, exponent: float = 0.0
-) -> Logits:
-    """The same from user-user weights: EASE of the transposed interactions. At most 20,000 users."""
-    by_item = users_by_item(train, items)
-    weights = ease_weights(by_item, train.users, workers, _USER_SIDE_L2, _EASE_DROPOUT, _WEIGHT_EXPONENT)
-    scores = _scores(by_item, train.users, weights, workers).T.contiguous()
-    return _logits(scores, train, items, negatives, seed, workers, exponent)
-
-
-def _logits(
-    scores: Tensor, train: Csr, items: int, negatives: int, seed: int, workers: Workers, exponent: float
-) -> Logits:
-    """The scores [U, I], which are overwritten, calibrated and centred."""
-    _calibrate(scores, train, items, negatives, seed, workers)
+    logits = _side(train, items, start_weights(train, items, workers), workers)
+    _calibrate(logits, train, items, negatives, seed, workers)
+    if train.users <= ITEMS_LIMIT:
+        by_item = users_by_item(train, items)
+        weights = ease_weights(by_item, train.users, workers, _USER_SIDE_L2, _EASE_DROPOUT, _USER_EXPONENT)
+        other = _side(by_item, train.users, weights, workers).T.contiguous()
+        _calibrate(other, train, items, negatives, seed, workers)
+        logits.add_(other).mul_(0.5)
     if exponent:
-        scores.sub_(_log_density(train, items, exponent))
-    mean = scores.mean().item()
-    return Logits(scores.sub_(mean), mean)
+        logits.sub_(_log_density(train, items, exponent))
+    mean = logits.mean().item()
+    return Logits(logits.sub_(mean), mean)
 
 
 def _log_density(train: Csr, items: int, exponent: float) -> Tensor:
@@ -143,8 +132,8 @@ def _log_density(train: Csr, items: int, exponent: float) -> Tensor:
     return (weights / weights.mean()).log().float()
 
 
-def _scores(train: Csr, items: int, weights: Tensor, workers: Workers) -> Tensor:
-    """[U, I]: each row's interactions times the weights."""
+def _side(train: Csr, items: int, weights: Tensor, workers: Workers) -> Tensor:
+    """[U, I]: each row's interactions times the weights. By item, `train` and the result are transposed."""
     scores = torch.empty(train.users, items)
 
     def score(part: slice) -> None:
@@ -167,8 +156,8 @@ def _calibrate(scores: Tensor, train: Csr, items: int, negatives: int, seed: int
 
 
 def start_weights(train: Csr, items: int, workers: Workers) -> Tensor:
-    """[I, I]: the item-item weights that the start is made of."""
-    return ease_weights(train, items, workers, _EASE_L2, _EASE_DROPOUT, _WEIGHT_EXPONENT)
+    """[I, I]: the item-item weights that the start is made of, with the user-user ones."""
+    return ease_weights(train, items, workers, _EASE_L2, _EASE_DROPOUT, _USER_EXPONENT)
 
 
 def _features(scores: Tensor) -> list[Tensor]:
