@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -117,9 +118,13 @@ def test_the_start_is_the_mean_of_an_item_side_and_a_user_side() -> None:
     torch.testing.assert_close(found.centred + found.mean, (logits[0] + logits[1]) / 2, rtol=1e-2, atol=1e-2)
 
 
-def test_of_too_many_users_the_item_side_stands_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    train_csr = checkerboard().seen_in_training
-    both = closed_form_logits(train_csr, 30, 4, 0, Workers(1))
-    monkeypatch.setattr(warm_start, "ITEMS_LIMIT", 39)
-    alone = closed_form_logits(train_csr, 30, 4, 0, Workers(1))
-    assert not torch.allclose(both.centred, alone.centred)
+def test_negatives_by_popularity_take_their_likelihood_off_the_logits() -> None:
+    """An item that is drawn r times as often as uniformly has logits lower by log r."""
+    train_csr = planted().seen_in_training
+    plain, adjusted = (
+        closed_form_logits(train_csr, 120, 4, 0, Workers(1), exponent) for exponent in (0.0, 0.5)
+    )
+    drawn = np.sqrt(1.0 + np.bincount(train_csr.columns, minlength=120))
+    expected = torch.from_numpy(np.log(drawn * 120 / drawn.sum())).float().expand(300, 120)
+    taken_off = (plain.centred + plain.mean) - (adjusted.centred + adjusted.mean)
+    torch.testing.assert_close(taken_off, expected, rtol=1e-4, atol=1e-4)

@@ -25,12 +25,12 @@ from torch import Tensor
 
 from ncf.data import Csr
 from ncf.errors import ConfigError
-from ncf.evaluation.baselines.ease import ITEMS_LIMIT, ease_weights
-from ncf.evaluation.baselines.matrix import dense_rows, users_by_item
+from ncf.evaluation.baselines.ease import ITEMS_LIMIT, ease_weights, user_side_scores
+from ncf.evaluation.baselines.matrix import dense_rows
 from ncf.models import GMF, Model, halves
 from ncf.runtime import Workers, generator, seed_of, spans
 
-_EASE_L2, _EASE_DROPOUT, _USER_EXPONENT = 200.0, 0.33, 0.5
+_EASE_L2, _EASE_DROPOUT, _WEIGHT_EXPONENT = 200.0, 0.33, 0.5
 _USER_SIDE_L2 = 300.0
 _LOGITS_LIMIT = 2**30
 _FIT_POSITIVES = 200_000
@@ -107,18 +107,15 @@ def _start_mlp(user_table: Tensor, item_table: Tensor, logits: Logits, seed: int
 def closed_form_logits(
     train: Csr, items: int, negatives: int, seed: int, workers: Workers, exponent: float = 0.0
 ) -> Logits:
-    """The mean of the item side's and the user side's logits; of more than 20,000 users the item side alone.
+    """The mean of the item side's and the user side's logits.
 
     They are those of training whose negatives are drawn in proportion to (1 + popularity)^exponent.
     """
-    logits = _side(train, items, start_weights(train, items, workers), workers)
+    logits = _scores(train, items, start_weights(train, items, workers), workers)
     _calibrate(logits, train, items, negatives, seed, workers)
-    if train.users <= ITEMS_LIMIT:
-        by_item = users_by_item(train, items)
-        weights = ease_weights(by_item, train.users, workers, _USER_SIDE_L2, _EASE_DROPOUT, _USER_EXPONENT)
-        other = _side(by_item, train.users, weights, workers).T.contiguous()
-        _calibrate(other, train, items, negatives, seed, workers)
-        logits.add_(other).mul_(0.5)
+    other = user_side_scores(train, items, workers, _USER_SIDE_L2, _EASE_DROPOUT, _WEIGHT_EXPONENT)
+    _calibrate(other, train, items, negatives, seed, workers)
+    logits.add_(other).mul_(0.5)
     if exponent:
         logits.sub_(_log_density(train, items, exponent))
     mean = logits.mean().item()
@@ -132,8 +129,8 @@ def _log_density(train: Csr, items: int, exponent: float) -> Tensor:
     return (weights / weights.mean()).log().float()
 
 
-def _side(train: Csr, items: int, weights: Tensor, workers: Workers) -> Tensor:
-    """[U, I]: each row's interactions times the weights. By item, `train` and the result are transposed."""
+def _scores(train: Csr, items: int, weights: Tensor, workers: Workers) -> Tensor:
+    """[U, I]: each row's interactions times the weights."""
     scores = torch.empty(train.users, items)
 
     def score(part: slice) -> None:
@@ -156,8 +153,8 @@ def _calibrate(scores: Tensor, train: Csr, items: int, negatives: int, seed: int
 
 
 def start_weights(train: Csr, items: int, workers: Workers) -> Tensor:
-    """[I, I]: the item-item weights that the start is made of, with the user-user ones."""
-    return ease_weights(train, items, workers, _EASE_L2, _EASE_DROPOUT, _USER_EXPONENT)
+    """[I, I]: the item-item weights that the start is made of, with the user side."""
+    return ease_weights(train, items, workers, _EASE_L2, _EASE_DROPOUT, _WEIGHT_EXPONENT)
 
 
 def _features(scores: Tensor) -> list[Tensor]:

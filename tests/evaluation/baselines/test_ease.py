@@ -5,8 +5,8 @@ import torch
 
 from ncf.errors import ConfigError
 from ncf.evaluation.baselines import BASELINES, ease
-from ncf.evaluation.baselines.ease import ease_weights
-from ncf.evaluation.baselines.matrix import dense_rows
+from ncf.evaluation.baselines.ease import ease_weights, user_side_scores
+from ncf.evaluation.baselines.matrix import dense_rows, users_by_item
 from ncf.runtime import Workers
 from support import csr_of, planted
 
@@ -30,6 +30,20 @@ def test_ease_is_the_closed_form(threads: int, monkeypatch: pytest.MonkeyPatch) 
     expected = -inverse / inverse.diagonal()
     expected.diagonal().zero_()
     torch.testing.assert_close(weights.double(), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_user_side_is_ease_of_the_transpose(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "_USERS_AT_ONCE", 37)
+    train = csr_of([*[sorted({(7 * u + k * k) % 40 for k in range(1 + u % 9)}) for u in range(90)], []])
+    workers = Workers(threads)
+    scores = user_side_scores(train, 45, workers, l2=5.0, dropout=0.25, item_exponent=0.5)
+    workers.close()
+    assert (scores.shape, scores.dtype) == ((91, 45), torch.float32)
+    transposed = users_by_item(train, 45)
+    weights = ease_weights(transposed, 91, Workers(1), l2=5.0, dropout=0.25, user_exponent=0.5)
+    expected = (dense_rows(transposed, 91, slice(0, 45)) @ weights).T
+    torch.testing.assert_close(scores, expected, rtol=1e-3, atol=1e-4)
 
 
 def test_scores_are_the_sums_of_the_weights_of_the_history() -> None:
