@@ -118,6 +118,19 @@ def test_the_start_is_the_mean_of_an_item_side_and_a_user_side() -> None:
     torch.testing.assert_close(found.centred + found.mean, (logits[0] + logits[1]) / 2, rtol=1e-2, atol=1e-2)
 
 
+def test_where_both_sides_take_too_much_memory_the_item_side_stands_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    train_csr = checkerboard().seen_in_training
+    both = closed_form_logits(train_csr, 30, 4, 0, Workers(1))
+    monkeypatch.setattr(warm_start, "_LOGITS_LIMIT", 2 * 40 * 30 - 1)
+    alone = closed_form_logits(train_csr, 30, 4, 0, Workers(1))
+    assert not torch.allclose(both.centred, alone.centred)
+    expected = dense_rows(train_csr, 30, slice(0, 40)) @ warm_start.start_weights(train_csr, 30, Workers(1))
+    warm_start._calibrate(expected, train_csr, 30, 4, 0, Workers(1))
+    torch.testing.assert_close(alone.centred + alone.mean, expected, rtol=1e-4, atol=1e-4)
+
+
 def test_negatives_by_popularity_take_their_likelihood_off_the_logits() -> None:
     """An item that is drawn r times as often as uniformly has logits lower by log r."""
     train_csr = planted().seen_in_training

@@ -107,15 +107,16 @@ def _start_mlp(user_table: Tensor, item_table: Tensor, logits: Logits, seed: int
 def closed_form_logits(
     train: Csr, items: int, negatives: int, seed: int, workers: Workers, exponent: float = 0.0
 ) -> Logits:
-    """The mean of the item side's and the user side's logits.
+    """The mean of the item side's and the user side's logits; where both take more than 4 GB the item side alone.
 
     They are those of training whose negatives are drawn in proportion to (1 + popularity)^exponent.
     """
     logits = _scores(train, items, start_weights(train, items, workers), workers)
     _calibrate(logits, train, items, negatives, seed, workers)
-    other = user_side_scores(train, items, workers, _USER_SIDE_L2, _EASE_DROPOUT, _WEIGHT_EXPONENT)
-    _calibrate(other, train, items, negatives, seed, workers)
-    logits.add_(other).mul_(0.5)
+    if logits.numel() <= _LOGITS_LIMIT // 2:
+        other = user_side_scores(train, items, workers, _USER_SIDE_L2, _EASE_DROPOUT, _WEIGHT_EXPONENT)
+        _calibrate(other, train, items, negatives, seed, workers)
+        logits.add_(other).mul_(0.5)
     if exponent:
         logits.sub_(_log_density(train, items, exponent))
     mean = logits.mean().item()
