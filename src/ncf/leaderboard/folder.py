@@ -108,8 +108,8 @@ class Place:
         known = read(self.folder / "contender.json")
         if known is not None and known["digest"] != digest:
             raise ConfigError(
-                f"{self.contender.name} was begun in {self.folder} with another recipe or space: choose another --output, "
-                "or --overwrite to begin anew."
+                f"{self.contender.name} was begun in {self.folder} with another recipe or space: remove that folder to begin "
+                "this one anew, choose another --output, or --overwrite to begin all of them anew."
             )
         if known is None:
             with storage_errors(self.folder):
