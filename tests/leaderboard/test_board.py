@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,38 @@ def test_an_order_that_the_protocols_do_not_share_is_named() -> None:
         in said
     )
     assert "Both tests are significant for A and B." in words.verdict(made(0.001, swapped=True))[3]
+
+
+def crowd() -> Board:
+    """Six that cannot be told apart and are the other way round by the full ranking, and G far behind."""
+    board, one = made(), made().rows[0]
+    sampled = dict(zip("ABCDEFG", (0.50, 0.49, 0.48, 0.46, 0.45, 0.44, 0.1), strict=True))
+    rows = []
+    for name, level in sampled.items():
+        full = level if name == "G" else 0.9 - level
+        means = {key: full if key.startswith("full/") else level for key in one.means}
+        rows.append(replace(one, name=name.lower(), title=name, means=means))
+    pairs = {
+        measure: [
+            Pair(a.name, b.name, *(3 * [a.means[measure] - b.means[measure]]), p, p)
+            for a, b in combinations(rows, 2)
+            for p in [0.001 if b.title == "G" else 0.4]
+        ]
+        for measure in MEASURES
+    }
+    swaps = [Swap(a, b, False) for a, b in combinations("ABCDEF", 2)]
+    return replace(board, rows=rows, pairs=pairs, swaps=swaps, agreement=-0.43)
+
+
+def test_many_are_summed_up() -> None:
+    sampled, _, neighbours, protocols, _ = words.verdict(crowd())
+    assert (
+        sampled
+        == "Nothing here beats 6 of the 7 (all but G) at p < .05 (NDCG@10 and HR@10, sampled ranking, test)."
+    )
+    assert neighbours.endswith("A, B, C, D, E and F, each and the next (at most +.0200, p = .400).")
+    assert "put 15 of 21 pairs in another order" in protocols
+    assert "differ most, sampled and full, are A 1 and 6, F 6 and 1, B 2 and 5, E 5 and 2." in protocols
 
 
 def test_searches_that_ended_early_are_told() -> None:

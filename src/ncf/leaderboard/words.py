@@ -5,6 +5,7 @@ is not significant after Holm's correction is never told as one, however it look
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from ncf.leaderboard.board import ORDER, Board, Row
 from ncf.leaderboard.columns import short
@@ -18,7 +19,7 @@ MEASURES = {
 }
 _SURE = f"p < {LEVEL:g}".replace("0.", ".")
 _CLOSE = 1.0
-_MANY = 4
+_MANY, _PAIR = 4, 2
 
 
 def verdict(board: Board) -> list[str]:
@@ -93,20 +94,18 @@ def _those(board: Board, rows: list[Row]) -> str:
     beaten = [row.title for row in board.rows if row not in rows]
     if len(rows) <= _MANY:
         return _list([row.title for row in rows], "or")
-    return f"any but {_list(beaten)}" if beaten else "any other"
+    return f"{len(rows)} of the {len(board.rows)} (all but {_list(beaten)})" if beaten else "any other"
 
 
 def _neighbours(board: Board) -> list[str]:
-    """Neighbours in the order that cannot be told apart, by neither measure."""
-    said = []
-    for first, second in zip(board.rows, board.rows[1:], strict=False):
-        by_ndcg, by_hr = (
-            board.pair(f"sampled/{name}", first.name, second.name) for name in ("ndcg@10", "hr@10")
-        )
-        if by_ndcg and by_hr and not by_ndcg.significant and not by_hr.significant:
-            said.append(
-                f"{first.title} and {second.title} ({short(by_ndcg.difference, sign='+')}, p = {_p(by_ndcg.corrected)})"
-            )
+    """Runs of neighbours in the order that cannot be told apart, by neither measure."""
+    runs: list[list[Row]] = [board.rows[:1]]
+    for row in board.rows[1:]:
+        if _alike(board, runs[-1][-1], row):
+            runs[-1].append(row)
+        else:
+            runs.append([row])
+    said = [_run(board, run) for run in runs if len(run) > 1]
     if not said:
         return [
             "All neighbours in the order by NDCG@10 (sampled) differ significantly, by NDCG@10 or by HR@10."
@@ -118,11 +117,25 @@ def _neighbours(board: Board) -> list[str]:
     ]
 
 
+def _alike(board: Board, first: Row, second: Row) -> bool:
+    pairs = [board.pair(f"sampled/{name}", first.name, second.name) for name in ("ndcg@10", "hr@10")]
+    return all(pair is not None and not pair.significant for pair in pairs)
+
+
+def _run(board: Board, run: list[Row]) -> str:
+    """Two by name with their difference; more as a run, with the largest difference of two neighbours."""
+    pairs = [board.pair(ORDER, a.name, b.name) for a, b in pairwise(run)]
+    largest = max((pair for pair in pairs if pair), key=lambda pair: abs(pair.difference))
+    step = f"{short(largest.difference, sign='+')}, p = {_p(largest.corrected)}"
+    if len(run) == _PAIR:
+        return f"{run[0].title} and {run[1].title} ({step})"
+    return f"{_list([row.title for row in run])}, each and the next (at most {step})"
+
+
 def _protocols(board: Board) -> list[str]:
     """Whether sampled and full ranking put the contenders in another order."""
     if not board.swaps:
         return ["Sampled and full ranking put the contenders in the same order (NDCG@10, Kendall's tau 1)."]
-    named = "; ".join(f"{swap.a} before {swap.b}" for swap in board.swaps)
     certain = [f"{swap.a} and {swap.b}" for swap in board.swaps if swap.certain]
     significant = (
         f"Both tests are significant for {_list(certain)}."
@@ -131,8 +144,19 @@ def _protocols(board: Board) -> list[str]:
     )
     return [
         f"Sampled and full ranking put {len(board.swaps)} of {_pairs(board)} pairs in another order (NDCG@10, Kendall's tau "
-        f"{board.agreement:.2f}); sampled ranking has {named}, and full ranking the other way round. {significant}"
+        f"{board.agreement:.2f}): {_moves(board)}. {significant}"
     ]
+
+
+def _moves(board: Board) -> str:
+    """The pairs in another order, or where they are many the contenders whose places differ most."""
+    if len(board.swaps) <= _MANY:
+        named = "; ".join(f"{swap.a} before {swap.b}" for swap in board.swaps)
+        return f"sampled ranking has {named}, and full ranking the other way round"
+    sampled, full = (ranks(board, measure) for measure in (ORDER, ORDER.replace("sampled", "full")))
+    rows = sorted(board.rows, key=lambda row: -abs(full[row.name] - sampled[row.name]))[:_MANY]
+    moved = [f"{row.title} {sampled[row.name]} and {full[row.name]}" for row in rows]
+    return f"the places that differ most, sampled and full, are {', '.join(moved)}"
 
 
 def _foresight(board: Board) -> list[str]:
