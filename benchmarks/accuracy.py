@@ -21,13 +21,14 @@ from ncf.config import Experiment
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
 
 KINDS = {
-    "ml-1m": ("gmf", "mlp", "neumf", "neumf-pretrained", "mlp-teacher", "gmf-taught", "neumf-taught"),
+    "ml-1m": ("mf", "gmf", "mlp", "neumf", "neumf-pretrained", "mlp-teacher", "gmf-taught", "neumf-taught"),
     "lastfm": ("gmf", "mlp", "neumf-pretrained", "history-gmf"),
     "pinterest-20": ("history-gmf",),
 }
 EXPONENTS = {"ml-1m": 0.3, "lastfm": -0.5, "pinterest-20": 0.0}
 """With which the hold-out was drawn that the recipes of a set were chosen on, favouring items by popularity^-exponent."""
 TARGETS = {
+    "ml-1m-mf": (0.7264, 0.4493),
     "ml-1m-gmf": (0.717, 0.439),
     "ml-1m-mlp": (0.700, 0.425),
     "ml-1m-neumf": (0.720, 0.440),
