@@ -21,7 +21,7 @@ from ncf.data import Dataset, PrepareOptions, prepare_catalog
 from ncf.evaluation import judge_full, judge_sampled
 from ncf.evaluation.baselines import BASELINES
 from ncf.evaluation.protocol import Scorer
-from ncf.evaluation.statistics import compare
+from ncf.evaluation.statistics import compare, sums_by_user
 from ncf.runtime import Workers, choose_threads, workers
 
 Floats = npt.NDArray[np.float64]
@@ -87,8 +87,8 @@ def judged(scorer: Scorer, dataset: Dataset) -> Floats:
     sampled = judge_sampled(scorer, held_out, RULES, ONE).values
     full = judge_full(scorer, dataset, held_out, RULES, ONE).values
     rows = [values[name] for values in (sampled, full) for name in ("hr@10", "ndcg@10")]
-    _, user_T, counts = np.unique(held_out.user_rows, return_inverse=True, return_counts=True)
-    return np.stack([np.bincount(user_T, row) / counts for row in rows])
+    sums, counts = sums_by_user(np.stack(rows), held_out.user_rows)
+    return sums / counts
 
 
 def choose(split: str, found: list[Candidate], pool: Workers) -> dict[str, tuple[Candidate, float]]:

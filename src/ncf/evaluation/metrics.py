@@ -18,6 +18,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from ncf.evaluation.statistics import sums_by_user
+
 Ties = Literal["expected", "pessimistic", "optimistic"]
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.int64]
@@ -89,9 +91,8 @@ def recall(standing: Standing, k: int, user_rows: npt.NDArray[np.int32]) -> Floa
 
     With one positive a user (leave-one-out) this is the hit ratio.
     """
-    _, group = np.unique(user_rows, return_inverse=True)
-    hits = np.bincount(group, weights=hit_ratio(standing, k))
-    return np.asarray(hits / np.bincount(group), dtype=np.float64)
+    hits, rows = sums_by_user(hit_ratio(standing, k)[None], user_rows)
+    return np.asarray(hits[0] / rows)
 
 
 def _mean_over_places(standing: Standing, gains: Floats) -> Floats:

@@ -65,15 +65,22 @@ def compare(
     return Comparison(mean_a, mean_b, mean, float(low), float(high), p_value)
 
 
-def _by_user(values: Floats, users: Rows | None) -> tuple[Floats, Floats]:
-    """[M, U] sums over each user's rows, and [U] how many these are."""
-    if users is None:
-        return values, np.ones(values.shape[1])
+def sums_by_user(values: Floats, users: Rows) -> tuple[Floats, Floats]:
+    """[M, U] sums of `values` [M, T] over the rows of each user, ascending, and [U] how many rows these are."""
     _, place, rows = np.unique(users, return_inverse=True, return_counts=True)
-    if len(rows) == len(users):
-        return values, np.ones(values.shape[1])
-    sums = [np.bincount(place, weights=row, minlength=len(rows)).astype(np.float64) for row in values]
-    return np.stack(sums), rows.astype(np.float64)
+    sums = np.zeros((len(values), len(rows)))
+    for own, row in zip(sums, values, strict=True):
+        own[:] = np.bincount(place, weights=row)
+    return sums, rows.astype(np.float64)
+
+
+def _by_user(values: Floats, users: Rows | None) -> tuple[Floats, Floats]:
+    """The same where users have several rows; else each row is a user of its own, in the order that is given."""
+    if users is not None:
+        sums, rows = sums_by_user(values, users)
+        if len(rows) < len(users):
+            return sums, rows
+    return values, np.ones(values.shape[1])
 
 
 def _p_value(moved: Floats, resamples: int, seed: int) -> float:

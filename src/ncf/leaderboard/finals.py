@@ -23,6 +23,7 @@ from ncf.errors import NcfError
 from ncf.evaluation import Judgement, judge_full, judge_sampled
 from ncf.evaluation.baselines import Baseline
 from ncf.evaluation.protocol import Scorer
+from ncf.evaluation.statistics import sums_by_user
 from ncf.experiment import Manner, train
 from ncf.leaderboard.folder import Values
 from ncf.leaderboard.searching import RULES
@@ -105,9 +106,9 @@ def judge_final(fitted: Fitted, seen: Dataset, pool: Workers) -> tuple[dict[str,
 
 def _by_user(judgement: Judgement) -> Values:
     """[V] of each measure, in the order of user rows."""
-    _, group_T = np.unique(judgement.user_rows, return_inverse=True)
-    count_V = np.bincount(group_T)
-    return {name: np.bincount(group_T, weights=judgement.values[name]) / count_V for name in MEASURES}
+    values_MT = np.stack([judgement.values[name] for name in MEASURES])
+    sums_MV, rows_V = sums_by_user(values_MT, judgement.user_rows)
+    return dict(zip(MEASURES, sums_MV / rows_V, strict=True))
 
 
 def milliseconds(scorer: Scorer, seen: Dataset) -> float:

@@ -7,7 +7,7 @@ is not significant after Holm's correction is never told as one, however it look
 from collections.abc import Sequence
 from itertools import pairwise
 
-from ncf.leaderboard.board import ORDER, Board, Row
+from ncf.leaderboard.board import FULL_ORDER, ORDER, Board, Row
 from ncf.leaderboard.columns import short
 from ncf.leaderboard.pairs import LEVEL
 
@@ -153,7 +153,7 @@ def _moves(board: Board) -> str:
     if len(board.swaps) <= _MANY:
         named = "; ".join(f"{swap.a} before {swap.b}" for swap in board.swaps)
         return f"sampled ranking has {named}, and full ranking the other way round"
-    sampled, full = (ranks(board, measure) for measure in (ORDER, ORDER.replace("sampled", "full")))
+    sampled, full = (ranks(board, measure) for measure in (ORDER, FULL_ORDER))
     rows = sorted(board.rows, key=lambda row: -abs(full[row.name] - sampled[row.name]))[:_MANY]
     moved = [f"{row.title} {sampled[row.name]} and {full[row.name]}" for row in rows]
     return f"the places that differ most, sampled and full, are {', '.join(moved)}"

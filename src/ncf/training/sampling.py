@@ -34,6 +34,11 @@ _GROUPS_A_SHARD = 256
 _MOST_SHARDS = 64
 
 
+def draw_weights(popularity: Tensor, exponent: float) -> Tensor:
+    """[I] float64: what each item is drawn in proportion to, (1 + popularity)^exponent."""
+    return (1.0 + popularity.double()).pow(exponent)
+
+
 class NegativeSampler:
     """Draws items, uniformly or in proportion to (1 + popularity)^exponent, and redraws what is known."""
 
@@ -43,7 +48,7 @@ class NegativeSampler:
         self._known = known
         self._cumulative: Tensor | None = None
         if popularity is not None and exponent:
-            weights = (1.0 + popularity.double()).pow(exponent)
+            weights = draw_weights(popularity, exponent)
             # Summed on the CPU, so that every device draws the same.
             self._cumulative = (weights.cumsum(0) / weights.sum()).contiguous().to(known.device)
 

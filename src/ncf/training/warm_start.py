@@ -29,6 +29,7 @@ from ncf.evaluation.baselines.ease import ITEMS_LIMIT, ease_weights, user_side_s
 from ncf.evaluation.baselines.matrix import dense_rows
 from ncf.models import GMF, Model, halves
 from ncf.runtime import Workers, generator, seed_of, spans
+from ncf.training.sampling import draw_weights
 
 _EASE_L2, _EASE_DROPOUT, _WEIGHT_EXPONENT = 200.0, 0.33, 0.5
 _USER_SIDE_L2 = 300.0
@@ -125,8 +126,7 @@ def closed_form_logits(
 
 def _log_density(train: Csr, items: int, exponent: float) -> Tensor:
     """[I]: how much likelier each item is drawn as a negative than uniformly, as a logarithm: so much its logit is lower."""
-    popularity = torch.from_numpy(np.bincount(train.columns, minlength=items)).double()
-    weights = (1.0 + popularity).pow(exponent)
+    weights = draw_weights(torch.from_numpy(np.bincount(train.columns, minlength=items)), exponent)
     return (weights / weights.mean()).log().float()
 
 
@@ -154,7 +154,7 @@ def _calibrate(scores: Tensor, train: Csr, items: int, negatives: int, seed: int
 
 
 def start_weights(train: Csr, items: int, workers: Workers) -> Tensor:
-    """[I, I]: the item-item weights that the start is made of, with the user side."""
+    """[I, I]: the item-item weights of the start's item side."""
     return ease_weights(train, items, workers, _EASE_L2, _EASE_DROPOUT, _WEIGHT_EXPONENT)
 
 

@@ -70,7 +70,7 @@ def user_side_scores(
     return scores
 
 
-def _weights(counts: "np.ndarray", exponent: float) -> Tensor:
+def _weights(counts: np.ndarray, exponent: float) -> Tensor:
     """What a row with so many interactions weighs."""
     numbers = torch.from_numpy(np.maximum(counts, 1).astype(np.float32))
     return (numbers / numbers.mean()) ** -exponent
