@@ -7,9 +7,9 @@ the wheels that are sent along; then AWS's `smspark-submit` makes a cluster of t
 
 | below `session.uri()` | what |
 | --- | --- |
-| `prepare/JOB/code/` | `start.sh`, `submit.py`, `ncf.zip`, `requirements.txt`, wheels |
-| `prepare/JOB/work/` | what Spark's machines tell each other; may be deleted afterwards |
-| `prepare/JOB/data/prepared/` | the folder |
+| `prepare/JOB/code` | `start.sh`, `submit.py`, `ncf.zip`, `requirements.txt`, wheels |
+| `prepare/JOB/work` | what Spark's machines tell each other; may be deleted afterwards |
+| `prepare/JOB/data/prepared` | the folder |
 
 Sources: CreateProcessingJob, Amazon SageMaker API Reference; aws/sagemaker-spark-container (`smspark-submit`).
 """
