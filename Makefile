@@ -50,7 +50,7 @@ test-torchrec: venv
 
 test-spark: venv
 	scripts/install-spark .venv-spark
-	NCF_TEST_SPARK=$(CURDIR)/.venv-spark $(BIN)/python -m pytest -m spark tests/data/spark
+	NCF_TEST_SPARK=$(CURDIR)/.venv-spark $(BIN)/python -m pytest -m spark tests/data/out_of_core/test_spark.py
 
 test-soak: venv
 	NCF_TEST_SOAK=300 $(BIN)/python -m pytest -s -m soak tests/serving/test_soak.py

@@ -8,10 +8,10 @@ from typing import Any
 
 from accuracy import METRICS, benchmark_name, load, spread, title, with_data
 from common import Report, command_line, timed
+from ncf.baselines import BASELINES, FittedBaseline
 from ncf.config import EvaluationConfig
 from ncf.data import Dataset
-from ncf.evaluation import judge_sampled
-from ncf.evaluation.baselines import BASELINES, FittedBaseline
+from ncf.evaluation import evaluate_sampled
 from ncf.runtime import choose_threads, workers
 
 PUBLISHED = {"ials": (0.7310, 0.4521), "ease": (0.718, 0.451)}
@@ -31,7 +31,7 @@ def measure(
             )
         )
         held_out = dataset.validation if validation else dataset.test
-        means = judge_sampled(fitted[0], held_out, RULES, pool).means
+        means = evaluate_sampled(fitted[0], held_out, RULES, pool).means
     figures = {metric: means[metric] for metric in METRICS}
     return {"seed": seed, "seconds": seconds, "processor_seconds": processor, **figures}
 

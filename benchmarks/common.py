@@ -26,11 +26,11 @@ from rich.table import Table
 
 from ncf.config import Experiment
 from ncf.data import Dataset, Interactions, prepare_catalog
-from ncf.models import Scorer, build_model
+from ncf.models import ModelScorer, build_model
 from ncf.runtime import Workers, choose_threads, generator
+from ncf.tracking.tracker import Silent
 from ncf.training import Trainer
-from ncf.training.tracking import Silent
-from ncf.training.warm_start import start_spectral
+from ncf.training.spectral_init import init_spectral
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -128,19 +128,19 @@ def share_of(dataset: Dataset, share: float) -> Dataset:
     return replace(dataset, train=train)
 
 
-def trained(dataset: Dataset, settings: Experiment, seed: int, pool: Workers) -> Scorer:
+def trained(dataset: Dataset, settings: Experiment, seed: int, pool: Workers) -> ModelScorer:
     """What the settings' model says after its last epoch; nothing is judged and nothing is written."""
     config = settings.train.model_copy(update={"seed": seed})
     items = len(dataset.items)
     model = build_model(settings.model, len(dataset.users), items, generator(seed, "init"))
-    if config.start == "spectral":
-        start_spectral(
+    if config.init == "spectral":
+        init_spectral(
             model, dataset.seen_in_training, items, config.negatives, seed, pool, config.negatives_exponent
         )
     trainer = Trainer(dataset, model, config, pool)
     for _ in range(config.epochs):
         trainer.train_epoch()
-    return Scorer(trainer.judged)
+    return ModelScorer(trainer.judged)
 
 
 def machine() -> dict[str, object]:
@@ -191,7 +191,7 @@ class Report:
             table.add_row(*(str(cell) for cell in row))
         CONSOLE.print(table)
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         """A remark below a table; it is kept in the JSON as well."""
         CONSOLE.print(sentence, markup=False, soft_wrap=True)
         self.document.setdefault("remarks", []).append(sentence)

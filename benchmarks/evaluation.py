@@ -1,6 +1,6 @@
 """Judging NeuMF on the 6,040 published lists of 100, against the loop of the public port; and full ranking.
 
-Ours: `judge_sampled(Scorer(model), ...)`, the making of the `Scorer` included, bootstrap off, 1 and 2 threads. The
+Ours: `evaluate_sampled(ModelScorer(model), ...)`, the making of the `ModelScorer` included, bootstrap off, 1 and 2 threads. The
 peer: one list at a time through a plain NeuMF with the same weights, `torch.topk`, hit ratio and gain in Python; once
 with a `DataLoader` that collates each list of 100 item by item and with gradients recorded, as the port has it, and
 once with the lists as ready tensors and without gradients, which is kinder. The peer may use as many threads of torch's own as are best for it. Both must give the same
@@ -30,11 +30,11 @@ from common import (
 )
 from ncf.config import EvaluationConfig, ModelConfig, TrainConfig
 from ncf.data import Dataset, HeldOut
-from ncf.evaluation import Judgement, judge_full, judge_sampled
-from ncf.models import NeuMF, Scorer, build_model
+from ncf.evaluation import EvaluationResult, evaluate_full, evaluate_sampled
+from ncf.models import ModelScorer, NeuMF, build_model
 from ncf.runtime import generator, workers
 from ncf.training import Trainer
-from port import PlainNeuMF, judge, judging_loader
+from port import PlainNeuMF, evaluation_loader, judge
 
 MODEL = ModelConfig(kind="neumf", factors=32, embedding=128, tower=(128, 64, 32))
 RULES = EvaluationConfig(cutoffs=(10,), bootstrap=0)
@@ -62,7 +62,7 @@ def peers(model: NeuMF, lists: HeldOut, dataset: Dataset) -> "dict[str, Callable
     plain = PlainNeuMF(*sizes, MODEL.factors, MODEL.embedding, MODEL.tower).take(model).eval()
     width = lists.candidates.shape[1]
     users, items = np.repeat(lists.user_rows, width).tolist(), lists.candidates.ravel().tolist()
-    loader = judging_loader(list(zip(users, items, strict=True)), width)
+    loader = evaluation_loader(list(zip(users, items, strict=True)), width)
     ready = [
         (torch.full((width,), int(user)), torch.from_numpy(row.astype(np.int64)))
         for user, row in zip(lists.user_rows, lists.candidates, strict=True)
@@ -97,16 +97,16 @@ def in_threads(threads: int, work: Callable[[], object]) -> object:
         return work()
 
 
-def sampled(model: NeuMF, dataset: Dataset, threads: int) -> Judgement:
+def sampled(model: NeuMF, dataset: Dataset, threads: int) -> EvaluationResult:
     """Our way: the scorer is made and all lists are judged."""
     with workers(threads) as pool:
-        return judge_sampled(Scorer(model), dataset.test, RULES, pool)
+        return evaluate_sampled(ModelScorer(model), dataset.test, RULES, pool)
 
 
-def full_ranking(model: NeuMF, dataset: Dataset, lists: HeldOut, threads: int) -> Judgement:
+def full_ranking(model: NeuMF, dataset: Dataset, lists: HeldOut, threads: int) -> EvaluationResult:
     """Every item for the users of `lists`, what is known masked."""
     with workers(threads) as pool:
-        return judge_full(Scorer(model), dataset, lists, RULES, pool)
+        return evaluate_full(ModelScorer(model), dataset, lists, RULES, pool)
 
 
 def measure(model: NeuMF, dataset: Dataset, rows: int, rounds: int, report: Report) -> dict[str, Timing]:
@@ -127,7 +127,7 @@ def agreement(model: NeuMF, dataset: Dataset) -> dict[str, float]:
     """The figures of both on all lists, and on how many lists they differ."""
     hits, gains = peers(model, dataset.test, dataset)[KIND]()
     with workers(1) as pool:
-        values = judge_sampled(Scorer(model), dataset.test, RULES, pool).values
+        values = evaluate_sampled(ModelScorer(model), dataset.test, RULES, pool).values
     holds_positive = (dataset.test.candidates[:, 1:] == dataset.test.candidates[:, :1]).any(1)
     differs = (values["hr@10"] != np.array(hits)) | (np.abs(values["ndcg@10"] - np.array(gains)) > 1e-6)
     return {
@@ -186,7 +186,7 @@ def main(arguments: argparse.Namespace) -> None:
     tabulate(
         report, f"Sampled protocol: {everyone:,} lists of 100, NeuMF 32, 128-64-32", timings, lists, PORT
     )
-    report.say(f"The peers ran over {peer_rows:,} lists; neither they nor ours draw intervals.")
+    report.log(f"The peers ran over {peer_rows:,} lists; neither they nor ours draw intervals.")
 
     full = measure_full(model, dataset, full_rows, 1 if arguments.quick else 3)
     tabulate(
@@ -197,7 +197,7 @@ def main(arguments: argparse.Namespace) -> None:
         None,
     )
     figures = agreement(model, dataset)
-    report.say(f"Same weights, same lists: {figures}")
+    report.log(f"Same weights, same lists: {figures}")
     for name, values in (
         ("timings", raw(timings)),
         ("full", raw(full)),
@@ -209,7 +209,7 @@ def main(arguments: argparse.Namespace) -> None:
     slowest = timings[PORT].seconds / peer_rows * everyone
     best = min(timings[f"judge_sampled, {plural(number)}"].seconds for number in (1, 2))
     report.target("sampled evaluation, times the port's loop", slowest / best, TARGET)
-    report.say(f"Against the kinder peer: {timings[KIND].seconds / peer_rows * everyone / best:.1f} times.")
+    report.log(f"Against the kinder peer: {timings[KIND].seconds / peer_rows * everyone / best:.1f} times.")
     report.target(
         "share of lists on which both agree", 1 - figures["lists_that_differ"] / figures["lists"], 0.999
     )

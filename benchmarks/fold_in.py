@@ -28,12 +28,12 @@ from common import ROOT, Report, command_line, timed
 from ncf import experiment
 from ncf.config import EvaluationConfig, Experiment
 from ncf.data import Csr, Dataset, HeldOut, PrepareOptions, Vocabulary, prepare_catalog
-from ncf.evaluation import judge_sampled
+from ncf.evaluation import evaluate_sampled
 from ncf.runtime import Workers, choose_threads, workers
 from ncf.serving.fold_in import FoldIn
-from ncf.serving.look_up import LookUp
-from ncf.serving.network import Floats, Network, Rows
-from ncf.training.warm_start import start_weights
+from ncf.serving.history_embedding import HistoryEmbedding
+from ncf.serving.numpy_model import Floats, NumpyModel, Rows
+from ncf.training.spectral_init import start_weights
 
 KINDS = ("gmf", "mlp", "neumf")
 CHANGES = {
@@ -41,7 +41,7 @@ CHANGES = {
     "history-gmf-random": (
         "gmf",
         [
-            *("model.kind=history-gmf", "train.start=random", "train.epochs=12", "train.batch_size=8192"),
+            *("model.kind=history-gmf", "train.init=random", "train.epochs=12", "train.batch_size=8192"),
             *("train.learning_rate=0.005", "train.l2_gmf=0.01", "train.l2_history=0.01"),
         ],
     ),
@@ -62,7 +62,7 @@ class Table:
     """Scores of fixed users: `scores[b, i]`, or a network and the vectors of the users."""
 
     scores: Floats | None = None
-    network: Network | None = None
+    network: NumpyModel | None = None
     vectors: Floats | None = None
 
     def __call__(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
@@ -103,7 +103,7 @@ class Findings:
 
     def add(self, kind: str, what: str, scorer: Table, held: Held, pool: Workers) -> None:
         """Judge one way of answering."""
-        judged = judge_sampled(scorer, held.lists, RULES, pool)
+        judged = evaluate_sampled(scorer, held.lists, RULES, pool)
         self.values[kind, what].append({name: judged.values[name] for name in METRICS})
 
     def of(self, kind: str, what: str, metric: str) -> npt.NDArray[np.float64]:
@@ -164,7 +164,7 @@ def with_train(dataset: Dataset, train: Any) -> Dataset:
 
 def trained(
     dataset: Dataset, kind: str, seed: int, validation: bool, overrides: list[str]
-) -> tuple[Network, LookUp | None]:
+) -> tuple[NumpyModel, HistoryEmbedding | None]:
     """The recipe's model of these data, in a folder that does not outlive this."""
     recipe, changes = CHANGES.get(kind, (kind, []))
     changes = [
@@ -176,13 +176,15 @@ def trained(
     settings = Experiment.load(ROOT / "recipes" / f"ml-1m-{recipe}.toml", changes)
     with tempfile.TemporaryDirectory() as folder:
         run = experiment.train(dataset, settings, Path(folder) / "run")
-        look_up = LookUp.open(run.artifact)
+        look_up = HistoryEmbedding.open(run.artifact)
         if look_up is not None:
             look_up = replace(look_up, table_ID=look_up.table_ID.copy())
-        return Network(load_file(run.artifact / "model.safetensors")), look_up
+        return NumpyModel(load_file(run.artifact / "model.safetensors")), look_up
 
 
-def ways(kind: str, network: Network, look_up: LookUp | None, seen: Csr, seed: int) -> dict[str, FoldIn]:
+def ways(
+    kind: str, network: NumpyModel, look_up: HistoryEmbedding | None, seen: Csr, seed: int
+) -> dict[str, FoldIn]:
     """By name: how a visitor gets a vector; a history-aware model has two ways."""
     found = {kind: FoldIn.build(network, seen, seed, look_up)}
     if look_up is not None:
@@ -208,7 +210,7 @@ def visitors(
     arguments: argparse.Namespace,
     found: Findings,
     pool: Workers,
-) -> tuple[Network, FoldIn]:
+) -> tuple[NumpyModel, FoldIn]:
     """Trained in, and folded in with all and with few of their items."""
     validation, overrides = arguments.validation, arguments.overrides
     everybody, _ = trained(dataset, kind, seed, validation, overrides)

@@ -36,9 +36,9 @@ from common import ROOT, Clock, Report, command_line, movielens
 from gpu_cost import scoring_cost, step_cost
 from ncf.config import Experiment, ModelConfig, TrainConfig
 from ncf.data import Dataset, HeldOut, Interactions, Vocabulary, prepare_catalog
-from ncf.evaluation.on_device import standing_on
-from ncf.experiment import Manner, train
-from ncf.models import Scorer, build_model
+from ncf.evaluation.on_device import tied_ranks_on
+from ncf.experiment import RunOptions, train
+from ncf.models import ModelScorer, build_model
 from ncf.runtime import Workers, generator, workers
 from ncf.training import Trainer
 
@@ -158,14 +158,17 @@ def time_to_hit(data: Dataset, device: torch.device, dry: bool, report: Report) 
     """Seconds from a prepared folder to the first epoch with the wanted HR@10 on test, which selects nothing."""
     changes = [f"train.device={device.type}"]
     if dry:
-        changes += ["train.start=random", "train.epochs=1", "model.factors=4"]
+        changes += ["train.init=random", "train.epochs=1", "model.factors=4"]
     experiment = Experiment.load(ROOT / "recipes" / "ml-1m-gmf.toml", changes)
     with tempfile.TemporaryDirectory() as folder:
         data.save(Path(folder) / "data")
         clock = Clock()
         dataset = Dataset.open(Path(folder) / "data")
         train(
-            dataset, experiment, Path(folder) / "run", manner=Manner(report_best_on_test=True, tracker=clock)
+            dataset,
+            experiment,
+            Path(folder) / "run",
+            manner=RunOptions(report_best_on_test=True, tracker=clock),
         )
     report.table(
         f"{experiment.name}: wall seconds since the start",
@@ -194,7 +197,7 @@ def scoring(dataset: Dataset, device: torch.device, rounds: int, report: Report)
         seconds = []
         for _ in range(rounds + 1):
             began = time.perf_counter()
-            standing_on(Scorer(built), dataset.test, slice(0, len(dataset.test)), device)
+            tied_ranks_on(ModelScorer(built), dataset.test, slice(0, len(dataset.test)), device)
             seconds.append(time.perf_counter() - began)
         found[name] = pairs / median(seconds[1:])
         rows.append((name, f"{median(seconds[1:]):.4f}", f"{found[name] / 1e6:.2f}"))
@@ -278,7 +281,7 @@ def main(arguments: argparse.Namespace) -> None:
     sizes = TINY if dry else QUICK if arguments.quick else FULL
     rounds = arguments.rounds or sizes.rounds
     report.keep("card", card(device))
-    report.say(", ".join(f"{name} {value}" for name, value in report.document["card"].items()))
+    report.log(", ".join(f"{name} {value}" for name, value in report.document["card"].items()))
     # In a dry run the trainer takes a GPU's way on the CPU, where nothing is recorded.
     as_on_a_gpu = patch("ncf.training.trainer._has_graphs", lambda _: True) if dry else nullcontext()
     with as_on_a_gpu, workers(1):
@@ -293,7 +296,7 @@ def main(arguments: argparse.Namespace) -> None:
         rate = len(large.train) * (1 + NEGATIVES) / seconds[PUBLISHED]
         pairs = scoring(large, device, rounds, report)[PUBLISHED]
     if dry:
-        report.say("A dry run: the program works; its figures mean nothing.")
+        report.log("A dry run: the program works; its figures mean nothing.")
     else:
         report.target("seconds of an ML-1M epoch, NeuMF 32", small_epoch, EPOCH_SECONDS, at_least=False)
         report.target(f"seconds to test HR@10 ≥ {HIT}", to_hit, SECONDS_TO_HIT, at_least=False)

@@ -15,10 +15,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ncf.config import ModelConfig
-from ncf.models import Scorer, build_model
+from ncf.models import ModelScorer, build_model
 from ncf.runtime import Workers
-from ncf.training.device_step import DeviceRows
-from ncf.training.kernels import Batch, Objective, Parts, loss_and_gradients
+from ncf.training.gpu.step import DeviceRows
+from ncf.training.kernels.step import Batch, Objective, StepParts, loss_and_gradients
 from ncf.training.losses import LOSSES
 from roofline import flops_a_sample
 
@@ -103,7 +103,9 @@ def step_cost(sizes: ModelConfig, users: int, items: int, groups: int, negatives
     batch = Batch(DeviceRows.whole(users_B, users), DeviceRows.whole(items_BC, items))
     objective = Objective(LOSSES["bce"], l2_gmf=0.01, precision=torch.bfloat16, chunk=2**20)
     counter = _counted(
-        lambda: loss_and_gradients(model, batch, objective, Workers(1), parts=Parts([slice(0, groups)], 1))
+        lambda: loss_and_gradients(
+            model, batch, objective, Workers(1), parts=StepParts([slice(0, groups)], 1)
+        )
     )
     parameters = sum(parameter.numel() for parameter in model.parameters())
     return Cost(
@@ -116,7 +118,7 @@ def step_cost(sizes: ModelConfig, users: int, items: int, groups: int, negatives
 
 def scoring_cost(sizes: ModelConfig, users: int, items: int, rows: int, candidates: int) -> Cost:
     """Of scoring `rows` lists, launched from Python; the activations are taken not to stay in the card's cache."""
-    scorer = Scorer(build_model(sizes, users, items).to("meta"))
+    scorer = ModelScorer(build_model(sizes, users, items).to("meta"))
     users_T = torch.empty(rows, dtype=torch.int64, device="meta")
     items_TC = torch.empty(rows, candidates, dtype=torch.int64, device="meta")
     counter = _counted(lambda: scorer(users_T, items_TC))

@@ -28,7 +28,7 @@ from ncf.models import HistoryGMF, build_model
 from ncf.models.history import History
 from ncf.runtime import Workers, generator
 from ncf.training import Trainer
-from ncf.training.history import HistoryTable
+from ncf.training.history_table import HistoryTable
 from ncf.training.losses import LOSSES
 from ncf.training.sampling import GroupSampler
 

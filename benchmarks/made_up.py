@@ -15,8 +15,8 @@ from ncf.config import Experiment
 from ncf.data import Dataset, HeldOut, Interactions, Vocabulary
 from ncf.models import Model, build_model
 from ncf.runtime import generator
-from ncf.serving import fitting
 from ncf.serving.artifact import write_artifact
+from ncf.serving.retrieval import calibration
 
 _SEEN, _LATENT, _NOISE = 20, 12, 0.05
 _FEWER_PAIRS = 10**7
@@ -30,13 +30,13 @@ def made_up_artifact(folder: Path, kind: str, users: int, items: int, factors: i
     experiment = Experiment.parse({"name": f"made-up-{kind}", "model": settings})
     model = build_model(experiment.model, users, items, generator(0, "made up"))
     _plant(model)
-    before = fitting._JUDGED_PAIRS, fitting._LANDMARK_PAIRS
+    before = calibration._JUDGED_PAIRS, calibration._LANDMARK_PAIRS
     # Memory does not depend on how well retrieval was fitted and judged; the time to write does.
-    fitting._JUDGED_PAIRS = fitting._LANDMARK_PAIRS = _FEWER_PAIRS
+    calibration._JUDGED_PAIRS = calibration._LANDMARK_PAIRS = _FEWER_PAIRS
     try:
         return write_artifact(folder, model, experiment, _data(users, items), {"test": {}}, "# Made up\n")
     finally:
-        fitting._JUDGED_PAIRS, fitting._LANDMARK_PAIRS = before
+        calibration._JUDGED_PAIRS, calibration._LANDMARK_PAIRS = before
 
 
 @torch.no_grad()

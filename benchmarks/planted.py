@@ -1,6 +1,6 @@
 """A NeuMF over a catalogue of any size, with structure that is known and a tower that was really fitted.
 
-In: a number of items. Out: a `Network` and what its users have used.
+In: a number of items. Out: a `NumpyModel` and what its users have used.
 
 Items belong to clusters of different sizes and have a heavy-tailed popularity; users mix a few clusters. The planted
 preference is no inner product: a match of tastes, a distance in some tastes, a gate and popularity. A NeuMF is fitted
@@ -21,7 +21,7 @@ from ncf.data import Csr
 from ncf.models import build_model
 from ncf.models.neumf import NeuMF
 from ncf.runtime import generator
-from ncf.serving.network import Floats, Network
+from ncf.serving.numpy_model import Floats, NumpyModel
 
 TASTES, WIDTH, TOWER = 24, 32, [64, 32, 16]
 USERS, SEEN = 20_000, 50
@@ -92,7 +92,7 @@ class Maps(nn.Module):
         )
 
 
-def planted_network(items: int, seed: int = 0) -> tuple[Network, Csr]:
+def planted_network(items: int, seed: int = 0) -> tuple[NumpyModel, Csr]:
     """The fitted network over `items` items and what its users have used (popular items, by chance)."""
     random = np.random.default_rng(seed)
     world = World.of(items, random)
@@ -112,7 +112,7 @@ def planted_network(items: int, seed: int = 0) -> tuple[Network, Csr]:
             rows += _NOISE * rows.std(axis=0) * random.standard_normal(rows.shape, np.float32)
             weights[f"{half}.item_table"][part] = rows
     seen = np.sort((items * random.random((USERS, SEEN)) ** 2).astype(np.int32), axis=1)
-    return Network(weights), Csr(np.arange(USERS + 1, dtype=np.int64) * SEEN, seen.reshape(-1))
+    return NumpyModel(weights), Csr(np.arange(USERS + 1, dtype=np.int64) * SEEN, seen.reshape(-1))
 
 
 def _fitted(world: World, random: np.random.Generator, seed: int) -> tuple[NeuMF, Maps]:

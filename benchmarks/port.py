@@ -122,6 +122,6 @@ def judge(
     return hits, gains
 
 
-def judging_loader(pairs: list[tuple[int, int]], width: int) -> Loader:
+def evaluation_loader(pairs: list[tuple[int, int]], width: int) -> Loader:
     """Batches of one list each."""
     return DataLoader(Samples(pairs, [0.0] * len(pairs)), batch_size=width, shuffle=False, num_workers=0)

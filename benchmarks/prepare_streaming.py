@@ -100,7 +100,7 @@ def run(arguments: argparse.Namespace) -> None:
     report.keep("runs", found)
     if whole["digest"] != parts["digest"]:
         raise SystemExit("the two folders differ")
-    report.say(f"Same digest: {whole['digest'][:16]}…")
+    report.log(f"Same digest: {whole['digest'][:16]}…")
     report.target(
         "peak memory, streaming against in memory", parts["peak_gib"] / whole["peak_gib"], 0.5, at_least=False
     )

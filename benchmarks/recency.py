@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from common import Report, command_line, trained
+from ncf.baselines import BASELINES
 from ncf.config import EvaluationConfig, Experiment
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
-from ncf.evaluation import judge_full, judge_sampled
-from ncf.evaluation.baselines import BASELINES
-from ncf.evaluation.protocol import Scorer
-from ncf.evaluation.statistics import compare, sums_by_user
+from ncf.evaluation import evaluate_full, evaluate_sampled
+from ncf.evaluation.ranking import Scorer
+from ncf.evaluation.significance import compare, sums_by_user
 from ncf.runtime import Workers, choose_threads, workers
 
 Floats = npt.NDArray[np.float64]
@@ -45,7 +45,7 @@ def network(kind: str, half_life: float, start: str, epochs: int, rate: float, l
     """A GMF of some kind."""
     train = {
         "epochs": epochs, "batch_size": 1024, "learning_rate": rate, "l2_gmf": l2, "l2_history": l2, "threads": 1,
-        "start": start,
+        "init": start,
     }  # fmt: skip
     model = {"kind": kind, "factors": 64, "history_half_life": half_life}
     settings = Experiment.parse({"model": model, "train": train})
@@ -84,8 +84,8 @@ def candidates(quick: bool) -> list[Candidate]:
 def judged(scorer: Scorer, dataset: Dataset) -> Floats:
     """[4, users]: HR@10 and NDCG@10, sampled and full, of each user that is judged: the mean over the user's rows."""
     held_out = dataset.test
-    sampled = judge_sampled(scorer, held_out, RULES, ONE).values
-    full = judge_full(scorer, dataset, held_out, RULES, ONE).values
+    sampled = evaluate_sampled(scorer, held_out, RULES, ONE).values
+    full = evaluate_full(scorer, dataset, held_out, RULES, ONE).values
     rows = [values[name] for values in (sampled, full) for name in ("hr@10", "ndcg@10")]
     sums, counts = sums_by_user(np.stack(rows), held_out.user_rows)
     return sums / counts
@@ -96,7 +96,7 @@ def choose(split: str, found: list[Candidate], pool: Workers) -> dict[str, tuple
     dataset, _ = prepare_catalog("ml-100k", PrepareOptions(split=split))  # type: ignore[arg-type]
     figures = pool.map(
         lambda one: float(
-            judge_sampled(one.fit(dataset, 0), dataset.validation, RULES, ONE).means["ndcg@10"]
+            evaluate_sampled(one.fit(dataset, 0), dataset.validation, RULES, ONE).means["ndcg@10"]
         ),
         found,
     )
@@ -155,7 +155,7 @@ def tests(report: Report, figures: dict[str, list[Floats]], recent: str) -> dict
             a, b = (np.mean([run[number] for run in figures[name]], axis=0) for name in (other, recent))
             found = compare(a, b)
             kept[f"{figure} against {other}"] = [found.difference, found.low, found.high, found.p_value]
-            report.say(
+            report.log(
                 f"{recent} against {other}, {figure}: {found.difference:+.4f} "
                 f"[{found.low:+.4f}, {found.high:+.4f}], p {found.p_value:.4f}"
             )

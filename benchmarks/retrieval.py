@@ -22,13 +22,13 @@ from safetensors.numpy import load_file
 
 from common import Report, command_line, timed
 from ncf.data import Csr
-from ncf.serving import fitting
 from ncf.serving.fold_in import FoldIn
-from ncf.serving.index import Scan, padded
-from ncf.serving.ivf import Ivf
-from ncf.serving.network import Floats, GmfHalf, Network, Rows
-from ncf.serving.retrieval import Exact, Retrieval
-from ncf.serving.vectors import QueryVectors
+from ncf.serving.numpy_model import Floats, GmfBranch, NumpyModel, Rows
+from ncf.serving.retrieval import calibration
+from ncf.serving.retrieval.index import Scan, padded
+from ncf.serving.retrieval.ivf import IvfIndex
+from ncf.serving.retrieval.landmarks import QueryVectors
+from ncf.serving.retrieval.retriever import BruteForce, Retriever
 from planted import planted_network
 
 K = 10
@@ -64,25 +64,25 @@ def main() -> None:
     report.write()
 
 
-def _run(named: str) -> tuple[str, Network, Csr]:
+def _run(named: str) -> tuple[str, NumpyModel, Csr]:
     name, _, path = named.rpartition("=")
     folder = Path(path) / "artifact" if (Path(path) / "artifact").is_dir() else Path(path)
     arrays = [
         np.load(folder / f"seen_{of}.npy", mmap_mode="r", allow_pickle=False) for of in ("offsets", "items")
     ]
-    return name or path, Network(load_file(folder / "model.safetensors")), Csr(*arrays)
+    return name or path, NumpyModel(load_file(folder / "model.safetensors")), Csr(*arrays)
 
 
 def _measured(
-    report: Report, name: str, network: Network, seen: Csr, arguments: argparse.Namespace, wanted: float
+    report: Report, name: str, network: NumpyModel, seen: Csr, arguments: argparse.Namespace, wanted: float
 ) -> None:
     """Build, save, open, and compare with exact scoring for each kind of user."""
-    built: list[Retrieval] = []
-    wall, processor = timed(lambda: built.append(Retrieval.build(network, seen, seed=0)))
+    built: list[Retriever] = []
+    wall, processor = timed(lambda: built.append(Retriever.build(network, seen, seed=0)))
     with tempfile.TemporaryDirectory() as folder:
         built[0].save(Path(folder))
         size = sum(path.stat().st_size for path in Path(folder).iterdir())
-        retrieval = Retrieval.open(Path(folder), network)
+        retrieval = Retriever.open(Path(folder), network)
         _index_threads(retrieval, arguments.index_threads)
         rows = [
             (kind, *_row(network, retrieval, crowd, arguments.quick))
@@ -119,7 +119,7 @@ def _measured(
         report.target(f"{name}, {kind}: recall@10", found, wanted)
 
 
-def _crowds(network: Network, seen: Csr, arguments: argparse.Namespace) -> dict[str, Crowd]:
+def _crowds(network: NumpyModel, seen: Csr, arguments: argparse.Namespace) -> dict[str, Crowd]:
     random = np.random.default_rng(7)
     count = int(np.clip(_EXACT_PAIRS // network.items, 20, 100 if arguments.quick else arguments.users))
     users = random.permutation(network.users)[:count]
@@ -135,11 +135,11 @@ def _crowds(network: Network, seen: Csr, arguments: argparse.Namespace) -> dict[
 
 
 def _row(
-    network: Network, retrieval: Retrieval, crowd: Crowd, quick: bool
+    network: NumpyModel, retrieval: Retriever, crowd: Crowd, quick: bool
 ) -> tuple[float, float, float, float, float, float]:
     """Recall, p50 and p99 of one request, p50 of an exact one (µs), users a second in batches, share widened."""
     vectors, hidden = crowd
-    queries, exact = network.queries(vectors), Exact(network)
+    queries, exact = network.queries(vectors), BruteForce(network)
     expected: list[Rows] = []
     exact_times: list[float] = []
     for user in range(len(queries)):
@@ -165,7 +165,7 @@ def _row(
     )
 
 
-def _rate(retrieval: Retrieval, queries: Floats, hidden: list[Rows]) -> float:
+def _rate(retrieval: Retriever, queries: Floats, hidden: list[Rows]) -> float:
     """Users a processor second, the best of a few passes over one batch."""
     seconds = []
     for _ in range(7):
@@ -175,13 +175,13 @@ def _rate(retrieval: Retrieval, queries: Floats, hidden: list[Rows]) -> float:
     return len(queries) / min(seconds)
 
 
-def _widened(retrieval: Retrieval, queries: Floats) -> float:
+def _widened(retrieval: Retriever, queries: Floats) -> float:
     if retrieval._fitted is None or retrieval._vectors is None:
         return 0.0
     return float((retrieval._vectors(queries)[1] > retrieval._fitted.limit).mean())
 
 
-def _what(retrieval: Retrieval) -> str:
+def _what(retrieval: Retriever) -> str:
     fitted = retrieval._fitted
     if fitted is None:
         return "exact"
@@ -189,30 +189,32 @@ def _what(retrieval: Retrieval) -> str:
     parts = [f"{fitted.candidates} candidates"]
     if landmarks is not None:
         parts.insert(0, f"rank {landmarks.solve_LR.shape[1]}, {len(landmarks.rows_L)} landmarks")
-    if isinstance(fitted.index, Ivf):
+    if isinstance(fitted.index, IvfIndex):
         parts.append(f"{fitted.index.probes} of {fitted.index.lists} lists")
     return ", ".join(parts)
 
 
-def _index_threads(retrieval: Retrieval, threads: int) -> None:
-    if retrieval._fitted is not None and isinstance(retrieval._fitted.index, Ivf):
+def _index_threads(retrieval: Retriever, threads: int) -> None:
+    if retrieval._fitted is not None and isinstance(retrieval._fitted.index, IvfIndex):
         import faiss
 
         faiss.omp_set_num_threads(threads)
 
 
-def _sweep(report: Report, name: str, network: Network, seen: Csr, count: int) -> None:
+def _sweep(report: Report, name: str, network: NumpyModel, seen: Csr, count: int) -> None:
     """Recall by rank and candidates, the rest as it is built."""
     random = np.random.default_rng(0)
-    first, second = fitting._two_samples(random, network.users)
-    queries = network.queries(fitting.People.of(network, first, seen, random).vectors_BW)
-    basis = fitting._basis(network, queries, np.arange(network.items))
+    first, second = calibration._two_samples(random, network.users)
+    queries = network.queries(calibration.QuerySample.of(network, first, seen, random).vectors_BW)
+    basis = calibration._basis(network, queries, np.arange(network.items))
     if basis is None:
         return
-    judges = fitting.Judges.of(network, fitting.People.of(network, second[:count], seen, random), None)
-    gmf = [half.item_table.T for half in network.halves if isinstance(half, GmfHalf)]
+    judges = calibration.CalibrationQueries.of(
+        network, calibration.QuerySample.of(network, second[:count], seen, random), None
+    )
+    gmf = [half.item_table.T for half in network.halves if isinstance(half, GmfBranch)]
     steps, rows = (15, 25, 50, 100, 200), []
-    for rank in [rank for rank in fitting._RANKS if rank <= basis.rank]:
+    for rank in [rank for rank in calibration._RANKS if rank <= basis.rank]:
         landmarks = basis.landmarks(rank)
         items = np.concatenate([*gmf, basis.items_KI[:rank], basis.means_I[None]])
         vectors, residuals = QueryVectors(network, landmarks)(judges.queries_MQ)
@@ -226,12 +228,12 @@ def _sweep(report: Report, name: str, network: Network, seen: Csr, count: int) -
     report.keep(name, rows)
 
 
-def _lists(report: Report, network: Network, seen: Csr, arguments: argparse.Namespace) -> None:
+def _lists(report: Report, network: NumpyModel, seen: Csr, arguments: argparse.Namespace) -> None:
     """Recall and latency by lists looked through."""
-    retrieval = Retrieval.build(network, seen, seed=0)
+    retrieval = Retriever.build(network, seen, seed=0)
     _index_threads(retrieval, arguments.index_threads)
     assert retrieval._fitted is not None
-    assert isinstance(retrieval._fitted.index, Ivf)
+    assert isinstance(retrieval._fitted.index, IvfIndex)
     known, rows = _crowds(network, seen, arguments)["known"], []
     for probes in (4, 8, 16, 32, 64, 128, 256):
         retrieval._fitted.index.probes = probes

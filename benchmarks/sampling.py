@@ -20,7 +20,7 @@ from scipy.sparse import coo_matrix  # type: ignore[import-untyped]
 from common import Report, Timing, command_line, movielens, plural, raw, take_turns, timed
 from ncf.data import Dataset
 from ncf.runtime import Workers, workers
-from ncf.training.membership import KnownPositives
+from ncf.training.known_positives import KnownPositives
 from ncf.training.sampling import GroupSampler, NegativeSampler
 from port import draw_negatives
 
@@ -117,15 +117,15 @@ def main(arguments: argparse.Namespace) -> None:
         ("", "seconds an epoch", "processor seconds", "million a second", "times the peer"),
         rows,
     )
-    report.say(
+    report.log(
         f"The loops ran over {part:,} of the {positives:,} positives and are scaled; our figures are medians of {rounds} epochs."
     )
-    report.say(
+    report.log(
         f"Left out on both sides: building the look-up structure (ours: bitmap {setup['bitmap']:.2f} s, sieve {setup['sieve']:.2f} s, once a run)."
     )
     with workers(2) as pool:
         known = {name: count_known(dataset, sampler, pool) for name, sampler in samplers.items()}
-    report.say(f"Known positives among the negatives drawn: {known}.")
+    report.log(f"Known positives among the negatives drawn: {known}.")
     report.keep("timings", raw(timings))
     report.keep("scale_to_an_epoch", scale)
     report.keep("setup_seconds", setup)

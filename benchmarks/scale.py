@@ -38,8 +38,8 @@ from torch import Tensor
 from common import Report, command_line, movielens, timed
 from ncf.config import EvaluationConfig, ModelConfig, TrainConfig
 from ncf.data import Dataset, HeldOut
-from ncf.evaluation import judge_sampled
-from ncf.models import Model, Scorer, build_model
+from ncf.evaluation import evaluate_sampled
+from ncf.models import Model, ModelScorer, build_model
 from ncf.runtime import Workers, choose_threads, generator, workers
 from ncf.training import Trainer
 
@@ -238,8 +238,8 @@ def train_and_compare(folder: str, seconds: float, batch: int) -> dict[str, Any]
         chosen = np.random.default_rng(0).permutation(len(dataset.test))[:JUDGED_USERS]
         lists = HeldOut(dataset.test.user_rows[chosen], dataset.test.candidates[chosen])
         means = {
-            name: judge_sampled(scorer, lists, RULES, pool).means["hr@10"]
-            for name, scorer in (("model", Scorer(model)), ("popularity", ByPopularity(dataset)))
+            name: evaluate_sampled(scorer, lists, RULES, pool).means["hr@10"]
+            for name, scorer in (("model", ModelScorer(model)), ("popularity", ByPopularity(dataset)))
         }
     return {
         "users": len(dataset.users),
@@ -316,7 +316,7 @@ def show(report: Report, made: dict[str, Any], prepared: dict[str, Any], trained
         ],
     )
     large = trained["large"]
-    report.say(
+    report.log(
         f"HR@10 after {large['steps_trained']} of {large['steps_an_epoch']} steps of the first epoch, {JUDGED_USERS:,} test "
         f"users at most: {trained['hr@10']['model']:.4f}; popularity {trained['hr@10']['popularity']:.4f}; chance .10."
     )
@@ -350,7 +350,7 @@ def main(arguments: argparse.Namespace) -> None:
         show(report, made, prepared, trained)
     finally:
         if arguments.keep:
-            report.say(f"kept {folder}")
+            report.log(f"kept {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
     report.write()

@@ -26,8 +26,8 @@ from torch import Tensor
 import cost_model
 from common import Report, command_line
 from cost_model import Costs, Job, memory, on_network
-from ncf.training.distributed import Alone
-from ncf.training.kernels import Gradients
+from ncf.training.kernels.step import Gradients
+from ncf.training.parallel.communicator import SingleProcess
 from ncf.training.rows import RowGradient
 from scaling_worker import Answer, Group
 
@@ -130,7 +130,7 @@ def race(report: Report, size: Size, one: Group, two: Group, turns: int) -> None
          "first layer's halves", "MiB sent"),
         rows,
     )  # fmt: skip
-    report.say(
+    report.log(
         "The optimiser and the first layer's halves over whole tables are done by both processes alike."
     )
     report.keep("race", found)
@@ -141,7 +141,7 @@ def overhead(report: Report, one: Group, size: Size) -> None:
     groups = 4_096
     order = {"data": "ml-1m", "settings": [*BASE, "train.precision=auto", f"train.batch_size={groups}"]}
     step = seconds_of(one.ask("train", **order, warm=2, steps=size.steps[0][1]))
-    alone, tensors = Alone(), [torch.zeros(1) for _ in range(20)]
+    alone, tensors = SingleProcess(), [torch.zeros(1) for _ in range(20)]
     gradients: Gradients = {tensor: RowGradient(None, tensor) for tensor in tensors}
     repeats, epoch = 10_000, 3
 
@@ -157,7 +157,7 @@ def overhead(report: Report, one: Group, size: Size) -> None:
     for number in range(repeats):
         calls(number)
     spent = (time.perf_counter() - began) / repeats
-    report.say(
+    report.log(
         f"The communicator of a single process: {spent * 1e6:.1f} µs in a step of {groups:,} groups of {step * 1e3:.1f} ms."
     )
     report.keep("overhead", {"communicator_seconds": spent, "step_seconds": step})
@@ -231,7 +231,7 @@ def calibrate(report: Report, size: Size, two: Group, with_torchrec: bool) -> Co
         ("", "µs"),
         [(name, "not measured" if value != value else f"{value * 1e6:.2f}") for name, value in units],
     )
-    report.say(f"Between the two processes: {costs.bandwidth / 1e9:.2f} GB/s.")
+    report.log(f"Between the two processes: {costs.bandwidth / 1e9:.2f} GB/s.")
     report.keep("costs", dataclasses.asdict(costs))
     return costs
 

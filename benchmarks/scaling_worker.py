@@ -28,11 +28,12 @@ from ncf.data import Dataset, HeldOut, Interactions, Vocabulary
 from ncf.models import build_model
 from ncf.runtime import Workers, generator, workers
 from ncf.training import Trainer
-from ncf.training.distributed import Alone, Communicator, Many, connect
-from ncf.training.kernels import Batch, Gradients
+from ncf.training.kernels.mlp import MlpStep
+from ncf.training.kernels.step import Batch, Gradients
+from ncf.training.parallel.communicator import Collective, Communicator, SingleProcess
+from ncf.training.parallel.connect import connect
+from ncf.training.parallel.sharding import ShardedTables
 from ncf.training.rows import RowGradient
-from ncf.training.sharded import ShardedTables
-from ncf.training.steps.mlp import MlpStep
 from ncf.training.trainer import Position
 
 Answer = dict[str, Any]
@@ -116,7 +117,7 @@ class Clocks:
 
         setattr(owner, method, timed)
 
-    def carry(self, communicator: Many) -> None:
+    def carry(self, communicator: Collective) -> None:
         """Count exchanges: how many, their bytes as handed to torch.distributed, and their seconds."""
         for method in ("_sum", "_gather"):
             call: Callable[[Tensor], Any] = getattr(communicator, method)
@@ -161,7 +162,7 @@ class Worker:
         self.communicator, self.pool, self.clocks = communicator, pool, Clocks()
         self.trainers: dict[str, Trainer] = {}
         self.data: dict[str, Dataset] = {}
-        if isinstance(communicator, Many):
+        if isinstance(communicator, Collective):
             self.clocks.carry(communicator)
         for method in ("prepare", "reduce_items", "reduce_user_rows"):
             self.clocks.time(MlpStep, method, "halves")
@@ -181,11 +182,11 @@ class Worker:
 
         def progress(_epoch: int, done: int, _total: int) -> None:
             if done == warm:
-                self.communicator.wait()
+                self.communicator.barrier()
                 self.clocks.reset()
                 answer["began"], answer["processor"] = time.perf_counter(), time.process_time()
             elif done == warm + steps:
-                self.communicator.wait()
+                self.communicator.barrier()
                 answer["seconds"] = (time.perf_counter() - answer["began"]) / steps
                 answer["processor"] = (time.process_time() - answer["processor"]) / steps
                 answer["spent"] = {name: value / steps for name, value in self.clocks.spent.items()}
@@ -203,14 +204,14 @@ class Worker:
             if name not in self.data:
                 self.data[name] = movielens() if data == "ml-1m" else uniform(*data)
             dataset = self.data[name]
-            communicator = Alone() if alone else self.communicator
+            communicator = SingleProcess() if alone else self.communicator
             users, items = len(dataset.users), len(dataset.items)
             sharded = recipe.train.tables == "sharded"
             sizes = (0, 0) if sharded else (users, items)
             model = build_model(recipe.model, *sizes, generator(0, "init"))
             tables = ShardedTables(model, users, items, communicator) if sharded else None
             if tables is not None:
-                from ncf.training.sharded_weights import draw
+                from ncf.training.parallel.sharded_weights import draw
 
                 draw(tables, 0)
             self.trainers[key] = Trainer(dataset, model, recipe.train, self.pool, communicator, tables)
@@ -228,12 +229,12 @@ class Worker:
 
     def carry(self) -> Answer:
         """Seconds of a gather of nearly nothing, and bytes a second of a large one beyond that."""
-        assert isinstance(self.communicator, Many)
+        assert isinstance(self.communicator, Collective)
         small, large = torch.zeros(1, 1), torch.zeros(_BANDWIDTH_ROWS, _BANDWIDTH_WIDTH)
         seconds = []
         for rows, repeats in ((small, _SMALL_REPEATS), (large, _REPEATS)):
             self.communicator._gather(rows)
-            self.communicator.wait()
+            self.communicator.barrier()
             began = time.perf_counter()
             for _ in range(repeats):
                 self.communicator._gather(rows)
@@ -248,14 +249,14 @@ class Worker:
             torch.zeros(0): RowGradient(echo.own, torch.ones(rows, width)) for width in (64, 128)
         }
         echo.add(gradients)
-        self.communicator.wait()
+        self.communicator.barrier()
         began = time.perf_counter()
         for _ in range(_REPEATS):
             echo.add(gradients)
         return {"seconds": (time.perf_counter() - began) / _REPEATS / (2 * rows)}
 
 
-class _Echo(Many):
+class _Echo(Collective):
     """Two processes without the other: it has other rows, and the same values."""
 
     rank, size = 0, 2

@@ -30,7 +30,7 @@ import numpy as np
 from common import ROOT, Report, command_line
 from load import Load, load
 from made_up import made_up_artifact
-from ncf.sagemaker.package import code_files, pack_model
+from ncf.sagemaker.jobs.package import code_files, pack_model
 from ncf.serving.archive import pack
 from ncf.serving.artifact import open_artifact
 from ncf.serving.recommender import Recommender
@@ -185,7 +185,7 @@ def compare(
 ) -> dict[tuple[str, int], Load]:
     """All competitors in turns, at 1 and 16 connections; the medians over the rounds."""
     repeats: dict[tuple[str, int], list[Load]] = {}
-    agree(bench, kind, plain)
+    assert_same(bench, kind, plain)
     for _ in range(bench.rounds):
         for connections in CONNECTIONS:
             for name in bench.names():
@@ -214,7 +214,7 @@ def compare(
     return medians
 
 
-def agree(bench: Bench, kind: str, plain: dict[tuple[str, int], Setting]) -> None:
+def assert_same(bench: Bench, kind: str, plain: dict[tuple[str, int], Setting]) -> None:
     """All competitors name the same items in the same order, or there is nothing to compare."""
     for body in bench.bodies[kind][:_ASKED]:
         lists = {}
@@ -286,7 +286,7 @@ def recall(bench: Bench) -> None:
     pairs = list(zip(found.recommend(users, 10), exact.recommend(users, 10), strict=True))
     share = statistics.fmean(len(set(a.items) & set(b.items)) / max(1, len(b.items)) for a, b in pairs)
     same = sum(a.items == b.items for a, b in pairs)
-    bench.report.say(
+    bench.report.log(
         f"recall@10 against exact scoring, {len(users)} users: {share:.4f}; the same list for {same}."
     )
     bench.report.target("recall@10 against exact scoring", share, 0.999)
@@ -407,7 +407,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ncf-bench-") as name, ExitStack() as stack:
         bench = Bench(arguments, report, stack, Path(name))
         if bench.environment is None:
-            report.say(
+            report.log(
                 f"There is no TorchServe in {arguments.torchserve}: the peer and our handlers under TorchServe were not measured."
             )
         kinds = [compared[part] for part in arguments.parts if part in compared]

@@ -36,9 +36,9 @@ from ncf.models import build_model
 from ncf.models.layers import Tower
 from ncf.runtime import generator, workers
 from ncf.training import Trainer
-from ncf.training.distributed import processes
-from ncf.training.sharded import ShardedTables
-from ncf.training.sharded_weights import draw
+from ncf.training.parallel.connect import processes
+from ncf.training.parallel.sharded_weights import draw
+from ncf.training.parallel.sharding import ShardedTables
 
 WIDTH, TOWER, BATCH, NEGATIVES = 64, (128, 64, 32), 8192, 4
 PROCESSES = 2
@@ -139,10 +139,10 @@ def competitor(name: str, rank: int, port: int, rows: int, steps: int, answers: 
                 trainer.train_epoch(stop=lambda: trainer.position.step >= ends - 1)
 
         run(WARM_UP)
-        communicator.wait()
+        communicator.barrier()
         began = time.perf_counter()
         run(steps)
-        communicator.wait()
+        communicator.barrier()
         spent = (time.perf_counter() - began) / steps
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         answers.put({"seconds": spent, "gib": peak - before, "before": before})

@@ -45,7 +45,7 @@ from common import (
 )
 from ncf.config import Experiment, ModelConfig, TrainConfig
 from ncf.data import Dataset, prepare_catalog
-from ncf.experiment import Manner, train
+from ncf.experiment import RunOptions, train
 from ncf.models import build_model
 from ncf.runtime import Workers, generator
 from ncf.training import Trainer
@@ -280,7 +280,7 @@ def throughput(dataset: Dataset, sizes: Sizes, report: Report) -> dict[str, tupl
             for name, (wall, processor) in found.items()
         ],
     )
-    report.say(
+    report.log(
         f"Peer a ran {sizes.batches} batches and drew negatives for {sizes.negatives:.1%} of the positives a round, added "
         f"up for an epoch; taken: {report.document['trials']['a']['taken']} (processor time leaves loader workers out). "
         f"Ours ran {sizes.ours:.1%} of an epoch a round, its negatives included."
@@ -307,7 +307,7 @@ def roofline(rates_found: dict[str, tuple[float, float]], dataset: Dataset, repo
             )
     copies = {plural(threads): copy_rate(threads) for threads in (1, 2)}
     report.table("This machine, GFLOP/s", ("matrix products", "1,024 squared", "in the tower's shapes"), rows)
-    report.say(
+    report.log(
         "Copying memory, GB/s read and written: " + ", ".join(f"{n} {r:.1f}" for n, r in copies.items())
     )
 
@@ -348,8 +348,8 @@ def roofline(rates_found: dict[str, tuple[float, float]], dataset: Dataset, repo
         ],
     )
     moved = state_bytes(dataset) / (BATCH * (1 + NEGATIVES))
-    report.say(FORMULA)
-    report.say(
+    report.log(FORMULA)
+    report.log(
         f"Computed on the concatenation for every sample it would be {flops_concatenated(NEUMF) / 1e3:.0f} kFLOP. The "
         f"optimiser moves {moved / 1e3:.1f} kB a sample (7 x 4 bytes a parameter a step: weight, gradient and two moments "
         f"read, three written), which at the copying rate of one thread allows "
@@ -392,12 +392,12 @@ def time_to_target(recipe: Path, report: Report) -> None:
         prepare_catalog("ml-1m")[0].save(data)
         clock = Clock()
         dataset = Dataset.open(data)
-        manner = Manner(report_best_on_test=True, tracker=clock)
+        manner = RunOptions(report_best_on_test=True, tracker=clock)
         train(dataset, experiment, Path(folder) / "run", data_path=data, manner=manner)
         whole = time.perf_counter() - clock.began
     trained = [epoch["seconds"] for epoch in clock.epochs]
     report.table(
-        f"{experiment.name}: wall seconds since the start, all cores (start = {experiment.train.start})",
+        f"{experiment.name}: wall seconds since the start, all cores (start = {experiment.train.init})",
         ("epoch", "seconds since start", "of it training", "test HR@10", "test NDCG@10"),
         [
             (
@@ -411,7 +411,7 @@ def time_to_target(recipe: Path, report: Report) -> None:
         ],
     )
     reached = [row for row in clock.epochs if row["test_hr@10"] >= TARGET_HR]
-    report.say(
+    report.log(
         f"Counted: opening the prepared data, warm start, training, judging and saving after each epoch; {whole:.1f} s to "
         "the finished artifact. Test figures of every epoch are asked for here to see when, and select nothing."
     )

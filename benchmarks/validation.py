@@ -19,11 +19,11 @@ import numpy.typing as npt
 import torch
 
 from common import Report, command_line, trained
+from ncf.baselines import BASELINES
 from ncf.config import Experiment
 from ncf.data import Dataset, Interactions, PrepareOptions, prepare_catalog
 from ncf.data.splits import hold_out
-from ncf.evaluation.baselines import BASELINES
-from ncf.evaluation.protocol import Scorer
+from ncf.evaluation.ranking import Scorer
 from ncf.models import mask_items
 from ncf.runtime import Workers, choose_threads, seed_of, workers
 
@@ -53,7 +53,7 @@ class Scheme:
 
 
 def baseline(name: str, **settings: Any) -> Candidate:
-    """One of `ncf.evaluation.baselines`."""
+    """One of `ncf.baselines`."""
 
     def fit(dataset: Dataset, seed: int) -> Scorer:
         return BASELINES[name].fit(dataset.seen_in_training, len(dataset.items), settings, seed, ONE)
@@ -66,7 +66,7 @@ def network(kind: str, start: str, epochs: int, l2: float, **model: Any) -> Cand
     rate = 0.001 if start == "spectral" else 0.005
     train = {
         "epochs": epochs, "batch_size": 1024, "learning_rate": rate, "l2_gmf": l2, "l2_mlp": l2,
-        "threads": 1, "precision": "float32", "start": start,
+        "threads": 1, "precision": "float32", "init": start,
     }  # fmt: skip
     settings = Experiment.parse({"model": {"kind": kind} | SMALL | model, "train": train})
 
@@ -215,8 +215,8 @@ def ranks(values: Floats) -> Floats:
 def kendall(a: Floats, b: Floats) -> Floats:
     """Kendall's tau along the last axis, of [..., M]."""
     first, second = np.triu_indices(a.shape[-1], 1)
-    agree = np.sign(a[..., first] - a[..., second]) * np.sign(b[..., first] - b[..., second])
-    return np.asarray(agree.mean(-1))
+    assert_same = np.sign(a[..., first] - a[..., second]) * np.sign(b[..., first] - b[..., second])
+    return np.asarray(assert_same.mean(-1))
 
 
 def spearman(a: Floats, b: Floats) -> Floats:
@@ -313,7 +313,7 @@ def measure(report: Report, seeds: Sequence[int], pool: Workers) -> None:
     for protocol in range(len(PROTOCOLS)):
         tell(report, protocol, found, test)
     best = [max(range(len(CANDIDATES)), key=lambda m: test[m, p].mean()) for p in range(2)]
-    report.say(f"Best on test: {CANDIDATES[best[0]].name} (sampled), {CANDIDATES[best[1]].name} (full).")
+    report.log(f"Best on test: {CANDIDATES[best[0]].name} (sampled), {CANDIDATES[best[1]].name} (full).")
     report.keep(
         "models",
         {

@@ -10,9 +10,9 @@ from ncf.data import Dataset
 from ncf.errors import Interrupted
 from ncf.models import Model, build_model
 from ncf.runtime import Workers, generator
-from ncf.training import Fit, Judging, Trainer, fit
+from ncf.tracking.tracker import Silent
+from ncf.training import EvaluationPlan, FitResult, Trainer, fit
 from ncf.training.checkpoint import Checkpoints
-from ncf.training.tracking import Silent
 
 
 class Recorder(Silent):
@@ -23,7 +23,7 @@ class Recorder(Silent):
     def epoch(self, epoch: int, figures: Any) -> None:
         self.losses.append(figures["loss"])
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         self.notes.append(sentence)
 
 
@@ -43,7 +43,7 @@ def run(
     *,
     resume: bool = False,
     stop_at: int = 0,
-) -> tuple[Model, Recorder, Fit | None]:
+) -> tuple[Model, Recorder, FitResult | None]:
     """Train; with `stop_at`, ask to stop after that many steps."""
     trainer, recorder, steps = trainer_of(settings, dataset), Recorder(), 0
 
@@ -54,7 +54,7 @@ def run(
 
     checkpoints = checkpoints_of(settings, dataset, folder) if folder else None
     try:
-        judging = Judging(dataset, settings.evaluation)
+        judging = EvaluationPlan(dataset, settings.evaluation)
         return trainer.model, recorder, fit(trainer, judging, recorder, checkpoints, resume, stop)
     except Interrupted:
         return trainer.model, recorder, None

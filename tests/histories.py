@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ncf.models import GMF, HistoryGMF, Model, NeuMF, halves, history_half
 from ncf.runtime import generator
-from ncf.training.kernels import Batch, Objective
+from ncf.training.kernels.step import Batch, Objective
 from ncf.training.rows import Gradients, Rows
 
 USERS, ITEMS = 20, 30

@@ -7,7 +7,7 @@ import pytest
 
 TWO_EPOCHS = {
     "name": "ml-100k", "model.kind": "neumf", "model.factors": "32", "model.embedding": "16", "model.tower": "[32, 16]",
-    "train.start": "spectral", "train.epochs": "2", "train.threads": "1", "train.precision": "float32",
+    "train.init": "spectral", "train.epochs": "2", "train.threads": "1", "train.precision": "float32",
     "evaluation.cutoffs": "[10]", "evaluation.bootstrap": "0",
 }  # fmt: skip
 

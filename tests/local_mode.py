@@ -8,9 +8,9 @@ from typing import Any
 
 from containers import docker
 from ncf.errors import CloudError
+from ncf.sagemaker.container.metric_lines import metric_definitions
 from ncf.sagemaker.local import process
 from ncf.sagemaker.local.docker import LABEL
-from ncf.sagemaker.metric_lines import metric_definitions
 from ncf.sagemaker.session import Session, Settings
 from processes import wait_until
 
@@ -115,7 +115,7 @@ def make_config(session: Session, name: str, image: str, model: Path, **variable
     return name
 
 
-def settled(session: Session, name: str) -> dict[str, Any]:
+def resolve_ties(session: Session, name: str) -> dict[str, Any]:
     """An endpoint once nothing is under way."""
 
     def look() -> dict[str, Any]:

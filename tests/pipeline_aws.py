@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from aws import Aws
 from ncf.cli.sagemaker import app
-from ncf.sagemaker import steps, train
+from ncf.sagemaker.container import pipeline_steps, train
 from support import planted
 
 if TYPE_CHECKING:
@@ -33,7 +33,9 @@ bootstrap = 100
 
 def container(spec: "Spec") -> int:
     """What our image runs."""
-    return train.main(spec.root) if spec.kind == "train" else steps.main(list(spec.command), spec.root)
+    return (
+        train.main(spec.root) if spec.kind == "train" else pipeline_steps.main(list(spec.command), spec.root)
+    )
 
 
 class Commands:

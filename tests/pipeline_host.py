@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from ncf.sagemaker import steps, train
-from ncf.sagemaker.faults import Guarded
+from ncf.sagemaker.aws_errors import Guarded
+from ncf.sagemaker.container import pipeline_steps, train
 from ncf.sagemaker.local import requests
 from ncf.sagemaker.local.listing import Pages
 from ncf.sagemaker.local.pipeline_run import Interpreter
@@ -48,7 +48,9 @@ class Host(Registry, Pipelines):
         root = self.store.home / "containers" / name
         for one in request["ProcessingInputs"]:
             _fetch(one["S3Input"]["S3Uri"], _inside(root, one["S3Input"]["LocalPath"]))
-        code = self._code(name, lambda: steps.main(request["AppSpecification"]["ContainerArguments"], root))
+        code = self._code(
+            name, lambda: pipeline_steps.main(request["AppSpecification"]["ContainerArguments"], root)
+        )
         for one in request["ProcessingOutputConfig"]["Outputs"] if code == 0 else ():
             made = _inside(root, one["S3Output"]["LocalPath"])
             shutil.copytree(made, _path(one["S3Output"]["S3Uri"]), dirs_exist_ok=True)

@@ -10,13 +10,13 @@ import botocore.session
 from botocore.validate import ParamValidator
 
 from ncf.sagemaker.session import Session, Settings
-from ncf.serving import wire
+from ncf.serving import api
 from ncf.serving.recommender import Recommender
 
 if TYPE_CHECKING:
     from hosted.runners import Reply, Spec
 
-_TRAIN = "import sys; from pathlib import Path; from ncf.sagemaker.train import main; sys.exit(main(Path(sys.argv[1])))"
+_TRAIN = "import sys; from pathlib import Path; from ncf.sagemaker.container.train import main; sys.exit(main(Path(sys.argv[1])))"
 
 
 def train(spec: "Spec") -> int:
@@ -25,7 +25,7 @@ def train(spec: "Spec") -> int:
         [sys.executable, "-c", _TRAIN, str(spec.root)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:  # fmt: skip
         for line in process.stdout or ():
-            spec.say(line.rstrip("\n"))
+            spec.log(line.rstrip("\n"))
             if spec.stop.is_set():
                 process.terminate()
     return process.returncode
@@ -34,9 +34,9 @@ def train(spec: "Spec") -> int:
 def serve(model: Path, body: bytes, headers: Mapping[str, str]) -> "Reply":
     """The answer of the serving program to one request."""
     lower = {name.lower(): value for name, value in headers.items()}
-    call = wire.read(body, lower.get("content-type"))
-    answers = wire.answer(Recommender.open(model), call)
-    return 200, wire.write(answers, call.format), wire.media_type(call.format)
+    call = api.read(body, lower.get("content-type"))
+    answers = api.answer(Recommender.open(model), call)
+    return 200, api.write(answers, call.format), api.media_type(call.format)
 
 
 def session_of(**settings: Any) -> Session:

@@ -11,9 +11,9 @@ from typer.testing import CliRunner
 
 from aws import Aws
 from ncf.cli import app
-from ncf.sagemaker.endpoint_requests import Hosting
-from ncf.sagemaker.endpoint_state import Watch
-from ncf.sagemaker.endpoints import Deployed, deploy
+from ncf.sagemaker.endpoints.deploy import Deployed, deploy
+from ncf.sagemaker.endpoints.requests import Hosting
+from ncf.sagemaker.endpoints.state import EndpointProgress
 from ncf.sagemaker.session import Session
 from ncf.serving.app import State, respond
 from ncf.serving.recommender import Recommender
@@ -48,9 +48,9 @@ def _state(model: Path) -> State:
     return State(Recommender.open(model))
 
 
-def hurried(said: list[str] | None = None) -> Watch:
+def hurried(said: list[str] | None = None) -> EndpointProgress:
     """Waits in hundredths of seconds; what is told goes into `said`."""
-    return Watch([].append if said is None else said.append, lambda _: time.sleep(0.02))
+    return EndpointProgress([].append if said is None else said.append, lambda _: time.sleep(0.02))
 
 
 def deployed(session: Session, artifact: Path, hosting: Hosting | None = None, **more: Any) -> Deployed:

@@ -2,40 +2,69 @@
 
 import ast
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 SOURCE = Path(__file__).parents[1] / "src" / "ncf"
+CORE = (
+    "errors",
+    "config",
+    "runtime",
+    "data",
+    "models",
+    "evaluation",
+    "baselines",
+    "tracking",
+    "training",
+    "serving",
+)
 WINGS = {
     "errors": set(),
     "config": {"errors"},
     "runtime": {"errors"},
     "data": {"errors"},
+    "tracking": {"errors", "config", "data"},
     "models": {"errors", "config", "runtime", "data"},
     "evaluation": {"errors", "config", "runtime", "data", "models"},
-    "training": {"errors", "config", "runtime", "data", "models", "evaluation"},
+    "baselines": {"errors", "runtime", "data", "evaluation"},
+    "training": {"errors", "config", "runtime", "data", "models", "evaluation", "baselines", "tracking"},
     "serving": {"errors", "config", "runtime", "data", "models"},
-    "first_values": {"errors", "config", "runtime", "data", "models", "training"},
-    "experiment": {"errors", "config", "runtime", "data", "models", "evaluation", "training", "serving", "first_values"},
-    "judging": {"errors", "config", "runtime", "data", "models", "evaluation", "training", "serving", "experiment"},
-    "tuning": {"errors", "config", "runtime", "data", "models", "evaluation", "training", "serving", "experiment"},
-    "report": {"errors", "config", "runtime", "data", "models", "evaluation", "training", "serving", "experiment", "tuning", "judging"},
-    "leaderboard": {"errors", "config", "runtime", "data", "models", "evaluation", "training", "serving", "experiment", "tuning", "judging", "report"},
-    "console": {"errors", "training"},
-    "sagemaker": {"errors", "config", "runtime", "data", "models", "evaluation", "training", "serving", "experiment", "tuning", "judging"},
-    "cli": {"errors", "config", "runtime", "data", "training", "serving", "experiment", "tuning", "judging", "report", "leaderboard", "sagemaker", "console"},
-    "__init__": {"errors", "config", "data", "serving", "experiment", "judging"},
+    "experiment": {*CORE},
+    "analysis": {*CORE, "experiment"},
+    "tuning": {*CORE, "experiment"},
+    "leaderboard": {*CORE, "experiment", "tuning", "analysis"},
+    "sagemaker": {*CORE, "experiment", "tuning"},
+    "cli": {*CORE, "experiment", "tuning", "analysis", "leaderboard", "sagemaker"},
+    "__init__": {"errors", "config", "data", "serving", "experiment", "analysis"},
     "__main__": {"cli"},
-}  # fmt: skip
+}
+"""Which other wings a wing may import, in the order in which data flow."""
+ROOMS = {
+    "local": {"local", "pipelines"},
+    "container": {"container"},
+    "jobs": {"container", "jobs", "endpoints"},
+    "endpoints": {"jobs", "endpoints"},
+    "pipelines": {"container", "jobs", "pipelines"},
+    "account": {"jobs", "endpoints", "local", "account"},
+}
+"""Which rooms of `sagemaker/` a room of it may import; all may import its files on the ground floor."""
 ONLY_IN = {
-    "boto3": "sagemaker/", "botocore": "sagemaker/", "sagemaker": "sagemaker/", "mlflow": "training/mlflow.py",
-    "optuna": "tuning/", "implicit": "evaluation/baselines/", "matplotlib": ("report/", "leaderboard/plots.py"), "horovod": "training/horovod.py", "typer": "cli/",
-    "rich": ("console.py", "cli/"), "uvicorn": "serving/server.py", "starlette": ("serving/app.py", "serving/server.py"),
-    "faiss": "serving/ivf.py", "pyspark": "data/spark/",
-    "torchrec": "training/sharded_torchrec.py", "fbgemm_gpu": "training/sharded_torchrec.py", "prometheus_client": "serving/monitor.py",
+    "boto3": "sagemaker/", "botocore": "sagemaker/", "sagemaker": "sagemaker/", "mlflow": "tracking/mlflow.py",
+    "optuna": "tuning/", "implicit": "baselines/", "matplotlib": ("analysis/report/", "leaderboard/plots.py"),
+    "horovod": "training/parallel/horovod.py", "typer": "cli/", "rich": "cli/", "uvicorn": "serving/server.py",
+    "starlette": ("serving/app.py", "serving/server.py"), "faiss": "serving/retrieval/ivf.py",
+    "pyspark": "data/out_of_core/spark", "torchrec": "training/parallel/torchrec.py",
+    "fbgemm_gpu": "training/parallel/torchrec.py", "prometheus_client": "serving/metrics.py",
 }  # fmt: skip
 NEVER_BELOW_THE_APP = {"http", "starlette", "uvicorn", "requests", "httpx", "socket", "socketserver"}
+SAME_NAMES = {
+    "Column", "Fitted", "Kind", "Outcome", "Pair", "Parts", "Place", "Plan", "Recording", "Scorer", "Section", "Store",
+    "Subject", "Trial", "Watch",
+}  # fmt: skip
+SMALL_FILES = {"ncf.baselines.bpr", "ncf.cli.artifact", "ncf.cli.report", "ncf.cli.sagemaker.distributed",
+               "ncf.cli.sagemaker.image"}  # fmt: skip
 FILES = sorted(SOURCE.rglob("*.py"))
 
 
@@ -68,6 +97,9 @@ def test_a_file_imports_only_what_comes_before_it(path: Path) -> None:
             other = rest.split(".")[0]
             known = other in WINGS
             assert not known or other == own or other in WINGS[own], f"{path.name} imports {name}"
+            if own == other == "sagemaker" and (room := path.relative_to(SOURCE).parts[1]) in ROOMS:
+                room_of_name = f"{rest}.".split(".")[1]
+                assert room_of_name not in ROOMS or room_of_name in ROOMS[room], f"{path.name} imports {name}"
         allowed = ONLY_IN.get(root)
         assert allowed is None or str(path.relative_to(SOURCE)).startswith(allowed), (
             f"{path.name} imports {name}"
@@ -87,16 +119,16 @@ def test_nothing_below_the_app_speaks_http() -> None:
         if {name.split(".")[0] for name in imports(path)} & NEVER_BELOW_THE_APP
     }
     assert speaking <= {
-        "data/download.py",
+        "data/catalog.py",
         "serving/app.py",
         "serving/server.py",
         "sagemaker/local/docker.py",
-        "sagemaker/arrival.py",
-        "sagemaker/meeting.py",
-        "sagemaker/mpi.py",
-        "training/horovod.py",
-        "training/launch.py",
-        "training/watch.py",
+        "sagemaker/container/arrival.py",
+        "sagemaker/container/rendezvous.py",
+        "sagemaker/container/mpirun.py",
+        "training/parallel/horovod.py",
+        "training/parallel/launcher.py",
+        "training/parallel/watchdog.py",
     }
 
 
@@ -108,6 +140,63 @@ def test_serving_loads_without_torch(path: Path) -> None:
     top = {name for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.Import | ast.ImportFrom)
            for name in imports_of(node)}  # fmt: skip
     assert not any(name.split(".")[0] == "torch" or name.startswith("ncf.models") for name in top)
+
+
+def module_name(path: Path) -> str:
+    """Dotted name of a file; a package's `__init__.py` has the package's name."""
+    parts = ("ncf", *path.relative_to(SOURCE).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_name(path): path for path in FILES}
+
+
+def imported_files(path: Path) -> set[str]:
+    """Modules of the package that a file imports. `from package import module` is the module, not the package."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names} & MODULES.keys()
+        elif isinstance(node, ast.ImportFrom) and node.module in MODULES:
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                names.add(submodule if submodule in MODULES else str(node.module))
+    return names - {module_name(path)}
+
+
+GRAPH = {module: imported_files(path) for module, path in MODULES.items()}
+
+
+def test_imports_run_in_no_circle() -> None:
+    """Remove what imports nothing that is left, again and again: what remains is a circle, or stands on one."""
+    left = dict(GRAPH)
+    while ready := [module for module, names in left.items() if not names & left.keys()]:
+        for module in ready:
+            del left[module]
+    assert not left
+
+
+def test_no_two_public_classes_have_one_name() -> None:
+    classes = Counter(
+        node.name
+        for path in FILES
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert {name for name, count in classes.items() if count > 1} <= SAME_NAMES
+
+
+def test_a_small_file_has_more_than_one_reader() -> None:
+    """A file under 60 lines that one file alone imports belongs into that file."""
+    importers = Counter(name for names in GRAPH.values() for name in names)
+    small = {
+        module
+        for module, path in MODULES.items()
+        if path.name != "__init__.py"
+        and importers[module] == 1
+        and len(path.read_text("utf-8").splitlines()) < 60
+    }
+    assert small <= SMALL_FILES
 
 
 def test_nothing_draws_from_a_global_generator() -> None:

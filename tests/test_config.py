@@ -61,7 +61,7 @@ def test_a_mistake_is_named(override: str, sentence: str) -> None:
 
 def test_patience_needs_a_hold_out() -> None:
     with pytest.raises(ConfigError, match="set validation = 'hold-out' or patience = 0"):
-        Experiment.parse({"train": {"patience": 3, "validation": "train-on-it"}})
+        Experiment.parse({"train": {"patience": 3, "validation": "include"}})
 
 
 def test_unreadable_recipes(tmp_path: Path) -> None:

@@ -11,24 +11,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ncf.analysis import compare_runs, evaluate
     from ncf.config import Experiment
     from ncf.data import Dataset, PrepareOptions, prepare_catalog, prepare_file, prepare_ncf_triple
     from ncf.errors import NcfError
-    from ncf.experiment import Manner, Run, train
-    from ncf.judging import compare_runs, judge
+    from ncf.experiment import Run, RunOptions, train
     from ncf.serving.recommender import Recommendation, Recommender
 
 _HOMES = {
     "Dataset": "ncf.data",
     "Experiment": "ncf.config",
-    "Manner": "ncf.experiment",
+    "RunOptions": "ncf.experiment",
     "NcfError": "ncf.errors",
     "PrepareOptions": "ncf.data",
     "Recommendation": "ncf.serving.recommender",
     "Recommender": "ncf.serving.recommender",
     "Run": "ncf.experiment",
-    "compare_runs": "ncf.judging",
-    "judge": "ncf.judging",
+    "compare_runs": "ncf.analysis",
+    "evaluate": "ncf.analysis",
     "prepare_catalog": "ncf.data",
     "prepare_file": "ncf.data",
     "prepare_ncf_triple": "ncf.data",
@@ -38,14 +38,14 @@ _HOMES = {
 __all__ = [
     "Dataset",
     "Experiment",
-    "Manner",
     "NcfError",
     "PrepareOptions",
     "Recommendation",
     "Recommender",
     "Run",
+    "RunOptions",
     "compare_runs",
-    "judge",
+    "evaluate",
     "prepare_catalog",
     "prepare_file",
     "prepare_ncf_triple",

@@ -21,7 +21,7 @@ NonNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
 
 
-class Section(BaseModel):
+class ConfigSection(BaseModel):
     """Frozen, and no key is ignored: a misspelt one is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -35,14 +35,14 @@ class Section(BaseModel):
             raise ConfigError(f"{source}: {_first_mistake(error)}") from None
 
 
-class DataConfig(Section):
+class DataConfig(ConfigSection):
     """Where the prepared data set comes from: a folder of `ncf prepare`, or a known data set by name."""
 
     path: str | None = None
     catalog: str | None = None
 
 
-class ModelConfig(Section):
+class ModelConfig(ConfigSection):
     """The architecture. `gmf` uses `factors`, `mlp` the tower, `neumf` both (He et al. 2017); `mf` is the plain dot product
     with item biases; `history-gmf` and `history-neumf` have users of an own vector and a history (`models/history.py`)."""
 
@@ -76,7 +76,7 @@ class ModelConfig(Section):
         return self
 
 
-class TrainConfig(Section):
+class TrainConfig(ConfigSection):
     """How the model is trained. A group is one user, one positive and `negatives` negatives."""
 
     epochs: int = Field(default=16, ge=0)
@@ -91,8 +91,8 @@ class TrainConfig(Section):
     """No negative is a positive of its user: in `training`, or among all that is `known` (train, validation and test).
     `known` is right for a model that ships; it leaks the held-out items into training, so its figures flatter."""
     loss: Literal["bce", "bpr", "softmax"] = "bce"
-    start: Literal["random", "spectral", "auto"] = "random"
-    """`spectral` starts the tables from a closed-form model of the same data (see `training/warm_start.py`); `auto` does so
+    init: Literal["random", "spectral", "auto"] = "random"
+    """`spectral` starts the tables from a closed-form model of the same data (see `training/spectral_init.py`); `auto` does so
     where the data are small enough for one, and says so where they are not."""
     learning_rate: Positive = 0.003
     learning_rate_scaling: Literal["none", "linear", "sqrt"] = "none"
@@ -123,8 +123,8 @@ class TrainConfig(Section):
     memory; their optimiser is then FBGEMM's fused one (docs/scale.md)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the tower's products in training; weights, losses and logits stay float32."""
-    validation: Literal["hold-out", "train-on-it"] = "hold-out"
-    """`train-on-it` adds the validation positives to training, for the final run of a recipe chosen without it."""
+    validation: Literal["hold-out", "include"] = "hold-out"
+    """`include` adds the validation positives to training, for the final run of a recipe chosen without it."""
     patience: int = Field(default=0, ge=0)
     """Stop after this many epochs without a better validation NDCG@10 and keep the best epoch; 0 trains to the end."""
     evaluate_every: Count = 1
@@ -147,14 +147,14 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _stopping_needs_validation(self) -> Self:
-        if self.patience and self.validation == "train-on-it":
+        if self.patience and self.validation == "include":
             raise ValueError(
                 "patience needs the validation positives held out: set validation = 'hold-out' or patience = 0"
             )
         return self
 
 
-class EvaluationConfig(Section):
+class EvaluationConfig(ConfigSection):
     """How the run is judged (docs/protocol.md)."""
 
     cutoffs: tuple[Count, ...] = Field(default=(1, 5, 10, 20), min_length=1)
@@ -163,25 +163,25 @@ class EvaluationConfig(Section):
     """Resamples behind the confidence intervals; 0 leaves them out."""
 
 
-class PublishedConfig(Section):
+class PublishedConfig(ConfigSection):
     """What others printed for this model on these data; shown beside our figures and never used."""
 
     source: str
     metrics: dict[str, float]
 
 
-class PretrainingConfig(Section):
+class PretrainingConfig(ConfigSection):
     """GMF and MLP are trained first and fused; `alpha` is the GMF's share of the output layer (equation 13).
 
     Of a `gmf` they are the teachers: its tables begin at what a closed form and the two say together (see
-    `training/teaching.py`), where `alpha` is the share of the closed form and the GMF."""
+    `training/initialization.py`), where `alpha` is the share of the closed form and the GMF."""
 
     gmf: "Experiment"
     mlp: "Experiment"
     alpha: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
 
 
-class Experiment(Section):
+class Experiment(ConfigSection):
     """Everything that decides a result."""
 
     name: str = Field(default="experiment", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")

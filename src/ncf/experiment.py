@@ -20,19 +20,19 @@ from ncf.config import Experiment, TrainConfig
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
 from ncf.data.files import storage_errors, write_text
 from ncf.errors import ConfigError, DataError, StorageError
-from ncf.first_values import FirstValues
 from ncf.models import GMF, Model, build_model, history_half, history_of
 from ncf.models.frozen import thaw
 from ncf.models.recency import require_times
 from ncf.runtime import Workers, choose_device, choose_threads, generator, workers
 from ncf.serving.artifact import Artifact, open_artifact, write_artifact
 from ncf.serving.card import model_card
-from ncf.training import Fit, Judging, Trainer, fit
+from ncf.tracking.tracker import JsonLines, Silent, Tracker, Trackers
+from ncf.training import EvaluationPlan, FitResult, Trainer, fit
 from ncf.training.checkpoint import Checkpoints
-from ncf.training.distributed import Alone, Communicator, agree
-from ncf.training.sharded import process_group, refuse_what_shards_cannot
-from ncf.training.sharded_weights import write_weights
-from ncf.training.tracking import JsonLines, Silent, Tracker, Trackers
+from ncf.training.initialization import Initializer
+from ncf.training.parallel.communicator import Communicator, SingleProcess, assert_same
+from ncf.training.parallel.sharded_weights import write_weights
+from ncf.training.parallel.sharding import process_group, refuse_what_shards_cannot
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Manner:
+class RunOptions:
     """How a run is carried out, apart from what it computes."""
 
     resume: bool = False
@@ -56,12 +56,12 @@ class Manner:
     small data; such an artifact can be judged and fused."""
     tracker: Tracker = Silent()  # noqa: RUF009 - it has no state
     stop: Callable[[], bool] = lambda: False
-    communicator: Communicator = Alone()  # noqa: RUF009 - nor has it
+    communicator: Communicator = SingleProcess()  # noqa: RUF009 - nor has it
     """Of several processes each calls `train` with the same arguments; process 0 alone writes to `output`."""
 
 
 def open_data(
-    experiment: Experiment, folder: str | None, say: Callable[[str], None] = print
+    experiment: Experiment, folder: str | None, log: Callable[[str], None] = print
 ) -> tuple[Dataset, Path]:
     """The data set of a run: the folder that is given, or the recipe's; a known set is prepared on first use."""
     path = folder or experiment.data.path
@@ -70,11 +70,11 @@ def open_data(
         raise ConfigError("Which data? Give --data FOLDER, or set data.path or data.catalog in the recipe.")
     target = Path(path or f"data/{name}")
     if path is None and name is not None and not (target / "dataset.json").is_file():
-        say(f"Preparing the known data set {name} in {target}.")
+        log(f"Preparing the known data set {name} in {target}.")
         dataset, report = prepare_catalog(name, PrepareOptions())
         dataset.save(target)
         for line in report.lines():
-            say(line)
+            log(line)
     return Dataset.open(target), target
 
 
@@ -86,16 +86,16 @@ def train(
     data_path: str | Path | None = None,
     gmf: str | Path | None = None,
     mlp: str | Path | None = None,
-    manner: Manner | None = None,
+    manner: RunOptions | None = None,
 ) -> Run:
     """Train, judge on test, write the artifact. `gmf` and `mlp` are runs to fuse instead of training them first.
 
     `output` is the run's folder; without it a new one is made in `runs/`, named after the experiment. A folder that
     holds a run already is refused, unless the manner is to resume or to overwrite it.
     """
-    manner = manner or Manner()
+    manner = manner or RunOptions()
     communicator = manner.communicator
-    agree(communicator, _facts(dataset, experiment))
+    assert_same(communicator, _facts(dataset, experiment))
     if experiment.train.tables == "sharded":
         refuse_what_shards_cannot(experiment, communicator)
     require_times(dataset.train, experiment.model.history_half_life)
@@ -112,7 +112,7 @@ def train(
         with storage_errors(folder):
             document = {"experiment": experiment.model_dump(mode="json"), "data": data}
             write_text(folder / "run.json", json.dumps(document, indent=2))
-    folder = communicator.share(folder)
+    folder = communicator.broadcast(folder)
     tracker.opened(folder)
     pretrained = _pretrain(dataset, experiment, folder, gmf, mlp, manner)
     tracker.start(experiment.name, experiment.model_dump(mode="json"))
@@ -138,7 +138,7 @@ def _train_here(
     experiment: Experiment,
     folder: Path,
     pretrained: tuple[Model, Model] | None,
-    manner: Manner,
+    manner: RunOptions,
     tracker: Tracker,
     pool: Workers,
 ) -> Run:
@@ -153,17 +153,17 @@ def _train_here(
     checkpoints = Checkpoints(
         folder / "checkpoints", experiment.digest(), dataset.digest, config.keep_checkpoints
     )
-    fresh = communicator.share(not (manner.resume and checkpoints.exist()))
-    first_values = FirstValues(seen, experiment, tracker, pool)
+    fresh = communicator.broadcast(not (manner.resume and checkpoints.exist()))
+    first_values = Initializer(seen, experiment, tracker, pool)
     sharded = None
     if config.tables == "sharded":
         sharded = first_values.shard(model, communicator, fresh)
     else:
         first_values.fill(model, pretrained, begins=fresh and communicator.rank == 0)
-    communicator.share_tensors(model.state_dict())
+    communicator.broadcast_tensors(model.state_dict())
     trainer = Trainer(seen, model, config, pool, communicator, sharded)
     _say_what(trainer, seen, tracker)
-    judging = Judging(seen, experiment.evaluation, manner.report_best_on_test)
+    judging = EvaluationPlan(seen, experiment.evaluation, manner.report_best_on_test)
     fitted = fit(trainer, judging, tracker, checkpoints, manner.resume, manner.stop)
     metrics = _measure(trainer, seen, experiment, fitted)
     metrics["seconds"] = round(time.perf_counter() - began, 2)
@@ -178,7 +178,7 @@ def _train_here(
             artifact, trainer.judged, experiment, seen, metrics, card, dataset.digest, weights, manner.serves
         )
     tracker.finish({"metrics": metrics["test"]["metrics"], "artifact": str(artifact)})
-    communicator.wait()  # nobody's end is success before the artifact is there
+    communicator.barrier()  # nobody's end is success before the artifact is there
     return Run(folder, artifact, metrics)
 
 
@@ -188,7 +188,7 @@ def _pretrain(
     folder: Path,
     gmf: str | Path | None,
     mlp: str | Path | None,
-    manner: Manner,
+    manner: RunOptions,
 ) -> tuple[Model, Model] | None:
     """Both halves, from runs that are given or trained now."""
     recipe = experiment.pretraining
@@ -203,22 +203,22 @@ def _pretrain(
 
 
 def _half(
-    dataset: Dataset, half: Experiment, target: Path, given: str | Path | None, manner: Manner
+    dataset: Dataset, half: Experiment, target: Path, given: str | Path | None, manner: RunOptions
 ) -> Model:
     """The model of a run that is given, or that an earlier try has finished in `target`, or that is trained there now."""
     communicator = manner.communicator
-    finished = communicator.share(manner.resume and (target / "artifact" / "manifest.json").is_file())
+    finished = communicator.broadcast(manner.resume and (target / "artifact" / "manifest.json").is_file())
     if given is None and not finished:
         train(dataset, half, target, manner=replace(manner, report_best_on_test=False))
     artifact = None
     if communicator.rank == 0:
         artifact = open_artifact(given or target)
         same_data(artifact, dataset)
-    config = communicator.share(artifact.experiment.model if artifact else half.model)
+    config = communicator.broadcast(artifact.experiment.model if artifact else half.model)
     model = build_model(config, len(dataset.users), len(dataset.items))
     if artifact is not None:
         _take(model, artifact, dataset)
-    communicator.share_tensors(model.state_dict())
+    communicator.broadcast_tensors(model.state_dict())
     return model
 
 
@@ -238,19 +238,19 @@ def _take(model: Model, artifact: Artifact, dataset: Dataset) -> None:
 
 def _seen(dataset: Dataset, config: TrainConfig) -> Dataset:
     """The data as a run with these settings sees them."""
-    return dataset.with_validation_in_training() if config.validation == "train-on-it" else dataset
+    return dataset.with_validation_in_training() if config.validation == "include" else dataset
 
 
 def _say_what(trainer: Trainer, dataset: Dataset, tracker: Tracker) -> None:
     precision = str(trainer.objective.precision).removeprefix("torch.")
     lazily = f"; updated lazily: {', '.join(sorted(trainer.lazy))}" if trainer.lazy else ""
-    tracker.say(
+    tracker.log(
         f"{trainer.parameters:,} parameters, {len(dataset.train):,} positives an epoch in "
         f"{trainer.sampler.steps:,} steps, {trainer.workers.threads} threads, tower in {precision}{lazily}."
     )
 
 
-def _measure(trainer: Trainer, dataset: Dataset, experiment: Experiment, fitted: Fit) -> dict[str, Any]:
+def _measure(trainer: Trainer, dataset: Dataset, experiment: Experiment, fitted: FitResult) -> dict[str, Any]:
     trainer.communicator.phase("judging")
     rules = experiment.evaluation
     metrics: dict[str, Any] = {
@@ -273,7 +273,7 @@ def _measure(trainer: Trainer, dataset: Dataset, experiment: Experiment, fitted:
     return metrics
 
 
-def _selected(fitted: Fit) -> str:
+def _selected(fitted: FitResult) -> str:
     if fitted.best is not None:
         return f"epoch {fitted.best}, the best on validation"
     return (
@@ -302,7 +302,7 @@ def fresh_folder(name: str) -> Path:
     return folder
 
 
-def _claim(folder: Path, manner: Manner) -> Path:
+def _claim(folder: Path, manner: RunOptions) -> Path:
     """Make the run's folder; one that holds a run, or anything else, is not touched unasked."""
     with storage_errors(folder):
         if folder.is_dir() and any(folder.iterdir()) and not manner.resume:
@@ -311,7 +311,7 @@ def _claim(folder: Path, manner: Manner) -> Path:
     return folder
 
 
-def _clear(folder: Path, manner: Manner) -> None:
+def _clear(folder: Path, manner: RunOptions) -> None:
     if not (folder / "run.json").is_file():
         raise StorageError(f"{folder} holds other files and is no run: choose an empty or a new --output.")
     if not manner.overwrite:

@@ -7,11 +7,11 @@ import pytest
 
 import support
 from ncf.data import Dataset
-from ncf.leaderboard.board import read_board
-from ncf.leaderboard.contenders import contenders
-from ncf.leaderboard.running import Plan, run
-from ncf.leaderboard.searching import Budget
-from ncf.leaderboard.writing import write_board
+from ncf.leaderboard.entries import entries
+from ncf.leaderboard.export import write_board
+from ncf.leaderboard.results import read_board
+from ncf.leaderboard.run import LeaderboardPlan, run
+from ncf.leaderboard.search import Budget
 
 pytestmark = pytest.mark.browser
 
@@ -26,8 +26,13 @@ DRAWN_TEXT = """() => [...document.querySelectorAll("svg text")].map((one) => {
 def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("board")
     support.planted(users=80, items=50, each=12).save(folder / "data")
-    chosen = contenders(only=["popularity", "item-knn", "ease", "user-knn"])
-    run(Dataset.open(folder / "data"), chosen, Plan(folder / "out", Budget(2)), data_path=folder / "data")
+    chosen = entries(only=["popularity", "item-knn", "ease", "user-knn"])
+    run(
+        Dataset.open(folder / "data"),
+        chosen,
+        LeaderboardPlan(folder / "out", Budget(2)),
+        data_path=folder / "data",
+    )
     return write_board(read_board(folder / "out", chosen, 3), folder / "out")
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from ncf.report.page import DARK, LIGHT
-from ncf.report.run import write_report
+from ncf.analysis.report.page import DARK, LIGHT
+from ncf.analysis.report.write import write_report
 from reports import titled, trained
 from support import experiment as small
 

@@ -8,8 +8,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 import support
-from ncf import console
-from ncf.cli import app
+from ncf.cli import app, console
 from ncf.errors import ConfigError
 
 

@@ -100,7 +100,7 @@ def test_a_server_that_nobody_reaches_is_a_warning_after_the_fetch(
     address = f"http://127.0.0.1:{free_port()}"
 
     def unreached(spec: "Spec") -> int:
-        spec.say(f"[ncf] Warning: MLflow at {address} does not answer as it should (x); training goes on")
+        spec.log(f"[ncf] Warning: MLflow at {address} does not answer as it should (x); training goes on")
         return programs.train(spec)
 
     aws.run(unreached)
@@ -150,7 +150,7 @@ def test_no_wait_and_stop(aws: Aws, folder: Path) -> None:
 
 
 def failing(spec: "Spec") -> int:
-    spec.say("[ncf] reading", "[ncf] The data are not those.")
+    spec.log("[ncf] reading", "[ncf] The data are not those.")
     (spec.root / "output" / "failure").write_text("The data are not those.")
     return 1
 
@@ -167,7 +167,7 @@ def test_a_failed_job_is_its_sentence_and_its_last_lines(
 
 
 def test_ctrl_c_leaves_the_job_and_says_how_to_go_on(aws: Aws, folder: Path) -> None:
-    aws.run(lambda spec: (spec.say("[ncf] waiting"), int(not spec.stop.wait(60)))[1])
+    aws.run(lambda spec: (spec.log("[ncf] waiting"), int(not spec.stop.wait(60)))[1])
     with subprocess.Popen(
         command(*TRAIN, "--name", "long"), cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
@@ -185,7 +185,7 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_go_on(aws: Aws, folder: Path) -> 
 
 
 def test_logs_follow_to_the_end(aws: Aws, folder: Path) -> None:
-    aws.run(lambda spec: (spec.say("first"), time.sleep(3), spec.say("last"), 0)[-1])
+    aws.run(lambda spec: (spec.log("first"), time.sleep(3), spec.log("last"), 0)[-1])
     ncf(folder, *TRAIN, "--name", "one", "--no-wait")
     assert ncf(folder, "sagemaker", "logs", "ncf-one", "--follow").stdout.splitlines() == ["first", "last"]
 

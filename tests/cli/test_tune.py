@@ -7,8 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 import support
-from ncf import console
-from ncf.cli import app
+from ncf.cli import app, console
 from ncf.config import Experiment
 from ncf.errors import ConfigError
 

@@ -30,7 +30,7 @@ HOROVOD = {"NCF_DISTRIBUTED": "horovod"}
 TWO = {"InstanceType": "ml.c5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 30}
 SETTINGS = {
     "name": "ml-100k", "model.kind": "neumf", "model.factors": "32", "model.embedding": "16", "model.tower": "[32, 16]",
-    "train.start": "spectral", "train.epochs": "1", "train.threads": "1", "train.precision": "float32",
+    "train.init": "spectral", "train.epochs": "1", "train.threads": "1", "train.precision": "float32",
     "evaluation.cutoffs": "[10]", "evaluation.bootstrap": "0",
 }  # fmt: skip
 LONG = {"train.epochs": "2000"}
@@ -190,7 +190,7 @@ def test_the_sdks_mpi_driver_works_in_the_image(
     code.mkdir()
     words = [word for name, value in SETTINGS.items() for word in (f"--{name}", value)]
     (code / "job.py").write_text(
-        f"import sys\nfrom ncf.sagemaker.train import main\nsys.exit(main(arguments={words!r}))\n"
+        f"import sys\nfrom ncf.sagemaker.container.train import main\nsys.exit(main(arguments={words!r}))\n"
     )
     shutil.copytree(constants.SM_DRIVERS_LOCAL_PATH, drivers)
     execute = templates.EXEUCTE_DISTRIBUTED_DRIVER.format(driver_name="MPI", driver_script=mpi.driver_script)

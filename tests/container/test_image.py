@@ -51,5 +51,5 @@ def test_it_has_bytecode_and_no_caches(image: str) -> None:
 
 
 def test_serving_imports_neither_torch_nor_mlflow_nor_boto3(image: str) -> None:
-    ask = "import sys, ncf.sagemaker.serve; print({'mlflow', 'torch', 'boto3'} & set(sys.modules))"
+    ask = "import sys, ncf.sagemaker.container.serve; print({'mlflow', 'torch', 'boto3'} & set(sys.modules))"
     assert docker("run", "--rm", image, "python", "-c", ask).stdout == "set()\n"

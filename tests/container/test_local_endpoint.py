@@ -11,7 +11,7 @@ import pytest
 
 from local_mode import delete_endpoint, local_session, log, make_config, processes, settled
 from ncf.errors import CloudError
-from ncf.sagemaker.package import pack_model
+from ncf.sagemaker.jobs.package import pack_model
 from ncf.sagemaker.session import Session
 from ncf.serving.artifact import write_artifact
 from ncf.serving.recommender import Recommender

@@ -23,7 +23,7 @@ from local_mode import (
 )
 from ncf import experiment
 from ncf.data import Dataset
-from ncf.sagemaker.hyperparameters import from_hyperparameters
+from ncf.sagemaker.container.hyperparameters import from_hyperparameters
 from ncf.sagemaker.local import docker, process
 from ncf.sagemaker.session import Session
 from ncf.serving.artifact import open_artifact

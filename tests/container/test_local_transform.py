@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from local_mode import local_session, make_config, transformed
-from ncf.sagemaker.package import pack_model
+from ncf.sagemaker.jobs.package import pack_model
 from ncf.sagemaker.session import Session
 from ncf.serving.artifact import write_artifact
 from ncf.serving.batch import write_batch

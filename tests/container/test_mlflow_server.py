@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 import support
-from ncf.experiment import Manner, train
-from ncf.training.mlflow import open_tracker
+from ncf.experiment import RunOptions, train
+from ncf.tracking.mlflow_run import open_tracker
 from processes import free_port, wait_until
 
 pytestmark = pytest.mark.container
@@ -68,7 +68,7 @@ def test_runs_are_recorded_over_http_listed_and_compared(
     for epochs in (1, 2):
         with open_tracker(server, "http", said.append) as tracker:
             settings = support.experiment(epochs=epochs)
-            manner = Manner(tracker=tracker)
+            manner = RunOptions(tracker=tracker)
             finished = train(support.checkerboard(), settings, tmp_path / str(epochs), manner=manner)
     assert said == []
     assert capfd.readouterr().out == ""

@@ -14,7 +14,7 @@ import pytest
 
 from containers import OptMl, docker, script
 from ncf.data.files import sha256_of
-from ncf.sagemaker.package import pack_training_code
+from ncf.sagemaker.jobs.package import pack_training_code
 
 pytestmark = pytest.mark.container
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from containers import Container, OptMl, container, docker
-from ncf.serving import wire
+from ncf.serving import api
 from ncf.serving.recommender import Recommender
 from processes import answers, wait_until
 
@@ -55,8 +55,8 @@ def post(port: int, body: str, media_type: str) -> tuple[int, bytes]:
 def test_it_answers_as_the_package_does_here(
     server: tuple[Container, int], trained: OptMl, media_type: str, body: str
 ) -> None:
-    call = wire.read(body.encode(), media_type)
-    expected = wire.write(wire.answer(Recommender.open(trained.model), call), call.format)
+    call = api.read(body.encode(), media_type)
+    expected = api.write(api.answer(Recommender.open(trained.model), call), call.format)
     assert post(server[1], body, media_type) == (200, expected)
 
 

@@ -8,8 +8,8 @@ import pytest
 
 from containers import Container, OptMl, container, docker
 from ncf.data.files import sha256_of
-from ncf.sagemaker import train
-from ncf.sagemaker.metric_lines import metric_definitions
+from ncf.sagemaker.container import train
+from ncf.sagemaker.container.metric_lines import metric_definitions
 from ncf.serving.artifact import open_artifact
 
 pytestmark = pytest.mark.container

@@ -30,7 +30,7 @@ factors = 32
 embedding = 16
 tower = [32, 16]
 [train]
-start = "spectral"
+init = "spectral"
 epochs = 1
 threads = 1
 precision = "float32"

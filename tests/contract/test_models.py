@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ncf.analysis import evaluate
 from ncf.experiment import train
-from ncf.judging import judge
 from ncf.serving.recommender import Recommender
 from support import checkerboard, dataset_of, experiment, planted
 
@@ -26,10 +26,10 @@ class TestModelContract:
         )
         assert run.metrics["test"]["metrics"]["hr@1"] == 1.0
 
-    @pytest.mark.parametrize("start", ["random", "spectral"])
-    def test_finds_planted_factors(self, kind: str, start: str, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("init", ["random", "spectral"])
+    def test_finds_planted_factors(self, kind: str, init: str, tmp_path: Path) -> None:
         """Far above popularity, which finds hardly more than chance (10 of 31) in these lists."""
-        run = train(planted(), experiment(kind, start=start, patience=5), tmp_path / "run")
+        run = train(planted(), experiment(kind, init=init, patience=5), tmp_path / "run")
         assert run.metrics["test"]["metrics"]["hr@10"] > 0.75
 
     def test_recommends_what_is_left_of_the_users_colour(self, kind: str, tmp_path: Path) -> None:
@@ -59,5 +59,5 @@ class TestModelContract:
         dataset = planted()
         dataset.save(tmp_path / "data")
         run = train(dataset, experiment(kind, epochs=3), tmp_path / "run", data_path=tmp_path / "data")
-        judgement, _ = judge(tmp_path / "run")
+        judgement, _ = evaluate(tmp_path / "run")
         assert judgement.to_json() == run.metrics["test"]

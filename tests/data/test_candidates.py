@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ncf.data.candidates import audit, draw, generator_for, published, room
+from ncf.data.candidates import audit, draw, generator_for, n_unseen, published
 from ncf.data.interactions import Csr, HeldOut, Interactions
 from ncf.errors import DataError
 
@@ -29,7 +29,7 @@ def test_negatives_are_verified_and_distinct(seed: int, users: int, items: int, 
     generator = np.random.default_rng(seed)
     keys = np.sort(generator.choice(users * items, size=int(share * users * items), replace=False))
     known = Interactions((keys // items).astype(np.int32), (keys % items).astype(np.int32)).csr(users)
-    count = int(room(known, items).min())
+    count = int(n_unseen(known, items).min())
     if count < 1:
         return
     rows = generator.integers(0, users, 30).astype(np.int32)

@@ -7,8 +7,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ncf.data.columns import ColumnNames
 from ncf.data.formats import bare, read_table, scan, source
-from ncf.data.names import ColumnNames
 from ncf.data.readers import read_columns
 from ncf.errors import DataError
 

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from ncf.data.options import PrepareOptions
-from ncf.data.published import prepare_published
-from ncf.data.triple import PublishedSplit
+from ncf.data.published import PublishedSplit, prepare_published
 from ncf.errors import ConfigError, DataError
 
 FACTS = {"source": {"kind": "test", "from": "memory"}}

@@ -11,8 +11,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from ncf.data.columns import ColumnNames
 from ncf.data.formats import source
-from ncf.data.names import ColumnNames
 from ncf.data.readers import Columns, read_columns
 from ncf.errors import DataError
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 import polars as pl
 import pytest
 
+from ncf.data.columns import ColumnNames
 from ncf.data.formats import source
-from ncf.data.names import ColumnNames
 from ncf.data.readers import read_columns
 from ncf.errors import DataError
 

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ncf.data.encode import k_core
 from ncf.data.interactions import Interactions
-from ncf.data.splits import as_scheme, hold_out, k_core, temporal_cut
+from ncf.data.splits import as_scheme, hold_out, temporal_cut
 from ncf.errors import DataError
 
 Pairs = Callable[[int, int, int, int], Interactions]

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ncf.evaluation import metrics
-from ncf.evaluation.metrics import Standing
+from ncf.evaluation.metrics import TiedRanks
 
 
-def standing(scores: list[list[float]], candidates: list[list[int]] | None = None) -> Standing:
+def standing(scores: list[list[float]], candidates: list[list[int]] | None = None) -> TiedRanks:
     rows = candidates or [list(range(len(row))) for row in scores]
-    return Standing.of_scores(torch.tensor(scores), torch.tensor(rows))
+    return TiedRanks.of_scores(torch.tensor(scores), torch.tensor(rows))
 
 
 def slow(scores: list[float], gain_at: dict[int, float]) -> float:
@@ -57,7 +57,7 @@ def test_tie_rules_are_ordered_and_within_zero_and_one(scores: list[float], k: i
     one = standing([scores])
     for metric in (metrics.hit_ratio, metrics.ndcg):
         low, middle, high = (
-            float(metric(one.settled(ties), k)[0]) for ties in ("pessimistic", "expected", "optimistic")
+            float(metric(one.resolve_ties(ties), k)[0]) for ties in ("pessimistic", "expected", "optimistic")
         )  # type: ignore[arg-type]
         assert 0.0 <= low <= middle + 1e-12
         assert middle <= high + 1e-12
@@ -66,7 +66,7 @@ def test_tie_rules_are_ordered_and_within_zero_and_one(scores: list[float], k: i
 
 @pytest.mark.parametrize(("ties", "hit"), [("expected", 0.10), ("pessimistic", 0.0), ("optimistic", 1.0)])
 def test_a_constant_scorer_gets_what_guessing_gets(ties: metrics.Ties, hit: float) -> None:
-    one = standing([[0.5] * 100] * 3).settled(ties)
+    one = standing([[0.5] * 100] * 3).resolve_ties(ties)
     np.testing.assert_allclose(metrics.hit_ratio(one, 10), hit)
 
 
@@ -94,6 +94,6 @@ def test_recall_is_a_share_of_each_users_positives() -> None:
 
 
 def test_no_rows_give_no_values() -> None:
-    one = Standing(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    one = TiedRanks(np.zeros(0, np.int64), np.zeros(0, np.int64))
     assert metrics.hit_ratio(one, 10).shape == (0,)
     assert metrics.reciprocal_rank(one).shape == (0,)

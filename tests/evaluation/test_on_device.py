@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from ncf.config import EvaluationConfig
 from ncf.data import HeldOut
-from ncf.evaluation import judge_sampled, on_device, protocol
-from ncf.evaluation.metrics import Standing
-from ncf.evaluation.on_device import lists_on, places_of, standing_on
-from ncf.models import Scorer
+from ncf.evaluation import evaluate_sampled, on_device, ranking
+from ncf.evaluation.metrics import TiedRanks
+from ncf.evaluation.on_device import lists_on, places_of, tied_ranks_on
+from ncf.models import ModelScorer
 from ncf.runtime import Workers
 from support import model_of, planted
 
@@ -36,10 +36,10 @@ def test_places_are_three_whole_numbers_a_row() -> None:
 def test_places_are_the_standings_and_count_what_is_no_number(scores: list[list[float]], seed: int) -> None:
     scores_TC = torch.tensor(scores)
     items_TC = torch.from_numpy(np.random.default_rng(seed).integers(0, 5, scores_TC.shape))
-    places, standing = places_of(scores_TC, items_TC), Standing.of_scores(scores_TC, items_TC)
+    places, standing = places_of(scores_TC, items_TC), TiedRanks.of_scores(scores_TC, items_TC)
     assert places[:, 0].tolist() == standing.above.tolist()
     assert places[:, 1].tolist() == standing.tied.tolist()
-    assert int(places[:, 2].sum()) == protocol._nonnumbers(scores_TC)
+    assert int(places[:, 2].sum()) == ranking._nonnumbers(scores_TC)
 
 
 @pytest.mark.parametrize("at_once", [1, 500, 2**24])
@@ -48,11 +48,11 @@ def test_rows_stand_where_the_protocol_puts_them(
     rows: slice, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(on_device, "_SCORES_AT_ONCE", at_once)
-    dataset, scorer = planted(), Scorer(model_of(users=300, items=120))
-    standing, nonnumbers = standing_on(scorer, dataset.test, rows, CPU)
+    dataset, scorer = planted(), ModelScorer(model_of(users=300, items=120))
+    standing, nonnumbers = tied_ranks_on(scorer, dataset.test, rows, CPU)
     users = torch.from_numpy(dataset.test.user_rows[rows]).long()
     items = torch.from_numpy(dataset.test.candidates[rows]).long()
-    by_hand = Standing.of_scores(scorer(users, items), items)
+    by_hand = TiedRanks.of_scores(scorer(users, items), items)
     assert (standing.above.tolist(), standing.tied.tolist()) == (
         by_hand.above.tolist(),
         by_hand.tied.tolist(),
@@ -62,11 +62,11 @@ def test_rows_stand_where_the_protocol_puts_them(
 
 def test_a_judgement_on_the_device_is_that_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, rules = planted(), EvaluationConfig(cutoffs=(1, 10), bootstrap=0)
-    scorer = Scorer(model_of(users=300, items=120))
-    expected = judge_sampled(scorer, dataset.test, rules, Workers(1))
+    scorer = ModelScorer(model_of(users=300, items=120))
+    expected = evaluate_sampled(scorer, dataset.test, rules, Workers(1))
     # "meta" takes the device's branch; the standings themselves are worked out on the CPU, as there is nothing else here.
-    monkeypatch.setattr(protocol, "standing_on", lambda s, h, rows, _: standing_on(s, h, rows, CPU))
-    judged = judge_sampled(scorer, dataset.test, rules, Workers(1), "meta")
+    monkeypatch.setattr(ranking, "standing_on", lambda s, h, rows, _: tied_ranks_on(s, h, rows, CPU))
+    judged = evaluate_sampled(scorer, dataset.test, rules, Workers(1), "meta")
     assert judged.means == expected.means
     assert judged.values["hr@1"].tolist() == expected.values["hr@1"].tolist()
 
@@ -86,14 +86,14 @@ class Second:
 
 def test_two_processes_judge_half_of_the_rows_each(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset, rules = planted(), EvaluationConfig(cutoffs=(1, 10), bootstrap=0)
-    scorer = Scorer(model_of(users=300, items=120))
-    monkeypatch.setattr(protocol, "standing_on", lambda s, h, rows, _: standing_on(s, h, rows, CPU))
-    standing, _ = standing_on(scorer, dataset.test, slice(0, 150), CPU)
+    scorer = ModelScorer(model_of(users=300, items=120))
+    monkeypatch.setattr(ranking, "standing_on", lambda s, h, rows, _: tied_ranks_on(s, h, rows, CPU))
+    standing, _ = tied_ranks_on(scorer, dataset.test, slice(0, 150), CPU)
     first = torch.from_numpy(np.stack([standing.above, standing.tied], axis=1))
     second = Second(first, torch.zeros(1, dtype=torch.int64))
-    together = judge_sampled(scorer, dataset.test, rules, Workers(1), "meta", second)
+    together = evaluate_sampled(scorer, dataset.test, rules, Workers(1), "meta", second)
     assert second.own == [150, 1]
-    assert together.means == judge_sampled(scorer, dataset.test, rules, Workers(1)).means
+    assert together.means == evaluate_sampled(scorer, dataset.test, rules, Workers(1)).means
 
 
 def test_lists_are_sent_once_and_forgotten_with_their_rows() -> None:

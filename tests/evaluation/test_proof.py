@@ -12,14 +12,14 @@ import torch
 from scipy import stats
 from sklearn.metrics import label_ranking_average_precision_score, ndcg_score, top_k_accuracy_score
 
-from ncf.evaluation import metrics, protocol, statistics
-from ncf.evaluation.metrics import Standing
-from ncf.evaluation.statistics import compare, intervals
+from ncf.evaluation import metrics, ranking, significance
+from ncf.evaluation.metrics import TiedRanks
+from ncf.evaluation.significance import compare, intervals
 
 ROWS, CANDIDATES = 500, 100
 
 
-def lists(ties: bool) -> tuple[np.ndarray, Standing]:
+def lists(ties: bool) -> tuple[np.ndarray, TiedRanks]:
     """Scores [T, C] with the positive in column 0, a little better than chance; rounded so that they tie, or not."""
     random = np.random.default_rng(6)
     scores = random.normal(size=(ROWS, CANDIDATES))
@@ -28,7 +28,7 @@ def lists(ties: bool) -> tuple[np.ndarray, Standing]:
     if not ties:
         assert all(len(np.unique(row)) == CANDIDATES for row in scores)
     candidates = np.tile(np.arange(CANDIDATES), (ROWS, 1))
-    return scores, Standing.of_scores(torch.from_numpy(scores), torch.from_numpy(candidates))
+    return scores, TiedRanks.of_scores(torch.from_numpy(scores), torch.from_numpy(candidates))
 
 
 def relevance() -> np.ndarray:
@@ -74,7 +74,7 @@ def test_mrr_is_label_ranking_average_precision_of_scikit_learn() -> None:
     ],
 )
 def test_by_hand(above: int, tied: int, hr3: float, ndcg3: float, reciprocal: float) -> None:
-    one = Standing(np.array([above]), np.array([tied]))
+    one = TiedRanks(np.array([above]), np.array([tied]))
     assert metrics.hit_ratio(one, 3)[0] == pytest.approx(hr3)
     assert metrics.ndcg(one, 3)[0] == pytest.approx(ndcg3)
     assert metrics.reciprocal_rank(one)[0] == pytest.approx(reciprocal)
@@ -82,7 +82,7 @@ def test_by_hand(above: int, tied: int, hr3: float, ndcg3: float, reciprocal: fl
 
 def test_coverage_and_popularity_bias_by_hand() -> None:
     """Items used 6, 3, 1, 0 times; the first is shown twice and the third once."""
-    figures = protocol.catalogue_figures(np.array([2, 0, 1, 0]), np.array([6, 3, 1, 0]), 10)
+    figures = ranking.catalogue_figures(np.array([2, 0, 1, 0]), np.array([6, 3, 1, 0]), 10)
     assert figures["coverage@10"] == pytest.approx(2 / 4)
     assert figures["popularity_bias@10"] == pytest.approx(((6 + 6 + 1) / 3) / ((36 + 9 + 1) / 10))
 
@@ -111,7 +111,7 @@ def test_95_percent_intervals_cover_95_percent_within_two_points(of: str, users:
 @pytest.mark.parametrize("of", ["hits", "ndcg"])
 def test_normal_intervals_cover_as_well(of: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is given from 50,000 rows on, tried where simulation is cheap."""
-    monkeypatch.setattr(statistics, "_NORMAL_FROM", 2)
+    monkeypatch.setattr(significance, "_NORMAL_FROM", 2)
     values, truth = drawn(of, (4000, 400))
     pairs = intervals(values, 0)
     assert 0.93 <= ((pairs[:, 0] <= truth) & (truth <= pairs[:, 1])).mean() <= 0.97

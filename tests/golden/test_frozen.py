@@ -35,12 +35,16 @@ import ncf
 from ncf.cli import app
 from ncf.config import Experiment
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
-from ncf.experiment import Manner, Run, train
-from ncf.sagemaker import autoscaling, endpoint_requests, iam, pipelines, transform, tuner
-from ncf.sagemaker.bar import Bar
-from ncf.sagemaker.distribution import Distribution
-from ncf.sagemaker.pipeline_definition import definition
-from ncf.sagemaker.requests import TrainingOptions, training_request
+from ncf.experiment import Run, RunOptions, train
+from ncf.sagemaker.account import iam
+from ncf.sagemaker.container.criteria import PromotionCriteria
+from ncf.sagemaker.container.distribution import Distribution
+from ncf.sagemaker.endpoints import autoscaling
+from ncf.sagemaker.endpoints import requests as endpoint_requests
+from ncf.sagemaker.jobs import transform, tuning
+from ncf.sagemaker.jobs.requests import TrainingOptions, training_request
+from ncf.sagemaker.pipelines import execution
+from ncf.sagemaker.pipelines.definition import definition
 from ncf.sagemaker.session import Session, Settings
 from ncf.serving.app import State, create_app
 from ncf.serving.recommender import Recommender
@@ -70,9 +74,9 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "mlp bfloat16": ("train.precision='bfloat16'",),
     "neumf bpr": ("train.loss='bpr'",),
     "neumf softmax": ("train.loss='softmax'",),
-    "neumf popularity": ("train.sampler='popularity'", "train.start='spectral'"),
+    "neumf popularity": ("train.sampler='popularity'", "train.init='spectral'"),
     "neumf known excluded": ("train.exclude='known'",),
-    "neumf with validation": ("train.validation='train-on-it'",),
+    "neumf with validation": ("train.validation='include'",),
     "neumf patient": ("train.epochs=3", "train.patience=1"),
     "neumf in parts": ("train.parts=4", "train.threads=2"),
     "neumf scaled and decayed": (
@@ -177,7 +181,7 @@ class Bench:
             }
         data = "ml-100k" if name.endswith(", all of ml-100k") else "core"
         folder = self.folder / "runs" / name.replace(" ", "-").replace(",", "")
-        manner, where = Manner(serves=name in SERVED), self.data_folder(data)
+        manner, where = RunOptions(serves=name in SERVED), self.data_folder(data)
         return train(self.data(data), recipe(name), folder, data_path=where, manner=manner, **halves)
 
 
@@ -188,7 +192,7 @@ def recipe(name: str) -> Experiment:
         "name": "frozen",
         "model": {"factors": 8, "embedding": 8, "tower": [16, 8], **KINDS[kind]},
         "train": {
-            "epochs": 1, "batch_size": 1024, "learning_rate": 0.01, "start": start if start in ("random", "spectral") else "random",
+            "epochs": 1, "batch_size": 1024, "learning_rate": 0.01, "init": start if start in ("random", "spectral") else "random",
             "threads": 1, "parts": 1, "precision": "float32", "device": "cpu", "seed": 3,
         },
         "evaluation": {"cutoffs": [5, 10], "bootstrap": 0},
@@ -433,7 +437,7 @@ def requests() -> dict[str, Callable[[], Any]]:
         "transform job": lambda: transform.transform_request(plain, "j", "m", transforming),
         "transform job under a key": lambda: transform.transform_request(protected, "j", "m", transforming),
         "transform model": lambda: transform.model_request(plain, "j", uri, transforming),
-        "tuning job": lambda: tuner.tuning_request(plain, recipe("neumf random"), space, usual, tuner.TunerOptions()),
+        "tuning job": lambda: tuning.tuning_request(plain, recipe("neumf random"), space, usual, tuning.TunerOptions()),
         "scaling target": lambda: autoscaling.target_request("ncf", "AllTraffic", scaling),
         "scaling policy": lambda: autoscaling.policy_request("ncf", "AllTraffic", scaling),
     }  # fmt: skip
@@ -447,13 +451,13 @@ def requested(bench: Bench, name: str) -> Any:
 def pipeline(bench: Bench, name: str) -> Any:
     """The definition as digest, and its keys, steps and parameters."""
     given: dict[str, Any] = {"image": IMAGE, "data": "s3://mine/ratings.csv"}
-    options = pipelines.Options(**given)
+    options = execution.Options(**given)
     if name == "with all options":
-        options = pipelines.Options(
-            **given, spot=True, prepare={"min_user": "5"}, fail_if_not_better=True, approve=True, bar=Bar(0.01, 0.01, 0.2)
+        options = execution.Options(
+            **given, spot=True, prepare={"min_user": "5"}, fail_if_not_better=True, approve=True, bar=PromotionCriteria(0.01, 0.01, 0.2)
         )  # fmt: skip
     settings = PROTECTED if name == "with all options" else {}
-    document = definition(pipelines.plan_of(session(**settings), recipe("neumf random"), options))
+    document = definition(execution.plan_of(session(**settings), recipe("neumf random"), options))
     return {
         "digest": digest(document), "steps": [f"{one['Name']} {one['Type']}" for one in document["Steps"]],
         "parameters": [one["Name"] for one in document["Parameters"]], "keys": paths(document),

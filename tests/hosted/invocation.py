@@ -16,7 +16,7 @@ from hosted.endpoints import GROUP, Endpoints, Fleet
 from hosted.store import ACCOUNT, Record, Refusal
 from hosted.wire import Call
 
-Reply = tuple[int, dict[str, str], bytes]
+HttpReply = tuple[int, dict[str, str], bytes]
 MEGABYTE = 1024 * 1024
 _MOST, _MOST_SERVERLESS = 25 * MEGABYTE, 4 * MEGABYTE
 _AMZN = "X-Amzn-Sagemaker-"
@@ -28,7 +28,7 @@ class Invocations:
     def __init__(self, context: Context, endpoints: Endpoints) -> None:
         self.context, self.endpoints = context, endpoints
 
-    def __call__(self, call: Call) -> Reply:
+    def __call__(self, call: Call) -> HttpReply:
         """One invocation."""
         name = call.path.split("/")[2]
         record, fleet = self._find(call, name)
@@ -47,7 +47,7 @@ class Invocations:
             raise _wrong(f"Endpoint {name} of account {ACCOUNT} not found.")
         return found[0], self.endpoints.fleets[found[0].arn]
 
-    def _now(self, call: Call, record: Record, fleet: Fleet) -> Reply:
+    def _now(self, call: Call, record: Record, fleet: Fleet) -> HttpReply:
         variant = call.headers.get(f"{_AMZN}Target-Variant") or next(iter(fleet.servers))
         serverless = any("ServerlessConfig" in one for one in fleet.config["ProductionVariants"])
         most = _MOST_SERVERLESS if serverless else _MOST
@@ -73,7 +73,7 @@ class Invocations:
         except OSError as error:
             return 503, str(error).encode(), "text/plain"
 
-    def _later(self, call: Call, record: Record, fleet: Fleet, output: dict[str, str]) -> Reply:
+    def _later(self, call: Call, record: Record, fleet: Fleet, output: dict[str, str]) -> HttpReply:
         source = call.headers.get(f"{_AMZN}Inputlocation", "")
         answer, identity = str(uuid.uuid4()), call.headers.get(f"{_AMZN}Inference-Id") or str(uuid.uuid4())
         good = f"{output['S3OutputPath'].rstrip('/')}/{answer}.out"

@@ -22,7 +22,7 @@ HOST = "host.docker.internal"
 """This machine, as containers call it."""
 OWNER = "ncf.double"
 """Label of all that is made: the process that ends it."""
-Reply = tuple[int, bytes, str]
+HttpReply = tuple[int, bytes, str]
 """Status, body, content type."""
 
 
@@ -65,7 +65,7 @@ class Running(Protocol):
     def log(self) -> list[str]:
         """All lines so far."""
 
-    def ask(self, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
+    def ask(self, path: str, body: bytes | None, headers: Mapping[str, str]) -> HttpReply:
         """One request to a server; raises `OSError` where it does not answer."""
 
     def end(self) -> None:
@@ -92,7 +92,7 @@ class Inline:
     """A function in a thread of this process, or, without one, a canned artifact and canned answers."""
 
     run: Callable[[Spec], int | None] | None = None
-    serve: Callable[[Path, bytes, Mapping[str, str]], Reply] | None = None
+    serve: Callable[[Path, bytes, Mapping[str, str]], HttpReply] | None = None
 
     @property
     def at_once(self) -> bool:
@@ -141,10 +141,10 @@ class InlineRunning:
     def log(self) -> list[str]:
         return list(self.spec.lines)
 
-    def ask(self, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
+    def ask(self, path: str, body: bytes | None, headers: Mapping[str, str]) -> HttpReply:
         if path == "/ping":
             return 200, b"", "text/plain"
-        reply: Reply = self.serve(self.spec.root / "model", body or b"", headers)
+        reply: HttpReply = self.serve(self.spec.root / "model", body or b"", headers)
         return reply
 
     def end(self) -> None:
@@ -160,7 +160,7 @@ def canned_run(spec: Spec) -> int:
     return 0
 
 
-def canned_answer(model: Path, body: bytes, headers: Mapping[str, str]) -> Reply:
+def canned_answer(model: Path, body: bytes, headers: Mapping[str, str]) -> HttpReply:
     """The body comes back."""
     return 200, body, headers.get("Content-Type", "application/json")
 
@@ -258,7 +258,7 @@ class DockerRunning:
             self.last = said.splitlines()
         return self.last
 
-    def ask(self, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
+    def ask(self, path: str, body: bytes | None, headers: Mapping[str, str]) -> HttpReply:
         if not self.address:
             networks = self._inspect()["NetworkSettings"]["Networks"]
             self.address = next(iter(networks.values()))["IPAddress"]

@@ -108,7 +108,7 @@ def test_tuning_runs_trials_and_finds_the_best(aws: Aws, sm: Any) -> None:
 
     def run(spec: Spec) -> int:
         asked.append(json.loads((spec.root / "input/config/hyperparameters.json").read_text()))
-        spec.say(f"ndcg@10=0.{len(asked)}")
+        spec.log(f"ndcg@10=0.{len(asked)}")
         return 0
 
     aws.run(run)

@@ -55,7 +55,7 @@ def single(
     settings = Experiment.load(folder / recipe, [])
     done = experiment.train(
         Dataset.open(folder / data), settings, folder / output, data_path=folder / data, **(halves or {}),
-        manner=experiment.Manner(**manner),
+        manner=experiment.RunOptions(**manner),
     )  # fmt: skip
     return done.folder
 

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ncf.config import EvaluationConfig
-from ncf.evaluation import Judgement, judge_sampled, protocol
-from ncf.models import Scorer
+from ncf.evaluation import EvaluationResult, evaluate_sampled, ranking
+from ncf.models import ModelScorer
 from ncf.runtime import workers
 from support import model_of, planted
 
@@ -37,18 +37,18 @@ class Seat:
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 16])
 def test_parts_make_the_whole_to_the_bit(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setattr(
-        protocol, "_SCORES_AT_ONCE", 31 * 40
+        ranking, "_SCORES_AT_ONCE", 31 * 40
     )  # eight parts, and with 16 processes many have none
     dataset = planted()
-    scorer = Scorer(model_of("neumf", len(dataset.users), len(dataset.items)))
+    scorer = ModelScorer(model_of("neumf", len(dataset.users), len(dataset.items)))
     rules = EvaluationConfig(cutoffs=(1, 5, 10), bootstrap=50)
-    table, found = Table(size), dict[int, Judgement]()
+    table, found = Table(size), dict[int, EvaluationResult]()
 
     with workers(1) as pool:
-        whole = judge_sampled(scorer, dataset.test, rules, pool)
+        whole = evaluate_sampled(scorer, dataset.test, rules, pool)
 
         def judge(rank: int) -> None:
-            found[rank] = judge_sampled(scorer, dataset.test, rules, pool, exchange=Seat(table, rank))
+            found[rank] = evaluate_sampled(scorer, dataset.test, rules, pool, exchange=Seat(table, rank))
 
         threads = [threading.Thread(target=judge, args=(rank,)) for rank in range(size)]
         for thread in threads:

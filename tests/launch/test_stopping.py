@@ -7,7 +7,7 @@ import pytest
 from launch.conftest import assert_close, single, train
 from launch.groups import asked_to_stop, group, hold
 from ncf.errors import Interrupted
-from ncf.training.tracking import Silent
+from ncf.tracking.tracker import Silent
 from processes import wait_until
 
 

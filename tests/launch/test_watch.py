@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from ncf.errors import LostProcess, StorageError
-from ncf.training import watch
-from ncf.training.watch import Watch
+from ncf.training.parallel import watchdog
+from ncf.training.parallel.watchdog import Watchdog
 
 
 class Store:
@@ -43,8 +43,8 @@ class Cut(Store):
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(watch, "_BEAT_SECONDS", 0.01)
-    monkeypatch.setattr(watch, "_LISTEN_SECONDS", 0.2)
+    monkeypatch.setattr(watchdog, "_BEAT_SECONDS", 0.01)
+    monkeypatch.setattr(watchdog, "_LISTEN_SECONDS", 0.2)
     monkeypatch.setenv("NCF_HOST", "algo-1")
 
 
@@ -56,7 +56,7 @@ def raised(store: Store, error: Exception) -> str:
     """What process 0 of 3 makes of it."""
     with (
         pytest.raises(type(error) if not isinstance(error, RuntimeError) else LostProcess) as told,
-        Watch(0, 3, store).over(),
+        Watchdog(0, 3, store).over(),
     ):
         raise error
     return str(told.value)
@@ -65,7 +65,7 @@ def raised(store: Store, error: Exception) -> str:
 def test_every_process_tells_its_phase_count_and_host() -> None:
     store = Store()
     seen = threading.Event()
-    mine = Watch(1, 3, store)
+    mine = Watchdog(1, 3, store)
     with mine.over():
         mine.phase, mine.count = "judging", 7
         while not seen.is_set():
@@ -107,6 +107,6 @@ def test_a_host_that_is_cut_off_does_not_wait_for_the_store() -> None:
 
 def test_an_error_that_is_not_about_others_stays_what_it_is() -> None:
     store = Store()
-    with pytest.raises(RuntimeError, match="shapes"), Watch(0, 3, store).over():
+    with pytest.raises(RuntimeError, match="shapes"), Watchdog(0, 3, store).over():
         raise RuntimeError("shapes do not fit")
     assert store.values["failure"] == "Process 0 broke down (RuntimeError: shapes do not fit)."

@@ -8,10 +8,10 @@ import pytest
 
 import support
 from ncf.data import Dataset
-from ncf.leaderboard.board import Board, read_board
-from ncf.leaderboard.contenders import Contender, contenders
-from ncf.leaderboard.running import Audience, Plan, run
-from ncf.leaderboard.searching import Budget
+from ncf.leaderboard.entries import Entry, entries
+from ncf.leaderboard.results import LeaderboardResults, read_board
+from ncf.leaderboard.run import LeaderboardListener, LeaderboardPlan, run
+from ncf.leaderboard.search import Budget
 from ncf.tuning.trials import Trial
 
 TAKING_PART = ["gmf", "mlp", "fused", "popularity", "ease"]
@@ -26,7 +26,7 @@ FILES = {
 }
 
 
-class Heard(Audience):
+class Heard(LeaderboardListener):
     """Keeps what it is told."""
 
     def __init__(self) -> None:
@@ -37,10 +37,10 @@ class Heard(Audience):
     def ended(self, trial: Trial) -> None:
         self.trials.append(trial)
 
-    def final(self, contender: Contender, seed: int, figures: dict[str, Any]) -> None:
+    def final(self, contender: Entry, seed: int, figures: dict[str, Any]) -> None:
         self.finals.append((contender.name, seed))
 
-    def failed(self, contender: Contender, reason: str) -> None:
+    def failed(self, contender: Entry, reason: str) -> None:
         self.failures.append(reason)
 
 
@@ -66,14 +66,14 @@ def go(made_up: Path, files: Path) -> Callable[..., tuple[list[str], Heard]]:
     """Runs a leaderboard in a folder: who failed, and what was told."""
 
     def leaderboard(
-        folder: Path, taking_part: list[Contender] | None = None, trials: int = 2, seeds: int = 2,
+        folder: Path, taking_part: list[Entry] | None = None, trials: int = 2, seeds: int = 2,
         stop: Callable[[], bool] = lambda: False, data: Dataset | None = None, seconds: float | None = None,
         overwrite: bool = False,
     ) -> tuple[list[str], Heard]:  # fmt: skip
         heard = Heard()
         failed = run(
-            data or Dataset.open(made_up), taking_part or contenders(files, TAKING_PART),
-            Plan(folder, Budget(trials, seconds), seeds, overwrite), data_path=made_up, audience=heard, stop=stop,
+            data or Dataset.open(made_up), taking_part or entries(files, TAKING_PART),
+            LeaderboardPlan(folder, Budget(trials, seconds), seeds, overwrite), data_path=made_up, audience=heard, stop=stop,
         )  # fmt: skip
         return failed, heard
 
@@ -90,5 +90,5 @@ def finished(go: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def board(finished: Path, files: Path) -> Board:
-    return read_board(finished, contenders(files, TAKING_PART), 2)
+def board(finished: Path, files: Path) -> LeaderboardResults:
+    return read_board(finished, entries(files, TAKING_PART), 2)

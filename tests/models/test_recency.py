@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ncf.data import Interactions
 from ncf.errors import ConfigError
 from ncf.models import History, history_of
-from ncf.models.recency import Past, ages, require_times
+from ncf.models.recency import RecentHistory, ages, require_times
 from support import planted
 
 ROWS = st.lists(
@@ -39,7 +39,7 @@ def test_shape_and_dtype() -> None:
     found = ages(train)
     assert (found.shape, found.dtype) == ((3,), np.int32)
     assert found.tolist() == [1, 0, 0]
-    past = Past.of(train, 3, 10, 1.0)
+    past = RecentHistory.of(train, 3, 10, 1.0)
     vectors = past.vectors(TABLE, 0.5)
     assert (vectors.shape, vectors.dtype) == ((3, 3), torch.float32)
     assert not vectors[2].any(), "nothing is known of the user"
@@ -60,7 +60,7 @@ def test_vectors_equal_a_slow_loop(
     rows: list[tuple[int, int, int]], half_life: float, exponent: float
 ) -> None:
     """In the order of the file, which is none; all items of a user are within the window."""
-    past = Past.of(interactions(rows), 4, 10, half_life)
+    past = RecentHistory.of(interactions(rows), 4, 10, half_life)
     whole = past.vectors(TABLE, exponent)
     users, items = (torch.tensor([row[column] for row in rows]) for column in (0, 1))
     before = past.vectors_without(TABLE, exponent, users, items)
@@ -75,12 +75,14 @@ def test_vectors_equal_a_slow_loop(
 def test_an_endless_half_life_counts_all_alike(rows: list[tuple[int, int, int]]) -> None:
     train = interactions(rows)
     plain = History.of(train.csr(4), 10).vectors(TABLE, 0.5)
-    torch.testing.assert_close(Past.of(train, 4, 10, 1e9).vectors(TABLE, 0.5), plain, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        RecentHistory.of(train, 4, 10, 1e9).vectors(TABLE, 0.5), plain, rtol=1e-4, atol=1e-5
+    )
 
 
 def test_what_is_older_than_the_window_is_not_looked_at() -> None:
     train = interactions([(0, time % 10, time) for time in range(10)])
-    past = Past.of(train, 1, 10, 0.5)
+    past = RecentHistory.of(train, 1, 10, 0.5)
     assert past.window == 4
     bags = past.before(torch.tensor([0, 0]), torch.tensor([9, 2]), 0.0)
     assert bags.rows.tolist() == [5, 6, 7, 8, 0, 1]

@@ -13,8 +13,8 @@ from sagemaker_hosting import IMAGE, left, ncf, sick_from_now_on
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """No second is waited, and the role is known."""
-    monkeypatch.setattr("ncf.sagemaker.endpoint_state._SHORTEST", 0.01)
-    monkeypatch.setattr("ncf.sagemaker.endpoint_state._LONGEST", 0.05)
+    monkeypatch.setattr("ncf.sagemaker.endpoints.state._SHORTEST", 0.01)
+    monkeypatch.setattr("ncf.sagemaker.endpoints.state._LONGEST", 0.05)
 
 
 def deploy(aws: Aws, artifact: Path, *more: Any) -> tuple[int, str, str]:

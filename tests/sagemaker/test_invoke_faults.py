@@ -6,8 +6,8 @@ import pytest
 
 from aws import Aws
 from ncf.errors import CloudError, ConfigError
-from ncf.sagemaker.endpoint_requests import Hosting
-from ncf.sagemaker.invoke import Endpoint, request_document
+from ncf.sagemaker.endpoints.invoke import Endpoint, request_document
+from ncf.sagemaker.endpoints.requests import Hosting
 from sagemaker_hosting import SDK_WARNINGS, answered, deployed, ncf
 
 pytestmark = SDK_WARNINGS

@@ -7,7 +7,7 @@ import pytest
 
 from aws import Aws
 from ncf.errors import CloudError, ConfigError
-from ncf.sagemaker.pipeline_cost import of_execution
+from ncf.sagemaker.pipelines.cost import of_execution
 from pipeline_aws import Commands, container
 
 if TYPE_CHECKING:

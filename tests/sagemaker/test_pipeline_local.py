@@ -10,9 +10,9 @@ import pytest
 
 from ncf.config import Experiment
 from ncf.errors import CloudError
-from ncf.sagemaker import pipelines, registry
-from ncf.sagemaker.bar import Bar
-from ncf.sagemaker.pipelines import Execution, Options
+from ncf.sagemaker.container.criteria import PromotionCriteria
+from ncf.sagemaker.pipelines import execution, registry
+from ncf.sagemaker.pipelines.execution import Execution, Options
 from ncf.sagemaker.session import Session
 from ncf.serving.recommender import Recommender
 from pipeline_host import Host, session_on
@@ -59,10 +59,10 @@ def run(session: Session, table: Path) -> Run:
 
     def go(parameters: dict[str, str] | None = None, **options: Any) -> Execution:
         given = {"data": str(table), "prepare": PREPARE, "image": "ncf:local"} | options
-        plan = pipelines.plan_of(session, small(), Options(**given))
-        pipelines.upsert(session, plan)
-        arn, _ = pipelines.resume_or_start(session, plan.name, parameters or {})
-        return pipelines.execution(session, arn)
+        plan = execution.plan_of(session, small(), Options(**given))
+        execution.upsert(session, plan)
+        arn, _ = execution.resume_or_start(session, plan.name, parameters or {})
+        return execution.execution(session, arn)
 
     return go
 
@@ -136,7 +136,7 @@ def test_after_new_data_both_are_judged_on_the_rows_that_are_new_to_both(
 
 
 def test_a_gain_that_is_asked_for_must_be_reached(run: Run, session: Session) -> None:
-    found = verdict(session, run({"Epochs": "6"}, bar=Bar(minimum_gain=0.9)))
+    found = verdict(session, run({"Epochs": "6"}, bar=PromotionCriteria(minimum_gain=0.9)))
     assert found["verdict"]["sentence"].startswith("Not registered: the gain is not above 0.9")
 
 
@@ -181,7 +181,7 @@ def test_an_execution_that_is_stopped_can_be_retried(run: Run, session: Session,
     stopped = run({"Epochs": "6"})
     assert (stopped.status, host.jobs) == ("Stopped", {})
     host.stop = False
-    assert pipelines.execution(session, pipelines.retry(session, stopped.arn)).status == "Succeeded"
+    assert execution.execution(session, execution.retry(session, stopped.arn)).status == "Succeeded"
 
 
 def test_a_prepared_folder_is_passed_on(run: Run, session: Session, tmp_path: Path) -> None:
@@ -197,22 +197,22 @@ def test_an_unknown_parameter_is_refused(run: Run) -> None:
 
 
 def test_without_data_a_start_must_say_them(session: Session) -> None:
-    plan = pipelines.plan_of(session, small(), Options(image="ncf:local"))
-    pipelines.upsert(session, plan)
+    plan = execution.plan_of(session, small(), Options(image="ncf:local"))
+    execution.upsert(session, plan)
     with pytest.raises(CloudError, match="must be given: InputData"):
-        pipelines.start(session, plan.name)
+        execution.start(session, plan.name)
 
 
 def test_a_pipeline_is_deleted_and_its_models_stay(run: Run, session: Session) -> None:
     run({"Epochs": "6"})
-    pipelines.delete(session, "ncf-pipeline")
-    assert pipelines.find(session, "ncf-pipeline") is None
+    execution.delete(session, "ncf-pipeline")
+    assert execution.find(session, "ncf-pipeline") is None
     assert len(registry.packages(session, "ncf-models")) == 1
     with pytest.raises(CloudError, match="There is no pipeline ncf-pipeline"):
-        pipelines.start(session, "ncf-pipeline")
+        execution.start(session, "ncf-pipeline")
 
 
 def verdict(session: Session, now: Execution) -> dict[str, Any]:
-    found = pipelines.verdict(session, now)
+    found = execution.verdict(session, now)
     assert found is not None, now.described
     return found

@@ -14,13 +14,13 @@ import pytest
 from safetensors.numpy import load_file
 
 import support
-from ncf.sagemaker import train
+from ncf.sagemaker.container import train
 from processes import free_port, wait_until
 
 SMALL = {
     "name": "small", "model.kind": "neumf", "model.factors": "4", "model.embedding": "4", "model.tower": "[8, 4]",
     "train.epochs": "2", "train.threads": "1", "train.batch_size": "64", "train.precision": "float32",
-    "train.start": "random", "evaluation.cutoffs": "[10]", "evaluation.bootstrap": "0",
+    "train.init": "random", "evaluation.cutoffs": "[10]", "evaluation.bootstrap": "0",
 }  # fmt: skip
 LONG = {"train.epochs": "100000"}
 HOSTS = ("127.0.0.1", "127.0.0.2")

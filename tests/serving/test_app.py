@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 
 from ncf.serving import app as app_module
 from ncf.serving.app import State, create_app
-from ncf.serving.forms import Limits
 from ncf.serving.recommender import Recommender
+from ncf.serving.schemas import Limits
 
 
 @pytest.fixture

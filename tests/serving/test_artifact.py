@@ -10,7 +10,7 @@ from ncf.data.files import atomic_folder
 from ncf.errors import ArtifactError, StorageError
 from ncf.serving import artifact as artifact_module
 from ncf.serving.artifact import open_artifact, write_artifact
-from ncf.serving.network import Network
+from ncf.serving.numpy_model import NumpyModel
 from support import checkerboard, experiment, model_of
 
 FILES = {
@@ -129,7 +129,7 @@ def test_a_failed_write_leaves_nothing(tmp_path: Path) -> None:
 def test_preparations_of_another_shape_are_refused_with_a_sentence(tmp_path: Path) -> None:
     """As an artifact whose manifest was made to fit would be."""
     opened = open_artifact(written(tmp_path))
-    network = Network(opened.weights)
+    network = NumpyModel(opened.weights)
     (opened.folder / "retrieval.json").write_text('{"kind": "scan"}')
     with pytest.raises(ArtifactError, match="cannot be read .*: train again, or copy it afresh"):
         opened.retrieval(network)

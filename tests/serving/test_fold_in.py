@@ -13,7 +13,7 @@ from ncf.data import Csr, Dataset
 from ncf.models import Model, freeze
 from ncf.serving import fold_in as fold_in_module
 from ncf.serving.fold_in import FoldIn
-from ncf.serving.network import Floats, Network
+from ncf.serving.numpy_model import Floats, NumpyModel
 from support import checkerboard, csr_of, model_of, planted
 from support import experiment as small_experiment
 
@@ -21,8 +21,8 @@ KINDS = ["gmf", "mlp", "neumf", "mf"]
 HISTORIES = st.lists(st.integers(0, 29), min_size=1, max_size=40)
 
 
-def network_of(model: Model) -> Network:
-    return Network({name: value.detach().numpy() for name, value in freeze(model).state_dict().items()})
+def network_of(model: Model) -> NumpyModel:
+    return NumpyModel({name: value.detach().numpy() for name, value in freeze(model).state_dict().items()})
 
 
 def some_seen(users: int = 20, items: int = 28, seed: int = 0) -> Csr:
@@ -31,7 +31,7 @@ def some_seen(users: int = 20, items: int = 28, seed: int = 0) -> Csr:
     return csr_of([[], *(random.permutation(items)[: 1 + user].tolist() for user in range(users - 1))])
 
 
-def small(kind: str = "neumf") -> tuple[Network, FoldIn]:
+def small(kind: str = "neumf") -> tuple[NumpyModel, FoldIn]:
     network = network_of(model_of(kind, 20, 30))
     return network, FoldIn.build(network, some_seen(), seed=0)
 
@@ -39,12 +39,12 @@ def small(kind: str = "neumf") -> tuple[Network, FoldIn]:
 @pytest.fixture(scope="module", params=KINDS)
 def trained(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Network, Dataset]:
+) -> tuple[NumpyModel, Dataset]:
     dataset = planted()
     run = experiment.train(
         dataset, small_experiment(request.param, epochs=15), tmp_path_factory.mktemp("run") / "run"
     )
-    return Network(load_file(run.artifact / "model.safetensors")), dataset
+    return NumpyModel(load_file(run.artifact / "model.safetensors")), dataset
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -61,7 +61,7 @@ def test_shapes_and_dtypes(kind: str) -> None:
     assert fold_in.vectors([]).shape == (0, network.width)
 
 
-def slow_features(network: Network, items: list[int]) -> Floats:
+def slow_features(network: NumpyModel, items: list[int]) -> Floats:
     vectors = np.concatenate([half.item_table for half in network.halves], axis=1)
     total, n = np.zeros(vectors.shape[1]), len(items)
     for item in items:
@@ -212,11 +212,11 @@ def test_a_sample_of_the_users_is_enough(monkeypatch: pytest.MonkeyPatch) -> Non
     assert np.isfinite(fold_in.vector(np.arange(10))).all()
 
 
-def catalogue(network: Network, vectors: Floats) -> Floats:
+def catalogue(network: NumpyModel, vectors: Floats) -> Floats:
     return network.catalogue(network.queries(vectors))
 
 
-def test_training_users_recover_most_of_their_own_ranking(trained: tuple[Network, Dataset]) -> None:
+def test_training_users_recover_most_of_their_own_ranking(trained: tuple[NumpyModel, Dataset]) -> None:
     network, dataset = trained
     seen = dataset.seen_in_training
     fold_in = FoldIn.build(network, seen, seed=0)
@@ -227,7 +227,7 @@ def test_training_users_recover_most_of_their_own_ranking(trained: tuple[Network
     assert np.mean(shared) > 0.75
 
 
-def test_visitors_are_answered_nearly_as_well_as_users(trained: tuple[Network, Dataset]) -> None:
+def test_visitors_are_answered_nearly_as_well_as_users(trained: tuple[NumpyModel, Dataset]) -> None:
     """The test items of planted users, from the user's trained vector and from the user's items alone."""
     network, dataset = trained
     seen, lists = dataset.seen_in_training, dataset.test
@@ -246,7 +246,7 @@ def test_a_colour_is_told_from_one_item(tmp_path: Path) -> None:
     """On the checkerboard one item says which half of the catalogue the visitor wants."""
     dataset = checkerboard()
     run = experiment.train(dataset, small_experiment("neumf", epochs=15), tmp_path / "run")
-    network = Network(load_file(run.artifact / "model.safetensors"))
+    network = NumpyModel(load_file(run.artifact / "model.safetensors"))
     fold_in = FoldIn.build(network, dataset.seen_in_training, seed=0)
     for item in (0, 7, 18, 29):
         scores = catalogue(network, fold_in.vector(np.array([item]))[None])[0]

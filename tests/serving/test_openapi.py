@@ -6,9 +6,9 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from ncf.serving.app import State, create_app
-from ncf.serving.forms import LIMITS
 from ncf.serving.openapi import openapi
 from ncf.serving.recommender import Recommender
+from ncf.serving.schemas import LIMITS
 
 OPERATIONS = [(path, method) for path, methods in openapi(LIMITS)["paths"].items() for method in methods]
 

@@ -12,8 +12,8 @@ from starlette.testclient import TestClient
 from ncf.data import PrepareOptions, prepare_catalog
 from ncf.serving.app import State, create_app
 from ncf.serving.artifact import write_artifact
-from ncf.serving.forms import Limits
 from ncf.serving.recommender import Recommender
+from ncf.serving.schemas import Limits
 from support import experiment, model_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serving.md").read_text("utf-8")

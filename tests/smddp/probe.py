@@ -6,14 +6,14 @@ import os
 import torch
 import torch.distributed as dist
 
-from ncf.training.distributed import connect
+from ncf.training.parallel.connect import connect
 
 with connect("smddp") as communicator:
     seen = {
         "backend": dist.get_backend(),
         "rank": communicator.rank,
-        "all": communicator.all(communicator.rank),
-        "shared": communicator.share(f"from {communicator.rank}"),
+        "all": communicator.all_gather_object(communicator.rank),
+        "shared": communicator.broadcast(f"from {communicator.rank}"),
         "collected": communicator.collect(torch.full((communicator.rank, 2), 7)).tolist(),
     }
     try:

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 import support
 from ncf.errors import ConfigError
-from ncf.training.distributed import connect
+from ncf.training.parallel.connect import connect
 from processes import free_port
 
 HERE = Path(__file__).parent

@@ -16,10 +16,11 @@ from ncf.config import Experiment
 from ncf.errors import Interrupted, NcfError
 from ncf.models import build_model
 from ncf.runtime import generator
-from ncf.training.distributed import Communicator, processes
-from ncf.training.sharded import ShardedTables, process_group
-from ncf.training.sharded_weights import draw, write_weights
-from ncf.training.tracking import Silent
+from ncf.tracking.tracker import Silent
+from ncf.training.parallel.communicator import Communicator
+from ncf.training.parallel.connect import processes
+from ncf.training.parallel.sharded_weights import draw, write_weights
+from ncf.training.parallel.sharding import ShardedTables, process_group
 from support import planted
 
 
@@ -38,14 +39,14 @@ def start(settings: dict[str, Any], recipe: Experiment, communicator: Communicat
         tables = ShardedTables(model, settings["users"], settings["items"], communicator)
         draw(tables, 0)
         write_weights(tables, output / "start.safetensors")
-        communicator.wait()
+        communicator.barrier()
 
 
 def train(settings: dict[str, Any], recipe: Experiment, communicator: Communicator, output: Path) -> None:
     """A run, from its checkpoint where there is one."""
     tracker = StopAfter(int(settings.get("steps", 10**9)))
     stops = settings.get("stopper") == communicator.rank
-    manner = experiment.Manner(
+    manner = experiment.RunOptions(
         resume=True, tracker=tracker, communicator=communicator, stop=lambda: stops and tracker.left <= 0
     )
     try:

@@ -8,8 +8,8 @@ import pytest
 from ncf.config import Experiment
 from ncf.errors import ConfigError
 from ncf.experiment import train
-from ncf.training import sharded
-from ncf.training.distributed import Alone
+from ncf.training.parallel import sharding
+from ncf.training.parallel.communicator import SingleProcess
 from support import checkerboard
 
 HALVES = ["pretraining.gmf.model.kind=gmf", "pretraining.mlp.model.kind=mlp"]
@@ -33,14 +33,14 @@ def test_without_torchrec_the_script_is_named(tmp_path: Path, monkeypatch: pytes
 def test_settings_that_need_whole_tables(
     monkeypatch: pytest.MonkeyPatch, settings: list[str], told: str
 ) -> None:
-    monkeypatch.setattr(sharded, "need_torchrec", lambda: None)
+    monkeypatch.setattr(sharding, "need_torchrec", lambda: None)
     with pytest.raises(ConfigError, match=told):
-        sharded.refuse_what_shards_cannot(Experiment.parse({}, settings), Alone())
+        sharding.refuse_what_shards_cannot(Experiment.parse({}, settings), SingleProcess())
 
 
 def test_processes_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sharded, "need_torchrec", lambda: None)
-    many = Alone()
+    monkeypatch.setattr(sharding, "need_torchrec", lambda: None)
+    many = SingleProcess()
     many.size = 2
     with pytest.raises(ConfigError, match="--nproc or torchrun"):
-        sharded.refuse_what_shards_cannot(Experiment.parse({}, ["model.kind=gmf"]), many)
+        sharding.refuse_what_shards_cannot(Experiment.parse({}, ["model.kind=gmf"]), many)

@@ -22,12 +22,12 @@ from ncf.models import GMF, Model, build_model, halves
 from ncf.runtime import generator, workers
 from ncf.serving.artifact import open_artifact
 from ncf.serving.recommender import Recommender
-from ncf.training.kernels import Batch, Objective, loss_and_gradients
+from ncf.training.kernels.step import Batch, Objective, loss_and_gradients
 from ncf.training.losses import LOSSES
 from ncf.training.optimizers import Optimizer, learning_rate, tables
+from ncf.training.parallel.sharding import rate_factor
 from ncf.training.rows import Rows
 from ncf.training.sampling import GroupSampler
-from ncf.training.sharded import rate_factor
 from support import planted
 
 pytestmark = [pytest.mark.torchrec, pytest.mark.xdist_group("torchrec")]
@@ -162,7 +162,7 @@ def test_another_number_of_processes_goes_on_from_the_checkpoint(
     tmp_path: Path, first: int, then: int
 ) -> None:
     """In the third epoch, with the second as the best, whose rows are in the checkpoint too."""
-    longer = ["train.epochs=3", "train.patience=3", "train.schedule=constant", "train.start=spectral"]
+    longer = ["train.epochs=3", "train.patience=3", "train.schedule=constant", "train.init=spectral"]
     longer.append("train.learning_rate=0.1")
     run(1, tmp_path / "whole", *longer)
     assert run(first, tmp_path / "parts", *longer, stopper=first - 1, steps=19) == ["stopped"] * first
@@ -201,7 +201,7 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["gmf", "mlp"])
 def test_a_spectral_start_is_spread(tmp_path: Path, kind: str) -> None:
-    run(2, tmp_path, f"model.kind={kind}", "train.start=spectral", "train.learning_rate=0.0001")
+    run(2, tmp_path, f"model.kind={kind}", "train.init=spectral", "train.learning_rate=0.0001")
     metrics = json.loads((tmp_path / "run" / "artifact" / "metrics.json").read_text())
     if kind == "gmf":
         assert metrics["test"]["metrics"]["hr@10"] > 0.6

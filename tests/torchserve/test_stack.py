@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ncf.sagemaker.package import pack_model
+from ncf.sagemaker.jobs.package import pack_model
 from ncf.serving.artifact import write_artifact
 from servers import ncf_server
 from support import checkerboard, experiment, model_of
@@ -46,7 +46,7 @@ MISTAKES = {
 }
 
 
-class Reply(NamedTuple):
+class HttpReply(NamedTuple):
     status: int
     type: str | None
     body: bytes
@@ -75,14 +75,14 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Both]:
         free.bind(("127.0.0.1", stack.port))
 
 
-def post(server: Stack, body: bytes, content_type: str | None = JSON, accept: str | None = None) -> Reply:
+def post(server: Stack, body: bytes, content_type: str | None = JSON, accept: str | None = None) -> HttpReply:
     headers = {"Content-Type": content_type, "Accept": accept}
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     try:
         sent = {name: value for name, value in headers.items() if value is not None}
         connection.request("POST", "/invocations", body, sent)
         answer = connection.getresponse()
-        return Reply(answer.status, answer.headers["content-type"], answer.read())
+        return HttpReply(answer.status, answer.headers["content-type"], answer.read())
     finally:
         connection.close()
 

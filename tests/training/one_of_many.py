@@ -14,16 +14,16 @@ from safetensors.torch import save_file
 from ncf import experiment
 from ncf.config import Experiment
 from ncf.errors import Interrupted
-from ncf.training import Fit, Trainer
+from ncf.tracking.tracker import Silent
+from ncf.training import FitResult, Trainer
 from ncf.training import fit as real_fit
-from ncf.training.distributed import processes
-from ncf.training.tracking import Silent
+from ncf.training.parallel.connect import processes
 from support import planted
 
 KEPT: list[Trainer] = []
 
 
-def fit(trainer: Trainer, *arguments: object) -> Fit:
+def fit(trainer: Trainer, *arguments: object) -> FitResult:
     """The real one, which also keeps the trainer: only process 0 writes an artifact."""
     KEPT.append(trainer)
     return real_fit(trainer, *arguments)
@@ -44,7 +44,7 @@ def main(rank: int, size: int, port: str, settings: dict[str, object], output: P
     tracker = StopAfter(int(settings.get("steps", 10**9)))
     stops = settings.get("stopper") == rank
     with processes("127.0.0.1", int(port), rank, size) as communicator:
-        manner = experiment.Manner(
+        manner = experiment.RunOptions(
             resume=True, tracker=tracker, communicator=communicator, stop=lambda: stops and tracker.left <= 0
         )
         try:

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from ncf.training import distributed
-from ncf.training.distributed import Many
-from ncf.training.kernels import Gradients
+from ncf.training.kernels.step import Gradients
+from ncf.training.parallel import communicator
+from ncf.training.parallel.communicator import Collective
 from ncf.training.rows import RowGradient
 
 ROWS, WIDTHS, LAYER = 1000, (4, 8), torch.zeros(3)
 
 
-class Pair(Many):
+class Pair(Collective):
     """One of two; `box` is both's."""
 
     size = 2
@@ -60,7 +60,7 @@ def gradients(rank: int, tables: list[Tensor], used: int) -> Gradients:
 def test_few_rows_of_a_large_table_are_exchanged_alone(
     used: int, thin: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(distributed, "_LARGE_TABLE", ROWS * min(WIDTHS) * 4)
+    monkeypatch.setattr(communicator, "_LARGE_TABLE", ROWS * min(WIDTHS) * 4)
     tables = [torch.zeros(ROWS, width) for width in WIDTHS]
     expected = [
         sum((gradients(rank, tables, used)[table].values for rank in (0, 1)), torch.zeros_like(table))

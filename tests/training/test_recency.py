@@ -16,10 +16,10 @@ from ncf.data import Dataset, Interactions
 from ncf.errors import ConfigError
 from ncf.models import Model, history_of
 from ncf.runtime import Workers, generator
-from ncf.training.kernels import Batch, Objective, Parts, loss_and_gradients
+from ncf.training.kernels.recency import RecentTable
+from ncf.training.kernels.step import Batch, Objective, StepParts, loss_and_gradients
 from ncf.training.losses import LOSSES
 from ncf.training.rows import Rows
-from ncf.training.steps.recency import RecentTable
 from support import dataset_of, model_of, planted
 from support import experiment as small_experiment
 
@@ -67,7 +67,10 @@ def test_parts_give_the_same_to_the_bit_for_any_number_of_threads() -> None:
     found = []
     for threads in (1, 4):
         model, batch, _, _ = recent("history-gmf")
-        workers, parts = Workers(threads), Parts([slice(0, 6), slice(6, 11), slice(11, 17), slice(17, 23)], 4)
+        workers, parts = (
+            Workers(threads),
+            StepParts([slice(0, 6), slice(6, 11), slice(11, 17), slice(17, 23)], 4),
+        )
         gradients = loss_and_gradients(model, batch, Objective(LOSSES["bce"]), workers, None, parts)[1]
         found.append([gradients[parameter].values for parameter in model.parameters()])
         workers.close()
@@ -100,7 +103,7 @@ def test_it_finds_that_each_item_follows_another(tmp_path: Path) -> None:
     for half_life in (0.0, 1.0):
         found = settings("history-gmf", half_life, epochs=15, l2_history=0.0)
         metrics = experiment.train(
-            dataset, found, tmp_path / str(half_life), manner=experiment.Manner(serves=False)
+            dataset, found, tmp_path / str(half_life), manner=experiment.RunOptions(serves=False)
         ).metrics
         hits[half_life] = metrics["test"]["metrics"]["hr@1"]
     assert hits[1.0] > hits[0.0] + 0.1

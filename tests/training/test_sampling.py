@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ncf.errors import DataError
 from ncf.runtime import Workers
-from ncf.training.membership import KnownPositives
+from ncf.training.known_positives import KnownPositives
 from ncf.training.sampling import GroupSampler, NegativeSampler
 from support import checkerboard, csr_of, dataset_of, planted
 

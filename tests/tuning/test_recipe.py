@@ -29,15 +29,15 @@ def test_a_recipe_that_trains_on_validation_is_held_to_hold_out_with_its_halves(
     assert {half.train.validation for half in halves} == {"hold-out"}
     best, as_it_was = best_recipe(recipe, ["train.learning_rate=0.5"], None)
     assert as_it_was
-    assert best.train.validation == "train-on-it"
+    assert best.train.validation == "include"
     assert best.train.learning_rate == 0.5
 
 
 def test_the_halves_of_a_half_are_held_to_hold_out_too() -> None:
-    recipe = Experiment.load(next(path for path in RECIPES if path.stem == "ml-1m-neumf-taught"))
+    recipe = Experiment.load(next(path for path in RECIPES if path.stem == "ml-1m-neumf-distilled"))
     trial, held = for_trials(recipe)
     assert held
-    assert "train-on-it" not in trial.model_dump_json()
+    assert "include" not in trial.model_dump_json()
 
 
 def test_trials_are_judged_at_ten_whatever_the_recipe_prints() -> None:
@@ -47,7 +47,7 @@ def test_trials_are_judged_at_ten_whatever_the_recipe_prints() -> None:
 
 
 def test_a_searched_patience_keeps_validation_held_out() -> None:
-    recipe = Experiment.parse({"train": {"validation": "train-on-it"}, "evaluation": {"bootstrap": 7}})
+    recipe = Experiment.parse({"train": {"validation": "include"}, "evaluation": {"bootstrap": 7}})
     best, as_it_was = best_recipe(recipe, ["train.patience=3"], None)
     assert not as_it_was
     assert (best.train.validation, best.train.patience, best.evaluation.bootstrap) == ("hold-out", 3, 7)

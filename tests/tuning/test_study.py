@@ -16,8 +16,8 @@ from ncf.config import Experiment
 from ncf.data import Dataset
 from ncf.errors import ConfigError, Interrupted, NcfError
 from ncf.tuning import Space
-from ncf.tuning.study import Outcome, Plan, search
-from ncf.tuning.trials import Trial, Watcher
+from ncf.tuning.study import StudyPlan, StudyResult, search
+from ncf.tuning.trials import ProgressListener, Trial
 from processes import wait_until
 
 SPACE = {
@@ -26,7 +26,7 @@ SPACE = {
 }
 
 
-class Heard(Watcher):
+class Heard(ProgressListener):
     def __init__(self) -> None:
         self.trials: list[Trial] = []
         self.epochs: list[tuple[int, int]] = []
@@ -38,7 +38,7 @@ class Heard(Watcher):
     def ended(self, trial: Trial) -> None:
         self.trials.append(trial)
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         self.sentences.append(sentence)
 
 
@@ -48,15 +48,15 @@ def data() -> Dataset:
 
 
 def run(data: Dataset, folder: Path, space: Any = None, heard: Heard | None = None, stop: Any = lambda: False,
-        recipe: Experiment | None = None, **plan: Any) -> Outcome:  # fmt: skip
+        recipe: Experiment | None = None, **plan: Any) -> StudyResult:  # fmt: skip
     plan = {"trials": 3, "pruner": "none"} | plan
     return search(
-        data, recipe or support.experiment(epochs=2), Space.parse(space or SPACE), Plan(folder, **plan), data_path=folder,
+        data, recipe or support.experiment(epochs=2), Space.parse(space or SPACE), StudyPlan(folder, **plan), data_path=folder,
         watcher=heard, stop=stop,
     )  # fmt: skip
 
 
-def drawn(outcome: Outcome) -> list[tuple[dict[str, Any], float | None]]:
+def drawn(outcome: StudyResult) -> list[tuple[dict[str, Any], float | None]]:
     return [(trial.parameters, trial.value) for trial in outcome.trials]
 
 
@@ -203,7 +203,7 @@ def test_a_recipe_that_trains_on_validation_is_searched_without_and_says_so(
     data: Dataset, tmp_path: Path
 ) -> None:
     heard = Heard()
-    run(data, tmp_path, heard=heard, recipe=support.experiment(epochs=1, validation="train-on-it"), trials=1)
+    run(data, tmp_path, heard=heard, recipe=support.experiment(epochs=1, validation="include"), trials=1)
     assert "for the search they are held out" in heard.sentences[0]
     settings = json.loads((tmp_path / "trials" / "0000" / "run.json").read_text())["experiment"]
     assert settings["train"]["validation"] == "hold-out"
@@ -244,8 +244,8 @@ def test_data_without_validation_and_bad_plans_are_refused(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match="no validation positives"):
         run(bare, tmp_path)
     with pytest.raises(ConfigError, match="--trials"):
-        Plan(tmp_path, trials=0)
+        StudyPlan(tmp_path, trials=0)
     with pytest.raises(ConfigError, match="--pruner takes one of"):
-        Plan(tmp_path, pruner="x")
+        StudyPlan(tmp_path, pruner="x")
     with pytest.raises(ConfigError, match="--storage takes the address"):
         run(support.checkerboard(), tmp_path, storage="study.db")

@@ -14,8 +14,8 @@ from ncf.cli import (
     artifact,
     data,
     doctor,
+    evaluation,
     experiments,
-    judging,
     leaderboard,
     report,
     sagemaker,
@@ -34,7 +34,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    data.prepare, training.train, judging.evaluate, judging.compare, tune.tune, leaderboard.leaderboard,
+    data.prepare, training.train, evaluation.evaluate, evaluation.compare, tune.tune, leaderboard.leaderboard,
     report.report, serving.recommend, serving.batch, serving.serve, doctor.doctor,
 ):  # fmt: skip
     app.command()(command)

@@ -19,10 +19,10 @@ def print_answer(document: dict[str, Any], as_json: bool = False) -> None:
 
 
 def _print_list(one: Mapping[str, Any]) -> None:
-    from ncf.console import OUT, items_table, say
+    from ncf.cli.console import OUT, items_table, log
 
     if one["ignored"]:
-        say(f"Not known and ignored: {', '.join(str(item) for item in one['ignored'])}")
+        log(f"Not known and ignored: {', '.join(str(item) for item in one['ignored'])}")
     rows = [{**entry, "id": entry["item"]} for entry in one["items"]]
     OUT.print(items_table(_heading(one), rows, [entry["score"] for entry in one["items"]]))
 

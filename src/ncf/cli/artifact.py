@@ -32,7 +32,7 @@ def pack(
 ) -> None:
     """Pack the artifact of a run into model.tar.gz as SageMaker has it, the same to the byte every time."""
     from ncf.data.files import sha256_of
-    from ncf.sagemaker.package import pack_model
+    from ncf.sagemaker.jobs.package import pack_model
 
     target = pack_model(run, Path(output), code=code, wheels=None if wheels is None else Path(wheels))
     size, digest = target.stat().st_size, sha256_of(target)

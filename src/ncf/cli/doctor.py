@@ -12,7 +12,7 @@ from ncf.cli.sagemaker.options import Bucket, Profile, Region, Role, Yes, open_s
 from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ncf.sagemaker.doctor import Finding
+    from ncf.sagemaker.account.checks import Finding
 
 _COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red", "not checked": "dim"}
 _STATE, _NAME = 11, 15
@@ -33,7 +33,8 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Check this machine and AWS, and say for each line what to do; exit code 1 if something is a problem."""
-    from ncf.sagemaker.doctor import examine, fine
+    from ncf.sagemaker.account.checks import fine
+    from ncf.sagemaker.account.doctor import examine
 
     if fix_local_mode:
         _fix(yes)
@@ -61,7 +62,7 @@ def doctor(
 
 
 def _fix(yes: bool) -> None:
-    from ncf.sagemaker import fix_local
+    from ncf.sagemaker.account import fix_local
 
     system = fix_local.System.here()
     commands = fix_local.missing(system)
@@ -85,7 +86,7 @@ def _fix(yes: bool) -> None:
 
 def _print(one: Finding) -> None:
     """A row as soon as it is known: in colour on a terminal, where long words stay in their column."""
-    from ncf.console import OUT
+    from ncf.cli.console import OUT
 
     if not OUT.is_terminal:
         remedy = f" -> {one.remedy}" if one.remedy else ""

@@ -10,7 +10,7 @@ from ncf.cli.options import ExperimentName, Json, Track, print_json
 from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ncf.training.mlflow import Record
+    from ncf.tracking.mlflow import Record
 
 app = typer.Typer(
     help="Runs recorded in MLflow: list, show, compare, import.", no_args_is_help=True, rich_markup_mode=None
@@ -33,9 +33,9 @@ def list_runs(
     as_json: Json = False,
 ) -> None:
     """Recorded runs, the newest or the best first."""
-    from ncf.training import mlflow
+    from ncf.tracking import mlflow
 
-    store = mlflow.Store(mlflow.resolve(track), experiment)
+    store = mlflow.MLflowStore(mlflow.resolve(track), experiment)
     found = _sorted(store.runs(everywhere), sort)
     if as_json:
         print_json({"runs": [_as_json(run) for run in found[:most]]})
@@ -53,7 +53,7 @@ def show(run: RunId, track: Track = None, as_json: Json = False) -> None:
     """Everything that is recorded of a run."""
     from rich.table import Table
 
-    from ncf.console import OUT
+    from ncf.cli.console import OUT
 
     [found] = _find([run], track)
     if as_json:
@@ -109,12 +109,12 @@ def import_run(
     """Send a run from its folder, or what the server lacks of it: after a server was down, or without --track."""
     from pathlib import Path
 
-    from ncf.training import mlflow
-    from ncf.training.recording import import_run, read_run
+    from ncf.tracking import mlflow
+    from ncf.tracking.mlflow_run import import_run, read_run
 
     read_run(Path(run))
     location = mlflow.resolve(track)
-    run_id = import_run(mlflow.Store(location, experiment), Path(run))
+    run_id = import_run(mlflow.MLflowStore(location, experiment), Path(run))
     if as_json:
         print_json({"run_id": run_id, "track": mlflow.shown(location), "experiment": experiment})
         return
@@ -123,9 +123,9 @@ def import_run(
 
 def _find(wanted: Sequence[str], track: str | None) -> list["Record"]:
     """Runs by name, id, or first characters of an id; raises `ConfigError` where that is none or several."""
-    from ncf.training import mlflow
+    from ncf.tracking import mlflow
 
-    known = mlflow.Store(mlflow.resolve(track), mlflow.DEFAULT_EXPERIMENT).runs(everywhere=True)
+    known = mlflow.MLflowStore(mlflow.resolve(track), mlflow.DEFAULT_EXPERIMENT).runs(everywhere=True)
     found = []
     for text in wanted:
         matching = [run for run in known if run.name == text] or [
@@ -161,7 +161,7 @@ def _metric(runs: list["Record"], sort: str) -> str:
 def _print_list(runs: list["Record"], sort: str) -> None:
     from rich.table import Table
 
-    from ncf.console import OUT
+    from ncf.cli.console import OUT
 
     figures = [name for name in ("test_ndcg@10", "test_hr@10") if any(name in run.metrics for run in runs)]
     if sort != "started" and _metric(runs, sort) not in figures:
@@ -216,7 +216,7 @@ def _print_comparison(
 ) -> None:
     from rich.table import Table
 
-    from ncf.console import OUT
+    from ncf.cli.console import OUT
 
     table = Table(title="What differs, and what came out", title_justify="left")
     table.add_column("", overflow="fold")

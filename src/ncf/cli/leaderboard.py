@@ -10,7 +10,7 @@ from ncf.errors import ConfigError, Interrupted
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ncf.leaderboard.board import Board
+    from ncf.leaderboard.results import LeaderboardResults
 
 Names = list[str] | None
 _WIDE = 160
@@ -33,7 +33,7 @@ def leaderboard(
             help="Begin no trial of a contender after so many seconds of its trials.", show_default=False
         ),
     ] = None,
-    contenders: Annotated[
+    entries: Annotated[
         str | None,
         typer.Option(help="Folder of contenders (TOML), instead of the built-in ones.", show_default=False),
     ] = None,
@@ -49,20 +49,20 @@ def leaderboard(
     """Tune, train and judge models and baselines, and write one page, one table and one JSON file."""
     from pathlib import Path
 
-    from ncf.leaderboard.board import NOT_DONE, read_board
-    from ncf.leaderboard.contenders import contenders as taking_part
+    from ncf.analysis.report.svg import figure
+    from ncf.leaderboard.entries import entries as taking_part
+    from ncf.leaderboard.export import to_json, write_board
     from ncf.leaderboard.folder import begun
-    from ncf.leaderboard.writing import to_json, write_board
-    from ncf.report.svg import figure
+    from ncf.leaderboard.results import NOT_DONE, read_board
 
     if page_only and overwrite:
         raise ConfigError("--page-only shows what is there and --overwrite removes it: give one of the two.")
     figure()  # what drawings need is missed before the work, and not after it
     folder = Path(output)
-    chosen = taking_part(contenders, only or (), skip or ())
+    chosen = taking_part(entries, only or (), skip or ())
     if not page_only:
         _run(data, folder, chosen, (trials, budget, seeds), overwrite, quiet)
-    shown = begun(folder, taking_part(contenders, only or () if page_only else (), skip or ()))
+    shown = begun(folder, taking_part(entries, only or () if page_only else (), skip or ()))
     board = read_board(folder, shown, seeds)
     page = write_board(board, folder)
     if as_json:
@@ -82,15 +82,15 @@ def _run(
     quiet: bool,
 ) -> None:
     from ncf.cli.leaderboard_watch import ShownLeaderboard
-    from ncf.leaderboard.running import Audience, Plan, run
-    from ncf.leaderboard.searching import Budget
+    from ncf.leaderboard.run import LeaderboardListener, LeaderboardPlan, run
+    from ncf.leaderboard.search import Budget
     from ncf.runtime import stop_requested
 
     trials, seconds, seeds = amounts
     dataset, path = _open(data, quiet)
-    plan = Plan(folder, Budget(trials, seconds), seeds, overwrite)
+    plan = LeaderboardPlan(folder, Budget(trials, seconds), seeds, overwrite)
     with stop_requested() as stop, ShownLeaderboard(trials, seeds) as shown:
-        audience = Audience() if quiet else shown
+        audience = LeaderboardListener() if quiet else shown
         try:
             run(dataset, chosen, plan, data_path=path, audience=audience, stop=stop)
         except Interrupted:
@@ -103,21 +103,22 @@ def _open(data: str, quiet: bool) -> tuple[Any, "Path"]:
     """A folder, or a known set by name, which is prepared in data/NAME on first use."""
     from pathlib import Path
 
-    from ncf import console, experiment
+    from ncf import experiment
+    from ncf.cli import console
     from ncf.config import DataConfig, Experiment
     from ncf.data.catalog import CATALOG
 
     named = data in CATALOG and not (Path(data) / "dataset.json").is_file()
     settings = Experiment(data=DataConfig(catalog=data) if named else DataConfig(path=data))
-    return experiment.open_data(settings, None, (lambda _: None) if quiet else console.say)
+    return experiment.open_data(settings, None, (lambda _: None) if quiet else console.log)
 
 
-def _print(board: "Board", page: "Path") -> None:
+def _print(board: "LeaderboardResults", page: "Path") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ncf.console import OUT, say
-    from ncf.leaderboard import words
+    from ncf.cli.console import OUT, log
+    from ncf.leaderboard import summary
     from ncf.leaderboard.columns import ACCURACY, COST, NONE
 
     columns = [column for column in (*ACCURACY, *COST) if not column.heading.startswith("MRR")]
@@ -131,8 +132,8 @@ def _print(board: "Board", page: "Path") -> None:
     for row in board.missing:
         table.add_row(NONE, row.title, *(NONE for _ in columns))
     (OUT if OUT.is_terminal else Console(width=_WIDE, highlight=False)).print(table)
-    for sentence in words.verdict(board):
+    for sentence in summary.verdict(board):
         typer.echo(sentence)
-    for sentence in [*words.failures(board), *words.remarks(board)]:
-        say(sentence)
+    for sentence in [*summary.failures(board), *summary.remarks(board)]:
+        log(sentence)
     typer.echo(f"The page: {page}; the table: {page.parent / 'leaderboard.md'}.")

@@ -3,17 +3,17 @@
 import time
 from typing import Any
 
+from ncf.cli.console import log
 from ncf.cli.tune_watch import WithBar
-from ncf.console import say
-from ncf.leaderboard.contenders import Contender
-from ncf.leaderboard.running import Audience
+from ncf.leaderboard.entries import Entry
+from ncf.leaderboard.run import LeaderboardListener
 from ncf.tuning.page import written
 from ncf.tuning.trials import Trial
 
 _MINUTE, _HOUR = 60, 3600
 
 
-class ShownLeaderboard(WithBar, Audience):
+class ShownLeaderboard(WithBar, LeaderboardListener):
     """Lines on standard error, and a bar below them on a terminal."""
 
     def __init__(self, trials: int, seeds: int) -> None:
@@ -22,22 +22,22 @@ class ShownLeaderboard(WithBar, Audience):
         self._ended, self._spent, self._best = 0, 0.0, float("-inf")
         self._place = self._total = self._finals = 0
         self._began: list[float] = []
-        self._contender: Contender | None = None
+        self._contender: Entry | None = None
         self._task = self._bar.add_task("leaderboard", total=None)
 
-    def contender(self, place: int, total: int, contender: Contender) -> None:
+    def contender(self, place: int, total: int, contender: Entry) -> None:
         """The next one's turn."""
         self._place, self._total, self._contender = place, total, contender
         self._ended, self._spent, self._best, self._finals = 0, 0.0, float("-inf"), 0
         self._began.append(time.monotonic())
-        say(f"{place}/{total}  {contender.title}")
+        log(f"{place}/{total}  {contender.title}")
         self._move("")
 
     def counted(self, ended: int) -> None:
         """Trials of an earlier run."""
         self._ended = ended
         if ended:
-            say(f"     {ended} trials were there already")
+            log(f"     {ended} trials were there already")
 
     def begun(self, number: int, epochs: int) -> None:
         """A trial begins."""
@@ -59,28 +59,28 @@ class ShownLeaderboard(WithBar, Audience):
             f"{name.rpartition('.')[2]}={written(value)}" for name, value in trial.parameters.items()
         )
         place = f"trial {self._ended:>2}/{self._of_search}"
-        say(f"     {place}  {trial.seconds:6.1f} s  {what}  {best}  {self._left()}  {settings}")
+        log(f"     {place}  {trial.seconds:6.1f} s  {what}  {best}  {self._left()}  {settings}")
         if trial.reason:
-            say(f"            {trial.reason}")
+            log(f"            {trial.reason}")
         self._move("")
 
-    def final(self, contender: Contender, seed: int, figures: dict[str, Any]) -> None:  # noqa: ARG002 - its turn began
+    def final(self, contender: Entry, seed: int, figures: dict[str, Any]) -> None:  # noqa: ARG002 - its turn began
         """A final run, now or earlier."""
         self._finals += 1
         of = figures["figures"]
-        say(
+        log(
             f"     seed {seed}  {figures['seconds']:6.1f} s  test NDCG@10 {of['sampled/ndcg@10']:.4f} sampled, "
             f"{of['full/ndcg@10']:.4f} full; HR@10 {of['sampled/hr@10']:.4f}, {of['full/hr@10']:.4f}"
         )
         self._move("final runs")
 
-    def failed(self, contender: Contender, reason: str) -> None:  # noqa: ARG002 - its turn began
+    def failed(self, contender: Entry, reason: str) -> None:  # noqa: ARG002 - its turn began
         """It failed."""
-        say(f"     failed: {reason}")
+        log(f"     failed: {reason}")
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         """A line of its own."""
-        say(f"     {sentence}")
+        log(f"     {sentence}")
 
     @property
     def _of_search(self) -> int:

@@ -13,7 +13,7 @@ Json = Annotated[
 Data = Annotated[
     str | None, typer.Option("--data", help="Prepared data folder; by default the one it was trained on.")
 ]
-Exact = Annotated[
+BruteForce = Annotated[
     bool, typer.Option("--exact", help="Score every item by the full model, without candidates.")
 ]
 ExperimentName = Annotated[

@@ -20,15 +20,15 @@ def report(
     as_json: Json = False,
 ) -> None:
     """Write a page about a run (figures, curves, groups, calibration, examples) and its model card."""
-    from ncf import console
-    from ncf.report.run import write_report
+    from ncf.analysis.report.write import write_report
+    from ncf.cli import console
 
     if not as_json and console.ERR.is_terminal:
-        console.say("Judging the test rows in their lists and in the whole catalogue …")
+        console.log("Judging the test rows in their lists and in the whole catalogue …")
     made = write_report(run, output, data, overwrite=overwrite)
     if as_json:
         print_json({"run": run, **made.to_json()})
         return
     if made.missing:
-        console.say(made.missing)
+        console.log(made.missing)
     typer.echo(f"Page: {made.page} (opens without a network); model card: {made.card}.")

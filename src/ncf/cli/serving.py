@@ -7,8 +7,8 @@ import typer
 
 from ncf.cli.answers import print_answer
 from ncf.cli.options import (
+    BruteForce,
     Candidate,
-    Exact,
     Exclude,
     History,
     IncludeSeen,
@@ -35,12 +35,12 @@ def recommend(
     exclude: Exclude = None,
     include_seen: IncludeSeen = False,
     strict: Strict = False,
-    exact: Exact = False,
+    exact: BruteForce = False,
     as_json: Json = False,
 ) -> None:
     """The best items for users or for a new visitor, or items similar to one."""
+    from ncf.serving.api import list_document
     from ncf.serving.recommender import Recommender
-    from ncf.serving.wire import list_document
 
     users = list(user or [])
     visitor = history if not users else None
@@ -76,7 +76,7 @@ def batch(
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Do not leave out what users have used.")
     ] = False,
-    exact: Exact = False,
+    exact: BruteForce = False,
     as_json: Json = False,
 ) -> None:
     """Recommendations for every user into one file, in bounded memory."""
@@ -111,7 +111,7 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8080,
     workers: Annotated[int, typer.Option(help="Processes that serve, one core each.")] = 1,
-    exact: Exact = False,
+    exact: BruteForce = False,
     max_body: Annotated[int, typer.Option(help="Bytes that a request may have.")] = 6 * 2**20,
     max_users: Annotated[int, typer.Option(help="Users (or items for similar ones) in a request.")] = 1_000,
     body_timeout: Annotated[
@@ -119,7 +119,7 @@ def serve(
     ] = 10.0,
 ) -> None:
     """Answer HTTP requests: POST /invocations, GET /ping, /metrics, /openapi.json, and a page to explore at /."""
-    from ncf.serving.forms import Limits
+    from ncf.serving.schemas import Limits
     from ncf.serving.server import ServeSettings, serve
 
     limits = Limits(body_bytes=max_body, users=max_users)

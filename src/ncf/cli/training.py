@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ncf.config import Experiment
     from ncf.data import Dataset
     from ncf.experiment import Run
-    from ncf.training.distributed import Communicator
+    from ncf.training.parallel.communicator import Communicator
 
 
 def train(
@@ -78,13 +78,14 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train a recipe: judge it, save checkpoints, write the artifact."""
-    from ncf import console, experiment
+    from ncf import experiment
+    from ncf.cli import console
     from ncf.config import Experiment
     from ncf.runtime import stop_requested
-    from ncf.training.distributed import connect
-    from ncf.training.launch import Begun, begun, restarted
-    from ncf.training.mlflow import open_tracker
-    from ncf.training.tracking import Silent, Trackers
+    from ncf.tracking.mlflow_run import open_tracker
+    from ncf.tracking.tracker import Silent, Trackers
+    from ncf.training.parallel.connect import connect
+    from ncf.training.parallel.launcher import Begun, begun, restarted
 
     if resume and output is None:
         raise ConfigError("--resume needs the --output folder of the run to go on with.")
@@ -109,15 +110,15 @@ def train(
         shown = Silent() if quiet or not first else console.ConsoleTracker()
         stack.enter_context(closing(shown))
         recorder = (
-            stack.enter_context(open_tracker(track, track_as, console.say)) if track and first else Silent()
+            stack.enter_context(open_tracker(track, track_as, console.log)) if track and first else Silent()
         )
         stop = stack.enter_context(stop_requested())
         dataset, data_path = _data(settings, data, communicator)
         begin = [Begun()] if communicator.size > 1 and first else []
         again = restarted() and output is not None and begun(output)
-        resume = communicator.share(resume or again)
+        resume = communicator.broadcast(resume or again)
         tracker = Trackers([shown, recorder, *begin])
-        manner = experiment.Manner(
+        manner = experiment.RunOptions(
             resume,
             overwrite,
             report_best_on_test,
@@ -159,7 +160,7 @@ def told(sentence: str, code: int) -> bool:
     """Whether this is one of the processes that `ncf train --nproc` started, which then prints the sentence."""
     if "NCF_ENDINGS" not in os.environ:
         return False
-    from ncf.training.launch import ending
+    from ncf.training.parallel.launcher import ending
 
     return ending(sentence, code)
 
@@ -180,8 +181,9 @@ def _refuse_to_launch(distributed: str) -> None:
 
 def _launch(name: str, output: str | None, processes: int, restarts: int) -> None:
     """This command in several processes; they share one --output, and go on from its checkpoints after a crash."""
-    from ncf import console, experiment
-    from ncf.training.launch import launch
+    from ncf import experiment
+    from ncf.cli import console
+    from ncf.training.parallel.launcher import launch
 
     words = [word for word in sys.argv[1:] if not word.startswith(("--nproc=", "--max-restarts="))]
     for option in ("--nproc", "--max-restarts"):
@@ -191,14 +193,15 @@ def _launch(name: str, output: str | None, processes: int, restarts: int) -> Non
     if output is None:
         output = str(experiment.fresh_folder(name))
         words += ["--output", output]
-    launch(["-m", "ncf", *words], output, processes, restarts, console.say)
+    launch(["-m", "ncf", *words], output, processes, restarts, console.log)
 
 
 def _data(settings: "Experiment", data: str | None, communicator: "Communicator") -> "tuple[Dataset, Path]":
     """The data of this process; a known set that is not there yet is prepared by one process of each machine."""
-    from ncf import console, experiment
+    from ncf import experiment
+    from ncf.cli import console
     from ncf.runtime import local_rank
 
-    opened = experiment.open_data(settings, data, console.say) if local_rank() == 0 else None
-    communicator.wait()
-    return opened or experiment.open_data(settings, data, console.say)
+    opened = experiment.open_data(settings, data, console.log) if local_rank() == 0 else None
+    communicator.barrier()
+    return opened or experiment.open_data(settings, data, console.log)

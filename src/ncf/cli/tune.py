@@ -8,7 +8,7 @@ from ncf.cli.options import Json, print_json
 from ncf.errors import Interrupted
 
 if TYPE_CHECKING:
-    from ncf.tuning.study import Outcome
+    from ncf.tuning.study import StudyResult
 
 SHOWN = 10
 
@@ -46,19 +46,20 @@ def tune(
     """Search settings by validation NDCG@10 (Optuna's TPE); the same command goes on with a study that was ended."""
     from pathlib import Path
 
-    from ncf import console, experiment
+    from ncf import experiment
+    from ncf.cli import console
     from ncf.cli.tune_watch import ShownSearch
     from ncf.config import Experiment
     from ncf.runtime import stop_requested
     from ncf.tuning import Space
-    from ncf.tuning.study import Plan, search
+    from ncf.tuning.study import StudyPlan, search
 
     settings, bounds = Experiment.load(recipe, set or ()), Space.load(space)
     name = study or settings.name
     folder = Path(output or f"runs/tune-{name}")
-    plan = Plan(folder, trials, name, storage, timeout, seed, pruner)
+    plan = StudyPlan(folder, trials, name, storage, timeout, seed, pruner)
     bounds.check(settings)
-    dataset, data_path = experiment.open_data(settings, data, console.say)
+    dataset, data_path = experiment.open_data(settings, data, console.log)
     with stop_requested() as stop, ShownSearch(trials) as watcher:
         try:
             outcome = search(dataset, settings, bounds, plan, data_path=data_path, watcher=watcher, stop=stop)
@@ -80,10 +81,10 @@ def tune(
 
 
 def _write_results(
-    outcome: "Outcome", settings: Any, bounds: Any, name: str, folder: Any, data: str | None
+    outcome: "StudyResult", settings: Any, bounds: Any, name: str, folder: Any, data: str | None
 ) -> Any:
     """`study.html`, and `best.toml` where a trial is complete."""
-    from ncf import console
+    from ncf.cli import console
     from ncf.data.files import storage_errors, write_text
     from ncf.tuning.page import write_page
     from ncf.tuning.recipe import best_recipe, to_toml
@@ -93,14 +94,14 @@ def _write_results(
         return None
     recipe, as_it_was = best_recipe(settings, bounds.overrides(outcome.best.parameters), data)
     if not as_it_was:
-        console.say("best.toml holds the validation positives out, since its patience needs them.")
+        console.log("best.toml holds the validation positives out, since its patience needs them.")
     comment = f"Trial {outcome.best.number} of the study {name}: validation NDCG@10 {outcome.best.value:.4f}."
     with storage_errors(folder / "best.toml"):
         write_text(folder / "best.toml", to_toml(recipe, comment))
     return folder / "best.toml"
 
 
-def _print_object(outcome: "Outcome", name: str, folder: Any) -> None:
+def _print_object(outcome: "StudyResult", name: str, folder: Any) -> None:
     from dataclasses import asdict
 
     best = outcome.best
@@ -113,10 +114,10 @@ def _print_object(outcome: "Outcome", name: str, folder: Any) -> None:
     )  # fmt: skip
 
 
-def _print_trials(outcome: "Outcome", name: str) -> None:
+def _print_trials(outcome: "StudyResult", name: str) -> None:
     from rich.table import Table
 
-    from ncf.console import OUT
+    from ncf.cli.console import OUT
     from ncf.tuning.page import ranked, written
 
     best = ranked(outcome.trials)

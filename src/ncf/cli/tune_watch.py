@@ -12,9 +12,9 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from ncf.console import ERR, say
+from ncf.cli.console import ERR, log
 from ncf.tuning.page import written
-from ncf.tuning.trials import Trial, Watcher
+from ncf.tuning.trials import ProgressListener, Trial
 
 
 class WithBar:
@@ -36,7 +36,7 @@ class WithBar:
         self._bar.stop()
 
 
-class ShownSearch(WithBar, Watcher):
+class ShownSearch(WithBar, ProgressListener):
     """Shows `trials` trials on standard error."""
 
     def __init__(self, trials: int) -> None:
@@ -66,12 +66,12 @@ class ShownSearch(WithBar, Watcher):
             self._best = trial.value
             what += "  the best so far"
         settings = ", ".join(f"{name}={written(value)}" for name, value in trial.parameters.items())
-        say(f"trial {trial.number:>3}  {trial.seconds:6.1f} s  {what}  {settings}")
+        log(f"trial {trial.number:>3}  {trial.seconds:6.1f} s  {what}  {settings}")
         if trial.reason:
-            say(f"           {trial.reason}")
+            log(f"           {trial.reason}")
         self._bar.advance(self._trials)
         self._bar.update(self._epoch, visible=False)
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         """A line of its own."""
-        say(sentence)
+        log(sentence)

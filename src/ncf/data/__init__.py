@@ -4,9 +4,9 @@ from ncf.data.catalog import CATALOG
 from ncf.data.dataset import Dataset
 from ncf.data.interactions import Csr, HeldOut, Interactions
 from ncf.data.options import PrepareOptions
+from ncf.data.out_of_core.streaming import prepare_streaming
 from ncf.data.prepare import prepare_catalog, prepare_file, prepare_ncf_triple
 from ncf.data.report import PrepareReport
-from ncf.data.stream.prepare import prepare_streaming
 from ncf.data.vocabulary import Vocabulary
 
 __all__ = [

@@ -48,7 +48,7 @@ def draw(
     return HeldOut(np.asarray(user_rows, np.int32), candidates)
 
 
-def room(known: Csr, items: int) -> Int64:
+def n_unseen(known: Csr, items: int) -> Int64:
     """How many items each user is not known to have: [U]."""
     return items - known.counts
 

@@ -10,17 +10,126 @@ a checkout, in the cache, and then fetched.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from ncf.data import sources
-from ncf.data.download import Progress, fetch
+from ncf.data.files import atomic_file, sha256_of, storage_errors
 from ncf.data.sources import Loaded
-from ncf.errors import ConfigError, DataError
+from ncf.errors import ConfigError, DataError, NcfError
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with the file's name, the bytes so far, and all bytes if known."""
+
+_CHUNK = 1 << 18
+
+
+def fetch(
+    url: str,
+    target: Path,
+    size: int | None = None,
+    sha256: str | None = None,
+    progress: Progress | None = None,
+    timeout: float = 30.0,
+    lock_timeout: float = 1800.0,
+) -> Path:
+    """Download `url` to `target` unless a verified copy is there. `size`, `sha256`: None if not known."""
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(f"{target}.lock", timeout=lock_timeout):
+            if not _is_whole(target, size, sha256):
+                _download(url, target, size, sha256, progress, timeout)
+    except Timeout as error:
+        raise DataError(
+            f"Another process has been downloading {target.name} for a long time: "
+            f"end it, or remove {target}.lock."
+        ) from error
+    return target
+
+
+def _is_whole(target: Path, size: int | None, sha256: str | None) -> bool:
+    if not target.is_file():
+        return False
+    if size is not None and target.stat().st_size != size:
+        return False
+    return sha256 is None or sha256_of(target) == sha256
+
+
+def _download(
+    url: str, target: Path, size: int | None, sha256: str | None, progress: Progress | None, timeout: float
+) -> None:
+    digest = hashlib.sha256()
+    with atomic_file(target) as temporary:
+        with temporary.open("wb") as file:
+
+            def write(piece: bytes) -> None:
+                file.write(piece)
+                digest.update(piece)
+
+            received = _transfer(url, write, progress, timeout)
+        if size is not None and received != size:
+            raise DataError(_refused(url, f"it has {received:,} bytes and not {size:,}"))
+        if sha256 is not None and digest.hexdigest() != sha256:
+            raise DataError(_refused(url, "its sha256 is not the recorded one"))
+
+
+def _transfer(url: str, write: Callable[[bytes], object], progress: Progress | None, timeout: float) -> int:
+    """Pass the body on, piece by piece; the number of bytes."""
+    received, name = 0, url.rsplit("/", 1)[-1]
+    request = urllib.request.Request(url, headers={"User-Agent": "ncf"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            announced = response.headers.get("Content-Length")
+            total = int(announced) if announced else None
+            while piece := _read(response, url):
+                write(piece)
+                received += len(piece)
+                if progress is not None:
+                    progress(name, received, total)
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise DataError(_failed(url, f"the server answered {error.code}")) from error
+    except urllib.error.URLError as error:
+        raise DataError(_failed(url, str(error.reason))) from error
+    except (ValueError, http.client.HTTPException, TimeoutError) as error:
+        raise DataError(_failed(url, str(error))) from error
+    if total is not None and received != total:
+        raise DataError(_failed(url, f"the transfer ended after {received:,} of {total:,} bytes"))
+    return received
+
+
+def _read(response: http.client.HTTPResponse, url: str) -> bytes:
+    """One piece. What goes wrong on the network is told apart here from what goes wrong on the disk."""
+    try:
+        return response.read(_CHUNK)
+    except NcfError:
+        raise
+    except (OSError, http.client.HTTPException) as error:
+        raise DataError(_failed(url, f"the transfer broke off: {error}")) from error
+
+
+def _failed(url: str, reason: str) -> str:
+    return (
+        f"{url} could not be downloaded ({reason}): try again, or fetch the file by other "
+        "means and give its folder with --source."
+    )
+
+
+def _refused(url: str, reason: str) -> str:
+    return (
+        f"The file at {url} is not the known one ({reason}), so it was not kept: fetch the right one "
+        "by other means and give its folder with --source."
+    )
+
 
 _NCF_FILES = "https://raw.githubusercontent.com/hexiangnan/neural_collaborative_filtering/master/Data/"
 _DEEPCF_FILES = "https://raw.githubusercontent.com/familyld/DeepCF/master/Data/"
@@ -60,7 +169,7 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogEntry:
     """A known set. `remote` are the files of the form that is fetched if none is found."""
 
     name: str
@@ -81,10 +190,10 @@ _ML_100K = "439762c0673d19e670de6b91ed8d47eac586f1da7fc7f26d1923858c4d47b92c"
 _LASTFM = "c5f6b08a97ac07f642bac1d5ff2f77ce7fc38def678d6c2809093c1a81f0af75"
 _PINTEREST = "9e287e75128e4dd8ea0f253629811e67c4fe8423fc2ed9a764b309e5d7e61153"
 
-CATALOG: dict[str, Entry] = {
+CATALOG: dict[str, CatalogEntry] = {
     entry.name: entry
     for entry in (
-        Entry(
+        CatalogEntry(
             "ml-1m",
             "MovieLens-1M, the split of the NCF paper: one held-out film and 99 negatives a user",
             _MOVIELENS_LICENCE,
@@ -100,7 +209,7 @@ CATALOG: dict[str, Entry] = {
             tuple(RemoteFile(name, _NCF_FILES + name) for name in _triple_files("ml-1m")),
             bundled=True,
         ),
-        Entry(
+        CatalogEntry(
             "ml-100k",
             "MovieLens-100K with times, titles, years and genres",
             _MOVIELENS_LICENCE,
@@ -117,7 +226,7 @@ CATALOG: dict[str, Entry] = {
             (RemoteFile("ml-100k.zip", _GROUPLENS_FILES + "ml-100k.zip"),),
             bundled=True,
         ),
-        Entry(
+        CatalogEntry(
             "pinterest-20",
             "Pinterest, users with 20 pins or more, the split of the NCF paper",
             "Pinterest-20: research use; published by Geng et al. and He et al. without an explicit licence",
@@ -142,7 +251,7 @@ CATALOG: dict[str, Entry] = {
                 RemoteFile("pinterest-20.test.negative", _NCF_FILES + "pinterest-20.test.negative"),
             ),
         ),
-        Entry(
+        CatalogEntry(
             "lastfm",
             "Last.fm artists (HetRec 2011), the split of DeepCF",
             "HetRec 2011: research use, no commercial use without permission of Last.fm",
@@ -173,14 +282,14 @@ CATALOG: dict[str, Entry] = {
 }
 
 
-def entry(name: str) -> Entry:
+def entry(name: str) -> CatalogEntry:
     if name not in CATALOG:
         raise ConfigError(f"There is no data set '{name}' in the catalogue: it has {', '.join(CATALOG)}.")
     return CATALOG[name]
 
 
 def locate(
-    known: Entry,
+    known: CatalogEntry,
     cache: str | Path | None = None,
     source: str | Path | None = None,
     progress: Progress | None = None,
@@ -197,14 +306,14 @@ def locate(
     return _found(known, store) or _refuse_source(known, store)
 
 
-def _found(known: Entry, folder: Path) -> tuple[Path, Form] | None:
+def _found(known: CatalogEntry, folder: Path) -> tuple[Path, Form] | None:
     for form in known.forms:
         if all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in form.files):
             return folder, form
     return None
 
 
-def _refuse_source(known: Entry, folder: Path) -> tuple[Path, Form]:
+def _refuse_source(known: CatalogEntry, folder: Path) -> tuple[Path, Form]:
     forms = " or ".join(f"({', '.join(form.files)})" for form in known.forms)
     raise DataError(f"{folder} does not hold the files of {known.name}: it needs {forms}.")
 

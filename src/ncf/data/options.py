@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from ncf.data.columns import ColumnNames
 from ncf.data.formats import Format
-from ncf.data.names import ColumnNames
 from ncf.errors import ConfigError
 
 Split = Literal["last", "random", "time"]

@@ -14,18 +14,17 @@ from typing import Any
 import polars as pl
 
 from ncf.data import catalog
-from ncf.data.assemble import drawn, finish
+from ncf.data.catalog import Progress
 from ncf.data.dataset import Dataset
-from ncf.data.download import Progress
+from ncf.data.encode import encode_columns, filtered, refuse_trivial
+from ncf.data.finalize import build_dataset, with_candidates
 from ncf.data.formats import Source, source
-from ncf.data.holdout import split_table
 from ncf.data.options import PrepareOptions
-from ncf.data.published import prepare_published
+from ncf.data.published import prepare_published, read_triple
 from ncf.data.readers import Columns, read_columns
 from ncf.data.report import PrepareReport
 from ncf.data.sources import Loaded
-from ncf.data.table import encode_columns, filtered, refuse_trivial
-from ncf.data.triple import read_triple
+from ncf.data.splits import split_table
 from ncf.errors import DataError
 
 __all__ = [
@@ -125,7 +124,9 @@ def prepare_columns(
     parts, table, cut = split_table(table, options)
     dropped |= cut
     known = table.interactions.csr(len(table.users))
-    validation = drawn(parts.validation, known, len(table.items), options, "validation")
-    test = drawn(parts.test, known, len(table.items), options, "test")
+    validation = with_candidates(parts.validation, known, len(table.items), options, "validation")
+    test = with_candidates(parts.test, known, len(table.items), options, "test")
     how = {**parts.how, "validation_lists": "drawn", "test_lists": "drawn"}
-    return finish(name, table, parts.train, validation, test, known, options, facts, dropped, how, item_table)
+    return build_dataset(
+        name, table, parts.train, validation, test, known, options, facts, dropped, how, item_table
+    )

@@ -1,28 +1,161 @@
-"""From a published split to a `Dataset`, with its lists as they are.
+"""A published split: train pairs, test pairs and the candidate list of each test pair.
 
-In: `PublishedSplit`. Out: the `Dataset` and its report. The decision worth knowing: items that only the test
-or the lists mention stay in the vocabulary, as cold items, because the lists cannot be changed; a user of the
-test that training does not have is refused, or dropped when asked.
+In: the three files PREFIX.train.rating, .test.rating, .test.negative of He et al. 2017, or the same as
+tables. Out: `PublishedSplit`, still in ids. The decision worth knowing: the lists are kept as they are, in
+their order, defects included, because a figure is comparable only under the lists that others used; `audit`
+says what is wrong with them.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+import polars as pl
 
-from ncf.data.assemble import drawn, finish
-from ncf.data.candidates import generator_for, published, room
+from ncf.data.candidates import generator_for, n_unseen, published
+from ncf.data.columns import ColumnNames
 from ncf.data.dataset import Dataset
-from ncf.data.holdout import all_but, validation_name, who_stays
+from ncf.data.encode import Table, refuse_trivial
+from ncf.data.finalize import build_dataset, with_candidates
+from ncf.data.formats import scan, source
 from ncf.data.interactions import Csr, HeldOut, Int64, Interactions, latest, pair_keys
 from ncf.data.options import PrepareOptions
+from ncf.data.readers import Columns, read_columns
 from ncf.data.report import PrepareReport
-from ncf.data.splits import as_scheme, hold_out
-from ncf.data.table import Table, refuse_trivial
-from ncf.data.triple import PublishedSplit, without_unknown_users
+from ncf.data.splits import all_but, as_scheme, describe_ineligible, hold_out, validation_name
 from ncf.data.vocabulary import Vocabulary
-from ncf.errors import ConfigError
+from ncf.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class PublishedSplit:
+    """Ids, all int64: `train_users`, `train_items`, `train_times` [N]; `test_users`, `test_items` [T];
+    `negatives` [T, K], or None if they have to be drawn. `train_times` is None where the file has no usable
+    times.
+    """
+
+    train_users: Int64
+    train_items: Int64
+    train_times: Int64 | None
+    test_users: Int64
+    test_items: Int64
+    negatives: Int64 | None
+
+
+def read_triple(prefix: str | Path) -> PublishedSplit:
+    """Read PREFIX.train.rating, PREFIX.test.rating and PREFIX.test.negative, each plain or with .gz."""
+    train = _read_rating(_existing(f"{prefix}.train.rating"))
+    test = _read_rating(_existing(f"{prefix}.test.rating"))
+    path = _existing(f"{prefix}.test.negative")
+    test_users, test_items = _integers(test.user, path), _integers(test.item, path)
+    return PublishedSplit(
+        _integers(train.user, f"{prefix}.train.rating"),
+        _integers(train.item, f"{prefix}.train.rating"),
+        usable_times(train.time),
+        test_users,
+        test_items,
+        _read_negatives(path, test_users, test_items),
+    )
+
+
+def usable_times(time: pl.Series | None) -> Int64 | None:
+    """The times, or None where all are the same and so say nothing about the order."""
+    if time is None or len(time) == 0 or time.min() == time.max():
+        return None
+    return time.to_numpy()
+
+
+def _existing(path: str) -> str:
+    if "://" in path:
+        return path
+    for candidate in (path, f"{path}.gz"):
+        if Path(candidate).exists():
+            return candidate
+    raise DataError(
+        f"There is no file {path} (nor {path}.gz): a published split needs PREFIX.train.rating, "
+        "PREFIX.test.rating and PREFIX.test.negative."
+    )
+
+
+def _read_rating(path: str) -> Columns:
+    return read_columns(source(path, delimiter="\t", header=False), ColumnNames("user", "item"))
+
+
+def _integers(series: pl.Series, path: str) -> Int64:
+    if not series.dtype.is_integer():
+        raise DataError(
+            f"{path} has an id that is not an integer: published splits are numbered with integers."
+        )
+    return series.to_numpy()
+
+
+def _read_negatives(path: str, test_users: Int64, test_items: Int64) -> Int64:
+    """[T, K] int64, a line each: `(user,item)` and the negatives, separated by tabs."""
+    try:
+        table = scan(source(path, format="csv", delimiter="\t", header=False)).collect()
+    except pl.exceptions.PolarsError as error:
+        raise DataError(
+            f"{path} cannot be read (its lines differ in length): the file may be damaged."
+        ) from error
+    head, rest = table.to_series(0), table.select(pl.all().exclude(table.columns[0]))
+    if len(table) != len(test_users):
+        raise DataError(
+            f"{path} has {len(table):,} lines and the test file has {len(test_users):,}: the file may be "
+            "cut off, or the two do not belong together."
+        )
+    _check_heads(head, test_users, test_items, path)
+    numbers = rest.select(pl.all().cast(pl.Int64, strict=False))
+    gaps = numbers.select(pl.any_horizontal(pl.all().is_null())).to_series()
+    if bool(gaps.any()):
+        line = int(gaps.arg_true()[0]) + 1
+        raise DataError(
+            f"Line {line:,} of {path} has fewer negatives than the others or text among them: the file may "
+            "be cut off."
+        )
+    return numbers.to_numpy()
+
+
+def _check_heads(head: pl.Series, test_users: Int64, test_items: Int64, path: str) -> None:
+    pairs = head.str.extract_groups(r"^\((-?\d+),\s*(-?\d+)\)$").struct.unnest().cast(pl.Int64)
+    users, items = pairs.to_series(0), pairs.to_series(1)
+    same = (users == pl.Series(test_users)) & (items == pl.Series(test_items))
+    wrong = ~same.fill_null(False)
+    if bool(wrong.any()):
+        line = int(wrong.arg_true()[0])
+        raise DataError(
+            f"Line {line + 1:,} of {path} starts with '{head[line]}' and the test file has "
+            f"({test_users[line]},{test_items[line]}) there: the two files do not belong together."
+        )
+
+
+def without_unknown_users(split: PublishedSplit, drop: bool) -> tuple[PublishedSplit, int]:
+    """Refuse test users that training does not have, or drop them: the split and how many they were."""
+    known = np.unique(split.train_users)
+    unknown = ~np.isin(split.test_users, known)
+    names = np.unique(split.test_users[unknown])
+    if len(names) and not drop:
+        raise DataError(
+            f"User {names[0]} occurs only in the test file ({len(names):,} such "
+            f"user{'s' if len(names) > 1 else ''} in all), so nothing can be learned about that user: "
+            "use --drop-unknown-users to leave such users out."
+        )
+    keep = ~unknown
+    return _take_test(split, keep), len(names)
+
+
+def _take_test(split: PublishedSplit, keep: npt.NDArray[Any]) -> PublishedSplit:
+    return PublishedSplit(
+        split.train_users,
+        split.train_items,
+        split.train_times,
+        split.test_users[keep],
+        split.test_items[keep],
+        None if split.negatives is None else split.negatives[keep],
+    )
 
 
 def prepare_published(
@@ -38,7 +171,7 @@ def prepare_published(
     known = _known(table, test)
     validation, train, scheme, notes = _validation_of_published(table, known, options)
     if split.negatives is None:
-        lists = drawn(test, known, len(table.items), options, "test")
+        lists = with_candidates(test, known, len(table.items), options, "test")
     else:
         negatives = table.items.rows(split.negatives.reshape(-1)).reshape(split.negatives.shape)
         lists = published(test.user_rows, test.item_rows, negatives)
@@ -50,7 +183,7 @@ def prepare_published(
         "test_lists": "drawn" if split.negatives is None else "as published",
     }
     facts = {**facts, "source": {**facts["source"], "rows": rows}, "time_unit": "as given"}
-    return finish(name, table, train, validation, lists, known, options, facts, dropped, how)
+    return build_dataset(name, table, train, validation, lists, known, options, facts, dropped, how)
 
 
 def _refuse_what_does_not_apply(options: PrepareOptions) -> None:
@@ -109,10 +242,15 @@ def _validation_of_published(
     if scheme == "none":
         return HeldOut.empty(options.negatives), interactions, "none", []
     long_enough = interactions.user_counts(users) >= 2
-    eligible = long_enough & (room(known, items) >= options.negatives)
+    eligible = long_enough & (n_unseen(known, items) >= options.negatives)
     generator = generator_for(options.seed, "validation split")
     exponent = options.validation_popularity_exponent
     at = hold_out(interactions, users, as_scheme(scheme), eligible, generator, exponent)
-    lists = drawn(interactions.take(at), known, items, options, "validation")
+    lists = with_candidates(interactions.take(at), known, items, options, "validation")
     train = interactions.take(all_but(at, len(interactions)))
-    return lists, train, validation_name(scheme, options), who_stays(long_enough, eligible, 2, options)
+    return (
+        lists,
+        train,
+        validation_name(scheme, options),
+        describe_ineligible(long_enough, eligible, 2, options),
+    )

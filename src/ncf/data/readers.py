@@ -13,9 +13,17 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ncf.data.casts import as_integer, as_time, gap_sentence, has_fractions, is_text, time_format
+from ncf.data.columns import (
+    ColumnNames,
+    as_integer,
+    as_time,
+    gap_sentence,
+    has_fractions,
+    is_text,
+    resolve,
+    time_format,
+)
 from ncf.data.formats import SCAN_ERRORS, Source, bare, read_error, scan, schema_of
-from ncf.data.names import ColumnNames, resolve
 from ncf.errors import DataError
 
 

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ncf.data.columns import ColumnNames
 from ncf.data.formats import read_table, source
 from ncf.data.interactions import Int64
-from ncf.data.names import ColumnNames
+from ncf.data.published import PublishedSplit, read_triple
 from ncf.data.readers import Columns, read_columns
-from ncf.data.triple import PublishedSplit, read_triple
 from ncf.errors import DataError
 
 _GENRES = (

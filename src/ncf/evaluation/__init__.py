@@ -1,6 +1,6 @@
 """Judging: where the held-out item stands among its candidates, with which certainty, and against which other model."""
 
-from ncf.evaluation.protocol import Judgement, judge_full, judge_sampled
-from ncf.evaluation.statistics import Comparison, compare
+from ncf.evaluation.ranking import EvaluationResult, evaluate_full, evaluate_sampled
+from ncf.evaluation.significance import Comparison, compare
 
-__all__ = ["Comparison", "Judgement", "compare", "judge_full", "judge_sampled"]
+__all__ = ["Comparison", "EvaluationResult", "compare", "evaluate_full", "evaluate_sampled"]

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ncf.evaluation.statistics import sums_by_user
+from ncf.evaluation.significance import sums_by_user
 
 Ties = Literal["expected", "pessimistic", "optimistic"]
 Floats = npt.NDArray[np.float64]
@@ -34,14 +34,14 @@ def above_and_tied(scores_TC: Tensor, candidates_TC: Tensor) -> tuple[Tensor, Te
 
 
 @dataclass(frozen=True)
-class Standing:
+class TiedRanks:
     """Where each positive stands: `above` [T] others score higher, `tied` [T] others score the same."""
 
     above: Counts
     tied: Counts
 
     @classmethod
-    def of_scores(cls, scores_TC: Tensor, candidates_TC: Tensor) -> "Standing":
+    def of_scores(cls, scores_TC: Tensor, candidates_TC: Tensor) -> "TiedRanks":
         """The positive is in column 0; a candidate that is the positive itself does not count as another.
 
         A score that is not a number stands behind every number, and as a positive's score ties with all others.
@@ -54,39 +54,39 @@ class Standing:
         above_T, tied_T = above_and_tied(scores_TC, candidates_TC)
         return cls(above_T.cpu().numpy(), tied_T.cpu().numpy())
 
-    def settled(self, ties: Ties) -> "Standing":
+    def resolve_ties(self, ties: Ties) -> "TiedRanks":
         """The same standing with the ties decided; under `expected` they stay open."""
         if ties == "expected":
             return self
         above = self.above + self.tied if ties == "pessimistic" else self.above
-        return Standing(above, np.zeros_like(self.tied))
+        return TiedRanks(above, np.zeros_like(self.tied))
 
     def __len__(self) -> int:
         return len(self.above)
 
 
-def rank(standing: Standing) -> Floats:
+def rank(standing: TiedRanks) -> Floats:
     """[T]: 1 + others above + half of the ties, the expected place in the list."""
     return 1.0 + standing.above + standing.tied / 2.0
 
 
-def hit_ratio(standing: Standing, k: int) -> Floats:
+def hit_ratio(standing: TiedRanks, k: int) -> Floats:
     """[T]: the chance that the positive is among the first k (1 or 0 where nothing ties)."""
     return _mean_over_places(standing, np.ones(k))
 
 
-def ndcg(standing: Standing, k: int) -> Floats:
+def ndcg(standing: TiedRanks, k: int) -> Floats:
     """[T]: 1 / log2(1 + place) within the first k, else 0; the ideal gain of one positive is 1."""
     return _mean_over_places(standing, 1.0 / np.log2(np.arange(2, k + 2)))
 
 
-def reciprocal_rank(standing: Standing) -> Floats:
+def reciprocal_rank(standing: TiedRanks) -> Floats:
     """[T]: 1 / place, over the whole list."""
     longest = int((standing.above + standing.tied).max(initial=0)) + 1
     return _mean_over_places(standing, 1.0 / np.arange(1, longest + 1))
 
 
-def recall(standing: Standing, k: int, user_rows: npt.NDArray[np.int32]) -> Floats:
+def recall(standing: TiedRanks, k: int, user_rows: npt.NDArray[np.int32]) -> Floats:
     """One value a user: the share of the user's held-out positives among the first k.
 
     With one positive a user (leave-one-out) this is the hit ratio.
@@ -95,7 +95,7 @@ def recall(standing: Standing, k: int, user_rows: npt.NDArray[np.int32]) -> Floa
     return np.asarray(hits[0] / rows)
 
 
-def _mean_over_places(standing: Standing, gains: Floats) -> Floats:
+def _mean_over_places(standing: TiedRanks, gains: Floats) -> Floats:
     """[T]: the mean of `gains` over the places above + 1 ... above + tied + 1, which are equally likely."""
     total = np.concatenate([[0.0], np.cumsum(gains)])
     first = np.minimum(standing.above, len(gains))

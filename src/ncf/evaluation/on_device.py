@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ncf.data import HeldOut
-from ncf.evaluation.metrics import Standing, above_and_tied
+from ncf.evaluation.metrics import TiedRanks, above_and_tied
 from ncf.runtime import spans
 
 _SCORES_AT_ONCE = 2**24
@@ -42,9 +42,9 @@ def lists_on(held_out: HeldOut, device: torch.device) -> Lists:
     return _uploaded[key]
 
 
-def standing_on(
+def tied_ranks_on(
     scorer: Callable[[Tensor, Tensor], Tensor], held_out: HeldOut, rows: slice, device: torch.device
-) -> tuple[Standing, int]:
+) -> tuple[TiedRanks, int]:
     """Where the positives of these rows stand, and how many rows have scores that are not numbers."""
     lists = lists_on(held_out, device)
     length, candidates = rows.stop - rows.start, held_out.candidates.shape[1]
@@ -55,13 +55,13 @@ def standing_on(
             items_TC = lists.items[here].long()
             places.append(places_of(scorer(lists.users[here].long(), items_TC), items_TC))
         found = torch.cat(places).cpu().numpy()
-    return Standing(found[:, 0], found[:, 1]), int(found[:, 2].sum())
+    return TiedRanks(found[:, 0], found[:, 1]), int(found[:, 2].sum())
 
 
 def places_of(scores_TC: Tensor, items_TC: Tensor) -> Tensor:
     """[T, 3] int64: others above the positive, others tied with it, and 1 where some score is not a number.
 
-    The rules of `Standing.of_scores`, without a question whose answer has to come back first.
+    The rules of `TiedRanks.of_scores`, without a question whose answer has to come back first.
     """
     scores_TC = scores_TC.float()
     nonnumber_T = scores_TC.isnan().any(1)

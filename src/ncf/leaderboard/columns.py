@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ncf.leaderboard.board import Row
+from ncf.leaderboard.results import Row
 
 NONE = "–"
 

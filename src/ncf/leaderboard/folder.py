@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 
 from ncf.data.files import atomic_file, storage_errors, write_text
 from ncf.errors import ConfigError, StorageError
-from ncf.leaderboard.contenders import Contender
+from ncf.leaderboard.entries import Entry
 
 Values = dict[str, np.ndarray]
 _STATE, _LOCK = "leaderboard.state.json", ".leaderboard.lock"
@@ -95,10 +95,10 @@ def data_of(folder: Path) -> dict[str, Any]:
     return known
 
 
-class Place:
+class EntryFolder:
     """What is known of one contender: its part of the folder."""
 
-    def __init__(self, folder: Path, contender: Contender) -> None:
+    def __init__(self, folder: Path, contender: Entry) -> None:
         self.folder = folder / contender.name
         self.contender = contender
 
@@ -164,7 +164,7 @@ class Place:
         """Keep why it failed."""
         write(self.folder / "failed.json", {"reason": reason})
 
-    def forgive(self) -> None:
+    def clear_failure(self) -> None:
         """It is tried once more."""
         (self.folder / "failed.json").unlink(missing_ok=True)
 
@@ -173,7 +173,7 @@ class Place:
         _remove([path for path in (self.search,) if path.exists()])
 
 
-def begun(folder: Path, everyone: Sequence[Contender]) -> list[Contender]:
+def begun(folder: Path, everyone: Sequence[Entry]) -> list[Entry]:
     """Those whom the folder knows, with the recipe and space that they have now."""
     return [
         one

@@ -1,13 +1,13 @@
 """How the figures of a board were made, for those who want to trust them.
 
-In: a `Board`. Out: sentences, the same on the page and in the Markdown.
+In: a `LeaderboardResults`. Out: sentences, the same on the page and in the Markdown.
 """
 
-from ncf.leaderboard.board import Board
-from ncf.leaderboard.pairs import RESAMPLES
+from ncf.leaderboard.pairwise_tests import RESAMPLES
+from ncf.leaderboard.results import LeaderboardResults
 
 
-def method(board: Board) -> list[str]:
+def method(board: LeaderboardResults) -> list[str]:
     """One sentence or two a line."""
     most = max((row.trials for row in board.rows), default=0)
     return [
@@ -18,7 +18,7 @@ def method(board: Board) -> list[str]:
         "trial.",
         "Final runs: the chosen settings and number of epochs, on training and validation positives, the last epoch, judged "
         "once on test. ± is the standard deviation over seeds; what does not depend on a seed is run once.",
-        'Models of this package that start from a closed form (start = "auto") begin at a good recommender: their recipes '
+        'Models of this package that start from a closed form (init = "auto") begin at a good recommender: their recipes '
         "say so, and docs/accuracy.md what training adds.",
         "Sampled: the positive among its candidate list. Full: among all items that the user is not known to have used. "
         "Sampled metrics can put models in another order than full ones (Krichene & Rendle, KDD'20).",

@@ -1,43 +1,43 @@
 """The page of a leaderboard: the verdict first, then the table, the pairs, the drawings, and how it was made.
 
-In: a `Board`. Out: one HTML document that needs nothing else.
+In: a `LeaderboardResults`. Out: one HTML document that needs nothing else.
 """
 
 from collections.abc import Sequence
 
-from ncf.leaderboard import plots, words
-from ncf.leaderboard.board import Board, Row
+from ncf.analysis.report.html import Markup, facts, table, text
+from ncf.analysis.report.page import Section, page
+from ncf.leaderboard import plots, summary
 from ncf.leaderboard.columns import ACCURACY, COST, LISTS, Column, interval, setting, short
 from ncf.leaderboard.method import method
-from ncf.report.html import Markup, facts, table, text
-from ncf.report.page import Section, page
+from ncf.leaderboard.results import LeaderboardResults, Row
 
 _FEW = 2
 
 
-def leaderboard_page(board: Board) -> str:
+def leaderboard_page(board: LeaderboardResults) -> str:
     """The document; of a board on which nobody is judged yet it holds only why."""
     data = board.data["name"]
     judged = f"{len(board.rows)} contenders" if len(board.rows) != 1 else "One contender"
     lead = f"<p>{judged}, tuned with the same budget and judged by the same rules on {text(data)}.</p>"
-    sections = [Section("Verdict", "", _sentences(words.verdict(board)))] if len(board.rows) >= _FEW else []
+    sections = [Section("Verdict", "", _sentences(summary.verdict(board)))] if len(board.rows) >= _FEW else []
     if board.rows:
         sections += [_table(board), _cost(board)]
     if len(board.rows) >= _FEW:
         sections += [_pairs(board), _protocols(board), _foresight(board)]
     sections += [_search(board)] if board.rows else []
     if board.missing:
-        sections.append(Section("Not judged", "", _sentences(words.failures(board))))
+        sections.append(Section("Not judged", "", _sentences(summary.failures(board))))
     sections.append(Section("How it was made", "", _sentences(method(board))))
     return page(f"Leaderboard: {data}", lead, sections)
 
 
-def _table(board: Board) -> Section:
+def _table(board: LeaderboardResults) -> Section:
     explained = (
         "Ordered by NDCG@10, sampled. ± is the standard deviation over seeds; marked rows are those that nothing here beats "
         "at p &lt; .05 by that measure."
     )
-    best = {row.name for row in words.unbeaten(board, "sampled/ndcg@10")}
+    best = {row.name for row in summary.unbeaten(board, "sampled/ndcg@10")}
     marked = [place for place, row in enumerate(board.rows) if row.name in best and len(board.rows) >= _FEW]
     body = _rows(board, ACCURACY, marked) + plots.accuracy(board)
     spans = [
@@ -50,7 +50,7 @@ def _table(board: Board) -> Section:
     return Section("Accuracy", explained, body)
 
 
-def _cost(board: Board) -> Section:
+def _cost(board: LeaderboardResults) -> Section:
     explained = "What the first 10 items of the full ranking are like, and what each contender costs."
     return Section(
         "Lists and cost",
@@ -59,24 +59,24 @@ def _cost(board: Board) -> Section:
     )
 
 
-def _rows(board: Board, columns: Sequence[Column], marked: Sequence[int] = ()) -> str:
+def _rows(board: LeaderboardResults, columns: Sequence[Column], marked: Sequence[int] = ()) -> str:
     head = ["model", *(column.heading for column in columns)]
     rows = [[_title(row), *(column.text(row) for column in columns)] for row in board.rows]
     return table(head, rows, marked=marked)
 
 
-def _pairs(board: Board) -> Section:
+def _pairs(board: LeaderboardResults) -> Section:
     explained = (
         "The row's figure less the column's, and p after Holm's correction over all pairs below it; bold where p &lt; .05. "
         "Numbers at the head are the rows' places."
     )
     body = "".join(
-        f"<h3>{text(title)}</h3>{_matrix(board, measure)}" for measure, title in words.MEASURES.items()
+        f"<h3>{text(title)}</h3>{_matrix(board, measure)}" for measure, title in summary.MEASURES.items()
     )
     return Section("Every pair", explained, body)
 
 
-def _matrix(board: Board, measure: str) -> str:
+def _matrix(board: LeaderboardResults, measure: str) -> str:
     """Rows in the order of the board; the lower half only, since the upper is its mirror."""
     head = ["", *(str(place) for place in range(1, len(board.rows)))]
     rows = []
@@ -87,7 +87,7 @@ def _matrix(board: Board, measure: str) -> str:
     return f"<p>1 is {text(board.rows[0].title)}.</p>" + table(head, rows)
 
 
-def _cell(board: Board, measure: str, row: Row, other: Row) -> Markup:
+def _cell(board: LeaderboardResults, measure: str, row: Row, other: Row) -> Markup:
     pair = board.pair(measure, row.name, other.name)
     assert pair is not None
     shown = short(pair.difference, sign="+").replace("-", "−")
@@ -96,7 +96,7 @@ def _cell(board: Board, measure: str, row: Row, other: Row) -> Markup:
     return Markup(f"{shown}<br><small>p {p}</small>")
 
 
-def _protocols(board: Board) -> Section:
+def _protocols(board: LeaderboardResults) -> Section:
     explained = (
         "Sampled metrics can put models in another order than full ones (Krichene &amp; Rendle, KDD'20). Where the two "
         "disagree, the full ranking is what a user of the catalogue would see."
@@ -104,19 +104,19 @@ def _protocols(board: Board) -> Section:
     return Section("Sampled against full", explained, plots.orders(board) + _swaps(board))
 
 
-def _swaps(board: Board) -> str:
+def _swaps(board: LeaderboardResults) -> str:
     if not board.swaps:
         return "<p>No pair is in another order.</p>"
     head = ["sampled puts first", "full puts first", "both tests significant"]
     return table(head, [[swap.a, swap.b, "yes" if swap.certain else "no"] for swap in board.swaps], left=3)
 
 
-def _foresight(board: Board) -> Section:
+def _foresight(board: LeaderboardResults) -> Section:
     explained = "Whether the hold-out by which settings were chosen orders the contenders as test does."
-    return Section("Validation against test", explained, plots.foresight(board))
+    return Section("Validation against test", explained, plots.validation_test_tau(board))
 
 
-def _search(board: Board) -> Section:
+def _search(board: LeaderboardResults) -> Section:
     explained = (
         "What the search found for each; settings that are not named are those of the contender's recipe."
     )
@@ -134,7 +134,7 @@ def _search(board: Board) -> Section:
     ]
     sources = "<h3>Where they come from</h3>" + facts([(row.title, row.source) for row in board.rows])
     return Section(
-        "Settings", explained, table(head, rows, left=2) + _sentences(words.remarks(board)) + sources
+        "Settings", explained, table(head, rows, left=2) + _sentences(summary.remarks(board)) + sources
     )
 
 

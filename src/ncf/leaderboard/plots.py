@@ -1,6 +1,6 @@
 """The drawings of the page.
 
-In: a `Board`. Out: `<figure>` strings of the report wing. The decision worth knowing: who is far behind (less than 60% of
+In: a `LeaderboardResults`. Out: `<figure>` strings of the report wing. The decision worth knowing: who is far behind (less than 60% of
 the best) is named below a drawing and not drawn, since it would press all others together; the tables have everybody. Models of this package are filled circles, baselines squares, so
 that the two are told apart on paper as well. Names stand beside their points, where they do not cover each other.
 """
@@ -8,11 +8,11 @@ that the two are told apart on paper as well. Names stand beside their points, w
 from collections.abc import Sequence
 from typing import Any
 
-from ncf.leaderboard.board import FULL_ORDER, ORDER, Board, Row
+from ncf.analysis.report import svg
+from ncf.analysis.report.html import text
 from ncf.leaderboard.columns import short
-from ncf.leaderboard.words import ranks
-from ncf.report import svg
-from ncf.report.html import text
+from ncf.leaderboard.results import FULL_ORDER, ORDER, LeaderboardResults, Row
+from ncf.leaderboard.summary import ranks
 
 _MODEL, _BASELINE = svg.SERIES[0], svg.SERIES[1]
 _NEAR = 0.6
@@ -21,7 +21,7 @@ _PLACES = ((8, 4, "left"), (8, -13, "left"), (-8, 4, "right"), (-8, -13, "right"
            (-8, 14, "right"), (-8, -24, "right"))  # fmt: skip
 
 
-def accuracy(board: Board) -> str:
+def accuracy(board: LeaderboardResults) -> str:
     """NDCG@10 under both protocols with 95% intervals, one line a contender."""
     near, left_out = _near(board, ORDER)
     rows = near[::-1]
@@ -40,7 +40,7 @@ def accuracy(board: Board) -> str:
     )
 
 
-def cost(board: Board) -> str:
+def cost(board: LeaderboardResults) -> str:
     """NDCG@10 against the seconds that training takes, halves included."""
     rows, left_out = _near(board, ORDER)
     points = [(max(0.001, row.seconds + row.seconds_of_halves), row.means[ORDER]) for row in rows]
@@ -51,7 +51,7 @@ def cost(board: Board) -> str:
     )  # fmt: skip
 
 
-def popularity(board: Board) -> str:
+def popularity(board: LeaderboardResults) -> str:
     """NDCG@10 of the full ranking against popularity bias."""
     rows, left_out = _near(board, FULL_ORDER)
     points = [(row.means["full/popularity_bias@10"], row.means[FULL_ORDER]) for row in rows]
@@ -61,19 +61,19 @@ def popularity(board: Board) -> str:
     )  # fmt: skip
 
 
-def foresight(board: Board) -> str:
+def validation_test_tau(board: LeaderboardResults) -> str:
     """Test against validation."""
     rows, left_out = _near(board, ORDER)
     points = [(row.validation or 0.0, row.means[ORDER]) for row in rows]
     return _scatter(
         rows, points, "validation NDCG@10 of the chosen trial, sampled", "test NDCG@10, sampled",
         "Test NDCG@10 against validation NDCG@10",
-        f"On a rising line validation would order them as test does; Kendall's tau {board.foresight:.2f} "
+        f"On a rising line validation would order them as test does; Kendall's tau {board.validation_test_tau:.2f} "
         f"(of all contenders). {_LEGEND}{left_out}",
     )  # fmt: skip
 
 
-def orders(board: Board) -> str:
+def orders(board: LeaderboardResults) -> str:
     """The place of each contender under both protocols; lines that cross are pairs in another order."""
     rows, sampled, full = board.rows, ranks(board, ORDER), ranks(board, FULL_ORDER)
     drawing, axis = svg.figure(760, 80 + 26 * len(rows))
@@ -107,7 +107,7 @@ def orders(board: Board) -> str:
 _LEGEND = "Circles are models of this package, squares are baselines."
 
 
-def _near(board: Board, measure: str) -> tuple[list[Row], str]:
+def _near(board: LeaderboardResults, measure: str) -> tuple[list[Row], str]:
     """Those who are not far behind the best, and a sentence about the others."""
     least = _NEAR * max(row.means[measure] for row in board.rows)
     far = [f"{row.title} ({short(row.means[measure])})" for row in board.rows if row.means[measure] < least]

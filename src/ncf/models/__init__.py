@@ -4,8 +4,8 @@ from ncf.models.build import Model, build_model, halves, history_half, parameter
 from ncf.models.frozen import build_frozen, freeze
 from ncf.models.gmf import GMF, MF
 from ncf.models.history import History, HistoryGMF, history_of
+from ncf.models.inference import ModelScorer, mask_items
 from ncf.models.mlp import MLP
 from ncf.models.neumf import NeuMF
-from ncf.models.scoring import Scorer, mask_items
 
-__all__ = ["GMF", "MF", "MLP", "History", "HistoryGMF", "Model", "NeuMF", "Scorer", "build_frozen", "build_model", "freeze", "halves", "history_half", "history_of", "mask_items", "parameter_count"]  # fmt: skip
+__all__ = ["GMF", "MF", "MLP", "History", "HistoryGMF", "Model", "ModelScorer", "NeuMF", "build_frozen", "build_model", "freeze", "halves", "history_half", "history_of", "mask_items", "parameter_count"]  # fmt: skip

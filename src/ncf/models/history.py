@@ -9,7 +9,7 @@ answer. Whoever comes later has a vector without training: the sum is a look-up,
 
 The one decision worth knowing: the sums of all users are one product of the history (a sparse matrix of ones) with the
 history's table, much dearer than a step. So that table stays as it is for some steps, in which the sums are exact, and then
-moves once with the mean of their gradients, which is one product with the transposed history (`training/history.py`).
+moves once with the mean of their gradients, which is one product with the transposed history (`training/history_table.py`).
 
 With a half-life the latest items count most, and a positive is predicted from what came before it alone: `recency.py`.
 
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from ncf.data import Csr, Dataset
 from ncf.models.gmf import GMF
 from ncf.models.layers import zeros
-from ncf.models.recency import Past, scale
+from ncf.models.recency import RecentHistory, scale
 
 
 @dataclass(frozen=True)
@@ -94,18 +94,18 @@ def _sums(offsets: Tensor, rows: Tensor, table: Tensor, part: slice, weights: Te
     )
 
 
-def history_of(dataset: Dataset, half_life: float = 0.0) -> History | Past:
+def history_of(dataset: Dataset, half_life: float = 0.0) -> History | RecentHistory:
     """What the users of a data set have used in training; raises `ConfigError` for a half-life where there are no times."""
     users, items = len(dataset.users), len(dataset.items)
     if half_life:
-        return Past.of(dataset.train, users, items, half_life)
+        return RecentHistory.of(dataset.train, users, items, half_life)
     return History.of(dataset.seen_in_training, items)
 
 
 class HistoryGMF(GMF):
     """A GMF with `history_table` [I, D] and `item_bias` [I]; knows its users' history once it is attached."""
 
-    history: History | Past | None = None
+    history: History | RecentHistory | None = None
 
     def __init__(
         self,
@@ -129,12 +129,12 @@ class HistoryGMF(GMF):
         assert self.item_bias is not None
         nn.init.zeros_(self.item_bias)
 
-    def attach(self, history: History | Past) -> None:
+    def attach(self, history: History | RecentHistory) -> None:
         """Give the model what its users have used."""
         self.history = history.to(self.user_table.device)
 
     @property
-    def attached(self) -> History | Past:
+    def attached(self) -> History | RecentHistory:
         """The history that was attached."""
         assert self.history is not None, "HistoryGMF.attach gives the model its users' history"
         return self.history

@@ -88,7 +88,7 @@ class Bags:
 
 
 @dataclass(frozen=True)
-class Past:
+class RecentHistory:
     """`items` [N], user by user at `offsets` [U + 1], oldest first.
 
     `begins` and `ends` [N]: the places where the items of the same user and moment begin and end. `pairs` [N] are user and item
@@ -105,7 +105,7 @@ class Past:
     places: Tensor
 
     @classmethod
-    def of(cls, train: Interactions, users: int, items: int, half_life: float) -> "Past":
+    def of(cls, train: Interactions, users: int, items: int, half_life: float) -> "RecentHistory":
         """From interactions; raises `ConfigError` where they have no times."""
         require_times(train, half_life)
         age = ages(train)
@@ -119,7 +119,7 @@ class Past:
         arrays = (offsets, columns, begins, offsets[owners + 1] - age, pairs[places], places)
         return cls(items, half_life, *map(torch.from_numpy, arrays))
 
-    def to(self, device: torch.device) -> "Past":
+    def to(self, device: torch.device) -> "RecentHistory":
         """The same on a device."""
         moved = {
             field.name: getattr(self, field.name).to(device) for field in fields(self) if field.type is Tensor
@@ -160,7 +160,7 @@ class Past:
         weights_n *= scale_B.index_select(0, owners_n)
         return Bags(self.items.index_select(0, places_n), owners_n, offsets, weights_n)
 
-    def __deepcopy__(self, _: dict[int, Any]) -> "Past":
+    def __deepcopy__(self, _: dict[int, Any]) -> "RecentHistory":
         return self
 
 

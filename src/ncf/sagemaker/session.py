@@ -2,7 +2,7 @@
 
 Both sides answer the same calls: `session.client("sagemaker").create_training_job(**request)` goes to AWS through
 boto3, or to containers on this machine through `ncf.sagemaker.local`, which wraps the SDK's local mode. URIs are `s3://`
-or `file://`. Every call passes `ncf.sagemaker.faults`, so what AWS refuses comes out as one sentence, with no secrets.
+or `file://`. Every call passes `ncf.sagemaker.aws_errors`, so what AWS refuses comes out as one sentence, with no secrets.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from urllib.parse import urlparse
 
 from ncf.data.files import storage_errors
 from ncf.errors import CloudError, ConfigError
-from ncf.sagemaker.faults import Guarded, missing_extra, translated
+from ncf.sagemaker.aws_errors import Guarded, missing_extra, translated
 
 TAG = "ncf:project"
 """The key of the tag that everything carries which ncf makes; clean-up touches nothing without it."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from ncf.data.files import atomic_file, atomic_folder, sha256_of
 from ncf.errors import CloudError
-from ncf.sagemaker.faults import redacted, translated
+from ncf.sagemaker.aws_errors import redacted, translated
 from ncf.sagemaker.paging import entries
 
 _DIGEST = "ncf-sha256"

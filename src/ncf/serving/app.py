@@ -30,12 +30,12 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ncf.serving import explorer, wire
-from ncf.serving.forms import Limits, WireError, too_large
-from ncf.serving.lane import Lane
-from ncf.serving.monitor import CONTENT_TYPE, Monitor
+from ncf.serving import api, explorer
+from ncf.serving.compute_thread import ComputeThread
+from ncf.serving.metrics import CONTENT_TYPE, ServerMetrics
 from ncf.serving.openapi import openapi
 from ncf.serving.recommender import Recommender
+from ncf.serving.schemas import Limits, WireError, too_large
 
 Result = TypeVar("Result")
 LOG = logging.getLogger("ncf.serving")
@@ -49,7 +49,7 @@ _PAGE_HEADERS = {
 
 
 @dataclass(frozen=True)
-class Reply:
+class HttpReply:
     """An HTTP answer."""
 
     status: int
@@ -67,8 +67,8 @@ class State:
     limits: Limits = field(default_factory=Limits)
     body_seconds: float = 10.0
     most_waiting: int = 1024
-    monitor: Monitor = field(default_factory=Monitor)
-    lane: Lane = field(default_factory=Lane)
+    monitor: ServerMetrics = field(default_factory=ServerMetrics)
+    lane: ComputeThread = field(default_factory=ComputeThread)
 
     async def compute(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """The result of `function(*arguments)`, computed off the event loop; 503 where too many wait for that."""
@@ -178,13 +178,13 @@ class Invocations:
         await send(_start(reply))
         await send({"type": "http.response.body", "body": reply.body})
 
-    async def _reply(self, scope: Scope, receive: Receive) -> Reply:
+    async def _reply(self, scope: Scope, receive: Receive) -> HttpReply:
         state = self._state
         try:
             headers = dict(scope["headers"])
             body = await self._body(headers, receive)
             began = time.perf_counter()
-            reply: Reply = await state.compute(respond, state, body, headers)
+            reply: HttpReply = await state.compute(respond, state, body, headers)
             state.monitor.seconds.observe(time.perf_counter() - began)
         except WireError as error:
             reply = _failed(error)
@@ -218,17 +218,17 @@ class Invocations:
             return b"".join(chunks)
 
 
-def respond(state: State, body: bytes, headers: dict[bytes, bytes]) -> Reply:
+def respond(state: State, body: bytes, headers: dict[bytes, bytes]) -> HttpReply:
     """Understand, answer and write one request; runs on the compute thread. Every mistake becomes a reply."""
     began = time.perf_counter()
     try:
-        call = wire.read(body, _header(headers, b"content-type"), state.limits)
-        format = wire.answer_format(_header(headers, b"accept"), call.format)
+        call = api.read(body, _header(headers, b"content-type"), state.limits)
+        format = api.answer_format(_header(headers, b"accept"), call.format)
         before = time.perf_counter()
-        answers = wire.answer(state.recommender, call, state.limits)
+        answers = api.answer(state.recommender, call, state.limits)
         state.monitor.model.inc(time.perf_counter() - before)
         state.monitor.count_lists(one.sources for one in answers if not isinstance(one, WireError))
-        reply = Reply(200, wire.write(answers, format), wire.media_type(format))
+        reply = HttpReply(200, api.write(answers, format), api.media_type(format))
     except WireError as error:
         reply = _failed(error)
     except Exception:
@@ -253,7 +253,7 @@ async def _next(receive: Receive) -> Message:
     return message
 
 
-def _start(reply: Reply) -> Message:
+def _start(reply: HttpReply) -> Message:
     headers = [(b"content-type", reply.type.encode()), (b"content-length", str(len(reply.body)).encode())]
     if reply.status == 503:
         headers.append((b"retry-after", b"1"))
@@ -262,11 +262,11 @@ def _start(reply: Reply) -> Message:
     return {"type": "http.response.start", "status": reply.status, "headers": headers}
 
 
-def _failed(error: WireError) -> Reply:
-    return Reply(error.status, to_json(error.document()))
+def _failed(error: WireError) -> HttpReply:
+    return HttpReply(error.status, to_json(error.document()))
 
 
-def _response(reply: Reply) -> Response:
+def _response(reply: HttpReply) -> Response:
     return Response(reply.body, reply.status, media_type=reply.type)
 
 

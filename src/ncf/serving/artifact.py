@@ -37,14 +37,14 @@ from ncf.data.interactions import pair_keys
 from ncf.errors import ArtifactError
 from ncf.serving.archive import unpacked
 from ncf.serving.fold_in import FoldIn
-from ncf.serving.look_up import Ages, LookUp
-from ncf.serving.network import Floats, Network
-from ncf.serving.retrieval import Retrieval
+from ncf.serving.history_embedding import Ages, HistoryEmbedding
+from ncf.serving.numpy_model import Floats, NumpyModel
+from ncf.serving.retrieval.retriever import Retriever
 
 if TYPE_CHECKING:
     from ncf.models import Model
 
-Prepared = TypeVar("Prepared", Retrieval, FoldIn)
+Prepared = TypeVar("Prepared", Retriever, FoldIn)
 SCHEMA_VERSION = 2
 _MANIFEST = "manifest.json"
 
@@ -63,20 +63,20 @@ class Artifact:
     metrics: dict[str, Any]
     manifest: dict[str, Any]
 
-    def retrieval(self, network: Network) -> Retrieval:
+    def retrieval(self, network: NumpyModel) -> Retriever:
         """What was prepared to generate candidates for `network`, made of these weights."""
-        return self._prepared(Retrieval, network)
+        return self._prepared(Retriever, network)
 
-    def fold_in(self, network: Network) -> FoldIn:
+    def fold_in(self, network: NumpyModel) -> FoldIn:
         """What was prepared to fold visitors into `network`, made of these weights."""
         return self._prepared(FoldIn, network)
 
     @property
-    def look_up(self) -> LookUp | None:
+    def look_up(self) -> HistoryEmbedding | None:
         """Of a history-aware model: what makes a vector of a history."""
-        return LookUp.open(self.folder)
+        return HistoryEmbedding.open(self.folder)
 
-    def _prepared(self, kind: type[Prepared], network: Network) -> Prepared:
+    def _prepared(self, kind: type[Prepared], network: NumpyModel) -> Prepared:
         try:
             return kind.open(self.folder, network)
         except FileNotFoundError:  # what the manifest names is there
@@ -128,8 +128,8 @@ def write_artifact(
         np.save(temporary / "seen_offsets.npy", dataset.known.offsets, allow_pickle=False)
         np.save(temporary / "seen_items.npy", dataset.known.columns, allow_pickle=False)
         if serves:
-            network = Network(weights)
-            Retrieval.build(network, dataset.known, experiment.train.seed).save(temporary)
+            network = NumpyModel(weights)
+            Retriever.build(network, dataset.known, experiment.train.seed).save(temporary)
             seen, seed = dataset.seen_in_training, experiment.train.seed
             FoldIn.build(network, seen, seed, look_up, dataset.known).save(temporary)
         write_text(temporary / "config.json", experiment.model_dump_json(indent=2))
@@ -140,7 +140,7 @@ def write_artifact(
     return folder
 
 
-def _look_up(model: Model, dataset: Dataset) -> LookUp | None:
+def _look_up(model: Model, dataset: Dataset) -> HistoryEmbedding | None:
     """What makes vectors of histories, in a history-aware model trained on `dataset`."""
     from ncf.models import history_half
 
@@ -148,7 +148,9 @@ def _look_up(model: Model, dataset: Dataset) -> LookUp | None:
     if half is None:
         return None
     table_ID = half.history_table.detach().float().cpu().numpy()
-    return LookUp(table_ID, half.exponent, half.half_life, _ages(dataset) if half.half_life else None)
+    return HistoryEmbedding(
+        table_ID, half.exponent, half.half_life, _ages(dataset) if half.half_life else None
+    )
 
 
 def _ages(dataset: Dataset) -> Ages:

@@ -30,8 +30,8 @@ import numpy.typing as npt
 
 from ncf.data import Csr
 from ncf.runtime import seed_of
-from ncf.serving.look_up import Ages, LookUp, last_of_each
-from ncf.serving.network import Floats, Network, Rows
+from ncf.serving.history_embedding import Ages, HistoryEmbedding, last_of_each
+from ncf.serving.numpy_model import Floats, NumpyModel, Rows
 
 _TRUSTS = (2.0, 20.0, 200.0)
 _RIDGE = 1e-2
@@ -47,10 +47,10 @@ class FoldIn:
 
     def __init__(
         self,
-        network: Network,
+        network: NumpyModel,
         map_FW: Floats,
         informative_I: npt.NDArray[np.bool_],
-        look_up: LookUp | None = None,
+        look_up: HistoryEmbedding | None = None,
     ) -> None:
         self._tables = [half.item_table for half in network.halves]
         self._map_FW, self._informative_I, self.look_up = map_FW, informative_I, look_up
@@ -58,10 +58,10 @@ class FoldIn:
     @classmethod
     def build(
         cls,
-        network: Network,
+        network: NumpyModel,
         seen: Csr,
         seed: int,
-        look_up: LookUp | None = None,
+        look_up: HistoryEmbedding | None = None,
         known: Csr | None = None,
     ) -> "FoldIn":
         """Fit the map to the users of `network` and their items `seen`; at most 20,000 users, drawn with `seed`.
@@ -88,13 +88,13 @@ class FoldIn:
         np.save(folder / "fold_in_informative.npy", self._informative_I, allow_pickle=False)
 
     @classmethod
-    def open(cls, folder: Path, network: Network) -> "FoldIn":
+    def open(cls, folder: Path, network: NumpyModel) -> "FoldIn":
         """Map what `save` wrote. Raises `OSError` or `ValueError` where it cannot be read."""
         map_FW, informative_I = (
             np.load(folder / f"fold_in_{name}.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
             for name in ("map", "informative")
         )
-        return cls(network, map_FW, informative_I, LookUp.open(folder))
+        return cls(network, map_FW, informative_I, HistoryEmbedding.open(folder))
 
     def vector(self, history: Rows) -> Floats:
         """[W] of a visitor with these items, oldest first; repeats do not matter, and order only where there is a half-life."""
@@ -119,7 +119,7 @@ class FoldIn:
     def updated(self, vector: Floats, seen: Rows, history: Rows, ages: Ages | None = None) -> Floats:
         """[W] of a known user: the trained `vector`, moved by what the new items of `history` add to `seen`.
 
-        `ages`: of `seen` in the trained history, where there is a half-life (`LookUp.ages_of`). Then an item that was seen
+        `ages`: of `seen` in the trained history, where there is a half-life (`HistoryEmbedding.ages_of`). Then an item that was seen
         before counts anew as well.
         """
         known, new = self.informative(seen), self.informative(history)
@@ -167,7 +167,7 @@ def _sums(tables: list[Floats], histories: Sequence[Rows]) -> Floats:
     return sums_BE
 
 
-def _trained(look_up: LookUp, user: int, seen: Csr, known: Csr | None) -> Floats:
+def _trained(look_up: HistoryEmbedding, user: int, seen: Csr, known: Csr | None) -> Floats:
     """[D]: the look-up's part of a training user's vector."""
     if look_up.ages_N is None:
         return look_up.trained(seen.row(user), None)
@@ -176,7 +176,7 @@ def _trained(look_up: LookUp, user: int, seen: Csr, known: Csr | None) -> Floats
     return look_up.trained(known.row(user), look_up.ages_of(span))
 
 
-def _fit(network: Network, seen: Csr, seed: int, own: Callable[[Rows], Floats]) -> Floats:
+def _fit(network: NumpyModel, seen: Csr, seed: int, own: Callable[[Rows], Floats]) -> Floats:
     """[F, W] to what `own` says of users [B, W], by the normal equations; a ridge of a hundredth of each feature's own square keeps them regular."""
     tables = [half.item_table for half in network.halves]
     width = sum(table.shape[1] for table in tables) * len(_TRUSTS) + 3

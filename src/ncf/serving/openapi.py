@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 from pydantic.json_schema import models_json_schema
 
-from ncf.serving.forms import Limits, Request
+from ncf.serving.schemas import Limits, Request
 
 _REF = "#/components/schemas/{model}"
 _ID = {"anyOf": [{"type": "integer"}, {"type": "string"}]}

@@ -22,11 +22,10 @@ import numpy as np
 
 from ncf.errors import ConfigError, UnknownIdError
 from ncf.serving.artifact import Artifact, open_artifact
-from ncf.serving.look_up import Ages
-from ncf.serving.network import Floats, Network, Rows
-from ncf.serving.popular import Popular
-from ncf.serving.retrieval import Exact
-from ncf.serving.similar import Similar
+from ncf.serving.history_embedding import Ages
+from ncf.serving.numpy_model import Floats, NumpyModel, Rows
+from ncf.serving.retrieval.brute_force import PopularityRanker, Similar
+from ncf.serving.retrieval.retriever import BruteForce
 
 USERS_AT_ONCE = 256
 Id = Any
@@ -74,10 +73,10 @@ class Recommender:
     def __init__(self, artifact: Artifact, *, exact: bool = False) -> None:
         self.artifact = artifact
         self.users, self.items = artifact.users, artifact.items
-        self.network = Network(artifact.weights)
-        self._ranker = Exact(self.network) if exact else artifact.retrieval(self.network)
+        self.network = NumpyModel(artifact.weights)
+        self._ranker = BruteForce(self.network) if exact else artifact.retrieval(self.network)
         self._fold_in = artifact.fold_in(self.network)
-        self._popular = Popular(artifact.item_columns["popularity"].to_numpy())
+        self._popular = PopularityRanker(artifact.item_columns["popularity"].to_numpy())
         self._similar = Similar(self.network)
 
     @classmethod

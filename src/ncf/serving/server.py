@@ -21,10 +21,10 @@ from starlette.types import ASGIApp
 from threadpoolctl import threadpool_limits
 
 from ncf.errors import ArtifactError, ConfigError
+from ncf.serving.api import answer, read
 from ncf.serving.artifact import locate_artifact
-from ncf.serving.forms import Limits
 from ncf.serving.recommender import Recommender
-from ncf.serving.wire import answer, read
+from ncf.serving.schemas import Limits
 
 _SETTINGS = "NCF_SERVE"
 _GRACE_SECONDS = 4

@@ -23,8 +23,8 @@ from torch import Tensor
 from ncf.data import Csr, Dataset
 from ncf.errors import DataError
 from ncf.runtime import Workers, seed_of, spans
-from ncf.training import draws
-from ncf.training.membership import KnownPositives
+from ncf.training import counter_rng
+from ncf.training.known_positives import KnownPositives
 
 _DRAWS_A_BLOCK = 2**20
 _DRAWS_AT_ONCE = {"cpu": 2**16, "cuda": 2**24}
@@ -77,12 +77,12 @@ class NegativeSampler:
         """Write what is free for the few that only ever drew what is known."""
         for place in pending.tolist():
             free = self._known.negatives_of(int(users_N[place]))
-            items_N[place] = free[int(draws.below(seed, counters_N[place].view(1) + ROUNDS, len(free)))]
+            items_N[place] = free[int(counter_rng.below(seed, counters_N[place].view(1) + ROUNDS, len(free)))]
 
     def _propose(self, counters_N: Tensor, seed: int) -> Tensor:
         if self._cumulative is None:
-            return draws.below(seed, counters_N, self._known.items)
-        points_N = draws.fractions(seed, counters_N)
+            return counter_rng.below(seed, counters_N, self._known.items)
+        points_N = counter_rng.fractions(seed, counters_N)
         return torch.searchsorted(self._cumulative, points_N).clamp_(max=self._known.items - 1)
 
 
@@ -160,7 +160,9 @@ class GroupSampler:
         lengths = np.diff(self._bounds)
 
         def order(shard: int) -> Tensor:
-            return draws.order(seed_of(self.seed, "order", epoch, shard), int(lengths[shard]), self.device)
+            return counter_rng.order(
+                seed_of(self.seed, "order", epoch, shard), int(lengths[shard]), self.device
+            )
 
         own = self._own_shards()
         return dict(zip(own, workers.map(order, list(own)), strict=True))

@@ -17,23 +17,23 @@ from torch import Tensor
 from ncf.config import EvaluationConfig, TrainConfig
 from ncf.data import Dataset, HeldOut
 from ncf.errors import ConfigError
-from ncf.evaluation import Judgement, judge_sampled
-from ncf.models import MLP, Model, Scorer, halves, history_half, history_of, parameter_count
+from ncf.evaluation import EvaluationResult, evaluate_sampled
+from ncf.models import MLP, Model, ModelScorer, halves, history_half, history_of, parameter_count
 from ncf.runtime import Workers, choose_precision, generator, keep_freed_memory, spans
 from ncf.training.checkpoint import Checkpoint
-from ncf.training.device_graphs import recorder_of
-from ncf.training.device_optimizer import DeviceOptimizer
-from ncf.training.device_sampling import DeviceGroupSampler
-from ncf.training.device_step import DeviceStep, Tables
-from ncf.training.distributed import Alone, Communicator
-from ncf.training.history import HistoryTable, steps_between_moves
-from ncf.training.kernels import Batch, Gradients, Objective, Parts, loss_and_gradients
+from ncf.training.gpu.graphs import recorder_of
+from ncf.training.gpu.optimizer import DeviceOptimizer
+from ncf.training.gpu.sampling import DeviceGroupSampler
+from ncf.training.gpu.step import DeviceStep, Tables
+from ncf.training.history_table import HistoryTable, steps_between_moves
+from ncf.training.kernels.recency import RecentTable
+from ncf.training.kernels.step import Batch, Gradients, Objective, StepParts, loss_and_gradients
 from ncf.training.losses import LOSSES
 from ncf.training.optimizers import Optimizer, lazy_tables, learning_rate, tables
+from ncf.training.parallel.communicator import Communicator, SingleProcess
+from ncf.training.parallel.sharding import ShardedTables
 from ncf.training.rows import Rows
 from ncf.training.sampling import GroupSampler, Step
-from ncf.training.sharded import ShardedTables
-from ncf.training.steps.recency import RecentTable
 
 _CPU_CHUNK = 2048
 _DEVICE_CHUNK = 2**20
@@ -46,7 +46,7 @@ def _has_graphs(device: torch.device) -> bool:
 
 
 def choose_parts(model: Model, config: TrainConfig, by_rows: bool, processes: int) -> int:
-    """Parts that a step is cut into, whoever works them out; 0 is as many as there are threads."""
+    """StepParts that a step is cut into, whoever works them out; 0 is as many as there are threads."""
     if config.parts and config.parts % processes:
         raise ConfigError(
             f"train.parts = {config.parts} cannot be shared out among {processes} processes: make it a multiple."
@@ -96,7 +96,7 @@ class Trainer:
         """With `sharded`, which holds the tables, `model` is the rest."""
         device = next(model.parameters()).device
         self.model, self.config, self.workers = model, config, workers
-        self.communicator = communicator or Alone()
+        self.communicator = communicator or SingleProcess()
         self.position = Position()
         self.sharded = sharded
         draws = config.batch_size, config.batch_size * (1 + config.negatives)
@@ -176,10 +176,10 @@ class Trainer:
         """How many numbers the training decides."""
         return parameter_count(self.model) + (self.sharded.parameters if self.sharded else 0)
 
-    def judge(self, held_out: HeldOut, rules: EvaluationConfig) -> Judgement:
+    def judge(self, held_out: HeldOut, rules: EvaluationConfig) -> EvaluationResult:
         """Rank the positives of held-out rows among their candidates, all processes together."""
-        score = Scorer(self.judged) if self.sharded is None else self.sharded.score
-        return judge_sampled(
+        score = ModelScorer(self.judged) if self.sharded is None else self.sharded.score
+        return evaluate_sampled(
             score,
             held_out,
             rules,
@@ -227,7 +227,7 @@ class Trainer:
         rate = learning_rate(self.config, done, self.config.epochs * self.sampler.steps)
         asked = step.number + 1 < self.sampler.steps and stop()
         if self._device_step is not None:
-            whole = Parts([slice(0, len(step.users))], 1, self.communicator.rank)
+            whole = StepParts([slice(0, len(step.users))], 1, self.communicator.rank)
             generators = self._dropout_generators(step.number, whole)
             loss, stopping = self._device_step(step, rate, asked, generators[0] if generators else None)
             self._update_average(done)
@@ -274,15 +274,15 @@ class Trainer:
             loss = exchange([loss])[0]
         return loss, gradients, bool(told[0] > 0)
 
-    def _parts_of(self, step: Step, groups: int) -> Parts:
+    def _parts_of(self, step: Step, groups: int) -> StepParts:
         """This process's parts of a step, between bounds that are those of one process; else one a thread."""
         size, rank, threads = self.communicator.size, self.communicator.rank, self.workers.threads
         if not self.parts or step.groups < self.parts:
-            return Parts(spans(groups, threads), threads, rank * threads)
+            return StepParts(spans(groups, threads), threads, rank * threads)
         own = range(rank * self.parts // size, (rank + 1) * self.parts // size)
         bounds = [step.groups * part // self.parts for part in (*own, own.stop)]
         cut = [slice(start - bounds[0], end - bounds[0]) for start, end in pairwise(bounds)]
-        return Parts(cut, self.parts, own.start)
+        return StepParts(cut, self.parts, own.start)
 
     def _batch(self, users_B: Tensor, items_BC: Tensor) -> Batch:
         """The groups, by the rows of the tables that take part."""
@@ -293,7 +293,7 @@ class Trainer:
             Rows.used(items_BC) if self._lazy_items else Rows.whole(items_BC, self._items),
         )
 
-    def _dropout_generators(self, step: int, parts: Parts) -> list[torch.Generator] | None:
+    def _dropout_generators(self, step: int, parts: StepParts) -> list[torch.Generator] | None:
         if not self._dropping:
             return None
         seed, epoch, device = self.config.seed, self.position.epoch, self.sampler.device

@@ -1,6 +1,6 @@
 """The page of a search: how it went, which settings mattered, what the best trials have in common.
 
-In: an `Outcome`. Out: one HTML file that needs nothing else, plotly's script included, so that it opens without a network.
+In: an `StudyResult`. Out: one HTML file that needs nothing else, plotly's script included, so that it opens without a network.
 Importance is PED-ANOVA's: how much the trials among the best stand out in a setting.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from ncf.data.files import storage_errors, write_text
 from ncf.errors import ConfigError
-from ncf.tuning.study import Outcome
+from ncf.tuning.study import StudyResult
 from ncf.tuning.trials import Trial
 
 LEAST = 3
@@ -29,7 +29,7 @@ tr.best td { background: #e8f3ec; font-weight: 600 }
 """
 
 
-def write_page(outcome: Outcome, name: str, path: Path) -> Path:
+def write_page(outcome: StudyResult, name: str, path: Path) -> Path:
     """Write the page of a study; raises `ConfigError` where plotly is missing."""
     try:
         from plotly import graph_objects
@@ -72,7 +72,7 @@ def written(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _headline(outcome: Outcome) -> str:
+def _headline(outcome: StudyResult) -> str:
     best = outcome.best
     if best is None:
         return "No trial is complete yet."
@@ -87,7 +87,7 @@ def _counts(trials: Sequence[Trial]) -> str:
     return ", ".join(f"{count} {state}" for state, count in words.items() if count) + "."
 
 
-def _history(go: Any, outcome: Outcome) -> Any:
+def _history(go: Any, outcome: StudyResult) -> Any:
     """Each trial's value, and the best so far as steps."""
     figure = go.Figure()
     colours = {"complete": "#2a6fb0", "pruned": "#b8c4cf"}
@@ -125,7 +125,7 @@ def _importances(go: Any, study: Any) -> Any:
         return None  # all trials have the same value, or no setting varied
     names = sorted(shares, key=lambda name: shares[name])
     values = [shares[name] for name in names]
-    bars = go.Bar(
+    bars = go.PromotionCriteria(
         x=values, y=names, orientation="h", text=[f"{value:.0%}" for value in values], textposition="outside",
         marker={"color": "#2a6fb0"}, cliponaxis=False,
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """Recipes of a search: what a trial trains, and the complete TOML of the best one.
 
 The one decision worth knowing: trials are judged on validation positives that they did not train on, so a recipe that
-trains on them (`validation = "train-on-it"`) is held to hold-out while it is searched; the best recipe has it back.
+trains on them (`validation = "include"`) is held to hold-out while it is searched; the best recipe has it back.
 """
 
 import json
@@ -16,7 +16,7 @@ from ncf.errors import ConfigError
 def for_trials(recipe: Experiment) -> tuple[Experiment, bool]:
     """The recipe as trials train it, and whether its validation positives had to be held out for that."""
     values = recipe.model_dump(mode="json")
-    held = [prefix for prefix in _parts(recipe) if _at(values, f"{prefix}train.validation") == "train-on-it"]
+    held = [prefix for prefix in _parts(recipe) if _at(values, f"{prefix}train.validation") == "include"]
     cutoffs = sorted({*recipe.evaluation.cutoffs, 10})
     changes = [f"{prefix}train.validation=hold-out" for prefix in held]
     changes += [f"evaluation.cutoffs={cutoffs}", "evaluation.bootstrap=0"]

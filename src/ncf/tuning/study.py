@@ -24,7 +24,7 @@ from ncf.runtime import seed_of
 from ncf.tuning.optuna import draw, holds, open_study, sampler, state_of, stored, trial_of
 from ncf.tuning.recipe import for_trials, value_of
 from ncf.tuning.space import Space
-from ncf.tuning.trials import GivenUp, Report, State, Trial, Watcher, run_trial
+from ncf.tuning.trials import GivenUp, ProgressListener, Report, State, Trial, run_trial
 
 Values = dict[str, Any]
 Objective = Callable[[int, Values, Path, Report], float]
@@ -35,7 +35,7 @@ PRUNERS = ("median", "hyperband", "none")
 
 
 @dataclass(frozen=True)
-class Plan:
+class StudyPlan:
     """How to search. `trials` counts those of earlier calls; no trial is begun after `timeout` seconds."""
 
     folder: Path
@@ -54,7 +54,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StudyResult:
     """A study as it stands: its trials in order, and Optuna's study for those who draw it."""
 
     trials: list[Trial]
@@ -71,14 +71,14 @@ def search(
     dataset: Dataset,
     recipe: Experiment,
     space: Space,
-    plan: Plan,
+    plan: StudyPlan,
     *,
     data_path: Path,
-    watcher: Watcher | None = None,
+    watcher: ProgressListener | None = None,
     stop: Callable[[], bool] = lambda: False,
     halves: Mapping[str, Path] | None = None,
     serves: bool = True,
-) -> Outcome:
+) -> StudyResult:
     """Run trials of a recipe until the study has as many as planned.
 
     `halves` are finished runs of a pre-trained NeuMF's `gmf` and `mlp`, to fuse instead of training them in each trial. Without
@@ -86,7 +86,7 @@ def search(
     Raises `Interrupted` when `stop` says so; `ConfigError` where space, recipe, data or study do not fit; `NcfError` where
     every trial failed.
     """
-    watcher = watcher or Watcher()
+    watcher = watcher or ProgressListener()
     space.check(recipe)
     if not len(dataset.validation):
         raise ConfigError(
@@ -94,7 +94,7 @@ def search(
         )
     base, held = for_trials(recipe)
     if held:
-        watcher.say(
+        watcher.log(
             "The recipe trains on the validation positives; for the search they are held out, and the best recipe "
             "trains on them again."
         )
@@ -114,10 +114,10 @@ def explore(
     objective: Objective,
     first: Mapping[str, Any],
     space: Space,
-    plan: Plan,
+    plan: StudyPlan,
     identity: Mapping[str, str],
-    watcher: Watcher,
-) -> Outcome:
+    watcher: ProgressListener,
+) -> StudyResult:
     """Run trials of any objective; `first` are the values of the first one, where the space admits them.
 
     `identity` names what the study is about: one that was begun with another is refused. Raises what the objective raises as
@@ -127,7 +127,7 @@ def explore(
         (plan.folder / "trials").mkdir(parents=True, exist_ok=True)
     with open_study(plan.folder, plan.name, plan.storage, plan.pruner, identity) as study:
         _Search(objective, first, space, plan, watcher, study).run()
-        outcome = Outcome([trial_of(trial, space) for trial in study.get_trials(deepcopy=False)], study)
+        outcome = StudyResult([trial_of(trial, space) for trial in study.get_trials(deepcopy=False)], study)
     _not_all_failed(outcome)
     return outcome
 
@@ -137,8 +137,8 @@ class _Search:
     objective: Objective
     first: Mapping[str, Any]
     space: Space
-    plan: Plan
-    watcher: Watcher
+    plan: StudyPlan
+    watcher: ProgressListener
     study: Any
 
     def run(self) -> None:
@@ -197,7 +197,7 @@ class _Search:
         self.study._storage.set_trial_user_attr(trial._trial_id, "interrupted", True)
         self.study.tell(trial.number, state=state_of("FAIL"))
         self.study.enqueue_trial(trial.params, user_attrs={"folder": folder})
-        self.watcher.say(f"Trial {trial.number} was interrupted and goes on from its checkpoint.")
+        self.watcher.log(f"Trial {trial.number} was interrupted and goes on from its checkpoint.")
 
     def _enqueue_first(self) -> None:
         """The recipe itself is the first trial, where the space admits it: a search never ends below its start."""
@@ -243,7 +243,7 @@ def _identity(base: Experiment, space: Space, dataset: Dataset) -> dict[str, str
     return {"recipe": base.digest(), "space": json.dumps([repr(p) for p in space]), "data": dataset.digest}
 
 
-def _not_all_failed(outcome: Outcome) -> None:
+def _not_all_failed(outcome: StudyResult) -> None:
     ended = [trial for trial in outcome.trials if trial.state in ("complete", "pruned", "failed")]
     if ended and all(trial.state == "failed" for trial in ended):
         raise NcfError(f"Every one of {len(ended)} trials failed; the first: {ended[0].reason}")

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from ncf.config import Experiment
 from ncf.data import Dataset
-from ncf.experiment import Manner, train
-from ncf.training.fitting import SELECTION_METRIC
-from ncf.training.recording import epochs_of
-from ncf.training.tracking import Silent
+from ncf.experiment import RunOptions, train
+from ncf.tracking.mlflow_run import epochs_of
+from ncf.tracking.tracker import Silent
+from ncf.training.loop import SELECTION_METRIC
 
 OBJECTIVE = f"validation_{SELECTION_METRIC}"
 Report = Callable[[int, float], bool]
@@ -41,7 +41,7 @@ class GivenUp(Exception):
     """The trial is behind the others; no mistake, so no `NcfError`."""
 
 
-class Watcher:
+class ProgressListener:
     """Is told how a search goes; the base of those that show it."""
 
     def counted(self, ended: int) -> None:
@@ -56,7 +56,7 @@ class Watcher:
     def ended(self, trial: Trial) -> None:
         """It is over."""
 
-    def say(self, sentence: str) -> None:
+    def log(self, sentence: str) -> None:
         """Something worth a line."""
 
 
@@ -97,11 +97,11 @@ def run_trial(
 ) -> float:
     """Train in `folder`, going on where it was; `report(epoch, value)` says whether to give up.
 
-    `halves` are runs of a pre-trained NeuMF's `gmf` and `mlp`, to fuse instead of training them. `serves`: see `Manner`.
+    `halves` are runs of a pre-trained NeuMF's `gmf` and `mlp`, to fuse instead of training them. `serves`: see `RunOptions`.
 
     Raises `GivenUp` then, `Interrupted` when `stop` says so, and what else training raises.
     """
-    manner = Manner(resume=True, serves=serves, tracker=Pruning(report), stop=stop)
+    manner = RunOptions(resume=True, serves=serves, tracker=Pruning(report), stop=stop)
     try:
         run = train(dataset, experiment, folder, data_path=data_path, manner=manner, **(halves or {}))
     except GivenUp:

@@ -9,7 +9,7 @@ from ncf.cli.sagemaker import options as shared
 from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ncf.sagemaker.endpoint_state import Watch
+    from ncf.sagemaker.endpoints.state import EndpointProgress
     from ncf.sagemaker.session import Session
 
 Endpoint = Annotated[
@@ -94,10 +94,10 @@ def deploy(
     from typing import cast, get_args
 
     from ncf.cli.sagemaker.cost import accept_cost
-    from ncf.sagemaker import endpoints
-    from ncf.sagemaker.autoscaling import Scaling
-    from ncf.sagemaker.endpoint_requests import Hosting, Traffic
-    from ncf.sagemaker.endpoint_view import cost
+    from ncf.sagemaker.endpoints import deploy as deployment
+    from ncf.sagemaker.endpoints.autoscaling import Scaling
+    from ncf.sagemaker.endpoints.describe import cost
+    from ncf.sagemaker.endpoints.requests import Hosting, Traffic
 
     if traffic not in get_args(Traffic):
         raise ConfigError(f"--traffic is all-at-once, canary or linear, and not {traffic!r}.")
@@ -111,9 +111,9 @@ def deploy(
     )  # fmt: skip
     target = invocations_per_instance or (_BACKLOG if asynchronous else _INVOCATIONS)
     scaling = Scaling.parse(autoscale, target) if autoscale is not None else None
-    endpoints.check(session, hosting, scaling, not no_wait)
+    deployment.check(session, hosting, scaling, not no_wait)
     accept_cost(session, cost(hosting, None if scaling is None else scaling.most), max_cost, yes)
-    made = endpoints.deploy(
+    made = deployment.deploy(
         session, model, hosting, endpoint=name, image=image, scaling=scaling, wait=not no_wait, watch=watch()
     )
     if as_json:
@@ -133,19 +133,19 @@ def rollback(
     as_json: Json = False,
 ) -> None:
     """Go back to what the endpoint served before its last update, without losing a request."""
-    from ncf.sagemaker import endpoints
+    from ncf.sagemaker.endpoints import deploy as deployment
 
     endpoint = name or session.project
-    config = endpoints.rollback(session, endpoint, wait=not no_wait, watch=watch())
+    config = deployment.rollback(session, endpoint, wait=not no_wait, watch=watch())
     if as_json:
         print_json({"endpoint": endpoint, "config": config})
         return
     typer.echo(f"{endpoint} {'goes back to' if no_wait else 'serves again by'} configuration {config}.")
 
 
-def watch() -> "Watch":
+def watch() -> "EndpointProgress":
     """Tell what the endpoint is doing on standard error."""
-    from ncf.console import say
-    from ncf.sagemaker.endpoint_state import Watch
+    from ncf.cli.console import log
+    from ncf.sagemaker.endpoints.state import EndpointProgress
 
-    return Watch(say)
+    return EndpointProgress(log)

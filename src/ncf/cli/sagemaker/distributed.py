@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ncf.sagemaker.distribution import Distribution
+    from ncf.sagemaker.container.distribution import Distribution
 
 Distributed = Annotated[
     str, typer.Option(help="How processes and instances train together: torchrun, horovod or smddp.")
@@ -28,6 +28,6 @@ def open_distribution(
     timeout: Timeout = None,
 ) -> "Distribution":
     """How the job's processes are started and meet."""
-    from ncf.sagemaker.distribution import Distribution
+    from ncf.sagemaker.container.distribution import Distribution
 
     return Distribution(distributed, processes_per_host, timeout)

@@ -12,7 +12,7 @@ from ncf.cli.sagemaker.deploy import Endpoint, watch
 from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ncf.sagemaker.endpoint_view import Summary
+    from ncf.sagemaker.endpoints.describe import Summary
     from ncf.sagemaker.session import Session
 
 
@@ -24,8 +24,8 @@ def endpoints(
     """This project's endpoints: status, instances, since when, and what they cost an hour."""
     from rich.table import Table
 
-    from ncf.console import OUT
-    from ncf.sagemaker.endpoint_view import summaries
+    from ncf.cli.console import OUT
+    from ncf.sagemaker.endpoints.describe import summaries
 
     found = summaries(session)
     if as_json:
@@ -47,9 +47,9 @@ def describe(
     as_json: Json = False,
 ) -> None:
     """All there is to know of an endpoint, with the end of its log where it is not in service."""
-    from ncf.sagemaker.diagnosis import tail
-    from ncf.sagemaker.endpoint_state import existing
-    from ncf.sagemaker.endpoint_view import summary
+    from ncf.sagemaker.endpoints.describe import summary
+    from ncf.sagemaker.endpoints.diagnosis import tail
+    from ncf.sagemaker.endpoints.state import existing
 
     one = summary(session, existing(session, name or session.project))
     log = [] if one.status == "InService" else tail(session, one.name)
@@ -77,7 +77,7 @@ def delete(
     as_json: Json = False,
 ) -> None:
     """Delete an endpoint with its configurations, models, autoscaling and log group; may be said twice."""
-    from ncf.sagemaker.endpoint_removal import delete
+    from ncf.sagemaker.endpoints.removal import delete
 
     endpoint = name or session.project
     if not yes and not typer.confirm(f"Delete {endpoint} with its configurations, models and log?", err=True):
@@ -103,7 +103,7 @@ def captured(
 ) -> None:
     """What an endpoint with --capture was asked and what it answered, a pair of JSON a line."""
     from ncf.data.files import atomic_file
-    from ncf.sagemaker.captured import captured
+    from ncf.sagemaker.endpoints.data_capture import captured
 
     pairs = captured(session, name or session.project)
     if output is None:

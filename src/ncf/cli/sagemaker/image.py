@@ -28,11 +28,11 @@ def push_image(
     as_json: Json = False,
 ) -> None:
     """Push the image to ECR, where hosted SageMaker finds it; the repository is made where it is not there."""
-    from ncf import console
-    from ncf.sagemaker.push import push_image
+    from ncf.cli import console
+    from ncf.sagemaker.jobs.push import push_image
 
-    say = (lambda _: None) if quiet else console.say
-    uri = push_image(session, image, repository, tag=image_tag, keep=keep, say=say)
+    log = (lambda _: None) if quiet else console.log
+    uri = push_image(session, image, repository, tag=image_tag, keep=keep, log=log)
     if as_json:
         print_json({"image": uri})
         return

@@ -54,7 +54,7 @@ def invoke(
     as_json: Json = False,
 ) -> None:
     """Ask an endpoint for recommendations; the answer is printed as 'ncf recommend' prints it."""
-    from ncf.sagemaker.invoke import Endpoint, request_document
+    from ncf.sagemaker.endpoints.invoke import Endpoint, request_document
 
     visitor = history if not user else None
     exactly_one({"--user": user, "--history": visitor, "--similar-to": similar_to, "--file": file})

@@ -13,10 +13,10 @@ from ncf.cli.sagemaker.tracking import Track, TrackAs, again, recorded, tracking
 from ncf.errors import Interrupted
 
 if TYPE_CHECKING:
-    from ncf.sagemaker.distribution import Distribution
-    from ncf.sagemaker.fetch import Fetched
-    from ncf.sagemaker.jobs import TrainingJob
-    from ncf.sagemaker.recorded import Tracking
+    from ncf.sagemaker.container.distribution import Distribution
+    from ncf.sagemaker.jobs.fetch import Fetched
+    from ncf.sagemaker.jobs.mlflow import Tracking
+    from ncf.sagemaker.jobs.training import TrainingJob
     from ncf.sagemaker.session import Session
 
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="Name of a training job.")]
@@ -85,10 +85,10 @@ def train(
     from ncf.cli.sagemaker.cost import accept_cost
     from ncf.cli.sagemaker.progress import Upload
     from ncf.config import Experiment
-    from ncf.sagemaker import launch
-    from ncf.sagemaker.fetch import check_free
+    from ncf.sagemaker.jobs import launch
+    from ncf.sagemaker.jobs.fetch import check_free
+    from ncf.sagemaker.jobs.requests import TrainingOptions
     from ncf.sagemaker.prices import estimate
-    from ncf.sagemaker.requests import TrainingOptions
 
     experiment = Experiment.load(recipe, set or ())
     launch.data_digest(Path(data))
@@ -148,7 +148,7 @@ def jobs(
     as_json: Json = False,
 ) -> None:
     """The project's training jobs: state, duration, metric, and what each cost so far."""
-    from ncf.sagemaker.jobs import list_jobs
+    from ncf.sagemaker.jobs.training import list_jobs
 
     found = list_jobs(session, most)
     if as_json:
@@ -159,7 +159,7 @@ def jobs(
         return
     from rich.table import Table
 
-    from ncf.console import OUT
+    from ncf.cli.console import OUT
 
     table = Table()
     for heading in ("job", "state", "duration", "NDCG@10", "$"):
@@ -176,8 +176,8 @@ def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
 ) -> None:
     """What a job's containers wrote."""
-    from ncf.sagemaker import jobs as training
-    from ncf.sagemaker.logs import TRAINING, Line, read
+    from ncf.sagemaker.jobs import training
+    from ncf.sagemaker.jobs.logs import TRAINING, Line, read
 
     known = training.describe(session, job)
 
@@ -200,7 +200,7 @@ def stop(
     job: JobName,
 ) -> None:
     """Stop a job; it has two minutes to save a checkpoint, and --resume goes on from it."""
-    from ncf.sagemaker import jobs as training
+    from ncf.sagemaker.jobs import training
 
     stopped = training.stop(session, job)
     again = "" if stopped.status == "Completed" else f" ('ncf sagemaker train … --resume {job}' goes on)"
@@ -209,13 +209,13 @@ def stop(
 
 def _follow(session: "Session", job: str, epochs: int, quiet: bool, tracking: "Tracking | None") -> None:
     """Wait for the end; ctrl-C leaves the job as it is."""
-    from ncf import console
+    from ncf.cli import console
     from ncf.cli.sagemaker.progress import Follower
-    from ncf.sagemaker import jobs as training
+    from ncf.sagemaker.jobs import training
 
     try:
         if not quiet:
-            console.say(f"Job {job} was started.")
+            console.log(f"Job {job} was started.")
             with closing(Follower(epochs)) as follower:
                 training.wait(session, job, follower.line, follower.status)
             return
@@ -224,7 +224,7 @@ def _follow(session: "Session", job: str, epochs: int, quiet: bool, tracking: "T
         raise _going_on(session, job, tracking) from None
     except training.JobFailed as failed:
         for line in failed.lines if quiet else ():
-            console.say(line)
+            console.log(line)
         raise
 
 
@@ -246,16 +246,16 @@ def _started(session: "Session", job: str, as_json: bool, tracking: "Tracking | 
 
 
 def _fetched(session: "Session", job: str, output: str | None, data: str | None) -> "Fetched":
-    from ncf import console
-    from ncf.sagemaker.fetch import fetch
-    from ncf.sagemaker.jobs import JobFailed
-    from ncf.sagemaker.logs import TRAINING, read
+    from ncf.cli import console
+    from ncf.sagemaker.jobs.fetch import fetch
+    from ncf.sagemaker.jobs.logs import TRAINING, read
+    from ncf.sagemaker.jobs.training import JobFailed
 
     try:
         return fetch(session, job, output, data)
     except JobFailed:
         for line in read(session, TRAINING, f"{job}/")[-20:]:
-            console.say(line.text)
+            console.log(line.text)
         raise
 
 
@@ -287,7 +287,7 @@ def _summary(job: "TrainingJob") -> dict[str, Any]:
 
 
 def _row(job: "TrainingJob") -> list[str]:
-    from ncf.sagemaker.metric_lines import OBJECTIVE
+    from ncf.sagemaker.container.metric_lines import OBJECTIVE
 
     figure = job.metrics.get("test_ndcg@10", job.metrics.get(OBJECTIVE))
     state = job.status if job.secondary == job.status else f"{job.status}, {job.secondary}"

@@ -31,7 +31,7 @@ def list_(
     as_json: Json = False,
 ) -> None:
     """The versions, the newest first."""
-    from ncf.sagemaker import registry
+    from ncf.sagemaker.pipelines import registry
 
     name = registry.group_name(session, group)
     found = [registry.find(session, name, one.version) for one in registry.packages(session, name)]
@@ -57,7 +57,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """One version: where it comes from, and what it was compared with."""
-    from ncf.sagemaker import registry
+    from ncf.sagemaker.pipelines import registry
 
     package = registry.find(session, registry.group_name(session, group), registry.check_version(version))
     found = registry.evaluation(session, package.evaluation) if package.evaluation else None
@@ -110,10 +110,10 @@ def deploy(
     """Deploy an approved version, by default the newest; 'ncf sagemaker deploy' with its address has every option."""
     from ncf.cli.sagemaker.cost import accept_cost
     from ncf.errors import ConfigError
-    from ncf.sagemaker import registry
-    from ncf.sagemaker.endpoint_requests import Hosting
-    from ncf.sagemaker.endpoint_view import cost
-    from ncf.sagemaker.endpoints import deploy
+    from ncf.sagemaker.endpoints.deploy import deploy
+    from ncf.sagemaker.endpoints.describe import cost
+    from ncf.sagemaker.endpoints.requests import Hosting
+    from ncf.sagemaker.pipelines import registry
 
     number = registry.check_version(version)
     name = registry.group_name(session, group)
@@ -129,7 +129,7 @@ def deploy(
 
 
 def _decide(session: Any, group: str | None, version: str | None, approval: str, why: str) -> None:
-    from ncf.sagemaker import registry
+    from ncf.sagemaker.pipelines import registry
 
     name, number = registry.group_name(session, group), registry.check_version(version)
     package = registry.decide(session, name, number, approval, why)

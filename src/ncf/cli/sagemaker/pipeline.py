@@ -38,7 +38,7 @@ def show(
     name: Name = None,
 ) -> None:
     """Print the definition of the pipeline, as AWS has it ('create --dry-run' shows one before it is made)."""
-    from ncf.sagemaker import pipelines
+    from ncf.sagemaker.pipelines import execution as pipelines
 
     typer.echo(pipelines.known(session, pipelines.pipeline_name(session, name))["PipelineDefinition"])
 
@@ -56,12 +56,13 @@ def start(
 ) -> None:
     """Start an execution."""
     from ncf.cli.sagemaker.cost import accept_cost
-    from ncf.sagemaker import pipeline_cost, pipelines
+    from ncf.sagemaker.pipelines import cost
+    from ncf.sagemaker.pipelines import execution as pipelines
 
     pipeline, given = pipelines.pipeline_name(session, name), parameters_of(parameter)
     if data:
         pipelines.check_input(data)
-    accept_cost(session, pipeline_cost.of_start(session, pipeline, given), max_cost, yes)
+    accept_cost(session, cost.of_start(session, pipeline, given), max_cost, yes)
     sent = {"InputData": pipelines.input_data(session, data)} if data else {}
     arn = pipelines.start(session, pipeline, given | sent)
     typer.echo(f"Started {arn}.")
@@ -79,7 +80,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """The steps of an execution: state, duration, and why one failed."""
-    from ncf.sagemaker import pipelines
+    from ncf.sagemaker.pipelines import execution as pipelines
 
     arn = _arn(session, execution, name)
     if follow and not as_json:
@@ -87,7 +88,7 @@ def status(
         return
     now = pipelines.follow(session, arn) if follow else pipelines.execution(session, arn)
     if as_json:
-        from ncf.sagemaker.pipeline_view import as_record
+        from ncf.sagemaker.pipelines.execution import as_record
 
         print_json(as_record(now, pipelines.verdict(session, now)))
         return
@@ -101,7 +102,7 @@ def list_(
     name: Name = None,
 ) -> None:
     """The executions of a pipeline, the newest first."""
-    from ncf.sagemaker import pipelines
+    from ncf.sagemaker.pipelines import execution as pipelines
 
     found = pipelines.executions(session, pipelines.pipeline_name(session, name))
     for one in found:
@@ -119,7 +120,7 @@ def stop(
     name: Name = None,
 ) -> None:
     """Stop an execution and the job that it runs."""
-    from ncf.sagemaker import pipelines
+    from ncf.sagemaker.pipelines import execution as pipelines
 
     arn = _arn(session, execution, name)
     pipelines.stop(session, arn)
@@ -137,10 +138,11 @@ def retry(
 ) -> None:
     """Go on with an execution that failed or was stopped; steps that succeeded are not repeated."""
     from ncf.cli.sagemaker.cost import accept_cost
-    from ncf.sagemaker import pipeline_cost, pipelines
+    from ncf.sagemaker.pipelines import cost
+    from ncf.sagemaker.pipelines import execution as pipelines
 
     arn = _arn(session, execution, name)
-    accept_cost(session, pipeline_cost.of_retry(session, arn), max_cost, yes)
+    accept_cost(session, cost.of_retry(session, arn), max_cost, yes)
     follow_to_the_end(session, pipelines.retry(session, arn))
 
 
@@ -152,7 +154,7 @@ def delete(
     yes: Yes = False,
 ) -> None:
     """Delete the pipeline; the models stay in the registry."""
-    from ncf.sagemaker import pipelines
+    from ncf.sagemaker.pipelines import execution as pipelines
 
     pipeline = pipelines.pipeline_name(session, name)
     if not yes:
@@ -178,7 +180,8 @@ def schedule(
 ) -> None:
     """Start the pipeline by the clock (EventBridge Scheduler); says what each execution may cost."""
     from ncf.cli.sagemaker.cost import tell_cost
-    from ncf.sagemaker import pipeline_cost, pipelines, schedules
+    from ncf.sagemaker.pipelines import cost, schedules
+    from ncf.sagemaker.pipelines import execution as pipelines
 
     pipeline = pipelines.pipeline_name(session, name)
     if remove:
@@ -190,7 +193,7 @@ def schedule(
             "Say when and as whom: an expression such as 'rate(7 days)', and --scheduler-role ARN."
         )
     given = parameters_of(parameter)
-    tell_cost(session, pipeline_cost.of_start(session, pipeline, given))
+    tell_cost(session, cost.of_start(session, pipeline, given))
     new = schedules.schedule(session, pipeline, expression, scheduler_role, given, timezone)
     typer.echo(f"{'Scheduled' if new else 'Changed the schedule of'} {pipeline}: {expression}, {timezone}.")
 
@@ -202,7 +205,7 @@ def parameters_of(given: list[str] | None) -> dict[str, str]:
 
 def _arn(session: Any, given: str | None, name: str | None) -> str:
     """The execution that is meant."""
-    from ncf.sagemaker import pipelines
+    from ncf.sagemaker.pipelines import execution as pipelines
 
     if given and given.startswith("arn:"):
         return given
@@ -216,8 +219,8 @@ def _arn(session: Any, given: str | None, name: str | None) -> str:
 
 def follow_to_the_end(session: Any, arn: str) -> None:
     """Print each change; an execution that failed is an error."""
-    from ncf.sagemaker import pipelines
-    from ncf.sagemaker.pipeline_view import Changes
+    from ncf.sagemaker.pipelines import execution as pipelines
+    from ncf.sagemaker.pipelines.execution import Changes
 
     changes = Changes()
     now = pipelines.follow(session, arn, lambda state: _say(changes.lines(state)))
@@ -225,15 +228,15 @@ def follow_to_the_end(session: Any, arn: str) -> None:
 
 
 def _print(session: Any, now: Any) -> None:
-    from ncf.sagemaker.pipeline_view import lines
+    from ncf.sagemaker.pipelines.execution import lines
 
     _say(lines(now))
     _conclude(session, now)
 
 
 def _conclude(session: Any, now: Any) -> None:
-    from ncf.sagemaker import pipelines
-    from ncf.sagemaker.pipeline_view import reason
+    from ncf.sagemaker.pipelines import execution as pipelines
+    from ncf.sagemaker.pipelines.execution import reason
 
     found = pipelines.verdict(session, now)
     if found:

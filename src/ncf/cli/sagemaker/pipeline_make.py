@@ -12,7 +12,7 @@ from ncf.cli.sagemaker.pipeline import InputData, Name, Parameters, app, follow_
 from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ncf.sagemaker.pipelines import Options
+    from ncf.sagemaker.pipelines.execution import Options
     from ncf.sagemaker.session import Session
 
 __all__ = ["app", "create", "run"]
@@ -48,12 +48,12 @@ def _options(
     approve: Approve = False, fail_if_not_better: FailIfNot = False,
 ) -> "Options":  # fmt: skip
     """What both commands say of a pipeline."""
-    from ncf.sagemaker.bar import Bar
-    from ncf.sagemaker.pipelines import Options
+    from ncf.sagemaker.container.criteria import PromotionCriteria
+    from ncf.sagemaker.pipelines.execution import Options
 
     return Options(
         name, image, group, None, pairs_of(prepare, "--prepare", "min_user=5"), instance_type, processing_instance,
-        max_run, spot, Bar(minimum_gain, alpha, floor), approve, fail_if_not_better,
+        max_run, spot, PromotionCriteria(minimum_gain, alpha, floor), approve, fail_if_not_better,
     )  # fmt: skip
 
 
@@ -70,20 +70,20 @@ def create(
 ) -> None:
     """Create the pipeline, or change it if it is there; says what an execution may cost."""
     from ncf.cli.sagemaker.cost import tell_cost
-    from ncf.sagemaker import pipelines
-    from ncf.sagemaker.pipeline_cost import of_execution
-    from ncf.sagemaker.pipeline_definition import definition
+    from ncf.sagemaker.pipelines import execution
+    from ncf.sagemaker.pipelines.cost import of_execution
+    from ncf.sagemaker.pipelines.definition import definition
 
     if dry_run and data and "://" not in data:
         raise ConfigError("--dry-run sends nothing: give --data as an address, or leave it out.")
     plan = _plan(session, recipe, set, data, options)
     tell_cost(session, of_execution(definition(plan), {}))
     if data:
-        plan = replace(plan, input_data=pipelines.input_data(session, data))
+        plan = replace(plan, input_data=execution.input_data(session, data))
     if dry_run:
         print_json(definition(plan))
         return
-    new = pipelines.upsert(session, plan)
+    new = execution.upsert(session, plan)
     typer.echo(
         f"{'Created' if new else 'Changed'} the pipeline {plan.name}; models go to the group {plan.group}."
     )
@@ -104,16 +104,16 @@ def run(
 ) -> None:
     """Create or change, start, and wait; the last execution is gone on with if it failed and nothing has changed."""
     from ncf.cli.sagemaker.cost import accept_cost
-    from ncf.sagemaker import pipelines
-    from ncf.sagemaker.pipeline_cost import of_execution
-    from ncf.sagemaker.pipeline_definition import definition
+    from ncf.sagemaker.pipelines import execution
+    from ncf.sagemaker.pipelines.cost import of_execution
+    from ncf.sagemaker.pipelines.definition import definition
 
     plan, given = _plan(session, recipe, set, data, options), parameters_of(parameter)
     accept_cost(session, of_execution(definition(plan), given), max_cost, yes)
     if data:
-        plan = replace(plan, input_data=pipelines.input_data(session, data))
-    pipelines.upsert(session, plan)
-    arn, resumed = pipelines.resume_or_start(session, plan.name, given)
+        plan = replace(plan, input_data=execution.input_data(session, data))
+    execution.upsert(session, plan)
+    arn, resumed = execution.resume_or_start(session, plan.name, given)
     typer.echo(f"{'Goes on with' if resumed else 'Started'} {arn}.")
     follow_to_the_end(session, arn)
 
@@ -121,7 +121,7 @@ def run(
 def _plan(session: Any, recipe: str, overrides: list[str] | None, data: str | None, options: Any) -> Any:
     """The plan, for which nothing is sent yet."""
     from ncf.config import Experiment
-    from ncf.sagemaker.pipelines import check_input, plan_of
+    from ncf.sagemaker.pipelines.execution import check_input, plan_of
 
     if data:
         check_input(data)

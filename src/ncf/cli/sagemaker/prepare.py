@@ -41,12 +41,12 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Prepare a table that is larger than a machine: Spark in a processing job; the folder is that of 'ncf prepare'."""
-    from ncf import console
+    from ncf.cli import console
     from ncf.cli.sagemaker.cost import accept_cost
     from ncf.data import PrepareReport
     from ncf.data.options import read_options
     from ncf.errors import Interrupted
-    from ncf.sagemaker import spark_prepare
+    from ncf.sagemaker.jobs import spark_prepare
     from ncf.sagemaker.prices import estimate
 
     values = shared.pairs_of(set, "--set", "min_user=5")
@@ -55,10 +55,10 @@ def prepare(
         image or spark_prepare.spark_image(session), instance_type, instance_count, volume_size, max_run
     )
     accept_cost(session, estimate(instance_type, "processing", instance_count, max_run), max_cost, yes)
-    say = (lambda _: None) if quiet else console.say
+    log = (lambda _: None) if quiet else console.log
     sent = Path(wheels) if wheels is not None else None
     try:
-        dataset = spark_prepare.prepare(session, input, Path(output), values, options, sent, say=say)
+        dataset = spark_prepare.prepare(session, input, Path(output), values, options, sent, log=log)
     except KeyboardInterrupt:
         raise Interrupted("The processing job was stopped; nothing was written here.") from None
     if as_json:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ncf.console import ERR, ConsoleTracker, say
+from ncf.cli.console import ERR, ConsoleTracker, log
 
 if TYPE_CHECKING:
-    from ncf.sagemaker.jobs import TrainingJob
-    from ncf.sagemaker.logs import Line
+    from ncf.sagemaker.jobs.logs import Line
+    from ncf.sagemaker.jobs.training import TrainingJob
 
 _OURS = re.compile(r"\[ncf\] (.*)")
 _FIGURE = re.compile(r"(\S+)=([-+0-9.einfa]+)")
@@ -40,16 +40,16 @@ class Follower:
         if figures:  # the rest of them is told at the end
             return
         text = ours.group(1) if ours else line.text
-        say(text if line.container.startswith(_FIRST) else f"{line.container}: {text}")
+        log(text if line.container.startswith(_FIRST) else f"{line.container}: {text}")
 
     def status(self, job: "TrainingJob") -> None:
         """What SageMaker does besides: Starting, Downloading, Training, Uploading, Interrupted, …"""
         changes = job.described.get("SecondaryStatusTransitions", ())
         for change in changes[self._said :]:
             message = str(change.get("StatusMessage") or "").strip()
-            say(f"{job.name}: {change['Status']}{f', {message}' if message else ''}")
+            log(f"{job.name}: {change['Status']}{f', {message}' if message else ''}")
             if change["Status"] == "Interrupted":
-                say("The spot instance was taken away: SageMaker starts again, from the last checkpoint.")
+                log("The spot instance was taken away: SageMaker starts again, from the last checkpoint.")
         self._said = max(self._said, len(changes))
 
     def close(self) -> None:

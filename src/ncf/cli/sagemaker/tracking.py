@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from ncf.sagemaker.recorded import Tracking
+    from ncf.sagemaker.jobs.mlflow import Tracking
     from ncf.sagemaker.session import Session
 
 Track = Annotated[
@@ -33,7 +33,7 @@ def tracking(session: "Session", track: str | None, experiment: str | None) -> "
     """Where to record, or None; an address that can never work is an error before anything starts."""
     if track is None:
         return None
-    from ncf.sagemaker.recorded import Tracking
+    from ncf.sagemaker.jobs.mlflow import Tracking
 
     return Tracking(track, experiment or session.project)
 
@@ -42,7 +42,7 @@ def again(where: "Tracking | None") -> str:
     """The options that ask a later command for the same."""
     if where is None:
         return ""
-    from ncf.training.mlflow import shown
+    from ncf.tracking.mlflow import shown
 
     return f" --track {shown(where.address)} --experiment {where.experiment}"
 
@@ -51,15 +51,15 @@ def recorded(session: "Session", job: str, folder: Path, where: "Tracking | None
     """Say where the fetched run is recorded; that it could not be is a warning, since the run is here."""
     if where is None:
         return
-    from ncf import console
+    from ncf.cli import console
     from ncf.errors import ConfigError, TrackingError
-    from ncf.sagemaker.recorded import record
+    from ncf.sagemaker.jobs.mlflow import record
 
     try:
-        console.say(record(session, job, folder, where))
+        console.log(record(session, job, folder, where))
     except (TrackingError, ConfigError) as trouble:
         here = " --local" if session.local else ""
-        console.say(
+        console.log(
             f"Warning: {job} is not recorded: {trouble}; "
             f"'ncf sagemaker fetch {job}{here} --output {folder}{again(where)}' does it later."
         )

@@ -41,13 +41,13 @@ def transform(
     as_json: Json = False,
 ) -> None:
     """Recommend to many users in containers that come for it and go; the rows are those of 'ncf batch'."""
-    from ncf import console
+    from ncf.cli import console
     from ncf.cli.sagemaker.cost import accept_cost
     from ncf.errors import Interrupted
-    from ncf.sagemaker import images
-    from ncf.sagemaker import transform as batch
+    from ncf.sagemaker.jobs import images
+    from ncf.sagemaker.jobs import transform as batch
+    from ncf.sagemaker.jobs.users import read_users
     from ncf.sagemaker.prices import estimate
-    from ncf.sagemaker.users import read_users
     from ncf.serving.batch import check_output
 
     check_output(Path(output))
@@ -60,9 +60,9 @@ def transform(
     options = batch.TransformOptions(
         uri, instance_type, instance_count, k, not include_seen, aws_image=script_mode, max_run=max_run
     )
-    say = (lambda _: None) if quiet else console.say
+    log = (lambda _: None) if quiet else console.log
     try:
-        done = batch.transform(session, run, Path(output), asked, options, say=say)
+        done = batch.transform(session, run, Path(output), asked, options, log=log)
     except KeyboardInterrupt:
         raise Interrupted(
             "The transform job was stopped and its model deleted; nothing was written."

@@ -12,9 +12,9 @@ from ncf.cli.sagemaker.jobs import Image, InstanceCount, InstanceType, MaxRun, Q
 from ncf.errors import Interrupted
 
 if TYPE_CHECKING:
-    from ncf.sagemaker.fetch import Fetched
+    from ncf.sagemaker.jobs.fetch import Fetched
+    from ncf.sagemaker.jobs.tuning import Strategy, TunerTrial
     from ncf.sagemaker.session import Session
-    from ncf.sagemaker.tuner import Strategy, Trial
 
 
 @shared.with_session(shared.HOSTED_MAKES)
@@ -53,55 +53,55 @@ def tune(
     from ncf.cli.sagemaker.cost import accept_cost
     from ncf.cli.sagemaker.progress import Upload
     from ncf.config import Experiment
-    from ncf.sagemaker import launch, tuner
-    from ncf.sagemaker.fetch import fetch
+    from ncf.sagemaker.jobs import launch, tuning
+    from ncf.sagemaker.jobs.fetch import fetch
+    from ncf.sagemaker.jobs.requests import TrainingOptions
     from ncf.sagemaker.prices import estimate
-    from ncf.sagemaker.requests import TrainingOptions
     from ncf.tuning.space import Space
 
     experiment, searched = Experiment.load(recipe, set or ()), Space.load(space)
-    search = tuner.TunerOptions(trials, parallel, cast("Strategy", strategy), early_stopping)
+    search = tuning.TunerOptions(trials, parallel, cast("Strategy", strategy), early_stopping)
     options = TrainingOptions(
-        name=tuner.new_name(session), data="", image="", instance_type=instance_type, instance_count=instance_count,
+        name=tuning.new_name(session), data="", image="", instance_type=instance_type, instance_count=instance_count,
         volume_gb=volume_size, max_run=max_run, spot=spot, max_wait=max_wait,
     )  # fmt: skip
     launch.data_digest(Path(data))
     most = estimate(instance_type, "training", instance_count, max_run, spot=spot).times(trials, "trials")
     accept_cost(session, most, max_cost, yes)
     inputs = launch.Inputs(Path(data), script_mode=script_mode, image=image)
-    settled = launch.settle(session, experiment, inputs, options)
-    tuner.tuning_request(session, experiment, searched, settled, search)
+    resolve_ties = launch.settle(session, experiment, inputs, options)
+    tuning.tuning_request(session, experiment, searched, resolve_ties, search)
     with closing(Upload("sending data")) as progress:
-        sent = launch.send(session, inputs, settled, progress)
-    job = tuner.start(session, tuner.tuning_request(session, experiment, searched, sent, search))
+        sent = launch.send(session, inputs, resolve_ties, progress)
+    job = tuning.start(session, tuning.tuning_request(session, experiment, searched, sent, search))
     if no_wait:
         print_json({"job": job}) if as_json else typer.echo(f"Started {job}: the console shows its trials.")
         return
     found = _wait(session, job, quiet)
-    best = tuner.best(found)
+    best = tuning.best(found)
     assert best is not None
     fetched = fetch(session, best.job, output, data) if output else None
     _tell(job, found, best, fetched, as_json)
 
 
-def _wait(session: Any, job: str, quiet: bool) -> "list[Trial]":
+def _wait(session: Any, job: str, quiet: bool) -> "list[TunerTrial]":
     """Say of each trial when it has ended; ctrl-C leaves the tuner as it is."""
-    from ncf import console
-    from ncf.sagemaker import tuner
+    from ncf.cli import console
+    from ncf.sagemaker.jobs import tuning
 
     told: set[str] = set()
 
-    def tell(found: "list[Trial]") -> None:
+    def tell(found: "list[TunerTrial]") -> None:
         for trial in found:
             if trial.job not in told and trial.status in ("Completed", "Failed", "Stopped") and not quiet:
                 told.add(trial.job)
                 figure = "" if trial.objective is None else f", NDCG@10 {trial.objective:.4f}"
-                console.say(f"{trial.job}: {trial.status}{figure}")
+                console.log(f"{trial.job}: {trial.status}{figure}")
 
     try:
         if not quiet:
-            console.say(f"Tuning job {job} was started.")
-        return tuner.wait(session, job, tell)
+            console.log(f"Tuning job {job} was started.")
+        return tuning.wait(session, job, tell)
     except KeyboardInterrupt:
         raise Interrupted(
             f"The tuner goes on: 'ncf sagemaker jobs' lists its trials, and 'aws sagemaker stop-hyper-parameter-tuning-job "
@@ -109,7 +109,9 @@ def _wait(session: Any, job: str, quiet: bool) -> "list[Trial]":
         ) from None
 
 
-def _tell(job: str, found: "list[Trial]", best: "Trial", fetched: "Fetched | None", as_json: bool) -> None:
+def _tell(
+    job: str, found: "list[TunerTrial]", best: "TunerTrial", fetched: "Fetched | None", as_json: bool
+) -> None:
     if as_json:
         trials = [
             {"job": one.job, "status": one.status, "objective": one.objective, "seconds": one.seconds,
@@ -122,7 +124,7 @@ def _tell(job: str, found: "list[Trial]", best: "Trial", fetched: "Fetched | Non
         return
     from rich.table import Table
 
-    from ncf.console import OUT
+    from ncf.cli.console import OUT
 
     names = sorted({name for one in found for name in one.values})
     table = Table(title=f"Trials of {job}", title_justify="left")

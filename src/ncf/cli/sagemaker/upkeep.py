@@ -12,7 +12,7 @@ from ncf.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ncf.sagemaker.inventory import Inventory, Item
+    from ncf.sagemaker.account.inventory import Inventory, Resource
     from ncf.sagemaker.session import Session
 
 
@@ -22,8 +22,8 @@ def status(
     as_json: Json = False,
 ) -> None:
     """What of this project runs now, and what it costs."""
-    from ncf.sagemaker.beside import everything
-    from ncf.sagemaker.running import status_of
+    from ncf.sagemaker.account.project_resources import everything
+    from ncf.sagemaker.account.running import status_of
 
     found = status_of(everything(session))
     if as_json:
@@ -52,8 +52,8 @@ def cleanup(
     as_json: Json = False,
 ) -> None:
     """Delete all that carries this project's tag, and only that; running jobs are stopped first."""
-    from ncf.sagemaker import cleanup as work
-    from ncf.sagemaker.beside import everything
+    from ncf.sagemaker.account import cleanup as work
+    from ncf.sagemaker.account.project_resources import everything
 
     inventory = everything(session).chosen(_kinds(keep), older_than)
     items, records = work.deletable(session, inventory)
@@ -90,14 +90,14 @@ def policy(
     """The least that IAM must allow, as JSON: for who runs ncf, or for the execution role."""
     import json
 
-    from ncf.sagemaker.iam import Place, document
+    from ncf.sagemaker.account.iam import ArnContext, document
 
-    place = Place(project or "ncf", account, region, bucket, execution_role)
+    place = ArnContext(project or "ncf", account, region, bucket, execution_role)
     typer.echo(json.dumps(document(role, place, kms=kms, vpc=vpc), indent=2))
 
 
 def _kinds(keep: list[str] | None) -> list[str]:
-    from ncf.sagemaker.inventory import words
+    from ncf.sagemaker.account.inventory import words
 
     unknown = [word for word in keep or () if word not in words()]
     if unknown:
@@ -105,7 +105,7 @@ def _kinds(keep: list[str] | None) -> list[str]:
     return keep or []
 
 
-def _confirm(project: str, items: "Sequence[Item]") -> None:
+def _confirm(project: str, items: "Sequence[Resource]") -> None:
     running = sum(item.running for item in items)
     more = f", {running} of which run now and are stopped" if running else ""
     typer.echo(
@@ -121,10 +121,10 @@ def _confirm(project: str, items: "Sequence[Item]") -> None:
 
 def _answer(
     project: str,
-    deleted: "Sequence[Item]",
-    failed: "Sequence[tuple[Item, str]]",
-    left: "Sequence[Item]",
-    records: "Sequence[Item]",
+    deleted: "Sequence[Resource]",
+    failed: "Sequence[tuple[Resource, str]]",
+    left: "Sequence[Resource]",
+    records: "Sequence[Resource]",
     inventory: "Inventory",
 ) -> dict[str, Any]:
     return {
@@ -138,7 +138,7 @@ def _answer(
 
 
 def _print_items(
-    project: str, items: "Sequence[Item]", records: "Sequence[Item]", inventory: "Inventory"
+    project: str, items: "Sequence[Resource]", records: "Sequence[Resource]", inventory: "Inventory"
 ) -> None:
     if items:
         _print_table(f"What carries the tag ncf:project={project}", items)
@@ -175,15 +175,15 @@ def _print_running(project: str, found: Any) -> None:
 
 
 def _print_stored(found: Any) -> None:
-    from ncf.sagemaker.running import monthly
+    from ncf.sagemaker.account.running import monthly
 
     for item in found.stored:
         typer.echo(f"Stored: {item.kind} {item.name}: {item.detail}, ${monthly(item):.2f} a month.")
 
 
-def _print_table(title: str, items: "Sequence[Item]") -> None:
+def _print_table(title: str, items: "Sequence[Resource]") -> None:
     """A table on a terminal; in a pipe aligned columns, a line a thing, with whole names."""
-    from ncf.console import OUT
+    from ncf.cli.console import OUT
 
     headings = ("kind", "name", "state", "what", "age", "$ an hour")
     rows = [_row(item) for item in items]
@@ -209,8 +209,8 @@ def _print_table(title: str, items: "Sequence[Item]") -> None:
     OUT.print(table)
 
 
-def _row(item: "Item") -> tuple[str, ...]:
-    from ncf.sagemaker.running import since
+def _row(item: "Resource") -> tuple[str, ...]:
+    from ncf.sagemaker.account.running import since
 
     cost = "not known" if item.hourly is None else f"{item.hourly:.3f}" if item.hourly else ""
     return item.kind, item.name, item.status, item.detail, since(item), cost

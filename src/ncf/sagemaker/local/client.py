@@ -13,7 +13,7 @@ from ncf.sagemaker.local import endpoints, jobs, models, process, requests
 from ncf.sagemaker.local.jobs import PROCESSING, TRAINING, TRANSFORM
 from ncf.sagemaker.local.listing import Pages
 from ncf.sagemaker.local.models import CONFIG, MODEL
-from ncf.sagemaker.local.pipelines import EXECUTION, Pipelines, died
+from ncf.sagemaker.local.pipelines import Pipelines, mourned
 from ncf.sagemaker.local.registry import Registry
 from ncf.sagemaker.local.state import Record, Store
 
@@ -139,14 +139,5 @@ class SageMaker(Registry, Pipelines):
         return record
 
     def _swept(self) -> Store:
-        process.sweep(self.store, _died)
+        process.sweep(self.store, mourned)
         return self.store
-
-
-def _died(store: Store, record: Record) -> None:
-    if record["kind"] == endpoints.DEPLOYMENT:
-        endpoints.failed(store, record, process.DIED)
-    elif record["kind"] == EXECUTION:
-        died(store, record, process.DIED)
-    else:
-        jobs.move(store, record["kind"], record["name"], "Failed", "Failed", reason=process.DIED)

@@ -1,4 +1,4 @@
-"""Training, processing and transform jobs: the same four calls, told apart by a `Kind`.
+"""Training, processing and transform jobs: the same four calls, told apart by a `JobKind`.
 
 A job is written down and its worker started at once; what it does is in `ncf.sagemaker.local.worker`. The state of a
 job changes as on AWS: InProgress, then Completed, Failed or Stopped.
@@ -18,7 +18,7 @@ RUNNING = ("InProgress", "Stopping")
 
 
 @dataclass(frozen=True)
-class Kind:
+class JobKind:
     """What differs between the three, in AWS's own words."""
 
     word: str
@@ -39,20 +39,20 @@ class Kind:
         return self.word.replace("-", "_")
 
 
-TRAINING = Kind(
+TRAINING = JobKind(
     "training-job", "TrainingJob", "Training", "TrainingJobSummaries", "Requested resource not found."
 )
-PROCESSING = Kind(
+PROCESSING = JobKind(
     "processing-job", "ProcessingJob", "Processing", "ProcessingJobSummaries",
     "Could not find requested job with name: {}",
 )  # fmt: skip
-TRANSFORM = Kind(
+TRANSFORM = JobKind(
     "transform-job", "TransformJob", "Transform", "TransformJobSummaries",
     "Could not find requested job with name: {}",
 )  # fmt: skip
 
 
-def create(store: Store, kind: Kind, request: dict[str, Any]) -> dict[str, Any]:
+def create(store: Store, kind: JobKind, request: dict[str, Any]) -> dict[str, Any]:
     """Start a job; raises `CloudError` where Docker or the image is missing, `ClientError` as AWS does."""
     method, name = f"create_{kind.method}", request.get(kind.name)
     requests.check("sagemaker", method, request)
@@ -76,7 +76,7 @@ def create(store: Store, kind: Kind, request: dict[str, Any]) -> dict[str, Any]:
     return {f"{kind.stem}Arn": record["arn"]}
 
 
-def stop(store: Store, kind: Kind, request: dict[str, Any]) -> dict[str, Any]:
+def stop(store: Store, kind: JobKind, request: dict[str, Any]) -> dict[str, Any]:
     """Ask a job to stop: its containers get SIGTERM and two minutes, as on AWS."""
     method = f"stop_{kind.method}"
     record = found(store, kind, method, request)
@@ -91,7 +91,7 @@ def stop(store: Store, kind: Kind, request: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def delete(store: Store, kind: Kind, request: dict[str, Any]) -> dict[str, Any]:
+def delete(store: Store, kind: JobKind, request: dict[str, Any]) -> dict[str, Any]:
     """Remove a job that has ended, with its files."""
     record = found(store, kind, f"describe_{kind.method}", request)
     if record["status"] in RUNNING:
@@ -100,7 +100,7 @@ def delete(store: Store, kind: Kind, request: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def find(store: Store, kind: Kind, request: dict[str, Any]) -> dict[str, Any]:
+def find(store: Store, kind: JobKind, request: dict[str, Any]) -> dict[str, Any]:
     """What is known of a job (DescribeTrainingJob, …)."""
     record = found(store, kind, f"describe_{kind.method}", request)
     answer = {**record["request"], **_summary(kind, record), **_ended(record)}
@@ -109,13 +109,13 @@ def find(store: Store, kind: Kind, request: dict[str, Any]) -> dict[str, Any]:
     return answer
 
 
-def search(store: Store, kind: Kind, request: dict[str, Any]) -> dict[str, Any]:
+def search(store: Store, kind: JobKind, request: dict[str, Any]) -> dict[str, Any]:
     """Jobs of a kind (ListTrainingJobs, …)."""
     requests.check("sagemaker", f"list_{kind.method}s", request)
     return listed(store.all(kind.word), request, kind.summaries, lambda record: _summary(kind, record))
 
 
-def found(store: Store, kind: Kind, method: str, request: dict[str, Any]) -> Record:
+def found(store: Store, kind: JobKind, method: str, request: dict[str, Any]) -> Record:
     """The record that a request names; raises AWS's error where there is none."""
     requests.check("sagemaker", method, request)
     record = store.read(kind.word, request[kind.name])
@@ -136,7 +136,7 @@ def move(store: Store, word: str, name: str, status: str, secondary: str, **more
                 record["ended"] = record["transitions"][-1]["EndTime"] = now
 
 
-def _needs(store: Store, kind: Kind, method: str, request: dict[str, Any]) -> tuple[dict[str, Any], str]:
+def _needs(store: Store, kind: JobKind, method: str, request: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """What the worker must know besides the request, and the image."""
     if kind is TRAINING:
         image = request.get("AlgorithmSpecification", {}).get("TrainingImage")
@@ -151,7 +151,7 @@ def _needs(store: Store, kind: Kind, method: str, request: dict[str, Any]) -> tu
     return {"container": container}, container["Image"]
 
 
-def _summary(kind: Kind, record: Record) -> dict[str, Any]:
+def _summary(kind: JobKind, record: Record) -> dict[str, Any]:
     answer = {
         kind.name: record["name"],
         f"{kind.stem}Arn": record["arn"],

@@ -19,7 +19,7 @@ from urllib.parse import urlparse
 from ncf.errors import CloudError, NcfError
 from ncf.sagemaker.local.pipelines import EXECUTION, ended
 from ncf.sagemaker.local.state import Record, Store, moment
-from ncf.sagemaker.pipeline_values import at_path, resolve
+from ncf.sagemaker.pipelines.values import at_path, resolve
 
 SECONDS_BETWEEN_LOOKS = 0.5
 _COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
@@ -34,7 +34,7 @@ class StoppedHere(Exception):
 
 def run_execution(store: Store, record: Record) -> None:
     """What a worker does, until the end or the wish to stop that may have come before."""
-    from ncf.sagemaker.faults import Guarded
+    from ncf.sagemaker.aws_errors import Guarded
     from ncf.sagemaker.local.client import SageMaker
     from ncf.sagemaker.local.watch import STOPPING
 

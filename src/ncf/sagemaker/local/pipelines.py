@@ -8,7 +8,7 @@ import string
 import time
 from typing import Any
 
-from ncf.sagemaker.local import jobs, process, requests
+from ncf.sagemaker.local import endpoints, jobs, process, requests
 from ncf.sagemaker.local.listing import listed
 from ncf.sagemaker.local.state import Record, Store, moment
 
@@ -168,13 +168,6 @@ class Pipelines:
         return [one for one in self.store.all(EXECUTION) if one["pipeline"] == pipeline]
 
 
-def mourned(store: Store, record: Record) -> None:
-    """A worker died without a word: its record is told so, of whatever kind it is."""
-    from ncf.sagemaker.local import client
-
-    client._died(store, record)
-
-
 def died(store: Store, record: Record, reason: str) -> None:
     """The worker of an execution is no more: the job that it waited for is stopped, since a retry starts another."""
     for step in record["steps"].values():
@@ -232,3 +225,12 @@ def _execution(record: Record) -> Answer:
         "PipelineExecutionArn": record["execution_arn"], "PipelineExecutionStatus": record["status"],
         "StartTime": moment(record["created"]),
     } | ({"FailureReason": record["reason"]} if record.get("reason") else {})  # fmt: skip
+
+
+def mourned(store: Store, record: Record) -> None:
+    if record["kind"] == endpoints.DEPLOYMENT:
+        endpoints.failed(store, record, process.DIED)
+    elif record["kind"] == EXECUTION:
+        died(store, record, process.DIED)
+    else:
+        jobs.move(store, record["kind"], record["name"], "Failed", "Failed", reason=process.DIED)

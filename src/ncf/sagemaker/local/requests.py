@@ -14,7 +14,7 @@ from functools import cache
 from typing import Any
 
 from ncf.errors import ConfigError
-from ncf.sagemaker.faults import missing_extra
+from ncf.sagemaker.aws_errors import missing_extra
 
 _NEAR = 8
 """Values that are named where more are admitted."""

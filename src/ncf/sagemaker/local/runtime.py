@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ncf.sagemaker.faults import missing_extra
+from ncf.sagemaker.aws_errors import missing_extra
 from ncf.sagemaker.local import endpoints, requests
 from ncf.sagemaker.local.state import ACCOUNT, Record, Store
 

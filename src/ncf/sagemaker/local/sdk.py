@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import urlparse
 
 from ncf.errors import CloudError
-from ncf.sagemaker.faults import missing_extra
+from ncf.sagemaker.aws_errors import missing_extra
 from ncf.sagemaker.local import docker
 
 GRACE = 120

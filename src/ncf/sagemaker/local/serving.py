@@ -17,7 +17,7 @@ from typing import Any
 from ncf.errors import CloudError
 from ncf.sagemaker.local import docker, endpoints, logs, process, sdk, training
 from ncf.sagemaker.local.state import Record, Store
-from ncf.sagemaker.local.watch import Watch
+from ncf.sagemaker.local.watch import ContainerWatcher
 from ncf.serving.archive import unpack
 
 STARTUP = 180
@@ -31,7 +31,7 @@ _EVERY = 0.3
 def run_deployment(store: Store, record: Record) -> None:
     """From Starting to InService, and to its end."""
     folder = store.folder(endpoints.DEPLOYMENT, record["name"])
-    watch = Watch(folder, logs.stream_folder(store.home, endpoints.DEPLOYMENT, record["endpoint"]))
+    watch = ContainerWatcher(folder, logs.stream_folder(store.home, endpoints.DEPLOYMENT, record["endpoint"]))
     startup = record["variant"].get("ContainerStartupHealthCheckTimeoutInSeconds", STARTUP)
     try:
         with Serving(watch, store.region, record, {}, startup):
@@ -53,7 +53,7 @@ class Serving:
     """A healthy container for as long as the block lasts; raises `CloudError` where it does not become one."""
 
     def __init__(
-        self, watch: Watch, region: str, task: Record, more: Mapping[str, str], startup: float
+        self, watch: ContainerWatcher, region: str, task: Record, more: Mapping[str, str], startup: float
     ) -> None:
         self.watch = watch
         self.port: int = task["port"]

@@ -16,7 +16,7 @@ from ncf.errors import NcfError
 from ncf.sagemaker.local import docker, jobs, logs, sdk
 from ncf.sagemaker.local.jobs import PROCESSING, TRAINING
 from ncf.sagemaker.local.state import Record, Store
-from ncf.sagemaker.local.watch import Watch
+from ncf.sagemaker.local.watch import ContainerWatcher
 
 LONGEST = 1024
 """Characters of FailureReason and ExitMessage."""
@@ -28,7 +28,7 @@ def run_training(store: Store, record: Record) -> None:
     """From Starting to Completed, Failed or Stopped."""
     request, name = record["request"], record["name"]
     folder = store.folder(TRAINING.word, name)
-    watch = Watch(
+    watch = ContainerWatcher(
         folder,
         logs.stream_folder(store.home, TRAINING.word, name),
         request["ResourceConfig"].get("InstanceCount", 1),
@@ -53,7 +53,7 @@ def run_processing(store: Store, record: Record) -> None:
     request, name = record["request"], record["name"]
     folder = store.folder(PROCESSING.word, name)
     cluster = request["ProcessingResources"]["ClusterConfig"]
-    watch = Watch(
+    watch = ContainerWatcher(
         folder, logs.stream_folder(store.home, PROCESSING.word, name), cluster.get("InstanceCount", 1)
     )
     session = sdk.session(folder / "root", folder, store.region)
@@ -69,7 +69,7 @@ def run_processing(store: Store, record: Record) -> None:
     _end(store, record, watch, said, {"message": said})
 
 
-def reason_of(watch: Watch, codes: list[int]) -> str:
+def reason_of(watch: ContainerWatcher, codes: list[int]) -> str:
     """One sentence for a container that did not end well and left no word."""
     if isinstance(watch.error, NcfError):
         return str(watch.error)
@@ -82,7 +82,7 @@ def reason_of(watch: Watch, codes: list[int]) -> str:
     return f"The container ended with exit code {code}: {logs.tail(watch.logs) or 'it wrote nothing'}"
 
 
-def _end(store: Store, record: Record, watch: Watch, failure: str, more: dict[str, Any]) -> None:
+def _end(store: Store, record: Record, watch: ContainerWatcher, failure: str, more: dict[str, Any]) -> None:
     codes = docker.exit_codes(docker.containers(watch.folder))
     docker.remove(watch.folder)
     word, name = record["kind"], record["name"]

@@ -19,7 +19,7 @@ from ncf.sagemaker.local import docker, jobs, logs, sdk
 from ncf.sagemaker.local.jobs import TRANSFORM
 from ncf.sagemaker.local.serving import STARTUP, Serving
 from ncf.sagemaker.local.state import Record, Store
-from ncf.sagemaker.local.watch import Watch
+from ncf.sagemaker.local.watch import ContainerWatcher
 
 _PAYLOAD = 6
 _MEBIBYTE = 2**20
@@ -29,7 +29,7 @@ def run_transform(store: Store, record: Record) -> None:
     """From InProgress to Completed, Failed or Stopped."""
     name = record["name"]
     folder = store.folder(TRANSFORM.word, name)
-    watch = Watch(folder, logs.stream_folder(store.home, TRANSFORM.word, name))
+    watch = ContainerWatcher(folder, logs.stream_folder(store.home, TRANSFORM.word, name))
     request = record["request"]
     task = {**record, "port": docker.free_port()}
     try:
@@ -71,7 +71,9 @@ def pieces(path: Path, split: str, strategy: str, most: int) -> Iterator[bytes]:
         yield b"".join(kept)
 
 
-def _transform(watch: Watch, client: Any, request: dict[str, Any], source: Path, target: Path) -> None:
+def _transform(
+    watch: ContainerWatcher, client: Any, request: dict[str, Any], source: Path, target: Path
+) -> None:
     given, wanted = request["TransformInput"], request["TransformOutput"]
     most = request.get("MaxPayloadInMB", _PAYLOAD) * _MEBIBYTE
     by_line = wanted.get("AssembleWith") == "Line"

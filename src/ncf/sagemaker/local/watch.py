@@ -20,7 +20,7 @@ from ncf.sagemaker.local import docker
 _EVERY = 0.3
 
 
-class Wish:
+class StopFlag:
     """Whether this process was asked to end. A plain flag: a handler may not wait for the lock of an `Event`."""
 
     def __init__(self) -> None:
@@ -42,16 +42,16 @@ class Wish:
         return self._asked
 
 
-STOPPING = Wish()
+STOPPING = StopFlag()
 
 
 def heed_signals() -> None:
-    """From now on SIGTERM is a wish to stop, of which every `Watch` knows, also one that is made later."""
+    """From now on SIGTERM is a wish to stop, of which every `ContainerWatcher` knows, also one that is made later."""
     signal.signal(signal.SIGTERM, lambda *_: STOPPING.set())
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-class Watch:
+class ContainerWatcher:
     """The containers of one worker, from the first to the last."""
 
     def __init__(self, folder: Path, streams: Path, count: int = 1) -> None:

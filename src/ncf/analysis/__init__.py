@@ -1,0 +1,42 @@
+"""Judging a run again: both protocols side by side, by groups of users and items, cold users, and a split by time.
+
+The evaluation wing judges whatever scores; this one knows runs, the data that they were trained on, and how to train a
+recipe once more on another split.
+"""
+
+from ncf.analysis.cold_start import ColdUsers, evaluate_cold_users
+from ncf.analysis.evaluate import (
+    GROUPS,
+    PROTOCOLS,
+    WARNING,
+    compare_runs,
+    evaluate,
+    evaluate_both,
+    grouped,
+    is_quick,
+)
+from ncf.analysis.evaluated_run import EvaluatedRun, open_subject
+from ncf.analysis.temporal_split import TemporalEvaluation, evaluate_by_time, folders_of, is_split_by_time
+from ncf.evaluation import EvaluationResult
+from ncf.evaluation.slices import Group
+
+__all__ = [
+    "GROUPS",
+    "PROTOCOLS",
+    "WARNING",
+    "ColdUsers",
+    "EvaluatedRun",
+    "EvaluationResult",
+    "Group",
+    "TemporalEvaluation",
+    "compare_runs",
+    "evaluate",
+    "evaluate_both",
+    "evaluate_by_time",
+    "evaluate_cold_users",
+    "folders_of",
+    "grouped",
+    "is_quick",
+    "is_split_by_time",
+    "open_subject",
+]

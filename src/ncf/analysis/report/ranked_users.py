@@ -1,0 +1,119 @@
+"""The judgements behind a page: the same held-out rows in their candidate lists and among the whole catalogue.
+
+In: a scorer, a data set, held-out rows by user. Out: `Measured`. The decision worth knowing: where the held-out item
+stands is taken from hit ratios at many cutoffs, whose differences are the chances of each place; so the tie rule of
+the protocol holds here too. Memory and time are bounded: of many rows a sample is judged, chosen by the seed.
+
+Legend: T held-out rows, C candidates, I items.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ncf.config import EvaluationConfig
+from ncf.data import Dataset, HeldOut
+from ncf.evaluation import EvaluationResult, evaluate_full, evaluate_sampled, significance
+from ncf.evaluation.ranking import Scorer
+from ncf.runtime import Workers, seed_of
+
+MOST_ROWS = 20_000
+"""Held-out rows that are judged in their candidate lists."""
+MOST_SCORES = 2**26
+"""Scores of the full ranking: rows times items."""
+K = 10
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Rows judged under one protocol; `judgement` has hit ratios at every cutoff of `edges`."""
+
+    rows: HeldOut
+    judgement: EvaluationResult
+    edges: Ints
+    ranked: Ints
+    """[T]: how many items each positive is ranked among, itself included."""
+    intervals: dict[str, tuple[float, float]]
+
+    @property
+    def shares(self) -> Floats:
+        """[len(edges)]: the share of rows whose positive stands after the edge before and not after this one."""
+        reached = [self.judgement.means[f"hr@{edge}"] for edge in self.edges.tolist()]
+        return np.diff(np.array([0.0, *reached]))
+
+    @property
+    def chance(self) -> Floats:
+        """The same for a model that guesses."""
+        reached = np.minimum(self.edges[:, None], self.ranked[None]) / self.ranked[None]
+        return np.diff(reached.mean(axis=1), prepend=0.0)
+
+    def to_json(self) -> dict[str, Any]:
+        """Figures at the cutoffs that have an interval."""
+        return {
+            "rows": len(self.rows),
+            "ties": self.judgement.ties,
+            "metrics": {name: self.judgement.means[name] for name in self.intervals}
+            | self.judgement.catalogue,
+            "intervals": {name: list(pair) for name, pair in self.intervals.items()},
+        }
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Both rankings; `total` test rows there are."""
+
+    sampled: Ranking
+    full: Ranking
+    total: int
+
+
+def measure(
+    scorer: Scorer, dataset: Dataset, held_out: HeldOut, config: EvaluationConfig, seed: int, pool: Workers
+) -> Measured:
+    """Judge `held_out`, which is sorted by user and not empty."""
+    rows = sample(held_out, MOST_ROWS, seed)
+    cutoffs = sorted({*config.cutoffs, K})
+    candidates = rows.candidates
+    edges = np.arange(1, candidates.shape[1] + 1)
+    judged = evaluate_sampled(scorer, rows, _rules(config, edges, cutoffs), pool)
+    ranked = 1 + (candidates != candidates[:, :1]).sum(1)
+    sampled = Ranking(rows, judged, edges, ranked, _intervals(judged, cutoffs, config.bootstrap))
+    few = sample(rows, max(1, MOST_SCORES // len(dataset.items)), seed)
+    edges = log_edges(len(dataset.items))
+    judged = evaluate_full(scorer, dataset, few, _rules(config, edges, cutoffs), pool)
+    ranked = len(dataset.items) + 1 - dataset.known.counts[few.user_rows]
+    full = Ranking(few, judged, edges, ranked, _intervals(judged, cutoffs, config.bootstrap))
+    return Measured(sampled, full, len(held_out))
+
+
+def sample(held_out: HeldOut, most: int, seed: int) -> HeldOut:
+    """At most so many of the rows, in their order."""
+    if len(held_out) <= most:
+        return held_out
+    random = np.random.default_rng(seed_of(seed, "report-rows"))
+    index = np.sort(random.choice(len(held_out), most, replace=False))
+    return HeldOut(held_out.user_rows[index], held_out.candidates[index])
+
+
+def log_edges(last: int) -> Ints:
+    """1, 2, 5, 10, 20, 50, … and `last`."""
+    steps = [digit * 10**power for power in range(len(str(last))) for digit in (1, 2, 5)]
+    return np.array([*(step for step in steps if step < last), last], np.int64)
+
+
+def _rules(config: EvaluationConfig, edges: Ints, cutoffs: list[int]) -> EvaluationConfig:
+    changes = {"cutoffs": tuple(sorted({*edges.tolist(), *cutoffs})), "bootstrap": 0}
+    return config.model_copy(update=changes)
+
+
+def _intervals(
+    judged: EvaluationResult, cutoffs: list[int], resamples: int
+) -> dict[str, tuple[float, float]]:
+    names = [f"{metric}@{k}" for metric in ("hr", "ndcg") for k in cutoffs] + ["mrr"]
+    values = np.stack([judged.values[name] for name in names])
+    pairs = significance.intervals(values, resamples or 1000, users=judged.user_rows)
+    return {name: (float(low), float(high)) for name, (low, high) in zip(names, pairs, strict=True)}

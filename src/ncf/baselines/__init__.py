@@ -1,0 +1,19 @@
+"""Models that any new one must beat, each behind one interface: fit to training interactions, then score.
+
+In: the training interactions as `Csr`. Out: a `FittedBaseline`, which the protocol judges as it does a trained model. The
+decision worth knowing: a model that knows a user by the history alone gives a user without one equal scores, which the
+tie rule then judges as guessing; nothing falls back to popularity behind the reader's back.
+"""
+
+from ncf.baselines.base import Baseline, FittedBaseline
+from ncf.baselines.bpr import BPR
+from ncf.baselines.ease import EASE
+from ncf.baselines.ials import IALS
+from ncf.baselines.knn import ITEM_KNN, USER_KNN
+from ncf.baselines.non_personalized import POPULARITY, RANDOM
+
+BASELINES: dict[str, Baseline] = {
+    baseline.name: baseline for baseline in (POPULARITY, RANDOM, ITEM_KNN, USER_KNN, IALS, BPR, EASE)
+}
+
+__all__ = ["BASELINES", "Baseline", "FittedBaseline"]

@@ -1,0 +1,120 @@
+"""What a person sees: a progress bar on a terminal, plain lines in a log, tables of figures.
+
+Everything goes to standard error or, where it is the answer itself, to standard output; with `--json` the answer is one
+object and nothing else.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ncf.tracking.tracker import Silent
+
+OUT = Console(highlight=False, soft_wrap=True)
+ERR = Console(stderr=True, highlight=False, soft_wrap=True)
+_REFRESH_SECONDS = 0.2
+
+
+def log(sentence: str) -> None:
+    """A line for the person, not part of the answer."""
+    ERR.print(sentence, markup=False)
+
+
+class ConsoleTracker(Silent):
+    """A bar an epoch where standard error is a terminal, and one line an epoch in any case."""
+
+    def __init__(self) -> None:
+        self._bar: Progress | None = None
+        self._shown = 0.0
+
+    def start(self, run: str, settings: Mapping[str, Any]) -> None:
+        model, train = settings["model"], settings["train"]
+        log(
+            f"Training {run}: {model['kind']}, {train['epochs']} epochs, {train['negatives']} negatives a positive."
+        )
+
+    def progress(self, epoch: int, done: int, total: int) -> None:
+        if not ERR.is_terminal:
+            return
+        if self._bar is None:
+            self._bar = Progress(
+                TextColumn("epoch {task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("steps"),
+                TimeRemainingColumn(),
+                console=ERR,
+                transient=True,
+                auto_refresh=False,
+            )
+            self._bar.start()
+            self._bar.add_task(str(epoch + 1), total=total)
+        if done == total or time.monotonic() - self._shown > _REFRESH_SECONDS:
+            self._shown = time.monotonic()
+            self._bar.update(self._bar.task_ids[0], completed=done, refresh=True)
+
+    def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
+        self.close()
+        parts = [f"epoch {epoch:>3}", f"loss {figures['loss']:.4f}"]
+        parts += [
+            f"{stage} HR@10 {figures[f'{stage}_hr@10']:.4f} NDCG@10 {figures[f'{stage}_ndcg@10']:.4f}"
+            for stage in ("validation", "test")
+            if f"{stage}_hr@10" in figures
+        ]
+        parts.append(f"{figures['seconds']:.1f} s ({figures['samples_per_second'] / 1e6:.2f} M samples/s)")
+        log("  ".join(parts))
+
+    def log(self, sentence: str) -> None:
+        self.close()
+        log(sentence)
+
+    def finish(self, figures: Mapping[str, Any]) -> None:
+        self.close()
+        log(f"Artifact: {figures['artifact']}")
+
+    def close(self) -> None:
+        """Take the bar away; the terminal is as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def figures_table(
+    title: str,
+    metrics: Mapping[str, float],
+    intervals: Mapping[str, Sequence[float]],
+    published: Mapping[str, float] | None,
+) -> Table:
+    """One row a metric: value, 95% interval, and the published figure where there is one."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("metric")
+    table.add_column("value", justify="right")
+    table.add_column("95% interval", justify="right")
+    if published:
+        table.add_column("published", justify="right")
+    for name, value in metrics.items():
+        if name.startswith("recall") and value == metrics.get(name.replace("recall", "hr")):
+            continue  # one positive a user: recall is the hit ratio
+        pair = intervals.get(name)
+        row = [name, f"{value:.4f}", f"{pair[0]:.4f} – {pair[1]:.4f}" if pair else ""]
+        table.add_row(*row, *([f"{published[name]:.3f}" if name in published else ""] if published else []))
+    return table
+
+
+def items_table(title: str, rows: Sequence[Mapping[str, Any]], scores: Sequence[float]) -> Table:
+    """Ranked items with their scores and what there is to display of them."""
+    columns = [name for name in ("title", "year", "genres") if any(row.get(name) for row in rows)]
+    table = Table(title=title, title_justify="left")
+    table.add_column("#", justify="right")
+    table.add_column("item", justify="right")
+    for name in columns:
+        table.add_column(name)
+    table.add_column("score", justify="right")
+    for place, (row, score) in enumerate(zip(rows, scores, strict=True), 1):
+        shown = [str(row.get(name) or "") for name in columns]
+        table.add_row(str(place), str(row["id"]), *shown, f"{score:.3f}")
+    return table

@@ -1,0 +1,135 @@
+"""The first pass over a table: is every value what it should be, and which ids are there.
+
+In: a `Reading`. Out: `IdScan`: rows, both vocabularies, how many rows each user has. The decision worth knowing: the
+distinct ids of each batch are put aside and merged when they are as many as those before, so the pass costs memory for
+the ids and not for the rows. A column in which text turns up is begun again as text, as the reader in memory does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from ncf.data.formats import SCAN_ERRORS, read_error
+from ncf.data.interactions import Int64
+from ncf.data.readers import Reading, gaps, is_negative
+from ncf.data.vocabulary import Vocabulary, of_texts
+
+ROWS = 1 << 20
+"""Rows in memory at once."""
+_LEAST_MERGED = 4 * ROWS
+
+
+@dataclass(frozen=True)
+class IdScan:
+    """What is known of a table before its rows are moved. `rows_of_user`: [U]; `text_ids`: which ids are text."""
+
+    rows: int
+    users: Vocabulary
+    items: Vocabulary
+    rows_of_user: Int64
+    text_ids: frozenset[str]
+
+
+def survey(reading: Reading) -> IdScan:
+    """Read everything once; every defect is the sentence of the reader in memory."""
+    text_ids: set[str] = set()
+    while True:
+        turned = _surveyed(reading, text_ids)
+        if isinstance(turned, IdScan):
+            return turned
+        text_ids |= turned
+
+
+def batches(reading: Reading, text_ids: Collection[str]) -> Iterator[pl.DataFrame]:
+    """The cast columns in the order of the file, `ROWS` rows at a time; text ids as String."""
+    selected = reading.frame.select(reading.expressions(text_ids, pl.String))
+    try:
+        yield from selected.collect_batches(chunk_size=ROWS, maintain_order=True, engine="streaming")
+    except SCAN_ERRORS as error:
+        raise read_error(error, reading.origin) from error
+
+
+def _surveyed(reading: Reading, text_ids: set[str]) -> IdScan | set[str]:
+    """The survey, or the ids that turned out to be text."""
+    defects = {purpose: _Defect() for purpose in reading.found}
+    ids = {purpose: _Distinct() for purpose in ("user", "item")}
+    rows = 0
+    for batch in batches(reading, text_ids):
+        turned = {
+            name
+            for name in ids
+            if f"{name}_is_text" in batch.columns and bool(batch[f"{name}_is_text"].any())
+        }
+        if turned:
+            return turned
+        for purpose, defect in defects.items():
+            defect.look(batch[purpose], purpose, rows)
+        for purpose, distinct in ids.items():
+            distinct.add(batch[purpose])
+        rows += len(batch)
+    if not rows:
+        raise reading.no_rows()
+    for purpose, defect in defects.items():
+        if defect.count:
+            raise reading.gap(purpose, defect.row, defect.count, defect.negative)
+    users, rows_of_user = ids["user"].vocabulary(reading.names["user"])
+    items, _ = ids["item"].vocabulary(reading.names["item"])
+    return IdScan(rows, users, items, rows_of_user, frozenset(text_ids))
+
+
+@dataclass
+class _Defect:
+    """The first value of a column that does not fit, and how many there are."""
+
+    count: int = 0
+    row: int = 0
+    negative: bool = False
+
+    def look(self, values: pl.Series, purpose: str, before: int) -> None:
+        """Look at the next values, with `before` rows before them."""
+        wrong = gaps(values, purpose)
+        if wrong is None:
+            return
+        if not self.count:
+            first = int(wrong.arg_true()[0])
+            self.row, self.negative = before + first, is_negative(values, purpose, first)
+        self.count += int(wrong.sum())
+
+
+@dataclass
+class _Distinct:
+    """The distinct values of a column and how often each occurs."""
+
+    pending: list[pl.DataFrame] = field(default_factory=list)
+    waiting: int = 0
+    merged: pl.DataFrame | None = None
+
+    def add(self, values: pl.Series) -> None:
+        """Count the next values."""
+        counted = values.alias("id").to_frame().group_by("id").agg(pl.len().cast(pl.Int64).alias("rows"))
+        self.pending.append(counted)
+        self.waiting += len(counted)
+        if self.waiting > max(_LEAST_MERGED, len(self.merged) if self.merged is not None else 0):
+            self._merge()
+
+    def vocabulary(self, column: str) -> tuple[Vocabulary, Int64]:
+        """The ids, and how many rows each has: [len(ids)]."""
+        self._merge()
+        assert self.merged is not None
+        found, rows = self.merged["id"], self.merged["rows"].to_numpy()
+        if found.dtype == pl.String:
+            vocabulary = of_texts(found, column)
+            ordered = np.empty(len(found), np.int64)
+            ordered[vocabulary.rows(found)] = rows
+            return vocabulary, ordered
+        order = found.arg_sort().to_numpy()
+        return Vocabulary(found.to_numpy()[order]), rows[order]
+
+    def _merge(self) -> None:
+        parts = [*self.pending, *([self.merged] if self.merged is not None else ())]
+        self.pending, self.waiting = [], 0
+        self.merged = pl.concat(parts).group_by("id").agg(pl.col("rows").sum())

@@ -1,0 +1,214 @@
+"""The second pass: every row to its place, users in order, the items of each in order, the latest of each pair.
+
+In: a `Reading` and its `IdScan`. Out: `SortedInteractions`: columns on the disk. The decision worth knowing: rows are first put
+into files by user, each small enough to be sorted in memory, and then the files are sorted one after the other. A user
+is never divided, so the memory of a part is that of `PART_ROWS` rows, or of the most active user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from ncf.data.interactions import Int32, Int64, Interactions, latest
+from ncf.data.options import PrepareOptions
+from ncf.data.out_of_core.column_files import ColumnFile, Writer
+from ncf.data.out_of_core.scan_ids import IdScan, batches
+from ncf.data.readers import Reading
+from ncf.data.vocabulary import Vocabulary
+from ncf.errors import DataError
+
+PART_ROWS = 1 << 21
+"""Rows that are sorted, or split, at once."""
+ITEMS, TIMES, WEIGHTS = "known_items.npy", "times.npy", "weights.npy"
+_TYPES = {"user": "<i4", "item": "<i4", "time": "<i8", "rating": "<f4", "weight": "<f4"}
+_DENSE = 4
+
+Rows = npt.NDArray[Any]
+"""Records of the columns that there are."""
+
+
+@dataclass(frozen=True)
+class SortedInteractions:
+    """Interactions on the disk, sorted by user and item. `offsets`: [U + 1], where each user's begin."""
+
+    users: Vocabulary
+    items: Vocabulary
+    offsets: Int64
+    item_rows: ColumnFile
+    times: ColumnFile | None
+    weights: ColumnFile | None
+
+    def __len__(self) -> int:
+        return int(self.offsets[-1])
+
+    def parts(self) -> Iterator[tuple[slice, Interactions]]:
+        """Users with all their interactions, `PART_ROWS` or a user at a time; `user_rows` are those of the whole."""
+        for users in user_parts(self.offsets):
+            rows = slice(int(self.offsets[users.start]), int(self.offsets[users.stop]))
+            counts = np.diff(self.offsets[users.start : users.stop + 1])
+            yield (
+                users,
+                Interactions(
+                    np.repeat(np.arange(users.start, users.stop, dtype=np.int32), counts),
+                    self.item_rows.values[rows].copy(),
+                    None if self.times is None else self.times.values[rows].copy(),
+                    None if self.weights is None else self.weights.values[rows].copy(),
+                ),
+            )
+            for column in (self.item_rows, self.times, self.weights):
+                if column is not None:
+                    column.release()
+
+
+def user_parts(offsets: Int64, rows: int | None = None) -> Iterator[slice]:
+    """Ranges of users that have `rows` interactions at most, or are one user; `PART_ROWS` by default."""
+    first, users = 0, len(offsets) - 1
+    while first < users:
+        end = int(offsets.searchsorted(offsets[first] + (rows or PART_ROWS), side="right")) - 1
+        end = min(max(end, first + 1), users)
+        yield slice(first, end)
+        first = end
+
+
+class SortedInteractionsWriter:
+    """Writes a `SortedInteractions` into a folder, part by part."""
+
+    def __init__(self, folder: Path, purposes: set[str], users: int) -> None:
+        self.counts = np.zeros(users, np.int64)
+        self._items = Writer(folder / ITEMS, np.int32)
+        self._times = Writer(folder / TIMES, np.int64) if "time" in purposes else None
+        self._weights = Writer(folder / WEIGHTS, np.float32) if "weight" in purposes else None
+
+    def append(self, part: Interactions) -> None:
+        """The next rows, sorted; all of a user's at once."""
+        if len(part):
+            first = int(part.user_rows[0])
+            counts = np.bincount(part.user_rows - first)
+            self.counts[first : first + len(counts)] += counts
+        self._items.append(part.item_rows)
+        for writer, values in ((self._times, part.timestamps), (self._weights, part.weights)):
+            if writer is not None and values is not None:
+                writer.append(values)
+
+    def close(self, users: Vocabulary, items: Vocabulary) -> SortedInteractions:
+        """The finished columns, for these ids."""
+        written = [writer for writer in (self._items, self._times, self._weights) if writer is not None]
+        for writer in written:
+            writer.close()
+        offsets = np.zeros(len(users) + 1, np.int64)
+        np.cumsum(self.counts, out=offsets[1:])
+        return SortedInteractions(
+            users, items, offsets, ColumnFile(self._items.path),
+            ColumnFile(self._times.path) if self._times else None,
+            ColumnFile(self._weights.path) if self._weights else None,
+        )  # fmt: skip
+
+
+def sort(
+    reading: Reading, found: IdScan, options: PrepareOptions, folder: Path
+) -> tuple[SortedInteractions, dict[str, int]]:
+    """Move every row, keep the latest of each pair, drop lower ratings; `folder` gets all files."""
+    if options.min_rating is not None and "rating" not in reading.found:
+        raise DataError("--min-rating needs a rating column, and there is none: name it with --rating.")
+    part_of_user = _part_of_user(found.rows_of_user)
+    kind = np.dtype([(purpose, _TYPES[purpose]) for purpose in reading.found])
+    parts = [folder / f"part-{number:06}" for number in range(int(part_of_user[-1]) + 1)]
+    _distribute(reading, found, part_of_user, kind, parts)
+    del part_of_user
+    writer = SortedInteractionsWriter(folder, set(reading.found), len(found.users))
+    dropped = {"duplicates": 0}
+    if options.min_rating is not None:
+        dropped["below_min_rating"] = 0
+    for path in parts:
+        rows = np.fromfile(path, kind)
+        path.unlink()
+        kept = _latest(rows, len(found.items))
+        dropped["duplicates"] += len(rows) - len(kept)
+        if options.min_rating is not None:
+            good = rows["rating"][kept] >= options.min_rating
+            dropped["below_min_rating"] += int((~good).sum())
+            kept = kept[good]
+        writer.append(_interactions(rows, kept))
+    return writer.close(found.users, found.items), dropped
+
+
+def _part_of_user(rows_of_user: Int64) -> Int32:
+    """The number of each user's part: ascending, `PART_ROWS` rows or one user each."""
+    offsets = np.concatenate([[0], np.cumsum(rows_of_user)])
+    part_of_user = np.empty(len(rows_of_user), np.int32)
+    for number, users in enumerate(user_parts(offsets)):
+        part_of_user[users] = number
+    return part_of_user
+
+
+def _distribute(
+    reading: Reading, found: IdScan, part_of_user: Int32, kind: np.dtype[Any], parts: list[Path]
+) -> None:
+    """Append each row to the file of its user's part, in the order of the table."""
+    for path in parts:
+        path.touch()
+    encode_user, encode_item = Encoder(found.users), Encoder(found.items)
+    for batch in batches(reading, found.text_ids):
+        rows = np.empty(len(batch), kind)
+        rows["user"], rows["item"] = encode_user.rows(batch["user"]), encode_item.rows(batch["item"])
+        for purpose in set(reading.found) - {"user", "item"}:
+            rows[purpose] = batch[purpose].to_numpy()
+        part = part_of_user[rows["user"]]
+        rows = rows[np.argsort(part, kind="stable")]
+        counts = np.bincount(part, minlength=len(parts))
+        ends = np.cumsum(counts)
+        for number in np.flatnonzero(counts):
+            with parts[number].open("ab") as file:
+                file.write(rows[ends[number] - counts[number] : ends[number]].tobytes())
+
+
+class Encoder:
+    """Rows of ids that are known to be in a vocabulary, for one batch after the other."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._ids: Int64 = vocabulary.ids
+        self._texts: pl.Series | None = None
+        self._table: Int32 | None = None
+        if vocabulary.kind == "string":
+            self._texts = vocabulary.series()
+            return
+        self._low = int(vocabulary.ids[0])
+        span = int(vocabulary.ids[-1]) - self._low + 1
+        if span <= _DENSE * len(vocabulary):
+            self._table = np.zeros(span, np.int32)
+            self._table[vocabulary.ids - self._low] = np.arange(len(vocabulary), dtype=np.int32)
+
+    def rows(self, ids: pl.Series) -> Int32:
+        """[len(ids)]; every id must be there."""
+        if self._texts is not None:
+            return self._texts.search_sorted(ids).to_numpy().astype(np.int32)
+        numbers = ids.cast(pl.Int64).to_numpy()
+        if self._table is not None:
+            return np.asarray(self._table[numbers - self._low])
+        return self._ids.searchsorted(numbers).astype(np.int32)
+
+
+def _latest(rows: Rows, items: int) -> Int64:
+    """Positions of the rows that stay, sorted by user and item."""
+    if not len(rows):
+        return np.zeros(0, np.int64)
+    first = rows["user"].min()
+    times = rows["time"] if "time" in (rows.dtype.names or ()) else None
+    return latest(rows["user"] - first, rows["item"], items, times)
+
+
+def _interactions(rows: Rows, kept: Int64) -> Interactions:
+    names = rows.dtype.names or ()
+    return Interactions(
+        rows["user"][kept],
+        rows["item"][kept],
+        rows["time"][kept] if "time" in names else None,
+        rows["weight"][kept] if "weight" in names else None,
+    )

@@ -1,0 +1,183 @@
+"""A table as a Spark DataFrame of cast columns, checked.
+
+In: a `Source` of CSV or Parquet, anything that Spark opens. Out: `Cast`: user, item, time, rating, weight as the reader
+in memory has them, with the place of each row in the table. The decision worth knowing: values are cast by the
+expressions of that reader, which the executors evaluate batch by batch through Arrow, so there is one meaning of an id,
+a time and a rating. Executors therefore need Polars and pyarrow.
+"""
+
+# mypy: disable-error-code="import-untyped,import-not-found"
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from ncf.data.columns import ColumnNames, gap_sentence, has_fractions, resolve, time_format
+from ncf.data.formats import HEADERLESS, Source, bare
+from ncf.data.readers import cast_expressions, gaps
+from ncf.errors import DataError
+
+PLACE = ("file", "block", "number")
+"""Sorted by these, rows lie as they do in the table: by file, part of the file, and number within."""
+_PLACE_TYPES = {"file": "string", "block": "bigint", "number": "bigint"}
+_KINDS = {"time": "bigint", "rating": "float", "weight": "float"}
+_SCHEMA = {
+    "string": pl.String(), "tinyint": pl.Int8(), "smallint": pl.Int16(), "int": pl.Int32(), "bigint": pl.Int64(),
+    "float": pl.Float32(), "double": pl.Float64(), "date": pl.Date(), "timestamp": pl.Datetime("us", "UTC"),
+    "timestamp_ntz": pl.Datetime("us"),
+}  # fmt: skip
+
+Batches = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Checked columns and what is known of them. `found`: purpose -> column of the source."""
+
+    frame: DataFrame
+    rows: int
+    found: dict[str, str]
+    text_ids: frozenset[str]
+    time_unit: str
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What each column was called, without type suffixes."""
+        return {purpose: bare(column) for purpose, column in self.found.items()}
+
+
+def read(spark: SparkSession, origin: Source, names: ColumnNames, need_time: bool) -> Cast:
+    """Cast and check every row; each defect is a `DataError` sentence."""
+    raw = _open(spark, origin)
+    schema = pl.Schema({name: _SCHEMA.get(kind.split("(")[0], pl.Null()) for name, kind in raw.dtypes})
+    found = resolve(schema, names, origin, need_time)
+    place = [
+        F.col("_metadata.file_path").alias("file"),
+        F.col("_metadata.file_block_start").alias("block"),
+        F.monotonically_increasing_id().alias("number"),
+    ]
+    columns = raw.select(*(F.col(f"`{column}`").alias(purpose) for purpose, column in found.items()), *place)
+    kinds = pl.Schema({purpose: schema[column] for purpose, column in found.items()})
+    written = _time_written(columns, kinds)
+    unit = "as given" if written in ("integer", "whole", "none") else "microseconds"
+    cast = Cast(columns, 0, found, frozenset(), unit)
+    while True:
+        checked = _checked(cast, kinds, written, origin)
+        if checked.text_ids == cast.text_ids:
+            return checked
+        cast = replace(cast, text_ids=checked.text_ids)
+
+
+def _open(spark: SparkSession, origin: Source) -> DataFrame:
+    paths = origin.scanned
+    if origin.format == "parquet":
+        return spark.read.parquet(*([paths] if isinstance(paths, str) else paths))
+    if origin.format != "csv":
+        raise DataError(
+            f"Spark reads CSV and Parquet, not {origin.path}: give the table in one of these formats."
+        )
+    quote = '"' if origin.delimiter != "\t" else ""
+    frame = spark.read.csv(
+        paths, sep=origin.delimiter, header=origin.header, quote=quote, escape=quote or None, mode="FAILFAST",
+        enforceSchema=not origin.header,
+    )  # fmt: skip
+    return frame if origin.header else frame.toDF(*HEADERLESS[: len(frame.columns)], *frame.columns[4:])
+
+
+def _checked(cast: Cast, kinds: pl.Schema, written: str, origin: Source) -> Cast:
+    """The cast columns after a pass that counts rows, text among integers, and values that do not fit."""
+    found, text_ids = list(cast.found), set(cast.text_ids)
+    shapes = {name: "string" if name in text_ids else "bigint" for name in ("user", "item")}
+    shapes |= {name: kind for name, kind in _KINDS.items() if name in found}
+    flags = [f"{name}_is_text" for name in ("user", "item") if name not in text_ids]
+    wrong = [f"{name}_is_wrong" for name in found]
+    fields = {**shapes, **dict.fromkeys((*flags, *wrong), "boolean"), **_PLACE_TYPES}
+    frame = cast.frame.mapInArrow(
+        _caster(found, kinds, written, text_ids), ", ".join(f"{name} {kind}" for name, kind in fields.items())
+    )
+    counts = [F.sum(F.col(flag).cast("bigint")).alias(flag) for flag in (*flags, *wrong)]
+    counted: dict[str, Any] = frame.agg(F.count(F.lit(1)).alias("rows"), *counts).first().asDict()
+    if not counted["rows"]:
+        raise DataError(f"The file {origin.path} has no rows: give a file with interactions.")
+    turned = {name for name in ("user", "item") if counted.get(f"{name}_is_text")}
+    if turned:
+        return replace(cast, text_ids=frozenset(text_ids | turned))
+    for name in found:
+        if count := counted[f"{name}_is_wrong"]:
+            raise _gap(cast, frame, name, count, origin)
+    return replace(cast, frame=frame.select(*shapes, *PLACE), rows=int(counted["rows"]))
+
+
+def _caster(found: list[str], kinds: pl.Schema, written: str, text_ids: set[str]) -> Batches:
+    """What an executor does with a part of the rows."""
+    purposes = {purpose: purpose for purpose in found}
+
+    def cast(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        expressions = cast_expressions(purposes, kinds, written, text_ids, pl.String)
+        for batch in batches:
+            raw = pl.from_arrow(batch)
+            assert isinstance(raw, pl.DataFrame)
+            values = raw.lazy().select(*expressions, *PLACE).collect()
+            marks = []
+            for purpose in found:
+                mask = gaps(values[purpose], purpose)
+                falses = pl.repeat(False, len(values), eager=True)
+                marks.append((falses if mask is None else mask).alias(f"{purpose}_is_wrong"))
+            named = values.with_columns(marks)
+            order = [
+                *found,
+                *(c for c in named.columns if c.endswith("_is_text")),
+                *(m.name for m in marks),
+                *PLACE,
+            ]
+            yield from named.select(order).to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
+
+    return cast
+
+
+def _gap(cast: Cast, frame: DataFrame, purpose: str, count: int, origin: Source) -> DataError:
+    """The sentence for a value that does not fit; which row it is in, Spark cannot tell."""
+    first = frame.where(F.col(f"{purpose}_is_wrong")).select(*PLACE, purpose).orderBy(*PLACE).first()
+    assert first is not None
+    at = [F.col(name) == F.lit(first[name]) for name in PLACE]
+    row = cast.frame.where(at[0] & at[1] & at[2]).select(purpose).first()
+    raw = row[0] if row is not None else None
+    negative = purpose == "time" and (first[purpose] or 0) < 0
+    return DataError(gap_sentence(purpose, cast.names[purpose], raw, origin.path, count, negative))
+
+
+def _time_written(columns: DataFrame, kinds: pl.Schema) -> str:
+    """How times are written, as the reader in memory finds out."""
+    dtype = kinds.get("time")
+    if dtype is None:
+        return "none"
+    if dtype.is_integer():
+        return "integer"
+    if dtype.is_temporal():
+        return "datetime"
+    written = "float"
+    if not dtype.is_float():
+        head = [row[0] for row in columns.select(F.col("time").cast("string")).limit(1000).collect()]
+        written = time_format(pl.Series(head, dtype=pl.String).drop_nulls())
+    if written != "float":
+        return written
+
+    def fractions(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            raw = pl.from_arrow(batch)
+            assert isinstance(raw, pl.DataFrame)
+            yield from (
+                raw.select(has_fractions(pl.col("time")).fill_null(False).alias("fractions"))
+                .to_arrow()
+                .to_batches()
+            )
+
+    found = columns.select("time").mapInArrow(fractions, "fractions boolean").agg(F.max("fractions")).first()
+    return "float" if found is not None and found[0] else "whole"

@@ -1,0 +1,1 @@
+"""What runs inside the container: training, serving, the steps of a pipeline."""

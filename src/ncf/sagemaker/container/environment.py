@@ -1,0 +1,108 @@
+"""What a training container finds under /opt/ml, read into a `Job`: a pure function of a folder, arguments and variables.
+
+| below the root | what |
+| --- | --- |
+| `input/config/hyperparameters.json` | the experiment, all strings (`ncf.sagemaker.container.hyperparameters`) |
+| `input/config/resourceconfig.json` | this host and all hosts |
+| `input/data/train/` | a prepared data folder of `ncf prepare` |
+| `input/data/pretrained/gmf`, `…/mlp` | artifacts to fuse, instead of training the halves first (optional) |
+| `input/data/checkpoints/` | where local mode keeps checkpoints, which mounts nothing else (optional) |
+| `checkpoints/` | the run, which SageMaker copies to S3 while it grows: what a job resumes from |
+| `model/`, `output/data/`, `output/failure` | the artifact; settings and events; the sentence that becomes FailureReason |
+
+Toolkits pass hyperparameters a second time as arguments (`--train.epochs 5`), with lists and flags written as Python
+prints them. The file is exact and decides; arguments count for what it does not name. How the processes of a job are
+started and meet is in environment variables (`ncf.sagemaker.container.distribution`).
+
+Source: "How Amazon SageMaker Provides Training Information", SageMaker Developer Guide.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ncf.config import Experiment
+from ncf.errors import ConfigError, DataError
+from ncf.sagemaker.container.distribution import Distribution, from_variables
+from ncf.sagemaker.container.hyperparameters import from_hyperparameters
+
+ROOT = Path("/opt/ml")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training job as its container sees it."""
+
+    experiment: Experiment
+    data: Path
+    """The prepared data folder."""
+    run: Path
+    """The folder of the run, in which checkpoints are kept."""
+    model: Path
+    """Where the artifact goes."""
+    output: Path
+    """Where everything else goes that should be kept."""
+    gmf: Path | None
+    mlp: Path | None
+    host: str
+    hosts: tuple[str, ...]
+    distribution: Distribution
+
+
+def read_job(
+    root: Path = ROOT, arguments: Sequence[str] = (), variables: Mapping[str, str] = MappingProxyType({})
+) -> Job:
+    """Read the layout; raises `ConfigError` or `DataError` where something is missing or wrong."""
+    config, channels = root / "input" / "config", root / "input" / "data"
+    resources = _json(config / "resourceconfig.json", {"current_host": "algo-1", "hosts": ["algo-1"]})
+    kept = channels / "checkpoints"
+    return Job(
+        experiment=from_hyperparameters(_pairs(arguments) | _json(config / "hyperparameters.json", {})),
+        data=_data_folder(channels / "train"),
+        run=(kept if kept.is_dir() else root / "checkpoints") / "run",
+        model=root / "model",
+        output=root / "output" / "data",
+        gmf=_optional(channels / "pretrained" / "gmf"),
+        mlp=_optional(channels / "pretrained" / "mlp"),
+        host=resources["current_host"],
+        hosts=tuple(sorted(resources["hosts"])),
+        distribution=from_variables(variables),
+    )
+
+
+def _json(path: Path, absent: dict[str, Any]) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return absent
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read ({error}): SageMaker writes it before training.") from None
+    return dict(value)
+
+
+def _pairs(arguments: Sequence[str]) -> dict[str, str]:
+    names, values = arguments[::2], arguments[1::2]
+    wrong = next((name for name in names if not name.startswith("--")), None)
+    if wrong is not None or len(names) != len(values):
+        raise ConfigError(
+            f"Arguments are '--name value', such as --train.epochs 5, and not {' '.join(arguments)!r}."
+        )
+    return {name.removeprefix("--"): value for name, value in zip(names, values, strict=True)}
+
+
+def _data_folder(channel: Path) -> Path:
+    """The prepared folder: the channel itself, or the only folder in it."""
+    found = sorted(path.parent for path in channel.glob("**/dataset.json")) if channel.is_dir() else []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise DataError(f"The channel 'train' holds {len(found)} prepared data folders: give it one.")
+    what = "holds no prepared data" if channel.is_dir() else "is missing"
+    raise DataError(f"The channel 'train' {what}: give it the folder that 'ncf prepare' wrote.")
+
+
+def _optional(path: Path) -> Path | None:
+    return path if path.exists() else None

@@ -1,0 +1,51 @@
+"""The program of a serving container: `serve` in our image, which is `ncf serve` on /opt/ml/model.
+
+| variable | what | default |
+| --- | --- | --- |
+| `SAGEMAKER_BIND_TO_PORT` | the port (SageMaker sets it where containers share a host) | 8080 |
+| `NCF_WORKERS` | processes | one a core, at most 4 |
+| `NCF_EXACT` | `1` scores every item by the full model | candidates where the artifact has them |
+"""
+
+import os
+import sys
+from collections.abc import Mapping
+
+from ncf.errors import ConfigError, NcfError
+from ncf.runtime import choose_threads
+from ncf.sagemaker.container.environment import ROOT
+from ncf.serving.server import ServeSettings, serve
+
+_MOST_WORKERS = 4
+
+
+def settings_from(variables: Mapping[str, str], model: str = str(ROOT / "model")) -> ServeSettings:
+    """What the variables ask for; raises `ConfigError` for a value that is no whole number."""
+    return ServeSettings(
+        artifact=model,
+        host="0.0.0.0",
+        port=_whole(variables, "SAGEMAKER_BIND_TO_PORT", 8080),
+        workers=_whole(variables, "NCF_WORKERS", min(choose_threads(), _MOST_WORKERS)),
+        exact=variables.get("NCF_EXACT", "") == "1",
+    )
+
+
+def main() -> int:
+    """Serve until SIGTERM; the exit code of the container."""
+    try:
+        serve(settings_from(os.environ))
+    except NcfError as error:
+        print(f"[ncf] {error}", file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+def _whole(variables: Mapping[str, str], name: str, default: int) -> int:
+    text = variables.get(name) or str(default)
+    if not text.isdigit():
+        raise ConfigError(f"{name} must be a whole number, and not {text!r}.")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

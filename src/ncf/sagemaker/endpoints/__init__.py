@@ -1,0 +1,1 @@
+"""Endpoints: deploy, update, describe, invoke, scale."""

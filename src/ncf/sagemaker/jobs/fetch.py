@@ -1,0 +1,155 @@
+"""A finished job into a run folder, as `ncf train` leaves one: artifact/, run.json, events.jsonl.
+
+The one decision worth knowing: each step leaves something whole, so a fetch that was cut off goes on where it was; the
+folder knows by `job.json` whose it is, and the artifact is verified against its manifest before anything is said.
+"""
+
+import json
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ncf.data.files import atomic_file, storage_errors, write_text
+from ncf.errors import ArtifactError, CloudError, StorageError
+from ncf.sagemaker.jobs import training
+from ncf.sagemaker.jobs.training import TrainingJob
+from ncf.sagemaker.session import Session
+from ncf.serving.archive import unpack
+from ncf.serving.artifact import Artifact, open_artifact
+
+_PARTS = ".download"
+_OUTPUTS = ("run.json", "events.jsonl")
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A run folder and what was measured (`metrics.json` of the artifact)."""
+
+    folder: Path
+    artifact: Path
+    metrics: dict[str, Any]
+
+
+def fetch(
+    session: Session, name: str, output: str | Path | None = None, data: str | Path | None = None
+) -> Fetched:
+    """Download a completed job to `output`, `runs/JOB` by default; `data` is the folder that it was trained on.
+
+    Raises `JobFailed` for a job that did not complete, `StorageError` where the folder holds something else, and
+    `ArtifactError` where what came is not what the job wrote.
+    """
+    job = training.describe(session, name)
+    training.check(job)
+    if job.artifact is None:
+        raise CloudError(
+            f"The job {name} completed without a model: its log tells ('ncf sagemaker logs {name}')."
+        )
+    folder = Path(output) if output else Path("runs") / name
+    _claim(folder, job)
+    artifact = _artifact(session, job.artifact, folder)
+    _outputs(session, job.artifact, folder)
+    _write_run(folder, artifact, data)
+    shutil.rmtree(folder / _PARTS, ignore_errors=True)
+    metrics = json.loads((artifact.folder / "metrics.json").read_text("utf-8"))
+    return Fetched(folder, artifact.folder, metrics)
+
+
+def check_free(folder: Path) -> None:
+    """Raise `StorageError` unless the folder is new or empty: better before a job than after it."""
+    with storage_errors(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise StorageError(f"{folder} holds something else: choose an empty or a new --output.")
+
+
+def _claim(folder: Path, job: TrainingJob) -> None:
+    """The folder is new, empty, or begun for this very job."""
+    mine = folder / "job.json"
+    with storage_errors(folder):
+        earlier = json.loads(mine.read_text("utf-8")) if mine.is_file() else {}
+        if earlier.get("job") != job.name:
+            check_free(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with atomic_file(mine) as temporary:
+            write_text(temporary, json.dumps(_provenance(job), indent=2))
+
+
+def _provenance(job: TrainingJob) -> dict[str, Any]:
+    described = job.described
+    return {
+        "job": job.name,
+        "arn": described.get("TrainingJobArn"),
+        "artifact": job.artifact,
+        "image": described.get("AlgorithmSpecification", {}).get("TrainingImage"),
+        "resources": described.get("ResourceConfig"),
+        "seconds": described.get("TrainingTimeInSeconds"),
+        "billed_seconds": described.get("BillableTimeInSeconds"),
+    }
+
+
+def _artifact(session: Session, uri: str, folder: Path) -> Artifact:
+    """`artifact/`, whole: the one that is there, or downloaded, unpacked and verified."""
+    target = folder / "artifact"
+    if target.is_dir():
+        try:
+            return open_artifact(target)
+        except ArtifactError:
+            shutil.rmtree(target)
+    packed = _part(session, uri, folder)
+    try:
+        unpack(packed, target)
+        return open_artifact(target)
+    except ArtifactError:
+        packed.unlink()
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+
+
+def _part(session: Session, uri: str, folder: Path) -> Path:
+    part = folder / _PARTS / uri.rpartition("/")[2]
+    return part if part.is_file() else session.download(uri, part)
+
+
+def _outputs(session: Session, artifact_uri: str, folder: Path) -> None:
+    """What the run left besides the model: output.tar.gz, next to model.tar.gz."""
+    if all((folder / name).is_file() for name in _OUTPUTS):
+        return
+    uri = f"{artifact_uri.rpartition('/')[0]}/output.tar.gz"
+    try:
+        unpacked = unpack(_part(session, uri, folder), folder / _PARTS / "output")
+    except CloudError as error:
+        if error.code != "404":
+            raise
+        return  # an image of somebody else need not leave one
+    for name in _OUTPUTS:
+        for found in _named(unpacked, name):
+            with storage_errors(folder):
+                shutil.copy(found, folder / name)
+
+
+def _named(folder: Path, name: str) -> Iterable[Path]:
+    return sorted(folder.rglob(name))[:1]
+
+
+def _write_run(folder: Path, artifact: Artifact, data: str | Path | None) -> None:
+    """run.json with the data's place on this machine, not that in the container."""
+    path, trained_on = folder / "run.json", artifact.manifest["data"]["digest"]
+    document = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    document.setdefault("experiment", artifact.experiment.model_dump(mode="json"))
+    place = _data_here(trained_on, [Path(data)] if data else sorted(Path("data").glob("*")))
+    document["data"] = {**document.get("data", {}), "path": place, "digest": trained_on}
+    with atomic_file(path) as temporary:
+        write_text(temporary, json.dumps(document, indent=2))
+
+
+def _data_here(digest: str, folders: Iterable[Path]) -> str | None:
+    """The first prepared folder with this digest."""
+    for folder in folders:
+        try:
+            found = json.loads((folder / "dataset.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(found, dict) and found.get("digest") == digest:
+            return str(folder.resolve())
+    return None

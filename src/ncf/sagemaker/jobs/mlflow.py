@@ -1,0 +1,89 @@
+"""The run of a training job in MLflow, once: recorded by the job itself, or from here after it was fetched.
+
+In: a job and the folder that `fetch` made of it. Out: a run with the tags `ncf.sagemaker_job`, `ncf.instance_type`,
+`ncf.instance_count`, `ncf.billable_seconds` and `ncf.cost_usd`. The one decision worth knowing: a job only gets an address
+that it can reach. A database or a folder is this machine's, so its run is sent from here; so is that of a job whose log
+says that it could not record itself, such as one whose image has no MLflow.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from ncf.errors import CloudError, ConfigError, TrackingError
+from ncf.sagemaker.jobs import logs, training
+from ncf.sagemaker.jobs.training import TrainingJob
+from ncf.sagemaker.session import Session
+from ncf.tracking import mlflow
+from ncf.tracking.mlflow_run import import_run
+
+_TROUBLE = re.compile(
+    r"\[ncf\] Warning: (?:this run is not recorded in MLflow: (.*)|(MLflow at .*); training goes on)"
+)
+
+
+@dataclass(frozen=True)
+class Tracking:
+    """Where jobs are recorded; raises `ConfigError` for an address that can never work."""
+
+    address: str
+    experiment: str
+
+    def __post_init__(self) -> None:
+        if not mlflow.remote(self.address):
+            mlflow.resolve(self.address)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables of the container; none where only this machine has the address."""
+        if not mlflow.remote(self.address):
+            return {}
+        return {"MLFLOW_TRACKING_URI": self.address, "MLFLOW_EXPERIMENT_NAME": self.experiment}
+
+
+def record(session: Session, name: str, folder: Path, tracking: Tracking) -> str:
+    """See to it that the fetched job is recorded, with what it cost; a sentence that says where.
+
+    Raises `TrackingError` or `ConfigError` where it could be recorded neither by the job nor from here.
+    """
+    trouble = _trouble(session, name) if tracking.environment else "the address is this machine's"
+    try:
+        run = _recorded(training.describe(session, name), folder, tracking)
+    except (TrackingError, ConfigError) as error:
+        if trouble:
+            raise
+        return f"{name} recorded itself at {mlflow.shown(tracking.address)}; its cost is not noted there: {error}"
+    why = f"; from here, since the job could not: {trouble}" if trouble and tracking.environment else "."
+    return f"{name} is {run} at {mlflow.shown(tracking.address)}{why}"
+
+
+def facts(job: TrainingJob) -> dict[str, str]:
+    """What MLflow does not learn from the run: the instances, the seconds that are billed, US dollars by our price table."""
+    resources = job.described.get("ResourceConfig", {})
+    billed, cost = job.described.get("BillableTimeInSeconds", job.seconds), job.cost
+    values = {
+        "ncf.instance_type": resources.get("InstanceType"),
+        "ncf.instance_count": resources.get("InstanceCount"),
+        "ncf.billable_seconds": None if billed is None else round(billed),
+        "ncf.cost_usd": None if cost is None else f"{cost:.4f}",
+    }
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def _recorded(job: TrainingJob, folder: Path, tracking: Tracking) -> str:
+    store = mlflow.MLflowStore(mlflow.resolve(tracking.address), tracking.experiment)
+    found = store.of_job(job.name)
+    whole = found is not None and found.status == "FINISHED"
+    run_id = found.run_id if found is not None and whole else import_run(store, folder)
+    for name, value in facts(job).items():
+        store.tag(run_id, name, value)
+    return f"run {run_id[:8]} of {found.experiment if found else tracking.experiment}"
+
+
+def _trouble(session: Session, name: str) -> str | None:
+    """Why the job could not record itself, by its log."""
+    try:
+        lines = logs.read(session, logs.TRAINING, f"{name}/")
+    except CloudError:
+        return None  # the store is asked for the run in any case
+    return next((found[1] or found[2] for line in lines if (found := _TROUBLE.search(line.text))), None)

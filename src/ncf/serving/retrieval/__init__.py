@@ -1,0 +1,1 @@
+"""Candidates for large catalogues, re-ranked by the full model."""

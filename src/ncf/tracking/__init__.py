@@ -1,0 +1,1 @@
+"""Where a run is reported: the console, its own files, MLflow."""

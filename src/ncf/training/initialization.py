@@ -1,0 +1,147 @@
+"""The first values of a model: random ones, those of a closed form of its data, or those of trained models (halves, teachers)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ncf.config import Experiment
+from ncf.data import Csr, Dataset
+from ncf.errors import ConfigError
+from ncf.models import GMF, MLP, HistoryGMF, Model, ModelScorer, NeuMF, build_model
+from ncf.runtime import Workers, generator, spans
+from ncf.tracking.tracker import Tracker
+from ncf.training.parallel.communicator import Communicator
+from ncf.training.parallel.sharded_weights import draw, spread
+from ncf.training.parallel.sharding import ShardedTables, rate_factor
+from ncf.training.spectral_init import (
+    Logits,
+    closed_form_logits,
+    init_gmf,
+    init_spectral,
+    is_small_enough,
+    refuse_too_large,
+)
+
+
+@dataclass(frozen=True)
+class Initializer:
+    """What they are made from: the data as the run sees them, and its settings."""
+
+    dataset: Dataset
+    experiment: Experiment
+    tracker: Tracker
+    pool: Workers
+
+    def fill(self, model: Model, pretrained: tuple[Model, Model] | None, begins: bool) -> None:
+        """Replace the random values of `model`; what takes long is left to the process that `begins`, if there is one."""
+        if pretrained is not None and isinstance(model, NeuMF):
+            self._fuse(model, pretrained)
+        elif begins and pretrained is not None:
+            self._teach(model, pretrained)
+        elif begins and self._is_spectral():
+            self._start(model)
+
+    def shard(self, model: Model, communicator: Communicator, fresh: bool) -> ShardedTables:
+        """The tables of `model`, spread over the processes, with their first values."""
+        users, items = len(self.dataset.users), len(self.dataset.items)
+        config = self.experiment.train
+        factor = rate_factor(config, len(self.dataset.train), users)
+        tables = ShardedTables(model, users, items, communicator, factor)
+        draw(tables, config.seed)
+        if fresh and self._is_spectral():
+            weights = None
+            if communicator.rank == 0:  # a closed form needs all of it anyway
+                started = build_model(self.experiment.model, users, items, generator(config.seed, "init"))
+                self._start(started)
+                weights = {name: value.numpy() for name, value in started.state_dict().items()}
+                tables.load_layers(weights)
+            spread(tables, weights)
+        return tables
+
+    def _is_spectral(self) -> bool:
+        """Whether the tables start from a closed form; says so where the data are too large for one."""
+        start = self.experiment.train.init
+        if start == "auto" and not is_small_enough(len(self.dataset.users), len(self.dataset.items)):
+            self.tracker.log("Random start: the data are too large for a spectral one.")
+            return False
+        return start != "random"
+
+    def _start(self, model: Model) -> None:
+        """First values of the tables from a closed form of the same data."""
+        config = self.experiment.train
+        self.tracker.log("Spectral start: fitting the closed-form model and taking its singular vectors.")
+        train_csr = self.dataset.seen_in_training
+        items, exponent = len(self.dataset.items), config.negatives_exponent
+        init_spectral(model, train_csr, items, config.negatives, config.seed, self.pool, exponent)
+
+    def _teach(self, student: Model, teachers: tuple[Model, Model]) -> None:
+        """First values of a GMF's tables from a closed form and two trained models."""
+        gmf, mlp = teachers
+        assert isinstance(student, GMF)
+        assert self.experiment.pretraining is not None
+        if type(gmf) is not GMF or not isinstance(mlp, MLP):
+            raise ConfigError("--gmf takes a run of kind gmf and --mlp one of kind mlp.")
+        self.tracker.log(
+            "Taught start: the singular vectors of what a closed form, the GMF and the MLP say together."
+        )
+        config, alpha = self.experiment.train, self.experiment.pretraining.alpha
+        train_csr = self.dataset.seen_in_training
+        exponent = config.negatives_exponent
+        init_from_ensemble(
+            student, gmf, mlp, alpha, train_csr, config.negatives, config.seed, self.pool, exponent
+        )
+
+    def _fuse(self, model: NeuMF, pretrained: tuple[Model, Model]) -> None:
+        """First values of a NeuMF from its trained halves."""
+        gmf, mlp = pretrained
+        assert self.experiment.pretraining is not None
+        if type(gmf) is not type(model.gmf) or not isinstance(mlp, MLP):
+            wanted = "history-gmf" if isinstance(model.gmf, HistoryGMF) else "gmf"
+            raise ConfigError(f"--gmf takes a run of kind {wanted} and --mlp one of kind mlp.")
+        assert isinstance(gmf, GMF)
+        try:
+            model.load_pretrained(gmf, mlp, self.experiment.pretraining.alpha)
+        except RuntimeError as error:
+            raise ConfigError(
+                "The pre-trained models do not fit the NeuMF's sizes (factors, embedding, tower): "
+                + str(error).splitlines()[-1].strip()
+            ) from None
+
+
+_USERS_AT_ONCE = 64
+
+
+def init_from_ensemble(
+    student: GMF,
+    gmf: GMF,
+    mlp: MLP,
+    alpha: float,
+    train: Csr,
+    negatives: int,
+    seed: int,
+    workers: Workers,
+    exponent: float = 0.0,
+) -> None:
+    """Overwrite the tables and the output layer of `student`. Raises `ConfigError` for data too large for a closed form."""
+    items = len(student.item_table)
+    refuse_too_large(train.users, items, "leave [pretraining] out and set train.init = 'random'")
+    closed = closed_form_logits(train, items, negatives, seed, workers, exponent)
+    taught = closed.centred.add_(closed.mean).mul_(alpha / 2)
+    taught.add_(all_logits(gmf, train.users, workers), alpha=alpha / 2)
+    taught.add_(all_logits(mlp, train.users, workers), alpha=1.0 - alpha)
+    mean = taught.mean().item()
+    with torch.no_grad():
+        init_gmf(student, Logits(taught.sub_(mean), mean), seed)
+
+
+def all_logits(model: GMF | MLP, users: int, workers: Workers) -> Tensor:
+    """[U, I] float32: the model's logits of every pair."""
+    scorer = ModelScorer(model)
+    logits = torch.empty(users, len(model.item_table))
+
+    def score(part: slice) -> None:
+        logits[part] = scorer.catalogue(torch.arange(part.start, part.stop))
+
+    workers.map(score, spans(users, -(-users // _USERS_AT_ONCE)))
+    return logits

@@ -1,0 +1,149 @@
+"""What the steps of all halves share: the groups of a step, what is minimised, and the gradients of both tables.
+
+Legend: B groups, C = 1 + K candidates, R rows that take part, U users, I items, W width of a table.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ncf.models import GMF, MLP
+from ncf.runtime import Workers
+from ncf.training.losses import Loss
+from ncf.training.rows import Gradients, RowGradient, Rows
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B groups: the rows of the user table and of the item table [B, C] (positive first) that they mean."""
+
+    users: Rows
+    items: Rows
+    total: int = 0
+    """Groups of the step over all processes, where these are only a part of it."""
+    counts: bool = True
+    """False where there is no group: then there is one that does not count, so that shapes are as elsewhere."""
+
+    @property
+    def groups(self) -> int:
+        """B."""
+        return len(self.users.index)
+
+    @property
+    def all_groups(self) -> int:
+        """B over all processes."""
+        return self.total or self.groups
+
+    @property
+    def candidates(self) -> int:
+        """C."""
+        return self.items.index.shape[1]
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a step minimises and how it computes: see the module's formula."""
+
+    loss: Loss
+    l2_gmf: float = 0.0
+    l2_mlp: float = 0.0
+    precision: torch.dtype = torch.float32
+    chunk: int = 2048
+    """Groups a chunk."""
+
+
+@dataclass(frozen=True)
+class StepParts:
+    """The spans of groups of this process, the first being the `first` of all; rows of tables are cut into `slices`."""
+
+    own: list[slice]
+    slices: int
+    first: int = 0
+
+
+def add_l2(values: Tensor, table: Tensor, times_drawn: Tensor, strength: float, draws: int) -> None:
+    """Add the gradient of strength / draws * sum over the draws of |row|², in place."""
+    drawn = times_drawn.view(-1, *[1] * (table.ndim - 1))
+    values.addcmul_(table, drawn, value=2.0 * strength / draws)
+
+
+class BranchStep:
+    """One step of either half: the rows that take part, and where their gradients are gathered."""
+
+    shares: "list[Any]"
+    d_users: Tensor
+    d_items: Tensor
+
+    def __init__(self, model: GMF | MLP, batch: Batch, l2: float) -> None:
+        self.batch, self.l2 = batch, l2
+        self.user_table = batch.users.take(model.user_table.detach())
+        self.item_table = batch.items.take(model.item_table.detach())
+        self.output = model.output.detach()
+        self.bias = model.bias.detach()
+        self.d_user_BD = self.user_table.new_empty(batch.groups, self.user_table.shape[1])
+        self.by_part = batch.users.rows is None
+        """Whether each part adds up its users' gradients; where only some rows take part, all parts do so together."""
+
+    def prepare(self, workers: Workers, count: int) -> None:
+        """What all shares need and is worth dividing among the threads."""
+
+    def draws(self) -> list[Tensor]:
+        """How often each row of both tables is drawn; only L2 asks."""
+        if not self.l2:
+            return []
+        drawn = [self.batch.users.times_drawn, self.batch.items.times_drawn]
+        return drawn if self.batch.counts else [torch.zeros_like(counts) for counts in drawn]
+
+    def take(self, values: Iterator[Tensor], counts: Iterator[Tensor]) -> None:
+        """The sums of what the shares have: `values` in the order of their `sums`, and `counts` in that of `draws`."""
+        raise NotImplementedError
+
+    def take_counts(self, counts: Iterator[Tensor]) -> None:
+        """As `draws` gives them, over all processes."""
+        if self.l2:
+            self.user_draws, self.item_draws = next(counts), next(counts)
+
+    def user_gradient(self, span: slice) -> Tensor:
+        """[U, D] of a part's groups."""
+        d_users = torch.zeros_like(self.user_table)
+        return d_users.index_add_(0, self.batch.users.index[span], self.d_user_BD[span])
+
+    def sum_by_user(self) -> Tensor:
+        """The same of all groups."""
+        return self.user_gradient(slice(0, self.batch.groups))
+
+    def user_tasks(self, _: int) -> list[Callable[[], None]]:
+        """What is left to do for the users' gradients, to be shared out among the threads."""
+        return [partial(self.add_user_l2, slice(None))]
+
+    def add_user_l2(self, part: slice) -> None:
+        """L2 of some of the users, once their gradient is there."""
+        if self.l2:
+            groups = self.batch.all_groups
+            add_l2(self.d_users[part], self.user_table[part], self.user_draws[part], self.l2, groups)
+
+    def add_item_l2(self, part: slice) -> None:
+        """L2 of some of the items, once their gradient is there."""
+        if self.l2:
+            draws = self.batch.all_groups * self.batch.candidates
+            add_l2(self.d_items[part], self.item_table[part], self.item_draws[part], self.l2, draws)
+
+    def table_gradients(self, model: GMF | MLP) -> Gradients:
+        """Both tables' gradients."""
+        return {
+            model.user_table: RowGradient(self.batch.users.rows, self.d_users),
+            model.item_table: RowGradient(self.batch.items.rows, self.d_items),
+        }
+
+
+def add_in_pairs(parts: list[Tensor]) -> Tensor:
+    """Added in pairs, then pairs of pairs, …, into the first."""
+    while len(parts) > 1:
+        for first, second in zip(parts[::2], parts[1::2], strict=False):
+            first += second
+        parts = parts[::2]
+    return parts[0]

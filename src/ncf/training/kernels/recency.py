@@ -1,0 +1,99 @@
+"""One step of a history-aware GMF with a half-life: v = p_u + W^-a * sum of w_j y_j over what came before the positive.
+
+In: the users' histories in order of time. Out: besides a GMF's gradients, that of the history's table [I, D].
+
+The one decision worth knowing: each group adds up the items of its own window, and its gradient goes back to them in the
+same step. That is more arithmetic than sums that all groups of a user share, and needs nothing between steps.
+
+Legend: b groups of a chunk, I items, D factors.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ncf.models import HistoryGMF
+from ncf.models.recency import RecentHistory
+from ncf.training.kernels.branch import Batch, Objective
+from ncf.training.kernels.gmf import GmfStep, GmfWorker
+from ncf.training.rows import Gradients, RowGradient
+
+
+class RecentStep(GmfStep):
+    """One step of a `HistoryGMF` with a half-life, whose tables take part whole."""
+
+    def __init__(self, model: HistoryGMF, batch: Batch, objective: Objective) -> None:
+        super().__init__(model, batch, objective)
+        assert batch.users.rows is None
+        assert batch.items.rows is None
+        assert isinstance(model.attached, RecentHistory)
+        self.past, self.exponent = model.attached, model.exponent
+        self.history_table = model.history_table.detach()
+
+    def share(self, span: slice, _: torch.Generator | None) -> "RecentWorker":
+        """A thread's part."""
+        return RecentWorker(self, span)
+
+    def take(self, values: Iterator[Tensor], counts: Iterator[Tensor]) -> None:
+        """As `RecentWorker.sums` gives them."""
+        super().take(values, counts)
+        self.d_history = next(values)
+
+    def gradients(self) -> Gradients:
+        """Of every parameter."""
+        assert isinstance(self.model, HistoryGMF)
+        return super().gradients() | {self.model.history_table: RowGradient(None, self.d_history)}
+
+
+class RecentWorker(GmfWorker):
+    """One thread's part."""
+
+    step: RecentStep
+
+    def __init__(self, step: RecentStep, span: slice) -> None:
+        super().__init__(step, span)
+        self.d_history = torch.zeros_like(step.history_table)
+
+    def vectors(self, chunk: slice) -> Tensor:
+        """Own vectors and what came before the positives."""
+        step, users_b = self.step, self.step.batch.users.index[chunk]
+        self.bags = step.past.before(users_b, step.batch.items.index[chunk, 0], step.exponent)
+        return self.bags.sums(step.history_table).add_(super().vectors(chunk))
+
+    def backward(self, chunk: slice, gradient_bC: Tensor) -> None:
+        super().backward(chunk, gradient_bC)
+        self.bags.back(self.step.d_user_BD[chunk], self.d_history)
+
+    def sums(self) -> list[Tensor]:
+        """What is added up over the parts, in the order of `take`."""
+        return [*super().sums(), self.d_history]
+
+
+class RecentTable:
+    """The history's table in training: it moves with every step, and only L2 is left to add."""
+
+    every = 1
+
+    def __init__(self, model: HistoryGMF, l2: float) -> None:
+        self.model, self.l2 = model, l2
+        assert isinstance(model.attached, RecentHistory)
+        items = model.attached.items
+        drawn = torch.bincount(items, minlength=len(model.history_table)).float()
+        self._shares_I1 = drawn[:, None] / max(1, len(items))
+
+    def gather(self, gradients: Gradients) -> Gradients:
+        """L2 once a positive."""
+        table = self.model.history_table
+        gradients[table].values.addcmul_(table.detach(), self._shares_I1, value=2.0 * self.l2)
+        return gradients
+
+    def after(self) -> None:
+        """Nothing waits for another step."""
+
+    def state(self) -> dict[str, Tensor]:
+        """Nor for a checkpoint."""
+        return {}
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        """As `state` says."""

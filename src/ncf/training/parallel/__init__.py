@@ -1,0 +1,1 @@
+"""Training on several processes or machines, and tables sharded among them."""

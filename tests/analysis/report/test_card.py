@@ -1,0 +1,19 @@
+"""The model card: the artifact's own, and tables that Markdown reads."""
+
+from pathlib import Path
+
+from ncf.analysis.report.card import MARK, card, markdown
+from ncf.analysis.report.inputs import open_subject
+
+
+def test_a_cell_cannot_end_its_column() -> None:
+    assert markdown(["a"], [["b | c"]]) == "| a |\n| --- |\n| b \\| c |"
+
+
+def test_without_figures_the_card_says_why(run: Path) -> None:
+    subject = open_subject(run)
+    said = card(subject, {}, "page.html")
+    own = (run / "artifact" / "MODEL_CARD.md").read_text()
+    assert said.startswith(f"{MARK}\n\n{own.rstrip()}")
+    assert "[page.html](page.html)" in said
+    assert "No test interactions were held out, so nothing could be measured." in said

@@ -1,0 +1,104 @@
+"""Three users: chosen by the seed, ranked as the full protocol ranks."""
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ncf.analysis.report.examples import choose, examples, section
+from ncf.analysis.report.inputs import ReportInputs, open_subject
+from ncf.config import EvaluationConfig
+from ncf.data import Dataset, HeldOut
+from ncf.evaluation import evaluate_full, evaluate_sampled
+from ncf.evaluation.ranking import ModelScorer as Scores
+from ncf.models import ModelScorer
+from ncf.runtime import workers
+
+
+@pytest.fixture(scope="module")
+def subject(run: Path) -> ReportInputs:
+    return open_subject(run)
+
+
+@pytest.fixture(scope="module")
+def scorer(subject: ReportInputs) -> Scores:
+    return ModelScorer(subject.artifact.model)
+
+
+def test_one_of_each_third_is_chosen_by_the_seed() -> None:
+    counts = np.array([9, 1, 2, 3, 4, 5, 6, 7, 8])
+    users = np.arange(9)
+    chosen = choose(counts, users, 0)
+    assert [level for level, _ in chosen] == ["low", "middle", "high"]
+    assert [counts[user] <= limit for (_, user), limit in zip(chosen, (3, 6, 9), strict=True)] == [True] * 3
+    assert chosen == choose(counts, users[::-1], 0)
+    assert len({tuple(choose(counts, users, seed)) for seed in range(10)}) > 1
+    assert [level for level, _ in choose(counts, users[:2], 0)] == ["low", "middle"]
+    assert choose(counts, users[:0], 0) == []
+
+
+def test_places_and_recommendations_are_those_of_the_protocol(
+    subject: ReportInputs, scorer: Scores, dataset: Dataset
+) -> None:
+    rules = EvaluationConfig(cutoffs=(10,), bootstrap=0)
+    for one in examples(subject, scorer):
+        row = dataset.test.user_rows == one.user
+        own = HeldOut(dataset.test.user_rows[row], dataset.test.candidates[row])
+        with workers(1) as pool:
+            full = evaluate_full(scorer, dataset, own, rules, pool)
+            sampled = evaluate_sampled(scorer, own, rules, pool)
+        assert one.places is not None
+        in_list, of_list, in_all, of_all = one.places
+        assert 1 / in_list == pytest.approx(sampled.values["mrr"][0])
+        assert 1 / in_all == pytest.approx(full.values["mrr"][0])
+        assert (of_list, of_all) == (31, 60 - len(dataset.known.row(one.user)) + 1)
+        assert (one.held_out in one.recommended) == (in_all <= 10)
+        scores = scorer.catalogue(torch.tensor([one.user]))[0].numpy()
+        hidden = set(dataset.known.row(one.user).tolist()) - {one.held_out}
+        best = [item for item in np.argsort(-scores).tolist() if item not in hidden][:10]
+        assert one.recommended == best
+
+
+def test_what_was_used_is_of_the_users_training(
+    subject: ReportInputs, scorer: Scores, dataset: Dataset
+) -> None:
+    for one in examples(subject, scorer):
+        assert set(one.used) <= set(dataset.seen_in_training.row(one.user).tolist())
+        assert one.order == "the most popular"
+        assert len(one.used) == 8
+
+
+def test_with_times_the_latest_come_first(subject: ReportInputs, scorer: Scores, dataset: Dataset) -> None:
+    times = np.random.default_rng(0).permutation(len(dataset.train)).astype(np.int64)
+    timed = replace(subject, dataset=replace(dataset, train=replace(dataset.train, timestamps=times)))
+    for one in examples(timed, scorer):
+        at = np.flatnonzero(dataset.train.user_rows == one.user)
+        assert one.order == "the latest"
+        assert one.used == dataset.train.item_rows[at[np.argsort(-times[at])]][:8].tolist()
+
+
+def test_titles_are_shown_escaped_and_ids_where_there_are_none(subject: ReportInputs, scorer: Scores) -> None:
+    assert "<script" not in section(subject, scorer).body
+    untitled = replace(
+        subject, artifact=replace(subject.artifact, item_columns=subject.artifact.item_columns.drop("title"))
+    )
+    said = section(untitled, scorer).body
+    assert "The data have no titles, so items are named by their ids." in said
+    assert ">500<" in said or ">5" in said
+
+
+def test_without_data_the_artifact_tells_what_was_used(run: Path, scorer: Scores, tmp_path: Path) -> None:
+    shutil.copytree(run / "artifact", tmp_path / "model")
+    alone = open_subject(tmp_path / "model")
+    shown = examples(alone, scorer)
+    assert [one.places for one in shown] == [None] * 3
+    for one in shown:
+        known = set(alone.artifact.seen.row(one.user).tolist())
+        assert set(one.used) <= known
+        assert not known & set(one.recommended)
+    said = section(alone, scorer).body
+    assert "The data would tell the item that is held out." in said
+    assert "12 known interactions, those held out included" in said

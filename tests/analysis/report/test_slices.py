@@ -1,0 +1,78 @@
+"""Groups of both protocols: the same rows, and as many as there are."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ncf.analysis.report.inputs import ReportInputs, open_subject
+from ncf.analysis.report.ranked_users import Measured, measure
+from ncf.analysis.report.slices import activity, popularity, section
+from ncf.evaluation.slices import sorted_by_user
+from ncf.models import ModelScorer
+from ncf.runtime import workers
+
+
+@pytest.fixture(scope="module")
+def subject(run: Path) -> ReportInputs:
+    return open_subject(run)
+
+
+@pytest.fixture(scope="module")
+def measured(subject: ReportInputs) -> Measured:
+    assert subject.dataset is not None
+    with workers(1) as pool:
+        return measure(
+            ModelScorer(subject.artifact.model), subject.dataset, sorted_by_user(subject.dataset.test),
+            subject.artifact.experiment.evaluation, 0, pool,
+        )  # fmt: skip
+
+
+def test_groups_of_both_protocols_hold_all_rows(subject: ReportInputs, measured: Measured) -> None:
+    for groups in (activity(subject, measured), popularity(subject, measured)):
+        assert list(groups) == ["sampled", "full"]
+        for protocol, ranking in (("sampled", measured.sampled), ("full", measured.full)):
+            assert sum(group.rows for group in groups[protocol]) == 90
+            mean = sum(group.rows * group.means["hr@10"] for group in groups[protocol]) / 90
+            assert mean == pytest.approx(ranking.judgement.means["hr@10"])
+
+
+def test_a_row_is_in_the_group_of_its_item(subject: ReportInputs, measured: Measured) -> None:
+    counts = subject.item_counts[measured.full.rows.positives]
+    for group in popularity(subject, measured)["full"]:
+        inside = (counts >= group.low) & (counts <= (group.high or np.inf))
+        assert group.rows == inside.sum()
+        assert group.means["hr@10"] == pytest.approx(measured.full.judgement.values["hr@10"][inside].mean())
+
+
+def test_both_are_drawn_with_their_numbers_of_rows(subject: ReportInputs, measured: Measured) -> None:
+    by_user, by_item = activity(subject, measured), popularity(subject, measured)
+    body = section(by_user, by_item).body
+    assert body.count("<svg") == body.count("<table") == 2
+    for words in (
+        "By user activity",
+        "By item popularity",
+        "HR@10 (share of rows)",
+        "candidate lists",
+        "full ranking",
+    ):
+        assert f">{words}<" in body
+    for group in by_item["sampled"]:
+        assert f">n = {group.rows:,}<" in body
+
+
+def test_a_sample_in_the_full_ranking_is_called_one(subject: ReportInputs, measured: Measured) -> None:
+    by_user, by_item = activity(subject, measured), popularity(subject, measured)
+    assert "a sample of" not in section(by_user, by_item).body
+    del by_item["full"][0]
+    few = sum(group.rows for group in by_item["full"])
+    assert f"The full ranking is of a sample of {few} of these 90 rows." in section(by_user, by_item).body
+
+
+def test_rows_that_are_all_alike_have_no_interval(subject: ReportInputs, measured: Measured) -> None:
+    by_item = popularity(subject, measured)
+    for groups in by_item.values():
+        groups[0].means["hr@10"] = 0.0
+        groups[0].intervals["hr@10"] = (0.0, 0.0)
+    body = section(activity(subject, measured), by_item).body
+    assert "<td>0.0000</td><td>–</td>" in body

@@ -1,0 +1,38 @@
+"""Settings by name, packages that are missing, and popularity."""
+
+import importlib
+from typing import Any
+
+import pytest
+import torch
+
+from ncf.baselines import BASELINES
+from ncf.errors import ConfigError
+from ncf.runtime import Workers
+from support import csr_of
+
+
+def test_the_baselines_in_their_order() -> None:
+    assert list(BASELINES) == ["popularity", "random", "item-knn", "user-knn", "ials", "bpr", "ease"]
+
+
+def test_settings_take_the_types_of_the_defaults() -> None:
+    chosen = BASELINES["item-knn"].settings({"neighbours": 30.0, "shrink": 2})
+    assert chosen == {"neighbours": 30, "shrink": 2.0}
+    assert (type(chosen["neighbours"]), type(chosen["shrink"])) == (int, float)
+
+
+@pytest.mark.parametrize(("name", "package"), [("bpr", "implicit"), ("item-knn", "scipy"), ("ease", "scipy")])
+def test_a_missing_package_is_named(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(module: str) -> Any:
+        raise ImportError(module)
+
+    monkeypatch.setattr(importlib, "import_module", missing)
+    with pytest.raises(ConfigError, match=rf"needs the package {package}: pip install 'ncf\[judge\]'"):
+        BASELINES[name].fit(csr_of([[0, 1], [1]]), 3, {}, 0, Workers(1))
+
+
+def test_popularity_counts_training() -> None:
+    model = BASELINES["popularity"].fit(csr_of([[0, 1], [1], [1, 3]]), 5, {}, 0, Workers(1))
+    assert model.catalogue(torch.arange(2)).tolist() == [[1, 3, 0, 1, 0]] * 2
+    assert model.bytes == 20

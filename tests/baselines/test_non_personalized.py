@@ -1,0 +1,33 @@
+"""Random scores are even, differ from user to user and do not depend on who else is asked about."""
+
+import numpy as np
+import torch
+
+from ncf.baselines.non_personalized import RandomRanker
+from ncf.config import EvaluationConfig
+from ncf.evaluation import evaluate_sampled
+from ncf.runtime import Workers
+from support import planted
+
+
+def test_scores_are_uniform() -> None:
+    scores = RandomRanker(1000, 0).catalogue(torch.arange(200)).numpy()
+    assert scores.dtype == np.float32
+    assert (scores >= 0).all()
+    assert (scores < 1).all()
+    shares = np.histogram(scores, bins=20, range=(0, 1))[0] / scores.size
+    assert abs(shares - 0.05).max() < 0.003
+    assert abs(np.corrcoef(scores)[np.triu_indices(200, 1)]).mean() < 0.04
+    assert abs(np.corrcoef(scores.T[:200])[np.triu_indices(200, 1)]).mean() < 0.08
+
+
+def test_a_larger_catalogue_scores_the_old_items_the_same() -> None:
+    users = torch.tensor([5, 2**40])
+    assert torch.equal(RandomRanker(10, 3).catalogue(users), RandomRanker(99, 3).catalogue(users)[:, :10])
+
+
+def test_it_is_as_good_as_guessing() -> None:
+    dataset = planted(users=2000)
+    rules = EvaluationConfig(cutoffs=(10,), bootstrap=0)
+    judgement = evaluate_sampled(RandomRanker(120, 0), dataset.test, rules, Workers(1))
+    assert abs(judgement.means["hr@10"] - 10 / 31) < 0.04

@@ -1,0 +1,120 @@
+"""`ncf evaluate`: what is printed, and the one JSON object."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from typer.testing import CliRunner
+
+from ncf import analysis, experiment
+from ncf.cli import app, console
+from ncf.data import PrepareOptions, prepare_file
+from ncf.errors import ConfigError
+from support import experiment as small
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run `run` on data with times, its data `last`, and the same table split by time in `time`."""
+    folder = tmp_path_factory.mktemp("project")
+    random = np.random.default_rng(1)
+    users, items = np.nonzero(random.random((50, 40)) < 0.3)
+    times = random.permutation(len(users)) + 1_600_000_000
+    pl.DataFrame({"user": users, "item": items, "ts": times}).write_csv(folder / "events.csv")
+    for split in ("last", "time"):
+        dataset, _ = prepare_file(folder / "events.csv", PrepareOptions(time="ts", split=split, negatives=15))  # type: ignore[arg-type]
+        dataset.save(folder / split)
+        name = "run" if split == "last" else "by-time"
+        experiment.train(dataset, small("gmf", epochs=2), folder / name, data_path=folder / split)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _here(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(console.OUT, "width", 200)
+
+
+def printed(*arguments: str) -> str:
+    done = CliRunner().invoke(app, ["evaluate", *arguments])
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    return done.stdout
+
+
+def parsed(*arguments: str) -> dict[str, Any]:
+    return dict(json.loads(printed(*arguments, "--json")))
+
+
+def test_a_person_sees_both_protocols_and_the_warning() -> None:
+    text = printed("run")
+    assert "sampled" in text.splitlines()[2]
+    assert "full" in text.splitlines()[2]
+    assert (
+        "Sampled metrics can put models in another order than full ones (Krichene & Rendle, KDD'20)" in text
+    )
+    alone = printed("run", "--protocol", "sampled")
+    assert "coverage" not in alone
+    assert "'ncf evaluate run --full' has it" in alone
+    assert "Sampled metrics" not in printed("run", "--full")
+
+
+def test_large_catalogues_are_ranked_on_demand_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(analysis.runs, "_QUICK_SCORES", 100)
+    assert "coverage" not in printed("run")
+    assert "coverage" in printed("run", "--protocol", "both")
+
+
+def test_one_protocol_has_its_keys_at_the_top_and_two_have_their_names() -> None:
+    sampled, full, both = (parsed("run", *more) for more in ([], ["--full"], ["--protocol", "both"]))
+    assert sampled["protocol"] == "sampled"
+    assert full["protocol"] == "full"
+    assert both["protocol"] == "both"
+    for alone in (sampled, full):
+        assert both[alone["protocol"]] == {
+            key: value for key, value in alone.items() if key not in ("run", "name", "split")
+        }
+
+
+def test_groups_and_cold_users() -> None:
+    text = printed("run", "--by", "activity", "--by", "popularity", "--cold")
+    for words in ("by interactions of the user", "head (", "by interactions of the held-out item", "3-5 items",
+                  "all items, as trained", "They were in training whole"):  # fmt: skip
+        assert words in text
+    told = parsed("run", "--by", "activity", "--cold")
+    groups = told["groups"]["interactions of the user"]["sampled"]
+    assert sum(group["rows"] for group in groups) == told["rows"]
+    least = sum(group["rows"] for group in groups if group["low"] > 5)
+    assert least <= told["cold_users"]["users"] <= told["rows"]
+    assert set(told["cold_users"]["known"]) >= {"popularity", "1 item", "2 items", "3-5 items"}
+
+
+def test_a_split_by_time() -> None:
+    text = printed("run", "--split", "time", "--data", "time")
+    assert "leave one out" in text
+    assert "still to come" in text
+    told = parsed("run", "--split", "time", "--data", "time")
+    assert told["splits"]["leave one out"]["sampled"]["metrics"] == parsed("run")["metrics"]
+    assert 0 < told["share_still_to_come"] < 1
+    own = parsed("by-time", "--split", "time")
+    assert own["sampled"]["metrics"] == parsed("by-time")["metrics"], "judged as it is"
+    assert not Path("by-time/time-split").exists()
+    assert "Rows of one user" not in printed("by-time", "--split", "time")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--split", "x"], "--split must be test, validation or time"),
+        (["--protocol", "x"], "--protocol must be sampled, full or both"),
+        (["--protocol", "sampled", "--full"], "leave one of them out"),
+        (["--by", "x"], "--by must be one of activity, popularity, rarity"),
+        (["--split", "time", "--cold"], "leave other options out"),
+    ],
+)
+def test_mistakes_are_sentences(arguments: list[str], sentence: str) -> None:
+    done = CliRunner().invoke(app, ["evaluate", "run", *arguments])
+    assert isinstance(done.exception, ConfigError)
+    assert sentence in str(done.exception)

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from ncf.data.encode import Table, compact, encode_columns, filtered, refuse_trivial
+from ncf.data.interactions import Interactions
+from ncf.data.options import PrepareOptions
+from ncf.data.readers import Columns
+from ncf.data.vocabulary import Vocabulary
+from ncf.errors import DataError
+
+
+def columns(user: list[object], item: list[object], time: list[int] | None = None,
+            rating: list[float] | None = None) -> Columns:  # fmt: skip
+    return Columns(
+        pl.Series(user),
+        pl.Series(item),
+        None if time is None else pl.Series(time),
+        None if rating is None else pl.Series(rating, dtype=pl.Float32),
+        None,
+        "as given",
+        {"user": "user", "item": "item"},
+    )
+
+
+def test_shapes_dtypes_and_order() -> None:
+    table, dropped = encode_columns(columns([2, 1, 2], ["b", "a", "a"], [5, 6, 7]), PrepareOptions())
+    assert table.interactions.user_rows.dtype == table.interactions.item_rows.dtype == np.int32
+    assert table.interactions.user_rows.tolist() == [0, 1, 1]
+    assert table.interactions.item_rows.tolist() == [0, 0, 1]
+    assert table.interactions.timestamps is not None
+    assert table.interactions.timestamps.tolist() == [6, 7, 5]
+    assert table.users.ids.tolist() == [1, 2]
+    assert dropped == {"duplicates": 0}
+
+
+def test_the_latest_of_a_pair_counts_before_its_rating() -> None:
+    source = columns([1, 1, 1, 2], [7, 7, 8, 7], [1, 2, 1, 1], [5, 1, 5, 4])
+    table, dropped = encode_columns(source, PrepareOptions(min_rating=4))
+    assert dropped == {"duplicates": 1, "below_min_rating": 1}
+    pairs = [
+        (table.users.ids[user], table.items.ids[item])
+        for user, item in zip(table.interactions.user_rows, table.interactions.item_rows, strict=True)
+    ]
+    assert pairs == [(1, 8), (2, 7)]
+
+
+def test_min_rating_needs_ratings() -> None:
+    with pytest.raises(
+        DataError, match="--min-rating needs a rating column, and there is none: name it with --rating"
+    ):
+        encode_columns(columns([1], [2]), PrepareOptions(min_rating=4))
+
+
+def test_compact_leaves_only_what_occurs() -> None:
+    interactions = Interactions(np.array([0, 2], np.int32), np.array([3, 1], np.int32))
+    table = compact(Table(Vocabulary.build("abc"), Vocabulary.build([10, 11, 12, 13]), interactions))
+    assert table.users.ids.tolist() == ["a", "c"]
+    assert table.items.ids.tolist() == [11, 13]
+    assert table.interactions.user_rows.tolist() == [0, 1]
+    assert table.interactions.item_rows.tolist() == [1, 0]
+    assert table.interactions.item_rows.dtype == np.int32
+    assert compact(table) is table
+
+
+def test_k_core_reports_users_and_items() -> None:
+    table, _ = encode_columns(columns([1, 1, 2, 2, 3], [7, 8, 7, 8, 9]), PrepareOptions())
+    kept, dropped = filtered(table, PrepareOptions(min_user=2, min_item=2))
+    assert dropped == {"k_core_interactions": 1, "k_core_users": 1, "k_core_items": 1}
+    assert kept.users.ids.tolist() == [1, 2]
+    assert filtered(table, PrepareOptions()) == (table, {})
+
+
+@pytest.mark.parametrize(
+    ("users", "items", "sentence"),
+    [
+        ([1, 1], [1, 2], "There is only one user, so nothing can be ranked"),
+        ([1, 2], [1, 1], "There is only one item, so nothing can be ranked"),
+        ([], [], "No interaction is left after the filters: lower --min-rating"),
+    ],
+)
+def test_one_user_or_one_item_is_refused(users: list[int], items: list[int], sentence: str) -> None:
+    with pytest.raises(DataError, match=sentence):
+        refuse_trivial(len(set(users)), len(set(items)))
