@@ -125,7 +125,7 @@ def _importances(go: Any, study: Any) -> Any:
         return None  # all trials have the same value, or no setting varied
     names = sorted(shares, key=lambda name: shares[name])
     values = [shares[name] for name in names]
-    bars = go.PromotionCriteria(
+    bars = go.Bar(
         x=values, y=names, orientation="h", text=[f"{value:.0%}" for value in values], textposition="outside",
         marker={"color": "#2a6fb0"}, cliponaxis=False,
     )  # fmt: skip
