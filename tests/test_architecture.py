@@ -24,7 +24,7 @@ WINGS = {
     "errors": set(),
     "config": {"errors"},
     "runtime": {"errors"},
-    "data": {"errors"},
+    "data": {"errors", "runtime"},
     "tracking": {"errors", "config", "data"},
     "models": {"errors", "config", "runtime", "data"},
     "evaluation": {"errors", "config", "runtime", "data", "models"},

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -104,3 +105,13 @@ def test_freed_memory_is_kept_where_the_c_library_can() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     ).stdout.strip()
     assert answer == str(platform.libc_ver()[0] == "glibc")
+
+
+def test_free_memory_is_at_most_the_limit_of_the_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "_CONTAINER_LIMITS", (tmp_path / "absent", tmp_path / "limit"))
+    (tmp_path / "limit").write_text("max\n")
+    assert runtime.free_memory() > 1 << 20
+    (tmp_path / "limit").write_text("4096\n")
+    assert runtime.free_memory() == 4096

@@ -17,8 +17,9 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 _LOOK_SECONDS = 0.5
+_CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
@@ -152,6 +154,18 @@ def keep_freed_memory() -> bool:
         return bool(libc.mallopt(_M_MMAP_MAX, 0) and libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
     except (OSError, AttributeError):
         return False
+
+
+def free_memory() -> int:
+    """Bytes of memory that this process can still take: what the system has available, at most its container's limit."""
+    import psutil
+
+    sizes = [int(psutil.virtual_memory().available)]
+    for path in _CONTAINER_LIMITS:
+        # The file is missing without that version of cgroups, and says "max" where there is no limit.
+        with suppress(OSError, ValueError):
+            sizes.append(int(Path(path).read_text("utf-8")))
+    return min(sizes)
 
 
 @contextmanager

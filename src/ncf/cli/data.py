@@ -84,7 +84,7 @@ def prepare(
 def _in_parts(input: str, options: "PrepareOptions", asked: bool | None) -> bool:
     """Whether to stream: as asked, or where memory would not do."""
     from ncf.data.formats import source
-    from ncf.data.out_of_core.memory_estimate import wants_streaming
+    from ncf.data.out_of_core.streaming import wants_streaming
 
     if asked is not None:
         return asked

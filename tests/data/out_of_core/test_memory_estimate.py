@@ -10,23 +10,17 @@ from typer.testing import CliRunner
 
 from ncf.cli import app
 from ncf.data.formats import source
-from ncf.data.out_of_core import memory_estimate, streaming
+from ncf.data.out_of_core import streaming
 
 
 def test_expected_memory(tmp_path: Path) -> None:
     pl.DataFrame({"user": [1, 2, 3]}).write_parquet(tmp_path / "a.parquet")
     (tmp_path / "a.csv").write_text("user,item\n1,2\n")
     (tmp_path / "bad.parquet").write_text("no parquet")
-    assert memory_estimate.expected_bytes(source(tmp_path / "a.parquet")) == 3 * memory_estimate.BYTES_A_ROW
-    assert memory_estimate.expected_bytes(source(tmp_path / "a.csv")) == 4 * 14
-    assert memory_estimate.expected_bytes(source(tmp_path / "bad.parquet")) == 0
-    assert memory_estimate.expected_bytes(source(tmp_path / "none.csv")) == 0
-
-
-def test_free_memory_is_known_here() -> None:
-    free = memory_estimate.free_memory()
-    assert free is not None
-    assert free > 1 << 20
+    assert streaming.expected_bytes(source(tmp_path / "a.parquet")) == 3 * streaming.BYTES_A_ROW
+    assert streaming.expected_bytes(source(tmp_path / "a.csv")) == 4 * 14
+    assert streaming.expected_bytes(source(tmp_path / "bad.parquet")) == 0
+    assert streaming.expected_bytes(source(tmp_path / "none.csv")) == 0
 
 
 @pytest.mark.parametrize(
@@ -44,7 +38,7 @@ def test_streams_where_memory_would_not_do(
     ran = []
     real = streaming.survey
     monkeypatch.setattr(streaming, "survey", lambda reading: ran.append(True) or real(reading))
-    monkeypatch.setattr(memory_estimate, "free_memory", lambda: free)
+    monkeypatch.setattr(streaming, "free_memory", lambda: free)
     command = [
         "prepare",
         "--input",
@@ -67,4 +61,4 @@ def test_streaming_is_for_a_table(tmp_path: Path) -> None:
 
 
 def test_addresses_are_read_in_memory_unless_asked() -> None:
-    assert not memory_estimate.wants_streaming(source("s3://bucket/events.parquet"))
+    assert not streaming.wants_streaming(source("s3://bucket/events.parquet"))
