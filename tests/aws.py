@@ -9,7 +9,7 @@
 
 Without `run`, jobs are over when the call that started them returns: Completed, with a canned model.tar.gz and a metric
 line. `aws.run(function)` gives each container of a job as a `hosted.runners.Spec` to the function, in a thread: it finds
-/opt/ml under `spec.root`, writes its log with `spec.say(line)`, notices a stop by `spec.stop`, and returns an exit code.
+/opt/ml under `spec.root`, writes its log with `spec.log(line)`, notices a stop by `spec.stop`, and returns an exit code.
 `aws.serve(function)` answers invocations: `(model folder, body, headers) -> (status, body, content type)`.
 
 | | |
@@ -42,7 +42,7 @@ import pytest
 
 if TYPE_CHECKING:
     from hosted.double import Double
-    from hosted.runners import Reply, Runner, Spec
+    from hosted.runners import HttpReply, Runner, Spec
     from hosted.store import Record
     from hosted.wire import Call
     from ncf.sagemaker.session import Session
@@ -101,7 +101,7 @@ class Aws:
         serve = getattr(self.double.context.runner, "serve", None)
         self.double.context.runner = Inline(function, serve)
 
-    def serve(self, function: Callable[[Path, bytes, Mapping[str, str]], Reply]) -> None:
+    def serve(self, function: Callable[[Path, bytes, Mapping[str, str]], HttpReply]) -> None:
         """From now on this answers invocations."""
         from hosted.runners import Inline
 

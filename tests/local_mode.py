@@ -115,7 +115,7 @@ def make_config(session: Session, name: str, image: str, model: Path, **variable
     return name
 
 
-def resolve_ties(session: Session, name: str) -> dict[str, Any]:
+def settled(session: Session, name: str) -> dict[str, Any]:
     """An endpoint once nothing is under way."""
 
     def look() -> dict[str, Any]:

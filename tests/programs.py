@@ -14,7 +14,7 @@ from ncf.serving import api
 from ncf.serving.recommender import Recommender
 
 if TYPE_CHECKING:
-    from hosted.runners import Reply, Spec
+    from hosted.runners import HttpReply, Spec
 
 _TRAIN = "import sys; from pathlib import Path; from ncf.sagemaker.container.train import main; sys.exit(main(Path(sys.argv[1])))"
 
@@ -31,7 +31,7 @@ def train(spec: "Spec") -> int:
     return process.returncode
 
 
-def serve(model: Path, body: bytes, headers: Mapping[str, str]) -> "Reply":
+def serve(model: Path, body: bytes, headers: Mapping[str, str]) -> "HttpReply":
     """The answer of the serving program to one request."""
     lower = {name.lower(): value for name, value in headers.items()}
     call = api.read(body, lower.get("content-type"))

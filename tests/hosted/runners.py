@@ -48,7 +48,7 @@ class Spec:
     lines: list[str] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
 
-    def say(self, *lines: str) -> None:
+    def log(self, *lines: str) -> None:
         """A line of the log, for functions that stand in for containers."""
         self.lines.extend(lines)
 
@@ -126,7 +126,7 @@ class InlineRunning:
         try:
             self.code = run(self.spec) or 0
         except Exception:
-            self.spec.say(*traceback.format_exc().splitlines())
+            self.spec.log(*traceback.format_exc().splitlines())
             self.code = 1
         self.finished.set()
 
@@ -156,7 +156,7 @@ def canned_run(spec: Spec) -> int:
     if spec.kind == "train":
         (spec.root / "model").mkdir(parents=True, exist_ok=True)
         (spec.root / "model" / "canned.txt").write_text("canned", "utf-8")
-    spec.say("[ncf] epoch=1 loss=0.25 validation_hr@10=0.8 validation_ndcg@10=0.5 test_ndcg@10=0.45")
+    spec.log("[ncf] epoch=1 loss=0.25 validation_hr@10=0.8 validation_ndcg@10=0.5 test_ndcg@10=0.45")
     return 0
 
 

@@ -100,7 +100,7 @@ def test_steps_run_in_order_of_need_and_a_good_model_is_registered(aws: Aws, sm:
 
 
 def test_a_model_that_is_not_good_ends_at_the_fail_step(aws: Aws, sm: Any) -> None:
-    execution = execute(aws, sm, PromotionCriteria="0.9")
+    execution = execute(aws, sm, Bar="0.9")
     assert (execution["PipelineExecutionStatus"], execution["FailureReason"]) == ("Failed", "It is only 0.7")
 
 

@@ -23,7 +23,7 @@ _CREDENTIAL = re.compile(r"Credential=([^/]*)/\d*/([^/]*)/([^/]*)/aws4_request")
 
 
 @dataclass(frozen=True)
-class ParsedBody:
+class Call:
     """One request, understood."""
 
     service: str
@@ -50,7 +50,7 @@ class ParsedBody:
         return dict(json.loads(self.body or b"{}"))
 
 
-def understood(environ: dict[str, Any], body: bytes) -> ParsedBody:
+def understood(environ: dict[str, Any], body: bytes) -> Call:
     """Read the service from the signature and the operation from wherever the service has it."""
     query = {name: values[0] for name, values in parse_qs(environ.get("QUERY_STRING", ""), True).items()}
     headers = {
@@ -62,7 +62,7 @@ def understood(environ: dict[str, Any], body: bytes) -> ParsedBody:
     key, region, service = next(iter(_CREDENTIAL.findall(signed)), ("", "us-east-1", "s3"))
     method, path = environ["REQUEST_METHOD"], unquote(environ["PATH_INFO"])
     operation = _operation(service, method, path, query, headers, body)
-    return ParsedBody(service, operation, region, key, method, path, query, headers, body)
+    return Call(service, operation, region, key, method, path, query, headers, body)
 
 
 def _operation(
@@ -108,7 +108,7 @@ def _s3(method: str, path: str, query: dict[str, str]) -> str:
     return f"{verbs.get(method, method)}{'Object' if key else 'Bucket'}{more}"
 
 
-def error(call: ParsedBody, refusal: Refusal) -> tuple[int, str, bytes]:
+def error(call: Call, refusal: Refusal) -> tuple[int, str, bytes]:
     """Status, content type and body with which the service's protocol says an error."""
     code, message = escape(refusal.code), escape(refusal.message)
     if call.protocol == "json":
