@@ -1,9 +1,10 @@
 """Accuracy of the recipes on the test lists of a known set: mean of three seeds, the last epoch of each run.
 
-Settings and numbers of epochs were chosen on a validation hold-out (docs/accuracy.md), so test is looked at once a run. The
-pre-trained NeuMF fuses the GMF and the MLP of its own seed, and teachers that nothing else is made of have seeds of their own. `--validation` measures the same recipes on the
-hold-out instead, which is how they were chosen. ML-1M is in the repository; `--catalog lastfm` and `pinterest-20` need
-`--source`, or fetch their files.
+Settings and numbers of epochs were chosen on a validation hold-out (docs/accuracy.md), so test is looked at
+once a run. The pre-trained NeuMF fuses the GMF and the MLP of its own seed, and teachers that nothing else is
+made of have seeds of their own. `--validation` measures the same recipes on the hold-out instead, which is
+how they were chosen. ML-1M is in the repository; `--catalog lastfm` and `pinterest-20` need `--source`, or
+fetch their files.
 """
 
 import argparse
@@ -35,7 +36,8 @@ KINDS = {
     "pinterest-20": ("history-gmf",),
 }
 EXPONENTS = {"ml-1m": 0.3, "lastfm": -0.5, "pinterest-20": 0.0}
-"""With which the hold-out was drawn that the recipes of a set were chosen on, favouring items by popularity^-exponent."""
+"""With which the hold-out was drawn that the recipes of a set were chosen on, favouring items by
+popularity^-exponent."""
 TARGETS = {
     "ml-1m-mf": (0.7264, 0.4493),
     "ml-1m-gmf": (0.717, 0.439),
@@ -79,7 +81,8 @@ def title(arguments: argparse.Namespace) -> str:
 
 
 def settings_of(recipe: str, seed: int, overrides: list[str], validation: bool) -> Experiment:
-    """The recipe with one seed everywhere, its halves and theirs included; teachers have a seed of their own."""
+    """The recipe with one seed everywhere, its halves and theirs included; teachers have a seed of their
+    own."""
     path = ROOT / "recipes" / f"{recipe}.toml"
     changes = ["train.validation=hold-out"] if validation else []
     inner = [
@@ -116,7 +119,8 @@ def measure(
     finished: dict[str, Path],
     folder: Path,
 ) -> dict[str, Any]:
-    """Train one recipe with one seed; what it fuses is taken from `finished` where this seed has trained it already."""
+    """Train one recipe with one seed; what it fuses is taken from `finished` where this seed has trained it
+    already."""
     settings = settings_of(recipe, seed, overrides, validation)
     files = _halves(ROOT / "recipes" / f"{recipe}.toml")
     given = {half: finished.get(Path(file).stem) for half, file in files.items()}

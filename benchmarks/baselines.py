@@ -1,7 +1,8 @@
 """Accuracy of the baselines on the test lists of a known set, with their default settings: mean over seeds.
 
-The defaults were chosen on ML-1M with `--validation`, on the hold-out that the recipes were chosen on; without it a baseline is fitted to
-training and validation positives and judged on test. Those that do not depend on a seed are fitted once.
+The defaults were chosen on ML-1M with `--validation`, on the hold-out that the recipes were chosen on;
+without it a baseline is fitted to training and validation positives and judged on test. Those that do not
+depend on a seed are fitted once.
 """
 
 from typing import Any

@@ -1,8 +1,10 @@
-"""What all benchmarks share: fair repeats, the data set, a trained model, a description of the machine, a table, a JSON file.
+"""What all benchmarks share: fair repeats, the data set, a trained model, a description of the machine, a
+table, a JSON file.
 
-The decision worth knowing: competitors take turns. A round runs each of them once, and a ratio compares medians over
-the rounds of one run, so a machine that slows down slows all of them. Seconds of processor time are noted beside
-wall seconds: on a machine that others use, they tell what the work cost where wall time tells who else was busy.
+The decision worth knowing: competitors take turns. A round runs each of them once, and a ratio compares
+medians over the rounds of one run, so a machine that slows down slows all of them. Seconds of processor time
+are noted beside wall seconds: on a machine that others use, they tell what the work cost where wall time
+tells who else was busy.
 """
 
 import argparse
@@ -83,7 +85,8 @@ def _processor_seconds() -> float:
 def take_turns(
     competitors: Mapping[str, Callable[[], object]], rounds: int, warm_up: bool = True
 ) -> dict[str, Timing]:
-    """`rounds` repeats of each, one after the other in every round; the first, which warms up, is not counted."""
+    """`rounds` repeats of each, one after the other in every round; the first, which warms up, is not
+    counted."""
     timings = {name: Timing() for name in competitors}
     for number in range(rounds + warm_up):
         for name, work in competitors.items():
@@ -111,7 +114,8 @@ def plural(threads: int) -> str:
 
 
 def movielens() -> Dataset:
-    """ML-1M as published with NCF, from the files in the repository, its validation positives back in training.
+    """ML-1M as published with NCF, from the files in the repository, its validation positives back in
+    training.
 
     That gives the 994,169 positives that published code trains on.
     """
@@ -120,7 +124,8 @@ def movielens() -> Dataset:
 
 
 def share_of(dataset: Dataset, share: float) -> Dataset:
-    """The same users, items and known positives with every n-th training positive: a short epoch of the same kind."""
+    """The same users, items and known positives with every n-th training positive: a short epoch of the same
+    kind."""
     if share >= 1.0:
         return dataset
     kept = np.arange(0, len(dataset.train), round(1.0 / share))
@@ -178,7 +183,10 @@ class Report:
         }
         where = self.document["machine"]
         CONSOLE.print(
-            f"{name}: {where['cpu']}, {where['cores']} cores, torch {where['torch']}, load {where['load_average_at_start'][0]}"
+            (
+                f"{name}: {where['cpu']}, {where['cores']} cores, torch {where['torch']}, load "
+                f"{where['load_average_at_start'][0]}"
+            )
             + (", quick" if arguments.quick else "")
         )
 

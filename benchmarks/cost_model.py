@@ -1,11 +1,13 @@
-"""How long an epoch takes that nobody ran: terms of a step, each a number of things times what one of them costs.
+"""How long an epoch takes that nobody ran: terms of a step, each a number of things times what one of them
+costs.
 
-In: costs measured on small runs (`Costs`), a job, and the hosts to run it on. Out: seconds a step by term, and bytes of
-memory a process. Users and items are taken to be drawn equally often: then a step has the most distinct rows, so real data
-cost less. A process draws from its own shards of the positives, so no two processes share users.
+In: costs measured on small runs (`Costs`), a job, and the hosts to run it on. Out: seconds a step by term,
+and bytes of memory a process. Users and items are taken to be drawn equally often: then a step has the most
+distinct rows, so real data cost less. A process draws from its own shards of the positives, so no two
+processes share users.
 
-What threads share out (`threads`) is divided by their number, which is the best that can be; finding the distinct rows of a
-step and adding up what the others sent is done by one thread.
+What threads share out (`threads`) is divided by their number, which is the best that can be; finding the
+distinct rows of a step and adding up what the others sent is done by one thread.
 
 Legend: N processes, U users, I items, B groups a step over all processes.
 """
@@ -22,9 +24,10 @@ GATHERS, SUMS, LOOKUP_EXCHANGES = 6, 2, 8
 
 @dataclass(frozen=True)
 class Costs:
-    """Seconds of one thread, all cores of the machine being busy: of a sample (forward, backward, drawing), a draw whose row
-    is looked for, an item's row (its half of the first layer), a row moved by the lazy Adam, a row that was gathered from
-    some process, and a row looked up in and sent back to sharded tables; of an exchange of nothing; bytes a second."""
+    """Seconds of one thread, all cores of the machine being busy: of a sample (forward, backward, drawing), a
+    draw whose row is looked for, an item's row (its half of the first layer), a row moved by the lazy Adam, a
+    row that was gathered from some process, and a row looked up in and sent back to sharded tables; of an
+    exchange of nothing; bytes a second."""
 
     sample: float
     draw: float
@@ -85,7 +88,8 @@ def distinct(draws: float, rows: float) -> float:
 
 
 def sent(job: Job) -> float:
-    """Bytes that a process hands over in a step, replicated tables: its rows' numbers and gradients, and the layers."""
+    """Bytes that a process hands over in a step, replicated tables: its rows' numbers and gradients, and the
+    layers."""
     if job.processes == 1:
         return 0.0
     return job.own_rows * (NUMBER + FLOAT * WIDTH) + LAYER_BYTES
@@ -112,8 +116,9 @@ def replicated(job: Job, costs: Costs) -> dict[str, float]:
 def sharded(job: Job, costs: Costs, remote: float = 0.0) -> dict[str, float]:
     """Seconds of a step by term; a row is moved by the process that holds it.
 
-    `sharded_row` was measured on one machine and has its transfer there in it; `remote` is the share of rows that cross a
-    network, whose bytes come on top. A process sends to all others at once; only sums go round a ring.
+    `sharded_row` was measured on one machine and has its transfer there in it; `remote` is the share of rows
+    that cross a network, whose bytes come on top. A process sends to all others at once; only sums go round a
+    ring.
     """
     draws = job.samples + job.groups / job.processes
     crossing = job.own_rows * (NUMBER + 2 * FLOAT * WIDTH) * remote
@@ -130,9 +135,10 @@ def sharded(job: Job, costs: Costs, remote: float = 0.0) -> dict[str, float]:
 def memory(job: Job, shards: bool) -> dict[str, float]:
     """Bytes of one process that stay, by what they hold, and those of a step.
 
-    Replicated: every row with two moments, and a count a table. Sharded: a share of the rows with one number each. Of the
-    interactions a process touches its shards: users and items (mapped, so shared by the processes of a host only where they
-    overlap), an order of 64-bit numbers, and its users' sorted items with a sieve of up to 4 bytes each.
+    Replicated: every row with two moments, and a count a table. Sharded: a share of the rows with one number
+    each. Of the interactions a process touches its shards: users and items (mapped, so shared by the
+    processes of a host only where they overlap), an order of 64-bit numbers, and its users' sorted items with
+    a sieve of up to 4 bytes each.
     """
     rows, own = job.users + job.items, job.interactions / job.processes
     tables = (

@@ -1,10 +1,11 @@
 """Judging NeuMF on the 6,040 published lists of 100, against the loop of the public port; and full ranking.
 
-Ours: `evaluate_sampled(ModelScorer(model), ...)`, the making of the `ModelScorer` included, bootstrap off, 1 and 2 threads. The
-peer: one list at a time through a plain NeuMF with the same weights, `torch.topk`, hit ratio and gain in Python; once
-with a `DataLoader` that collates each list of 100 item by item and with gradients recorded, as the port has it, and
-once with the lists as ready tensors and without gradients, which is kinder. The peer may use as many threads of torch's own as are best for it. Both must give the same
-HR@10 and NDCG@10, up to lists where scores tie in the last bits.
+Ours: `evaluate_sampled(ModelScorer(model), ...)`, the making of the `ModelScorer` included, bootstrap off, 1
+and 2 threads. The peer: one list at a time through a plain NeuMF with the same weights, `torch.topk`, hit
+ratio and gain in Python; once with a `DataLoader` that collates each list of 100 item by item and with
+gradients recorded, as the port has it, and once with the lists as ready tensors and without gradients, which
+is kinder. The peer may use as many threads of torch's own as are best for it. Both must give the same HR@10
+and NDCG@10, up to lists where scores tie in the last bits.
 
 About two minutes on two quiet cores; half a minute with --quick.
 """

@@ -1,12 +1,14 @@
-"""Fold-in of visitors: users that training never saw, answered from their items, beside the same users trained in.
+"""Fold-in of visitors: users that training never saw, answered from their items, beside the same users
+trained in.
 
-A tenth of ML-1M's users is left out, other ones for each seed; the recipe is trained once with everybody and once without
-them. Their training items become the history, their published lists judge it. Settings were chosen with
-`--validation`, where training spares the validation positives and these are judged instead. References for the
-same users: popularity as the floor, and EASE fitted to the same remaining users, which needs an items x items matrix.
+A tenth of ML-1M's users is left out, other ones for each seed; the recipe is trained once with everybody and
+once without them. Their training items become the history, their published lists judge it. Settings were
+chosen with `--validation`, where training spares the validation positives and these are judged instead.
+References for the same users: popularity as the floor, and EASE fitted to the same remaining users, which
+needs an items x items matrix.
 
-A history-aware model has a vector of a visitor without a guess, its look-up; beside it stands the map that other kinds have,
-fitted to the same model's users. `CHANGES` says what makes one of a plain recipe.
+A history-aware model has a vector of a visitor without a guess, its look-up; beside it stands the map that
+other kinds have, fitted to the same model's users. `CHANGES` says what makes one of a plain recipe.
 """
 
 import argparse
@@ -314,11 +316,14 @@ def tell(report: Report, found: Findings, kinds: list[str], with_returning: bool
         "New visitors, HR@10 / NDCG@10, and the ratio to the same users trained in",
         ("model", "trained in", "folded in", "HR ratio", "NDCG ratio"),
         [
-            *((kind, cell(kind, "trained in"), cell(kind, "all items"), *against(kind, "all items")) for kind in kinds),
+            *(
+                (kind, cell(kind, "trained in"), cell(kind, "all items"), *against(kind, "all items"))
+                for kind in kinds
+            ),
             ("EASE", "", cell("ease", "all items"), "", ""),
             ("popularity", "", cell("popularity", "all items"), "", ""),
         ],
-    )  # fmt: skip
+    )
     whats = [f"{length} items" for length in (*LENGTHS, "all")]
     report.table(
         "By length of history, HR@10 / NDCG@10",

@@ -1,19 +1,21 @@
 """Training and scoring on one GPU: ML-1M epochs, seconds to HR@10 .70, and rates on data of ML-20M's size.
 
-A sample is one logit that is trained on: a positive or one of its 4 negatives, drawn and verified within the time that is
-measured, as is everything else of an epoch. Measured:
+A sample is one logit that is trained on: a positive or one of its 4 negatives, drawn and verified within the
+time that is measured, as is everything else of an epoch. Measured:
 
-1. NeuMF 32 on ML-1M (994,169 positives, 4.97 M samples an epoch), in steps of 4,096, 16,384 and 65,536 groups;
-2. from prepared data to a test HR@10 of .700 with the GMF recipe: opening the data, warm start (on the CPU), training and the
-   judging of every epoch are counted, the start of CUDA is not;
-3. made-up data of ML-20M's size (138,493 users, 26,744 items, 20,000,263 positives), NeuMF 32 and NeuMF in the shape of
-   NVIDIA's published one (64 factors, first layer on 2 x 128, tower 256-128-64), whose 34.08 M samples a second on one
-   A100, in mixed precision and with unverified negatives, are the peer;
-4. scoring of lists of 100 for every user of these data and the standings of their positives, in float32; the peer is NVIDIA's
-   82.7 M pairs a second.
+1. NeuMF 32 on ML-1M (994,169 positives, 4.97 M samples an epoch), in steps of 4,096, 16,384 and 65,536
+   groups;
+2. from prepared data to a test HR@10 of .700 with the GMF recipe: opening the data, warm start (on the CPU),
+   training and the judging of every epoch are counted, the start of CUDA is not;
+3. made-up data of ML-20M's size (138,493 users, 26,744 items, 20,000,263 positives), NeuMF 32 and NeuMF in
+   the shape of NVIDIA's published one (64 factors, first layer on 2 x 128, tower 256-128-64), whose 34.08 M
+   samples a second on one A100, in mixed precision and with unverified negatives, are the peer;
+4. scoring of lists of 100 for every user of these data and the standings of their positives, in float32; the
+   peer is NVIDIA's 82.7 M pairs a second.
 
-`--estimate` needs no GPU: it prints what bytes, launches and FLOP allow an H100 (benchmarks/gpu_cost.py has the arithmetic).
-`--dry-run-on-cpu` runs all of this program on tiny data, on the CPU, which shows that it works and measures nothing.
+`--estimate` needs no GPU: it prints what bytes, launches and FLOP allow an H100 (benchmarks/gpu_cost.py has
+the arithmetic). `--dry-run-on-cpu` runs all of this program on tiny data, on the CPU, which shows that it
+works and measures nothing.
 """
 
 import argparse
@@ -49,7 +51,10 @@ MODELS = {
 }
 PUBLISHED = list(MODELS)[1]
 EPOCH_SECONDS, SECONDS_TO_HIT, HIT, SAMPLES_A_SECOND, PAIRS_A_SECOND = 0.1, 5.0, 0.700, 100e6, 250e6
-REFUSAL = "There is no GPU here that torch can use: run this on a machine with one, or see --estimate and --dry-run-on-cpu."
+REFUSAL = (
+    "There is no GPU here that torch can use: run this on a machine with one, or see "
+    "--estimate and --dry-run-on-cpu."
+)
 
 
 @dataclass(frozen=True)
@@ -155,7 +160,8 @@ def throughput(
 
 
 def time_to_hit(data: Dataset, device: torch.device, dry: bool, report: Report) -> float:
-    """Seconds from a prepared folder to the first epoch with the wanted HR@10 on test, which selects nothing."""
+    """Seconds from a prepared folder to the first epoch with the wanted HR@10 on test, which selects
+    nothing."""
     changes = [f"train.device={device.type}"]
     if dry:
         changes += ["train.init=random", "train.epochs=1", "model.factors=4"]

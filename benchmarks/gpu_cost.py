@@ -1,9 +1,11 @@
-"""What a step or a scoring call costs a GPU, worked out without one: operations, bytes, FLOP; an estimate, no measurement.
+"""What a step or a scoring call costs a GPU, worked out without one: operations, bytes, FLOP; an estimate, no
+measurement.
 
-The work is carried out on torch's `meta` device, where tensors have shapes and no numbers, and every operation that would be
-launched is counted with the bytes it reads and writes: all its tensors once, of a gather twice its result, of a
-scatter-add three times what is added. Time is at least bytes over the memory's rate, plus a gap for each launch; products
-at a tensor core's rate take less than the bytes they move, for layers as narrow as these.
+The work is carried out on torch's `meta` device, where tensors have shapes and no numbers, and every
+operation that would be launched is counted with the bytes it reads and writes: all its tensors once, of a
+gather twice its result, of a scatter-add three times what is added. Time is at least bytes over the memory's
+rate, plus a gap for each launch; products at a tensor core's rate take less than the bytes they move, for
+layers as narrow as these.
 """
 
 from collections.abc import Callable, Iterator
@@ -96,7 +98,8 @@ def _counted(work: Callable[[], object]) -> Counter:
 
 
 def step_cost(sizes: ModelConfig, users: int, items: int, groups: int, negatives: int) -> Cost:
-    """Of a recorded step over `groups`, with its share of the drawing and a dense AdamW over all parameters."""
+    """Of a recorded step over `groups`, with its share of the drawing and a dense AdamW over all
+    parameters."""
     model = build_model(sizes, users, items).to("meta")
     users_B = torch.empty(groups, dtype=torch.int64, device="meta")
     items_BC = torch.empty(groups, 1 + negatives, dtype=torch.int64, device="meta")
@@ -117,7 +120,8 @@ def step_cost(sizes: ModelConfig, users: int, items: int, groups: int, negatives
 
 
 def scoring_cost(sizes: ModelConfig, users: int, items: int, rows: int, candidates: int) -> Cost:
-    """Of scoring `rows` lists, launched from Python; the activations are taken not to stay in the card's cache."""
+    """Of scoring `rows` lists, launched from Python; the activations are taken not to stay in the card's
+    cache."""
     scorer = ModelScorer(build_model(sizes, users, items).to("meta"))
     users_T = torch.empty(rows, dtype=torch.int64, device="meta")
     items_TC = torch.empty(rows, candidates, dtype=torch.int64, device="meta")

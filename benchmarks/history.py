@@ -1,12 +1,13 @@
-"""What a user's history costs in training: history-gmf against the plain GMF on ML-1M, and against its naive form.
+"""What a user's history costs in training: history-gmf against the plain GMF on ML-1M, and against its naive
+form.
 
-An epoch of `Trainer.train_epoch` each, factors 128, 1 + 4 candidates, the package's defaults, with 1 and 2 threads and steps of
-4,096 and 8,192 groups. `every` is `train.history_every`: steps between two moves of the history's table. The competitors take
-turns; the least of the rounds counts, in wall seconds and in processor seconds, and the ratio is that of processor seconds,
-as a machine that others use tells little by wall time.
+An epoch of `Trainer.train_epoch` each, factors 128, 1 + 4 candidates, the package's defaults, with 1 and 2
+threads and steps of 4,096 and 8,192 groups. `every` is `train.history_every`: steps between two moves of the
+history's table. The competitors take turns; the least of the rounds counts, in wall seconds and in processor
+seconds, and the ratio is that of processor seconds, as a machine that others use tells little by wall time.
 
-The peer is what SVD++ code does where it is written down as it stands: the sums of all users in every step, gradients by
-autograd, one fused AdamW. Some of its steps are timed and counted up to an epoch.
+The peer is what SVD++ code does where it is written down as it stands: the sums of all users in every step,
+gradients by autograd, one fused AdamW. Some of its steps are timed and counted up to an epoch.
 
 Then one thread by part: the two products of a move, the steps, the optimiser, the drawing of negatives.
 """

@@ -1,10 +1,11 @@
 """A validation hold-out that looks like a published test whose negatives were drawn from all items.
 
-In: a data set and an exponent. Out: the same with another validation: one training positive a user, drawn with probability
-proportional to popularity^exponent, among 99 items drawn from the whole catalogue, training positives of the user included. lastfm's
-published lists are such: 72% of them hold a training positive, as many as chance puts there (docs/accuracy.md). The decision worth
-knowing: a model that fits its training positives closely ranks them first and loses on such lists, and a clean hold-out does not
-see it; the exponent is the one at which popularity is as good as on test, and nothing else of test is used.
+In: a data set and an exponent. Out: the same with another validation: one training positive a user, drawn
+with probability proportional to popularity^exponent, among 99 items drawn from the whole catalogue, training
+positives of the user included. lastfm's published lists are such: 72% of them hold a training positive, as
+many as chance puts there (docs/accuracy.md). The decision worth knowing: a model that fits its training
+positives closely ranks them first and loses on such lists, and a clean hold-out does not see it; the exponent
+is the one at which popularity is as good as on test, and nothing else of test is used.
 """
 
 from dataclasses import replace

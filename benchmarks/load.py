@@ -1,11 +1,12 @@
 """A load generator: HTTP/1.1 requests over a few kept connections to 127.0.0.1, from a process of its own.
 
-In: a port, bodies (each connection takes them in turn), how many connections, and how long or how many requests. Out:
-requests a second, exact percentiles of all latencies, the statuses. Every connection sends its next request when the
-answer to the last one is whole, so there are as many requests under way as connections.
+In: a port, bodies (each connection takes them in turn), how many connections, and how long or how many
+requests. Out: requests a second, exact percentiles of all latencies, the statuses. Every connection sends its
+next request when the answer to the last one is whole, so there are as many requests under way as connections.
 
-The one decision worth knowing: it has to cost less than what it measures. One loop over non-blocking sockets, requests
-put together beforehand, an answer looked at only for its status and length: about 15 microseconds a request.
+The one decision worth knowing: it has to cost less than what it measures. One loop over non-blocking sockets,
+requests put together beforehand, an answer looked at only for its status and length: about 15 microseconds a
+request.
 """
 
 import json
@@ -48,7 +49,8 @@ def load(
     requests: int = MOST_REQUESTS,
     content_type: str = "application/json",
 ) -> Load:
-    """Send for `seconds`, or `requests` in all, whichever ends first; the generator runs as a second process."""
+    """Send for `seconds`, or `requests` in all, whichever ends first; the generator runs as a second
+    process."""
     task = {
         "port": port,
         "bodies": [body.decode("latin-1") for body in bodies],
@@ -169,7 +171,10 @@ def run(
 
 
 def _message(body: bytes, content_type: str) -> bytes:
-    head = f"POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = (
+        "POST /invocations HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: "
+        f"{content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
     return head.encode() + body
 
 
@@ -191,7 +196,8 @@ def _measured(latencies: list[float], statuses: Counter[str], seconds: float) ->
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` of all are not above; nothing is interpolated. NaN of nothing."""
+    """The smallest value that at least `share` of all are not above; nothing is interpolated. NaN of
+    nothing."""
     if not ordered:
         return float("nan")
     return ordered[max(0, -(-round(share * 10_000) * len(ordered) // 10_000) - 1)]

@@ -1,8 +1,8 @@
 """An artifact of any size with made-up weights, for what depends on the size alone: memory and start time.
 
-In: numbers of users, items and factors. Out: the folder that `write_artifact` makes, as after a training run. Tables
-are a few latent directions with noise, so that retrieval finds what it would find in trained ones: structure. The
-tower is small: it holds next to nothing, and fitting retrieval to it takes the time.
+In: numbers of users, items and factors. Out: the folder that `write_artifact` makes, as after a training run.
+Tables are a few latent directions with noise, so that retrieval finds what it would find in trained ones:
+structure. The tower is small: it holds next to nothing, and fitting retrieval to it takes the time.
 """
 
 from pathlib import Path

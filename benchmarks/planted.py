@@ -2,10 +2,11 @@
 
 In: a number of items. Out: a `NumpyModel` and what its users have used.
 
-Items belong to clusters of different sizes and have a heavy-tailed popularity; users mix a few clusters. The planted
-preference is no inner product: a match of tastes, a distance in some tastes, a gate and popularity. A NeuMF is fitted
-to it whose tables are linear maps of the latent vectors, so that any number of items can be had from one short
-training; each item then gets noise of its own, as training on few interactions would leave it.
+Items belong to clusters of different sizes and have a heavy-tailed popularity; users mix a few clusters. The
+planted preference is no inner product: a match of tastes, a distance in some tastes, a gate and popularity. A
+NeuMF is fitted to it whose tables are linear maps of the latent vectors, so that any number of items can be
+had from one short training; each item then gets noise of its own, as training on few interactions would leave
+it.
 
 Legend: B users, C items, D latent tastes, F factors, E embedding width.
 """

@@ -1,8 +1,8 @@
 """The peer: training and judging NeuMF item by item, in the style of the public PyTorch port of NCF.
 
-Written for this comparison; nothing of it is used by the package. It has the habits that such code commonly has: a
-Python loop that draws negatives and looks each up in a dictionary-of-keys matrix, a `Dataset` that hands out one
-(user, item, label) at a time, concatenated embeddings, dense gradients.
+Written for this comparison; nothing of it is used by the package. It has the habits that such code commonly
+has: a Python loop that draws negatives and looks each up in a dictionary-of-keys matrix, a `Dataset` that
+hands out one (user, item, label) at a time, concatenated embeddings, dense gradients.
 """
 
 import math

@@ -1,13 +1,13 @@
 """Memory and time of `ncf prepare` in memory and in parts, on the same Parquet file, which is made here.
 
-1. Made: interactions of users by a log-normal activity with items by a power law, in the order of time, written in
-   pieces; memory holds one.
-2. Prepared by `python -m ncf prepare --no-streaming` and `--streaming`, each in a process of its own. Peak memory is
-   the high-water mark of that process's resident set; pages of mapped files are in it.
+1. Made: interactions of users by a log-normal activity with items by a power law, in the order of time,
+   written in pieces; memory holds one.
+2. Prepared by `python -m ncf prepare --no-streaming` and `--streaming`, each in a process of its own. Peak
+   memory is the high-water mark of that process's resident set; pages of mapped files are in it.
 3. Compared: both folders have the same digest.
 
-Everything is written into a folder below --folder and removed at the end. The ratio of the peaks is the figure that
-counts; times on a machine that others use say little.
+Everything is written into a folder below --folder and removed at the end. The ratio of the peaks is the
+figure that counts; times on a machine that others use say little.
 """
 
 import argparse

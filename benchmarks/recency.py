@@ -1,10 +1,13 @@
-"""What recency adds on ML-100K, which has times: histories that remember their order against histories that do not.
+"""What recency adds on ML-100K, which has times: histories that remember their order against histories that
+do not.
 
-Two splits: each user's last interaction is the test (what comes next?), and the last tenth of all time is (what comes in the
-weeks after?). The settings of each half-life are chosen by NDCG@10 on the split's validation part, with seed 0. The best half-life, none,
-plain GMF and EASE are then trained on all that came before the test, with three seeds.
+Two splits: each user's last interaction is the test (what comes next?), and the last tenth of all time is
+(what comes in the weeks after?). The settings of each half-life are chosen by NDCG@10 on the split's
+validation part, with seed 0. The best half-life, none, plain GMF and EASE are then trained on all that came
+before the test, with three seeds.
 
-The paired test is over users: a user's figure is the mean over seeds and, in the split by time, over the user's rows.
+The paired test is over users: a user's figure is the mean over seeds and, in the split by time, over the
+user's rows.
 """
 
 import time
@@ -44,9 +47,14 @@ class Candidate:
 def network(kind: str, half_life: float, start: str, epochs: int, rate: float, l2: float) -> Candidate:
     """A GMF of some kind."""
     train = {
-        "epochs": epochs, "batch_size": 1024, "learning_rate": rate, "l2_gmf": l2, "l2_history": l2, "threads": 1,
+        "epochs": epochs,
+        "batch_size": 1024,
+        "learning_rate": rate,
+        "l2_gmf": l2,
+        "l2_history": l2,
+        "threads": 1,
         "init": start,
-    }  # fmt: skip
+    }
     model = {"kind": kind, "factors": 64, "history_half_life": half_life}
     settings = Experiment.parse({"model": model, "train": train})
 
@@ -82,7 +90,8 @@ def candidates(quick: bool) -> list[Candidate]:
 
 
 def judged(scorer: Scorer, dataset: Dataset) -> Floats:
-    """[4, users]: HR@10 and NDCG@10, sampled and full, of each user that is judged: the mean over the user's rows."""
+    """[4, users]: HR@10 and NDCG@10, sampled and full, of each user that is judged: the mean over the user's
+    rows."""
     held_out = dataset.test
     sampled = evaluate_sampled(scorer, held_out, RULES, ONE).values
     full = evaluate_full(scorer, dataset, held_out, RULES, ONE).values
@@ -138,7 +147,10 @@ def measure(report: Report, split: str, seeds: Sequence[int], quick: bool, pool:
         [(family, f"{figure:.4f}", one.settings) for family, (one, figure) in chosen.items()],
     )
     report.table(
-        f"Test is {SPLITS[split]}: {len(dataset.test):,} rows of {users} users; mean ± deviation of the seeds",
+        (
+            f"Test is {SPLITS[split]}: {len(dataset.test):,} rows of {users} users; mean ± deviation of "
+            "the seeds"
+        ),
         ("model", *FIGURES),
         rows,
     )

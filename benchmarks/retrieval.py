@@ -1,13 +1,14 @@
-"""Retrieval against exact scoring: recall@10, latency of one request, users a second, on real and planted catalogues.
+"""Retrieval against exact scoring: recall@10, latency of one request, users a second, on real and planted
+catalogues.
 
     retrieval.py real RUN...              trained runs, by name: ml-1m-neumf=runs/neumf …
     retrieval.py planted ITEMS...         made-up catalogues of these sizes with a fitted NeuMF
     retrieval.py sweep RUN...             recall by rank and candidates
     retrieval.py lists ITEMS              recall and latency by lists looked through
 
-Known users are drawn at random with what they have seen hidden. Visitors are known users folded in from half of their
-items (`ncf.serving.fold_in`); strangers are vectors of known users with noise of half a standard deviation. Latency is
-of `top` alone, one query at a time, one thread. Set OPENBLAS_NUM_THREADS=1.
+Known users are drawn at random with what they have seen hidden. Visitors are known users folded in from half
+of their items (`ncf.serving.fold_in`); strangers are vectors of known users with noise of half a standard
+deviation. Latency is of `top` alone, one query at a time, one thread. Set OPENBLAS_NUM_THREADS=1.
 """
 
 import argparse
@@ -137,7 +138,8 @@ def _crowds(network: NumpyModel, seen: Csr, arguments: argparse.Namespace) -> di
 def _row(
     network: NumpyModel, retrieval: Retriever, crowd: Crowd, quick: bool
 ) -> tuple[float, float, float, float, float, float]:
-    """Recall, p50 and p99 of one request, p50 of an exact one (µs), users a second in batches, share widened."""
+    """Recall, p50 and p99 of one request, p50 of an exact one (µs), users a second in batches, share
+    widened."""
     vectors, hidden = crowd
     queries, exact = network.queries(vectors), BruteForce(network)
     expected: list[Rows] = []

@@ -1,10 +1,12 @@
 """What the machine could do, and where a training step spends its time.
 
-The roof: matrix products in the shapes of the tower and in a large square, and copying of memory, each with the
-threads that training uses (one product a thread, as the package computes, not torch's own threads). Below it: the
-floating-point operations that a sample needs. Profile: one thread, by operation, from torch's profiler.
+The roof: matrix products in the shapes of the tower and in a large square, and copying of memory, each with
+the threads that training uses (one product a thread, as the package computes, not torch's own threads). Below
+it: the floating-point operations that a sample needs. Profile: one thread, by operation, from torch's
+profiler.
 
-Legend: C = 1 + K candidates of a group, B groups a step, I items, D factors, E embedding width, H_1 ... H_L tower.
+Legend: C = 1 + K candidates of a group, B groups a step, I items, D factors, E embedding width, H_1 ... H_L
+tower.
 """
 
 import time
@@ -23,8 +25,10 @@ from ncf.training import Trainer
 from ncf.training.sampling import Step
 
 FORMULA = (
-    "FLOP a sample = 3 x ( 2 D [GMF] + 2 E H_1 / C [user's half, once a group] + 2 I E H_1 / (B C) [items' half, once a "
-    "step] + sum of 2 H_l H_{l+1} [tower] + 2 H_L [output] ), 3 for forward, gradient of inputs, gradient of weights"
+    "FLOP a sample = 3 x ( 2 D [GMF] + 2 E H_1 / C [user's half, once a group] + 2 I E H_1 / (B C) "
+    "[items' half, once a "
+    "step] + sum of 2 H_l H_{l+1} [tower] + 2 H_L [output] ), 3 for forward, gradient of inputs, "
+    "gradient of weights"
 )
 _CHUNK_ROWS = 2560
 _SPELLS, _SECONDS = 5, 0.15

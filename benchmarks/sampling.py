@@ -1,10 +1,11 @@
 """Negatives for one epoch of ML-1M: 4 a positive, none of them known, against a Python loop.
 
-Ours: every step of `GroupSampler.epoch`, with its order and the assembly of the groups, so a little more than the
-drawing alone; 1 and 2 threads, membership by bitmap and by sieve, uniform and by popularity. The peer: a loop
-over the positives that draws until the pair is not in a dictionary-of-keys matrix, as the public port of NCF does
-(and, for comparison, in a set of pairs); it is run on a share of the positives and scaled to all of them. Building the
-look-up structures is left out on both sides and stated. What ours draws is verified by independent means.
+Ours: every step of `GroupSampler.epoch`, with its order and the assembly of the groups, so a little more than
+the drawing alone; 1 and 2 threads, membership by bitmap and by sieve, uniform and by popularity. The peer: a
+loop over the positives that draws until the pair is not in a dictionary-of-keys matrix, as the public port of
+NCF does (and, for comparison, in a set of pairs); it is run on a share of the positives and scaled to all of
+them. Building the look-up structures is left out on both sides and stated. What ours draws is verified by
+independent means.
 
 About a minute on two quiet cores; a few seconds with --quick.
 """
@@ -118,10 +119,12 @@ def main(arguments: argparse.Namespace) -> None:
         rows,
     )
     report.log(
-        f"The loops ran over {part:,} of the {positives:,} positives and are scaled; our figures are medians of {rounds} epochs."
+        f"The loops ran over {part:,} of the {positives:,} positives and are scaled; our figures are "
+        f"medians of {rounds} epochs."
     )
     report.log(
-        f"Left out on both sides: building the look-up structure (ours: bitmap {setup['bitmap']:.2f} s, sieve {setup['sieve']:.2f} s, once a run)."
+        f"Left out on both sides: building the look-up structure (ours: bitmap {setup['bitmap']:.2f} "
+        f"s, sieve {setup['sieve']:.2f} s, once a run)."
     )
     with workers(2) as pool:
         known = {name: count_known(dataset, sampler, pool) for name, sampler in samplers.items()}

@@ -1,19 +1,22 @@
-"""A large data set: 100 million interactions of 1 million users with 200 thousand items, prepared and trained on.
+"""A large data set: 100 million interactions of 1 million users with 200 thousand items, prepared and trained
+on.
 
-1. Made here: planted clusters. Every user likes three of some hundred clusters of items; most of what they use comes
-   from these, the rest from anywhere. Activity is log-normal, popularity a power law. Rows come in the order of time, so
-   a user's rows lie all over the file. Pairs that repeat are part of it; the number of rows is chosen so that about as
-   many distinct interactions as asked for remain (tried out on a sample of the users first).
+1. Made here: planted clusters. Every user likes three of some hundred clusters of items; most of what they
+   use comes from these, the rest from anywhere. Activity is log-normal, popularity a power law. Rows come in
+   the order of time, so a user's rows lie all over the file. Pairs that repeat are part of it; the number of
+   rows is chosen so that about as many distinct interactions as asked for remain (tried out on a sample of
+   the users first).
 2. Prepared by `python -m ncf prepare` in a process of its own.
-3. NeuMF 32 trained for some time with large batches, in a process of its own, and in the same process ML-1M with the
-   same model at its own batch size and at the large one. The order of the positives is made once an epoch; its time is
-   spread over the epoch's steps. After that time of training, HR@10 on some of the test users beside that of popularity:
-   the planted clusters are there to be found.
+3. NeuMF 32 trained for some time with large batches, in a process of its own, and in the same process ML-1M
+   with the same model at its own batch size and at the large one. The order of the positives is made once an
+   epoch; its time is spread over the epoch's steps. After that time of training, HR@10 on some of the test
+   users beside that of popularity: the planted clusters are there to be found.
 
 Peak memory of each process is the high-water mark of its resident set; pages of the mapped data are in it.
 Asked for: within 16 GiB, and within a factor of two of ML-1M's samples a second.
 
-About ten minutes and 6 GB of disk at the default size on two quiet cores; --quick takes 1 million interactions.
+About ten minutes and 6 GB of disk at the default size on two quiet cores; --quick takes 1 million
+interactions.
 """
 
 import argparse
@@ -153,7 +156,8 @@ def peak_gib() -> float:
 
 
 class Stopwatch:
-    """A progress callback and a stop condition: notes when each step ended, and asks to stop after `seconds`."""
+    """A progress callback and a stop condition: notes when each step ended, and asks to stop after
+    `seconds`."""
 
     def __init__(self, seconds: float, least: int) -> None:
         self.seconds, self.least = seconds, least
@@ -172,8 +176,8 @@ class Stopwatch:
 def measure(dataset: Dataset, batch: int, seconds: float, pool: Workers) -> tuple[dict[str, Any], Model]:
     """Train for some time; samples a second over whole cycles of drawing a few blocks and training on them.
 
-    The first cycle warms up and is not counted, and neither is the order of the positives, which is made once an
-    epoch: `samples_per_second` has its time spread over the epoch.
+    The first cycle warms up and is not counted, and neither is the order of the positives, which is made once
+    an epoch: `samples_per_second` has its time spread over the epoch.
     """
     model = build_model(MODEL, len(dataset.users), len(dataset.items), generator(0, "init"))
     trainer = Trainer(dataset, model, TrainConfig(epochs=1, batch_size=batch, negatives=NEGATIVES), pool)
@@ -202,7 +206,8 @@ def measure(dataset: Dataset, batch: int, seconds: float, pool: Workers) -> tupl
 
 
 def counted_steps(done: int, cycle: int) -> tuple[int, int]:
-    """How many of the steps done warm up, and how many after them are counted: whole cycles, where there are any."""
+    """How many of the steps done warm up, and how many after them are counted: whole cycles, where there are
+    any."""
     first = min(cycle, done // 2)
     rest = done - first
     return first, rest // cycle * cycle or rest
@@ -274,7 +279,8 @@ def sizes_of(arguments: argparse.Namespace) -> tuple[int, int, int]:
 def show(report: Report, made: dict[str, Any], prepared: dict[str, Any], trained: dict[str, Any]) -> None:
     """The tables and the targets."""
     report.table(
-        f"{trained['interactions']:,} interactions of {trained['users']:,} users with {trained['items']:,} items",
+        f"{trained['interactions']:,} interactions of {trained['users']:,} users with "
+        f"{trained['items']:,} items",
         ("", "seconds", "GB written", "peak GiB"),
         [
             (
@@ -317,8 +323,10 @@ def show(report: Report, made: dict[str, Any], prepared: dict[str, Any], trained
     )
     large = trained["large"]
     report.log(
-        f"HR@10 after {large['steps_trained']} of {large['steps_an_epoch']} steps of the first epoch, {JUDGED_USERS:,} test "
-        f"users at most: {trained['hr@10']['model']:.4f}; popularity {trained['hr@10']['popularity']:.4f}; chance .10."
+        f"HR@10 after {large['steps_trained']} of {large['steps_an_epoch']} steps of the first epoch, "
+        f"{JUDGED_USERS:,} test "
+        f"users at most: {trained['hr@10']['model']:.4f}; popularity "
+        f"{trained['hr@10']['popularity']:.4f}; chance .10."
     )
     ml1m = sum(run["samples_per_second"] for run in trained["ml1m"]) / len(trained["ml1m"])
     peak = max(prepared["peak_gib"], trained["peak_gib"])

@@ -1,13 +1,17 @@
-"""Several processes: how much faster two are than one, what they send, what one pays for it, and a model of what nobody ran.
+"""Several processes: how much faster two are than one, what they send, what one pays for it, and a model of
+what nobody ran.
 
-1. NeuMF 64 on ML-1M, the same global batch in one process and in two of one thread each, in turns. Whole steps, drawing
-   included, between two barriers; the order of the positives, made once an epoch, is left out. "Side by side" is what the
-   machine can give: two processes that know nothing of each other, each with a whole batch. "By processor time" is what
-   one works for a step over what each of two does, exchange included; others on the machine disturb it less.
-2. What a single process pays for being able to be one of many: the very calls of a step, over the time of a step.
+1. NeuMF 64 on ML-1M, the same global batch in one process and in two of one thread each, in turns. Whole
+   steps, drawing included, between two barriers; the order of the positives, made once an epoch, is left out.
+   "Side by side" is what the machine can give: two processes that know nothing of each other, each with a
+   whole batch. "By processor time" is what one works for a step over what each of two does, exchange
+   included; others on the machine disturb it less.
+2. What a single process pays for being able to be one of many: the very calls of a step, over the time of a
+   step.
 3. Bytes that a process hands to torch.distributed in a step, with a million users.
-4. The cost model of `cost_model.py`: costs taken from small runs, then checked against two processes at three sizes.
-   With an environment that has TorchRec (scripts/install-torchrec) sharded tables are measured and checked as well.
+4. The cost model of `cost_model.py`: costs taken from small runs, then checked against two processes at three
+   sizes. With an environment that has TorchRec (scripts/install-torchrec) sharded tables are measured and
+   checked as well.
 
 About seven minutes on two quiet cores; --quick takes one, and proves only that it runs.
 """
@@ -40,7 +44,8 @@ MIB, GIB = 2**20, 2**30
 
 @dataclass(frozen=True)
 class Size:
-    """How much is done: (groups a step, counted steps) of the race, and (users, items, interactions) of the model."""
+    """How much is done: (groups a step, counted steps) of the race, and (users, items, interactions) of the
+    model."""
 
     steps: list[tuple[int, int]]
     turns: int
@@ -53,11 +58,15 @@ class Size:
 
 
 FULL = Size(
-    [(16_384, 32), (65_536, 8)], 4,
-    [(1_000_000, 3_706, 2_000_000), (1_000_000, 100_000, 2_000_000)], [4_096, 16_384, 65_536],
-    (100_000, 30_000, 1_000_000), [(4_096, 64), (32_768, 8)],
-    [(100_000, 10_000, 1_000_000), (300_000, 30_000, 3_000_000), (1_000_000, 100_000, 10_000_000)], (32_768, 16),
-)  # fmt: skip
+    [(16_384, 32), (65_536, 8)],
+    4,
+    [(1_000_000, 3_706, 2_000_000), (1_000_000, 100_000, 2_000_000)],
+    [4_096, 16_384, 65_536],
+    (100_000, 30_000, 1_000_000),
+    [(4_096, 64), (32_768, 8)],
+    [(100_000, 10_000, 1_000_000), (300_000, 30_000, 3_000_000), (1_000_000, 100_000, 10_000_000)],
+    (32_768, 16),
+)
 QUICK = Size(
     [(65_536, 2)], 1, [(20_000, 4_000, 40_000)], [512],
     (4_000, 2_000, 40_000), [(512, 8), (2_048, 4)], [(5_000, 1_000, 20_000)], (1_024, 4),
@@ -70,7 +79,8 @@ def seconds_of(answers: list[Answer]) -> float:
 
 
 def transfer(answers: list[Answer], steps: int) -> tuple[float, float]:
-    """Seconds a step of exchange itself, and of waiting for the other: who comes last to an exchange waits for nobody."""
+    """Seconds a step of exchange itself, and of waiting for the other: who comes last to an exchange waits
+    for nobody."""
     each = np.array([answer["exchanges"] for answer in answers])
     itself = each.min(axis=0).sum() / steps
     return float(itself), float(each.sum(axis=1).mean() / steps - itself)
@@ -82,9 +92,11 @@ def race(report: Report, size: Size, one: Group, two: Group, turns: int) -> None
     for precision in ("float32", "auto"):
         for groups, steps in size.steps:
             order = {
-                "data": "ml-1m", "settings": [*BASE, f"train.precision={precision}", f"train.batch_size={groups}"],
-                "warm": 2, "steps": steps,
-            }  # fmt: skip
+                "data": "ml-1m",
+                "settings": [*BASE, f"train.precision={precision}", f"train.batch_size={groups}"],
+                "warm": 2,
+                "steps": steps,
+            }
             taken: dict[str, list[list[Answer]]] = {"one": [], "two": [], "beside": []}
             for turn in range(turns + 1):
                 answers = {
@@ -111,12 +123,20 @@ def race(report: Report, size: Size, one: Group, two: Group, turns: int) -> None
             samples = groups * (1 + NEGATIVES) / 1e3
             rows.append(
                 (
-                    f"{precision}, {groups:,} groups", f"{samples / single:,.0f}", f"{samples / double:,.0f}",
-                    f"{ratio:.2f}", f"{work / share:.2f}", f"{ceiling:.2f}", f"{double * 1e3:.0f}", f"{itself / double:.1%}",
-                    f"{waiting / double:.1%}", f"{spent['optimizer'] / double:.1%}",
-                    f"{spent['halves'] / double:.1%}", f"{spent['bytes'] / MIB:.1f}",
+                    f"{precision}, {groups:,} groups",
+                    f"{samples / single:,.0f}",
+                    f"{samples / double:,.0f}",
+                    f"{ratio:.2f}",
+                    f"{work / share:.2f}",
+                    f"{ceiling:.2f}",
+                    f"{double * 1e3:.0f}",
+                    f"{itself / double:.1%}",
+                    f"{waiting / double:.1%}",
+                    f"{spent['optimizer'] / double:.1%}",
+                    f"{spent['halves'] / double:.1%}",
+                    f"{spent['bytes'] / MIB:.1f}",
                 )
-            )  # fmt: skip
+            )
             found[f"{precision}, {groups}"] = {
                 "ratio": ratio,
                 "by_processor_time": work / share,
@@ -126,10 +146,22 @@ def race(report: Report, size: Size, one: Group, two: Group, turns: int) -> None
             report.target(f"two processes over one, {precision}, steps of {groups:,} groups", ratio, FACTOR)
     report.table(
         "NeuMF 64 on ML-1M, one thread a process; shares of a step of two processes",
-        ("", "1: k samples/s", "2", "2 over 1", "by processor time", "side by side", "ms a step", "exchange", "waiting", "optimiser",
-         "first layer's halves", "MiB sent"),
+        (
+            "",
+            "1: k samples/s",
+            "2",
+            "2 over 1",
+            "by processor time",
+            "side by side",
+            "ms a step",
+            "exchange",
+            "waiting",
+            "optimiser",
+            "first layer's halves",
+            "MiB sent",
+        ),
         rows,
-    )  # fmt: skip
+    )
     report.log(
         "The optimiser and the first layer's halves over whole tables are done by both processes alike."
     )
@@ -137,7 +169,8 @@ def race(report: Report, size: Size, one: Group, two: Group, turns: int) -> None
 
 
 def overhead(report: Report, one: Group, size: Size) -> None:
-    """Part 2: what `Trainer._step` and `train_epoch` ask of the communicator, with tensors of a step's shapes."""
+    """Part 2: what `Trainer._step` and `train_epoch` ask of the communicator, with tensors of a step's
+    shapes."""
     groups = 4_096
     order = {"data": "ml-1m", "settings": [*BASE, "train.precision=auto", f"train.batch_size={groups}"]}
     step = seconds_of(one.ask("train", **order, warm=2, steps=size.steps[0][1]))
@@ -158,7 +191,8 @@ def overhead(report: Report, one: Group, size: Size) -> None:
         calls(number)
     spent = (time.perf_counter() - began) / repeats
     report.log(
-        f"The communicator of a single process: {spent * 1e6:.1f} µs in a step of {groups:,} groups of {step * 1e3:.1f} ms."
+        f"The communicator of a single process: {spent * 1e6:.1f} µs in a step of {groups:,} groups "
+        f"of {step * 1e3:.1f} ms."
     )
     report.keep("overhead", {"communicator_seconds": spent, "step_seconds": step})
     report.target("the communicator's share of a single process's step", spent / step, OVERHEAD, False)
@@ -178,15 +212,19 @@ def bytes_sent(report: Report, size: Size, two: Group) -> None:
     report.table(
         f"Bytes that each of two processes sends in a step, NeuMF 64, {size.sent[0][0]:,} users",
         ("items", "groups a step", "MiB", "of the dense gradient"),
-        [(f"{items:,}", f"{groups:,}", f"{sent / MIB:.1f}", f"{share:.2%}") for items, groups, sent, share in rows],
-    )  # fmt: skip
+        [
+            (f"{items:,}", f"{groups:,}", f"{sent / MIB:.1f}", f"{share:.2%}")
+            for items, groups, sent, share in rows
+        ],
+    )
     report.keep("sent", rows)
     for items, groups, _, share in rows:
         report.target(f"bytes sent, {items:,} items, steps of {groups:,} groups", share, SENT, at_least=False)
 
 
 def calibrate(report: Report, size: Size, two: Group, with_torchrec: bool) -> Costs:
-    """Costs from two processes that train side by side without each other, and from exchanges of nothing but tensors."""
+    """Costs from two processes that train side by side without each other, and from exchanges of nothing but
+    tensors."""
     equations, rests, drawing, moving = [], [], [], []
     for groups, steps in size.calibration_steps:
         order = {"data": size.calibration, "settings": [*LAZY, f"train.batch_size={groups}"], "alone": True}
@@ -221,11 +259,14 @@ def calibrate(report: Report, size: Size, two: Group, with_torchrec: bool) -> Co
         costs = dataclasses.replace(costs, sharded_row=rest / ours.own_rows)
     two.ask("forget")
     units = [
-        ("a sample: forward, backward, drawing", costs.sample), ("an item's row in the first layer", costs.item_row),
-        ("a draw whose row is looked for", costs.draw), ("a row moved by the lazy Adam", costs.moved_row),
-        ("a row gathered and added", costs.gathered_row), ("a row of sharded tables, there and back", costs.sharded_row),
+        ("a sample: forward, backward, drawing", costs.sample),
+        ("an item's row in the first layer", costs.item_row),
+        ("a draw whose row is looked for", costs.draw),
+        ("a row moved by the lazy Adam", costs.moved_row),
+        ("a row gathered and added", costs.gathered_row),
+        ("a row of sharded tables, there and back", costs.sharded_row),
         ("an exchange of nothing, this machine", costs.latency),
-    ]  # fmt: skip
+    ]
     report.table(
         f"Costs of one thread, both cores busy, NeuMF 64; {size.calibration[2]:,} interactions",
         ("", "µs"),
@@ -242,7 +283,12 @@ def check(report: Report, size: Size, two: Group, costs: Costs, with_torchrec: b
     groups, steps = size.check_steps
     kinds = {"replicated": [*LAZY, f"train.batch_size={groups}"]}
     if with_torchrec:
-        kinds["sharded"] = [*BASE, "train.precision=float32", "train.tables=sharded", f"train.batch_size={groups}"]  # fmt: skip
+        kinds["sharded"] = [
+            *BASE,
+            "train.precision=float32",
+            "train.tables=sharded",
+            f"train.batch_size={groups}",
+        ]
     for data in size.checks:
         job = Job(*data, groups, 2)
         for kind, settings in kinds.items():
@@ -276,8 +322,9 @@ def check(report: Report, size: Size, two: Group, costs: Costs, with_torchrec: b
 
 GIGA = {"users": 100_000_000, "items": 10_000_000, "interactions": 1_000_000_000, "groups": 2**20}
 HOST_CORES, HOST_BITS, FLOW_BITS = 64, 25e9, 10e9
-"""r7a.16xlarge as AWS publishes it: 64 cores of Zen 4, 512 GiB, 25 Gbit/s; and 10 Gbit/s for one connection of TCP between
-hosts of one cluster placement group (5 elsewhere), which is what a ring of gloo has to each neighbour."""
+"""r7a.16xlarge as AWS publishes it: 64 cores of Zen 4, 512 GiB, 25 Gbit/s; and 10 Gbit/s for one connection
+of TCP between hosts of one cluster placement group (5 elsewhere), which is what a ring of gloo has to each
+neighbour."""
 
 
 def extrapolate(report: Report, costs: Costs) -> None:
@@ -299,18 +346,35 @@ def extrapolate(report: Report, costs: Costs) -> None:
         moving = sum(value for name, value in minutes.items() if "mov" in name)
         rows.append(
             (
-                f"{kind}, {hosts} x {each}", f"{sum(minutes.values()):,.0f}",
-                f"{minutes['samples'] + minutes['item rows']:,.1f}", f"{minutes['finding rows']:,.1f}", f"{moving:,.1f}",
-                f"{minutes.get('adding rows', 0.0):,.1f}", f"{minutes['sending'] + minutes['latency']:,.1f}",
-                f"{sum(held.values()) / GIB:,.0f}", f"{sum(held.values()) * each / GIB:,.0f}",
+                f"{kind}, {hosts} x {each}",
+                f"{sum(minutes.values()):,.0f}",
+                f"{minutes['samples'] + minutes['item rows']:,.1f}",
+                f"{minutes['finding rows']:,.1f}",
+                f"{moving:,.1f}",
+                f"{minutes.get('adding rows', 0.0):,.1f}",
+                f"{minutes['sending'] + minutes['latency']:,.1f}",
+                f"{sum(held.values()) / GIB:,.0f}",
+                f"{sum(held.values()) * each / GIB:,.0f}",
             )
-        )  # fmt: skip
+        )
     report.table(
-        "Model: an epoch over 1,000 M interactions, 100 M users, 10 M items; r7a.16xlarge, steps of 1,048,576 groups",
-        ("hosts x processes", "minutes", "samples", "finding rows", "moving rows", "adding rows", "network",
-         "GiB a process", "a host"),
+        (
+            "Model: an epoch over 1,000 M interactions, 100 M users, 10 M items; r7a.16xlarge, steps of "
+            "1,048,576 groups"
+        ),
+        (
+            "hosts x processes",
+            "minutes",
+            "samples",
+            "finding rows",
+            "moving rows",
+            "adding rows",
+            "network",
+            "GiB a process",
+            "a host",
+        ),
         rows,
-    )  # fmt: skip
+    )
     report.keep("extrapolated", kept)
 
 

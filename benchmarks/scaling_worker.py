@@ -1,8 +1,9 @@
 """Processes that train when they are told to: `Group(2)` starts two, `ask` has them do one thing at once.
 
-In: orders, one JSON object a line on the standard input of each process. Out: what each measured, one JSON object a line.
-The decision worth knowing: groups of different sizes live side by side, those not asked wait for a line and take no
-processor; so they take turns without starting anew. The processes join as those of torchrun do, by its variables.
+In: orders, one JSON object a line on the standard input of each process. Out: what each measured, one JSON
+object a line. The decision worth knowing: groups of different sizes live side by side, those not asked wait
+for a line and take no processor; so they take turns without starting anew. The processes join as those of
+torchrun do, by its variables.
 """
 
 import gc
@@ -88,10 +89,17 @@ def uniform(users: int, items: int, interactions: int) -> Dataset:
     train = Interactions(np.repeat(np.arange(users, dtype=np.int32), each), columns.ravel())
     nothing = HeldOut.empty(1)
     return Dataset(
-        name="made-up", users=Vocabulary(np.arange(users)), items=Vocabulary(np.arange(items)),
+        name="made-up",
+        users=Vocabulary(np.arange(users)),
+        items=Vocabulary(np.arange(items)),
         item_columns=pl.DataFrame({"id": np.arange(items), "popularity": train.item_counts(items)}),
-        train=train, validation=nothing, test=nothing, known=train.csr(users), description={}, digest="made-up",
-    )  # fmt: skip
+        train=train,
+        validation=nothing,
+        test=nothing,
+        known=train.csr(users),
+        description={},
+        digest="made-up",
+    )
 
 
 class Clocks:
@@ -242,7 +250,8 @@ class Worker:
         return {"latency": seconds[0], "bandwidth": large.nbytes / (seconds[1] - seconds[0])}
 
     def merge(self, rows: int, table: int) -> Answer:
-        """Seconds a gathered row to find the rows of two processes and add their gradients, tables of 64 and 128."""
+        """Seconds a gathered row to find the rows of two processes and add their gradients, tables of 64 and
+        128."""
         first, second = (torch.randperm(table, generator=generator(0, "merge", n))[:rows] for n in (0, 1))
         echo = _Echo(first.sort().values, second.sort().values)
         gradients: Gradients = {

@@ -1,4 +1,5 @@
-"""`ncf serve` as a process for benchmarks and tests, and what a group of processes holds and uses, read from /proc."""
+"""`ncf serve` as a process for benchmarks and tests, and what a group of processes holds and uses, read from
+/proc."""
 
 import os
 import subprocess
@@ -19,12 +20,27 @@ def ncf_server(artifact: Path, *, workers: int = 1, options: Sequence[str] = ())
     with tempfile.TemporaryDirectory(prefix="ncf-serve-") as name:
         log = Path(name) / "log"
         port = free_ports(1)[0]
-        command = [sys.executable, "-m", "ncf", "serve", str(artifact), "--port", str(port), "--workers", str(workers), *options]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "ncf",
+            "serve",
+            str(artifact),
+            "--port",
+            str(port),
+            "--workers",
+            str(workers),
+            *options,
+        ]
         began = time.perf_counter()
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True
-            )  # fmt: skip
+                command,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
         try:
             wait_for_ping(port, process, log)
             yield Stack(port, process.pid, log, time.perf_counter() - began)

@@ -1,15 +1,18 @@
-"""Serving NeuMF 32 on ML-1M over HTTP: `ncf serve` against a plain handler under AWS's serving stack (TorchServe).
+"""Serving NeuMF 32 on ML-1M over HTTP: `ncf serve` against a plain handler under AWS's serving stack
+(TorchServe).
 
-Ours: `ncf serve` with 1 and 2 workers, and our handlers under TorchServe. The peer: `plain_handler/inference.py` under
-TorchServe, at its best setting of torch's threads and TorchServe's workers, tried out first for each load. Load comes
-from a second process over 1 and 16 kept connections. Bodies: the best ten of the whole catalogue for one user, seen
-items masked; and the best ten of 100 given items (the workshop's payload). That the answers agree is checked first.
+Ours: `ncf serve` with 1 and 2 workers, and our handlers under TorchServe. The peer:
+`plain_handler/inference.py` under TorchServe, at its best setting of torch's threads and TorchServe's
+workers, tried out first for each load. Load comes from a second process over 1 and 16 kept connections.
+Bodies: the best ten of the whole catalogue for one user, seen items masked; and the best ten of 100 given
+items (the workshop's payload). That the answers agree is checked first.
 
-Parts (--only): latency (whole catalogue), candidates (given items), recall, memory (a million users, 200 thousand
-items, 64 factors, made-up weights), start, profile (where the time of a request goes). Latency includes the client.
+Parts (--only): latency (whole catalogue), candidates (given items), recall, memory (a million users, 200
+thousand items, 64 factors, made-up weights), start, profile (where the time of a request goes). Latency
+includes the client.
 
-Under eight minutes on two quiet cores with an environment of scripts/install-torchserve; without one, the parts that
-need the peer are left out, and the tables say so. --run takes a trained run instead of training.
+Under eight minutes on two quiet cores with an environment of scripts/install-torchserve; without one, the
+parts that need the peer are left out, and the tables say so. --run takes a trained run instead of training.
 """
 
 import argparse
@@ -131,8 +134,9 @@ def packed_plain(run: Path, target: Path) -> Path:
     contents: dict[str, Path | bytes] = {path.name: path for path in artifact.folder.iterdir()}
     benchmarks = ROOT / "benchmarks"
     contents |= code_files() | {
-        "code/inference.py": benchmarks / "plain_handler" / "inference.py", "code/port.py": benchmarks / "port.py",
-    }  # fmt: skip
+        "code/inference.py": benchmarks / "plain_handler" / "inference.py",
+        "code/port.py": benchmarks / "port.py",
+    }
     return pack(contents, target)
 
 
@@ -153,7 +157,8 @@ def bodies_of(run: Path) -> dict[str, list[bytes]]:
 
 
 def best_settings(bench: Bench, kinds: Sequence[str]) -> dict[tuple[str, int], Setting]:
-    """For each load the setting of the plain handler that serves it best: p50 for one connection, requests/s for more."""
+    """For each load the setting of the plain handler that serves it best: p50 for one connection, requests/s
+    for more."""
     rows, best = [], {}
     measured: dict[tuple[str, int], dict[Setting, Load]] = {}
     for setting in SETTINGS:
@@ -169,10 +174,22 @@ def best_settings(bench: Bench, kinds: Sequence[str]) -> dict[tuple[str, int], S
         )
         for setting, one in of.items():
             mark = "best" if setting == best[kind, connections] else ""
-            rows.append([kind, connections, setting.threads, setting.workers, f"{one.p50:.2f}", f"{one.per_second:,.0f}", mark])  # fmt: skip
+            rows.append(
+                [
+                    kind,
+                    connections,
+                    setting.threads,
+                    setting.workers,
+                    f"{one.p50:.2f}",
+                    f"{one.per_second:,.0f}",
+                    mark,
+                ]
+            )
     bench.report.table(
-        "Settings of the plain handler", ["load", "connections", "torch threads", "workers", "p50 ms", "requests/s", ""], rows
-    )  # fmt: skip
+        "Settings of the plain handler",
+        ["load", "connections", "torch threads", "workers", "p50 ms", "requests/s", ""],
+        rows,
+    )
     bench.report.keep(
         "plain_settings",
         [{"load": kind, "connections": n, **asdict(one)} for (kind, n), one in best.items()],
@@ -194,10 +211,18 @@ def compare(
                 repeats.setdefault((name, connections), []).append(one)
     medians = {key: median(of) for key, of in repeats.items()}
     rows = [
-        [name, n, f"{one.p50:.2f}", f"{one.p99:.2f}", f"{one.longest:.1f}", f"{one.per_second:,.0f}", one.errors,
-         *(_times(medians, kind_of, name, n) for kind_of in ("p50", "per_second"))]
+        [
+            name,
+            n,
+            f"{one.p50:.2f}",
+            f"{one.p99:.2f}",
+            f"{one.longest:.1f}",
+            f"{one.per_second:,.0f}",
+            one.errors,
+            *(_times(medians, kind_of, name, n) for kind_of in ("p50", "per_second")),
+        ]
         for (name, n), one in sorted(medians.items(), key=lambda pair: pair[0][1])
-    ]  # fmt: skip
+    ]
     columns = [
         "server",
         "connections",
@@ -210,7 +235,13 @@ def compare(
         "x requests/s",
     ]
     bench.report.table(title, columns, rows)
-    bench.report.keep(kind, [{"server": name, "connections": n, "repeats": [asdict(one) for one in of]} for (name, n), of in repeats.items()])  # fmt: skip
+    bench.report.keep(
+        kind,
+        [
+            {"server": name, "connections": n, "repeats": [asdict(one) for one in of]}
+            for (name, n), of in repeats.items()
+        ],
+    )
     return medians
 
 
@@ -231,7 +262,10 @@ def assert_same(bench: Bench, kind: str, plain: dict[tuple[str, int], Setting]) 
 
 def median(of: Sequence[Load]) -> Load:
     """Each figure's median over the repeats; errors are added up."""
-    middle = {name: statistics.median(getattr(one, name) for one in of) for name in ("seconds", "per_second", "mean", "p50", "p99", "longest", "client_seconds")}  # fmt: skip
+    middle = {
+        name: statistics.median(getattr(one, name) for one in of)
+        for name in ("seconds", "per_second", "mean", "p50", "p99", "longest", "client_seconds")
+    }
     return Load(requests=sum(one.requests for one in of), errors=sum(one.errors for one in of), **middle)
 
 
@@ -257,16 +291,33 @@ def latency(bench: Bench, plain: dict[tuple[str, int], Setting]) -> None:
     target("whole catalogue, 1 connection: p50 in ms", one.p50, 1.0, at_least=False)
     target("whole catalogue, 1 connection: p99 in ms", one.p99, 4.0, at_least=False)
     target("whole catalogue, 16 connections, 2 workers: p99 in ms", many.p99, 30.0, at_least=False)
-    target("whole catalogue: errors of ours", sum(medians[n, c].errors for n in (OURS, OURS_2) for c in CONNECTIONS), 0, at_least=False)  # fmt: skip
+    target(
+        "whole catalogue: errors of ours",
+        sum(medians[n, c].errors for n in (OURS, OURS_2) for c in CONNECTIONS),
+        0,
+        at_least=False,
+    )
     if bench.environment:
         target(
             "whole catalogue, 1 connection: times the plain handler's p50",
             ratio(medians, "p50", OURS, 1),
             20.0,
         )
-        target("whole catalogue, 16 connections, 2 workers: times its requests/s", ratio(medians, "per_second", OURS_2, 16), 20.0)  # fmt: skip
-        target("whole catalogue, 1 connection: our handlers under TorchServe, times its p50", ratio(medians, "p50", HANDLERS, 1), 3.0)  # fmt: skip
-        target("whole catalogue, 16 connections: our handlers under TorchServe, times its requests/s", ratio(medians, "per_second", HANDLERS, 16), 3.0)  # fmt: skip
+        target(
+            "whole catalogue, 16 connections, 2 workers: times its requests/s",
+            ratio(medians, "per_second", OURS_2, 16),
+            20.0,
+        )
+        target(
+            "whole catalogue, 1 connection: our handlers under TorchServe, times its p50",
+            ratio(medians, "p50", HANDLERS, 1),
+            3.0,
+        )
+        target(
+            "whole catalogue, 16 connections: our handlers under TorchServe, times its requests/s",
+            ratio(medians, "per_second", HANDLERS, 16),
+            3.0,
+        )
 
 
 def candidates(bench: Bench, plain: dict[tuple[str, int], Setting]) -> None:
@@ -276,7 +327,11 @@ def candidates(bench: Bench, plain: dict[tuple[str, int], Setting]) -> None:
         bench.report.target(
             "given items, 1 connection: times the plain handler's p50", ratio(medians, "p50", OURS, 1), 10.0
         )
-        bench.report.target("given items, 16 connections, 2 workers: times its requests/s", ratio(medians, "per_second", OURS_2, 16), 8.0)  # fmt: skip
+        bench.report.target(
+            "given items, 16 connections, 2 workers: times its requests/s",
+            ratio(medians, "per_second", OURS_2, 16),
+            8.0,
+        )
 
 
 def recall(bench: Bench) -> None:
@@ -294,7 +349,8 @@ def recall(bench: Bench) -> None:
 
 
 def memory(bench: Bench) -> None:
-    """What one and two workers hold when nearly all pages of the tables have been read, against the size of the weights."""
+    """What one and two workers hold when nearly all pages of the tables have been read, against the size of
+    the weights."""
     users, items = (20_000, 5_000) if bench.quick else (LARGE_USERS, LARGE_ITEMS)
     random, rows, kept = np.random.default_rng(1), [], []
     for kind in ("gmf", "neumf"):
@@ -309,14 +365,52 @@ def memory(bench: Bench) -> None:
                 answered = load(server.port, bodies, 16, seconds=30.0, requests=2 * len(bodies))
                 full = memory_of(server.group)
             assert not answered.errors, answered
-            rows.append([kind, workers, f"{weights:,.0f}", f"{whole:,.0f}", f"{began.pss:,.0f}", f"{full.pss:,.0f}", f"{full.rss:,.0f}", f"{full.pss / weights:.2f}", f"{server.start_seconds:.1f}"])  # fmt: skip
-            kept.append({"kind": kind, "workers": workers, "weights_mib": weights, "artifact_mib": whole, "at_start": asdict(began), "loaded": asdict(full), "start_seconds": server.start_seconds})  # fmt: skip
+            rows.append(
+                [
+                    kind,
+                    workers,
+                    f"{weights:,.0f}",
+                    f"{whole:,.0f}",
+                    f"{began.pss:,.0f}",
+                    f"{full.pss:,.0f}",
+                    f"{full.rss:,.0f}",
+                    f"{full.pss / weights:.2f}",
+                    f"{server.start_seconds:.1f}",
+                ]
+            )
+            kept.append(
+                {
+                    "kind": kind,
+                    "workers": workers,
+                    "weights_mib": weights,
+                    "artifact_mib": whole,
+                    "at_start": asdict(began),
+                    "loaded": asdict(full),
+                    "start_seconds": server.start_seconds,
+                }
+            )
             if not bench.quick:
-                bench.report.target(f"{kind}, {workers} worker(s): memory (PSS) times the weights", full.pss / weights, 1.5, at_least=False)  # fmt: skip
+                bench.report.target(
+                    f"{kind}, {workers} worker(s): memory (PSS) times the weights",
+                    full.pss / weights,
+                    1.5,
+                    at_least=False,
+                )
     bench.report.table(
         f"Memory in MiB: {users:,} users, {items:,} items, {LARGE_FACTORS} factors",
-        ["model", "workers", "weights", "artifact", "PSS at start", "PSS loaded", "RSS loaded", "PSS / weights", "start s"], rows,
-    )  # fmt: skip
+        [
+            "model",
+            "workers",
+            "weights",
+            "artifact",
+            "PSS at start",
+            "PSS loaded",
+            "RSS loaded",
+            "PSS / weights",
+            "start s",
+        ],
+        rows,
+    )
     bench.report.keep("memory", kept)
 
 
@@ -330,7 +424,8 @@ def touching(users: int, items: int, random: np.random.Generator) -> bytes:
 
 
 def start(bench: Bench) -> None:
-    """Seconds from the command to the first 200 of /ping, and to the first answer: TorchServe pings before it has a model."""
+    """Seconds from the command to the first 200 of /ping, and to the first answer: TorchServe pings before it
+    has a model."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in bench.names()}
     for _ in range(1 if bench.quick else 2):
         for name, of in times.items():
@@ -386,8 +481,10 @@ def parse() -> argparse.Namespace:
     parser = command_line(__doc__)
     parser.add_argument("--run", help="a trained run or artifact, instead of training NeuMF 32 on ML-1M")
     parser.add_argument(
-        "--torchserve", default=str(TORCHSERVE), help="environment of scripts/install-torchserve; .venv-torchserve by default"
-    )  # fmt: skip
+        "--torchserve",
+        default=str(TORCHSERVE),
+        help="environment of scripts/install-torchserve; .venv-torchserve by default",
+    )
     parser.add_argument("--only", help=f"comma-separated: {', '.join(PARTS)}")
     parser.add_argument("--seconds", type=float, help="of each repeat")
     arguments = parser.parse_args()
@@ -408,7 +505,8 @@ def main() -> None:
         bench = Bench(arguments, report, stack, Path(name))
         if bench.environment is None:
             report.log(
-                f"There is no TorchServe in {arguments.torchserve}: the peer and our handlers under TorchServe were not measured."
+                f"There is no TorchServe in {arguments.torchserve}: the peer and our handlers under "
+                "TorchServe were not measured."
             )
         kinds = [compared[part] for part in arguments.parts if part in compared]
         plain = best_settings(bench, kinds) if kinds and bench.environment else {}

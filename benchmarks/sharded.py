@@ -1,10 +1,12 @@
-"""Sharded tables against replicated ones: memory and speed over large tables; with --accuracy, the figures on ML-1M.
+"""Sharded tables against replicated ones: memory and speed over large tables; with --accuracy, the figures on
+ML-1M.
 
-Run it with the Python of the environment that scripts/install-torchrec makes. Two processes of one thread each over gloo,
-a NeuMF with four tables of `--rows` x 64, a global batch of 8,192 groups of 1 + 4. Each competitor runs in processes of its
-own, in turns. Memory is a process's peak resident set less what it was before the model was made (imports, TorchRec's
-too, and the made-up data); the competitors' larger process counts. PyTorch's own way, DistributedDataParallel with sparse
-gradients and SparseAdam, draws its groups with two calls of randint; ours draw and verify them.
+Run it with the Python of the environment that scripts/install-torchrec makes. Two processes of one thread
+each over gloo, a NeuMF with four tables of `--rows` x 64, a global batch of 8,192 groups of 1 + 4. Each
+competitor runs in processes of its own, in turns. Memory is a process's peak resident set less what it was
+before the model was made (imports, TorchRec's too, and the made-up data); the competitors' larger process
+counts. PyTorch's own way, DistributedDataParallel with sparse gradients and SparseAdam, draws its groups with
+two calls of randint; ours draw and verify them.
 """
 
 import argparse
@@ -65,9 +67,17 @@ def made_up(rows: int) -> Dataset:
     vocabulary = Vocabulary(np.arange(rows))
     nothing = HeldOut.empty(1)
     return Dataset(
-        name="made-up", users=vocabulary, items=vocabulary, item_columns=columns, train=train, validation=nothing,
-        test=nothing, known=train.csr(rows), description={}, digest="made-up",
-    )  # fmt: skip
+        name="made-up",
+        users=vocabulary,
+        items=vocabulary,
+        item_columns=columns,
+        train=train,
+        validation=nothing,
+        test=nothing,
+        known=train.csr(rows),
+        description={},
+        digest="made-up",
+    )
 
 
 class PlainNeuMF(nn.Module):
@@ -241,7 +251,10 @@ def judge(report: Report, recipe: str, seeds: list[int], overrides: list[str]) -
                 rows.append({name: metrics["test"]["metrics"][name] for name in METRICS})
                 print(recipe, tables, seed, rows[-1], flush=True)
     report.table(
-        f"{recipe}{' with ' if overrides else ''}{', '.join(overrides)}: published test lists, {len(seeds)} seeds",
+        (
+            f"{recipe}{' with ' if overrides else ''}{', '.join(overrides)}: published test lists, "
+            f"{len(seeds)} seeds"
+        ),
         ("tables", "HR@10", "NDCG@10"),
         [(tables, *(spread(rows, name) for name in METRICS)) for tables, rows in found.items()],
     )

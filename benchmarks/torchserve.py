@@ -1,11 +1,14 @@
-"""AWS's serving stack without Docker: start it on a model, wait until it answers, stop it and all its processes.
+"""AWS's serving stack without Docker: start it on a model, wait until it answers, stop it and all its
+processes.
 
-In: a virtual environment of `scripts/install-torchserve` and a model.tar.gz with `code/`. Out: TorchServe under the
-toolkit of AWS's PyTorch inference images, on a free port of 127.0.0.1. Used by the tests and by `serving.py`.
+In: a virtual environment of `scripts/install-torchserve` and a model.tar.gz with `code/`. Out: TorchServe
+under the toolkit of AWS's PyTorch inference images, on a free port of 127.0.0.1. Used by the tests and by
+`serving.py`.
 
-What runs is `sagemaker_pytorch_serving_container.serving.main()`, told by environment variables where its folders
-and ports are. Two of its habits are changed, so that it needs no root and several may run: its configuration is
-written into the folder of this stack, and the server that it waits for is looked for among its own processes.
+What runs is `sagemaker_pytorch_serving_container.serving.main()`, told by environment variables where its
+folders and ports are. Two of its habits are changed, so that it needs no root and several may run: its
+configuration is written into the folder of this stack, and the server that it waits for is looked for among
+its own processes.
 """
 
 import http.client
@@ -39,7 +42,8 @@ serving.main()
 
 @dataclass(frozen=True)
 class Stack:
-    """A running stack: where it listens, its process group, its log, and how long it took until it answered."""
+    """A running stack: where it listens, its process group, its log, and how long it took until it
+    answered."""
 
     port: int
     group: int
@@ -54,7 +58,8 @@ def torchserve(
     """The stack on `model` while the block runs. Raises `RuntimeError` where it does not come up."""
     if not (environment / "bin" / "torchserve").is_file() or shutil.which("java") is None:
         raise RuntimeError(
-            f"{environment} has no TorchServe, or there is no Java: run scripts/install-torchserve {environment}"
+            f"{environment} has no TorchServe, or there is no Java: run scripts/install-torchserve "
+            f"{environment}"
         )
     with tempfile.TemporaryDirectory(prefix="ts-") as name:
         folder = Path(name)

@@ -1,18 +1,23 @@
-"""Training throughput of NeuMF 32, GMF 64 and MLP on ML-1M against three peers; profile; roofline; time to HR@10 .700.
+"""Training throughput of NeuMF 32, GMF 64 and MLP on ML-1M against three peers; profile; roofline; time to
+HR@10 .700.
 
-A sample is one logit that is trained on: a positive or one of its 4 negatives. Ours: `Trainer.train_epoch`, with its
-negatives, its L2 and its AdamW, 1 and 2 threads, float32 and bfloat16 tower, steps of 4,096 groups and, for NeuMF, of 16,384. The peers, for NeuMF 32, float32, without
-L2, each with the better of 1 and 2 of torch's own threads in a trial:
+A sample is one logit that is trained on: a positive or one of its 4 negatives. Ours: `Trainer.train_epoch`,
+with its negatives, its L2 and its AdamW, 1 and 2 threads, float32 and bfloat16 tower, steps of 4,096 groups
+and, for NeuMF, of 16,384. The peers, for NeuMF 32, float32, without L2, each with the better of 1 and 2 of
+torch's own threads in a trial:
 
-a. the loop of the public port: a `Dataset` that hands out one sample at a time, `DataLoader` with batches of 256 and the
-   better of 0 and 2 workers, negatives drawn in a Python loop, embeddings concatenated, dense `Adam`. Negatives and
-   steps are timed on a part of an epoch each and added up for a whole one.
-b. tensor slices instead of the loader: batches of 4,096 samples, the same flat model, our negatives, fused `Adam`.
-c. our groups and our factored model, gradients by autograd, fused `AdamW`: what the written-out kernels bring.
+a. the loop of the public port: a `Dataset` that hands out one sample at a time, `DataLoader` with batches of
+   256 and the better of 0 and 2 workers, negatives drawn in a Python loop, embeddings concatenated, dense
+   `Adam`. Negatives and steps are timed on a part of an epoch each and added up for a whole one.
+b. tensor slices instead of the loader: batches of 4,096 samples, the same flat model, our negatives, fused
+   `Adam`.
+c. our groups and our factored model, gradients by autograd, fused `AdamW`: what the written-out kernels
+   bring.
 
-Then: where a step spends its time (one thread, torch's profiler); the share of what the machine's matrix products
-allow; and the wall time from prepared data to a test HR@10 of .700 with the GMF recipe, in which opening the data, warm
-start, training and the judging of every epoch are counted. Judging on test here answers only "when"; it selects nothing.
+Then: where a step spends its time (one thread, torch's profiler); the share of what the machine's matrix
+products allow; and the wall time from prepared data to a test HR@10 of .700 with the GMF recipe, in which
+opening the data, warm start, training and the judging of every epoch are counted. Judging on test here
+answers only "when"; it selects nothing.
 
 About four minutes on two quiet cores; under a minute with --quick, which leaves the time to .700 out.
 """
@@ -124,7 +129,8 @@ def fastest(what: str, candidates: Mapping[str, Callable[[], object]], report: R
 
 
 def ours(dataset: Dataset) -> dict[str, Competitor]:
-    """Every model, precision and number of threads; the precision is that of the tower, which GMF does not have."""
+    """Every model, precision and number of threads; the precision is that of the tower, which GMF does not
+    have."""
     found = {}
     for name, model in MODELS.items():
         for precision in PRECISIONS if model.kind != "gmf" else ("float32",):
@@ -176,7 +182,8 @@ def port(dataset: Dataset, sizes: Sizes, report: Report) -> dict[str, Competitor
 
 
 class PortSteps:
-    """Peer a's training; a call goes on for some batches with the same loader, as in the middle of an epoch."""
+    """Peer a's training; a call goes on for some batches with the same loader, as in the middle of an
+    epoch."""
 
     def __init__(self, dataset: Dataset, samples: Samples, workers: int) -> None:
         self.loader = training_loader(samples, workers)
@@ -281,8 +288,10 @@ def throughput(dataset: Dataset, sizes: Sizes, report: Report) -> dict[str, tupl
         ],
     )
     report.log(
-        f"Peer a ran {sizes.batches} batches and drew negatives for {sizes.negatives:.1%} of the positives a round, added "
-        f"up for an epoch; taken: {report.document['trials']['a']['taken']} (processor time leaves loader workers out). "
+        f"Peer a ran {sizes.batches} batches and drew negatives for {sizes.negatives:.1%} of the "
+        "positives a round, added "
+        f"up for an epoch; taken: {report.document['trials']['a']['taken']} (processor time leaves "
+        "loader workers out). "
         f"Ours ran {sizes.ours:.1%} of an epoch a round, its negatives included."
     )
     report.keep("timings", raw(timings))
@@ -350,10 +359,13 @@ def roofline(rates_found: dict[str, tuple[float, float]], dataset: Dataset, repo
     moved = state_bytes(dataset) / (BATCH * (1 + NEGATIVES))
     report.log(FORMULA)
     report.log(
-        f"Computed on the concatenation for every sample it would be {flops_concatenated(NEUMF) / 1e3:.0f} kFLOP. The "
-        f"optimiser moves {moved / 1e3:.1f} kB a sample (7 x 4 bytes a parameter a step: weight, gradient and two moments "
+        "Computed on the concatenation for every sample it would be "
+        f"{flops_concatenated(NEUMF) / 1e3:.0f} kFLOP. The "
+        f"optimiser moves {moved / 1e3:.1f} kB a sample (7 x 4 bytes a parameter a step: weight, "
+        "gradient and two moments "
         f"read, three written), which at the copying rate of one thread allows "
-        f"{copies['1 thread'] * 1e6 / moved:,.0f} thousand samples/s if no cache held it: products are the roof."
+        f"{copies['1 thread'] * 1e6 / moved:,.0f} thousand samples/s if no cache held it: products "
+        "are the roof."
     )
     report.keep(
         "roofline", {"gflops": machine, "copy_gb_per_second": copies, "shares": shares, "formula": FORMULA}
@@ -412,8 +424,10 @@ def time_to_target(recipe: Path, report: Report) -> None:
     )
     reached = [row for row in clock.epochs if row["test_hr@10"] >= TARGET_HR]
     report.log(
-        f"Counted: opening the prepared data, warm start, training, judging and saving after each epoch; {whole:.1f} s to "
-        "the finished artifact. Test figures of every epoch are asked for here to see when, and select nothing."
+        "Counted: opening the prepared data, warm start, training, judging and saving after each "
+        f"epoch; {whole:.1f} s to "
+        "the finished artifact. Test figures of every epoch are asked for here to see when, and "
+        "select nothing."
     )
     report.keep("time_to_target", {"recipe": recipe.name, "epochs": clock.epochs, "whole_run_seconds": whole})
     seconds = reached[0]["seconds_since_start"] if reached else float("inf")

@@ -1,12 +1,15 @@
-"""How well a validation hold-out predicts which model is best on the user's true last item, on ML-100K, which has times.
+"""How well a validation hold-out predicts which model is best on the user's true last item, on ML-100K, which
+has times.
 
-Test is each user's last interaction. From the rest one interaction a user is held out by each scheme, the same two dozen
-models are trained without it and judged on it; for the test they are trained on all of the rest. A scheme is good if it
-puts the models in the order of the test, and if the model that it would choose is nearly the best there is.
+Test is each user's last interaction. From the rest one interaction a user is held out by each scheme, the
+same two dozen models are trained without it and judged on it; for the test they are trained on all of the
+rest. A scheme is good if it puts the models in the order of the test, and if the model that it would choose
+is nearly the best there is.
 
-Two protocols: the full ranking, and the sampled one without the noise of its draws: where A of a user's N unseen items
-score above the positive, the number of those among 99 drawn ones is hypergeometric, so the mean of a metric over all
-lists is a sum of ten terms. Intervals are bootstraps over users, drawn together for validation and test.
+Two protocols: the full ranking, and the sampled one without the noise of its draws: where A of a user's N
+unseen items score above the positive, the number of those among 99 drawn ones is hypergeometric, so the mean
+of a metric over all lists is a sum of ten terms. Intervals are bootstraps over users, drawn together for
+validation and test.
 """
 
 import time
@@ -122,7 +125,8 @@ def _held(dataset: Dataset, scheme: Any, seed: int, exponent: float) -> Rows:
 
 
 def least_alike(dataset: Dataset, seed: int) -> Rows:
-    """One at random of the third of a user's items that resemble the user's others least (cosine of their users)."""
+    """One at random of the third of a user's items that resemble the user's others least (cosine of their
+    users)."""
     train, users, items = dataset.train, len(dataset.users), len(dataset.items)
     used_UI = np.zeros((users, items), np.float32)
     used_UI[train.user_rows, train.item_rows] = 1
@@ -164,8 +168,8 @@ def without(dataset: Dataset, held: Rows) -> Dataset:
 
 
 def judged(dataset: Dataset, positives: Rows, pool: Workers, seed: int) -> Floats:
-    """NDCG@10 [M, 2, U] of each candidate trained on `dataset`, sampled and full; `positives` [U] are ranked among
-    the items that their user is not known to have used at all."""
+    """NDCG@10 [M, 2, U] of each candidate trained on `dataset`, sampled and full; `positives` [U] are ranked
+    among the items that their user is not known to have used at all."""
 
     def one(number: int) -> Floats:
         with torch.inference_mode(False):
@@ -189,7 +193,8 @@ def ndcg(scorer: Scorer, dataset: Dataset, positives: Rows, seed: int) -> Floats
 
 
 def places(above: Rows, unseen: Rows) -> Floats:
-    """[U, 10]: how likely 0 ... 9 of 99 unseen items, drawn from `unseen` of which `above` are better, are better."""
+    """[U, 10]: how likely 0 ... 9 of 99 unseen items, drawn from `unseen` of which `above` are better, are
+    better."""
     better, below = np.arange(CUTOFF)[None], (unseen - above)[:, None]
     possible = (better <= above[:, None]) & (NEGATIVES - better <= below)
     logarithm = (
@@ -235,7 +240,8 @@ FIGURES: dict[str, Callable[[Floats, Floats], Floats]] = {"tau": kendall, "rho":
 
 
 def agreement(validations: Sequence[Floats], test: Floats) -> dict[str, Floats]:
-    """[1 + bootstraps] of each figure, the mean over seeds; the first is that of all users. Values are [M, U]."""
+    """[1 + bootstraps] of each figure, the mean over seeds; the first is that of all users. Values are [M,
+    U]."""
     users = test.shape[1]
     random = np.random.default_rng(0)
     times = np.concatenate(
@@ -273,7 +279,10 @@ def tell(report: Report, protocol: int, found: dict[str, list[Floats]], test: Fl
         shown = [f"{cells[key][0]:.3f}" if key == "rho" else _shown(cells[key]) for key in cells]
         rows.append((name, f"{level:.3f}", *shown, f"{halves:.3f}"))
     report.table(
-        f"NDCG@10, {PROTOCOLS[protocol]}: order of {len(CANDIDATES)} models on validation against test, 95% intervals",
+        (
+            f"NDCG@10, {PROTOCOLS[protocol]}: order of {len(CANDIDATES)} models on validation against "
+            "test, 95% intervals"
+        ),
         (
             "held out",
             "level",

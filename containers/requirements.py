@@ -1,7 +1,8 @@
 """Print what the image needs of the dependencies in pyproject.toml, which stands in this folder, a line each.
 
-Arguments are extras of pyproject.toml, parted by commas or spaces. Of the extra `mlflow` it takes the client alone
-(mlflow-skinny): a container records on a server and runs none, and the whole of mlflow would add half a gigabyte.
+Arguments are extras of pyproject.toml, parted by commas or spaces. Of the extra `mlflow` it takes the client
+alone (mlflow-skinny): a container records on a server and runs none, and the whole of mlflow would add half a
+gigabyte.
 """
 
 import re

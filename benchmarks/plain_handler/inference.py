@@ -1,9 +1,9 @@
 """The peer of the serving benchmark: an inference handler as the workshop has one, under TorchServe.
 
-Written for this comparison. It has what such a handler has: json in; the torch module (`benchmarks/port.py`, the
-trained weights) over pairs of the repeated user with all items, or with those that were given; seen items masked; top k;
-json out. Nothing slows it down: ids are looked up in dictionaries, tensors that do not depend on the request are made
-once, and the number of torch's threads is what measured best (PLAIN_THREADS).
+Written for this comparison. It has what such a handler has: json in; the torch module (`benchmarks/port.py`,
+the trained weights) over pairs of the repeated user with all items, or with those that were given; seen items
+masked; top k; json out. Nothing slows it down: ids are looked up in dictionaries, tensors that do not depend
+on the request are made once, and the number of torch's threads is what measured best (PLAIN_THREADS).
 """
 
 import json

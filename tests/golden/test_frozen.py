@@ -1,13 +1,16 @@
-"""What ncf does today, written down line by line, so that moving files and renaming classes changes nothing unseen.
+"""What ncf does today, written down line by line, so that moving files and renaming classes changes nothing
+unseen.
 
-`frozen.json` beside this file has one line a fact: a digest, a few figures, or names in clear. What is meant to change is
-written down anew with `.venv/bin/python tests/golden/test_frozen.py`, and the difference of that file then says what did.
+`frozen.json` beside this file has one line a fact: a digest, a few figures, or names in clear. What is meant
+to change is written down anew with `.venv/bin/python tests/golden/test_frozen.py`, and the difference of that
+file then says what did.
 
-Sums of floating-point numbers differ between families of processors, which have other vector widths and libraries with
-other orders of summation. So weights and ids are held to the last bit only on the processor and with the libraries that
-are written down under `made with/numbers`; elsewhere the same facts are held to a tolerance, which no defect that matters
-has stayed within. In the same way the wording of help and schemas is held by digest only with the versions under `made
-with/texts`, for typer and pydantic word a part of it; the names of options, paths and schemas are held everywhere.
+Sums of floating-point numbers differ between families of processors, which have other vector widths and
+libraries with other orders of summation. So weights and ids are held to the last bit only on the processor
+and with the libraries that are written down under `made with/numbers`; elsewhere the same facts are held to a
+tolerance, which no defect that matters has stayed within. In the same way the wording of help and schemas is
+held by digest only with the versions under `made with/texts`, for typer and pydantic word a part of it; the
+names of options, paths and schemas are held everywhere.
 """
 
 import functools
@@ -64,8 +67,13 @@ KINDS: dict[str, dict[str, Any]] = {
     "recent-history-gmf": {"kind": "history-gmf", "history_half_life": 5},
     "recent-history-neumf": {"kind": "history-neumf", "history_half_life": 5},
 }
-FUSED = {"neumf fused": ("neumf", "gmf"), "history-neumf fused": ("history-neumf", "history-gmf"), "gmf taught": ("gmf", "gmf")}  # fmt: skip
-"""Name to kind, and to the kind of the first half; the second half is an MLP. Both are runs with a random start."""
+FUSED = {
+    "neumf fused": ("neumf", "gmf"),
+    "history-neumf fused": ("history-neumf", "history-gmf"),
+    "gmf taught": ("gmf", "gmf"),
+}
+"""Name to kind, and to the kind of the first half; the second half is an MLP. Both are runs with a random
+start."""
 SETTINGS: dict[str, tuple[str, ...]] = {
     "mf bpr": ("train.loss='bpr'",),
     "gmf lazy": ("train.optimizer='lazy'",),
@@ -80,19 +88,23 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "neumf patient": ("train.epochs=3", "train.patience=1"),
     "neumf in parts": ("train.parts=4", "train.threads=2"),
     "neumf scaled and decayed": (
-        "train.learning_rate_scaling='sqrt'", "train.schedule='constant'", "train.weight_decay=0.01", "train.l2_mlp=0.01",
+        "train.learning_rate_scaling='sqrt'",
+        "train.schedule='constant'",
+        "train.weight_decay=0.01",
+        "train.l2_mlp=0.01",
     ),
     "history-gmf dropout": ("model.history_dropout=0.3", "model.history_exponent=1.0"),
     "history-gmf softmax": ("train.loss='softmax'", "train.history_every=3"),
-}  # fmt: skip
+}
 """One setting each, or two; the kind is the first word."""
 RUNS = (*(f"{kind} {start}" for kind in KINDS for start in ("random", "spectral")), *FUSED, *SETTINGS)
 WHOLE, OTHER, LARGEST = (f"{one}, all of ml-100k" for one in ("gmf spectral", "gmf random", "neumf spectral"))
-"""On all users and items: the run that is served, one to compare it with, and one of both halves. The others train on
-`core`, whose closed form takes a fraction of the time."""
+"""On all users and items: the run that is served, one to compare it with, and one of both halves. The others
+train on `core`, whose closed form takes a fraction of the time."""
 SERVED = (WHOLE, "neumf spectral", "recent-history-gmf spectral")
 LOSS, FIGURE, SCORE, SAME_OF_TEN = 1e-3, 0.02, 0.1, 8
-"""Tolerances on other processors: of the loss (relative), HR and NDCG, a score; and of ten items as many are the same."""
+"""Tolerances on other processors: of the loss (relative), HR and NDCG, a score; and of ten items as many are
+the same."""
 HISTORY = [50, 172, 181, 174, 1, 999_999]
 ASKED: dict[str, Callable[[Recommender], Any]] = {
     "user 1": lambda it: it.recommend(1),
@@ -119,7 +131,17 @@ HTTP: dict[str, tuple[str, Any]] = {
 COMMANDS: dict[str, tuple[str, ...]] = {
     "train": ("train", "RECIPE", "--data", "DATA", "--output", "OUTPUT/trained", "--report-best-on-test"),
     "evaluate": ("evaluate", "RUN"),
-    "evaluate in groups": ("evaluate", "RUN", "--protocol", "both", "--by", "activity", "--by", "popularity", "--cold"),
+    "evaluate in groups": (
+        "evaluate",
+        "RUN",
+        "--protocol",
+        "both",
+        "--by",
+        "activity",
+        "--by",
+        "popularity",
+        "--cold",
+    ),
     "compare": ("compare", "RUN", "OTHER"),
     "recommend to users": ("recommend", "RUN", "--user", "1", "--user", "stranger", "-k", "3"),
     "recommend to a visitor": ("recommend", "RUN", "--history", "50", "-k", "3"),
@@ -128,15 +150,23 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "artifact pack": ("artifact", "pack", "RUN", "--output", "OUTPUT/model.tar.gz", "--code"),
     "report": ("report", "SMALL", "--output", "OUTPUT/report.html"),
     "doctor": ("doctor", "--local"),
-}  # fmt: skip
+}
 POLICIES = {
-    "user": {}, "execution": {}, "trust": {}, "user with KMS": {"kms": True}, "execution with KMS": {"kms": True},
-    "execution in a VPC": {"vpc": True}, "execution with both": {"kms": True, "vpc": True},
-}  # fmt: skip
+    "user": {},
+    "execution": {},
+    "trust": {},
+    "user with KMS": {"kms": True},
+    "execution with KMS": {"kms": True},
+    "execution in a VPC": {"vpc": True},
+    "execution with both": {"kms": True, "vpc": True},
+}
 PROTECTED = {
-    "kms_key": "arn:aws:kms:eu-west-1:123456789012:key/1", "subnets": ("subnet-1",), "security_groups": ("sg-1",),
-    "tags": {"team": "search"}, "project": "shop",
-}  # fmt: skip
+    "kms_key": "arn:aws:kms:eu-west-1:123456789012:key/1",
+    "subnets": ("subnet-1",),
+    "security_groups": ("sg-1",),
+    "tags": {"team": "search"},
+    "project": "shop",
+}
 IMAGE = "999999999999.dkr.ecr.eu-west-1.amazonaws.com/ncf:1"
 
 
@@ -148,7 +178,8 @@ class Bench:
         self._made: dict[str, Any] = {}
 
     def data(self, name: str) -> Dataset:
-        """A set of the catalogue with default options; `core` has the users and items of ml-100k with 80 interactions."""
+        """A set of the catalogue with default options; `core` has the users and items of ml-100k with 80
+        interactions."""
         options = PrepareOptions(min_user=80, min_item=80) if name == "core" else PrepareOptions()
         catalog = "ml-100k" if name == "core" else name
         return self._once(f"data {name}", lambda: prepare_catalog(catalog, options)[0])
@@ -192,15 +223,25 @@ def recipe(name: str) -> Experiment:
         "name": "frozen",
         "model": {"factors": 8, "embedding": 8, "tower": [16, 8], **KINDS[kind]},
         "train": {
-            "epochs": 1, "batch_size": 1024, "learning_rate": 0.01, "init": start if start in ("random", "spectral") else "random",
-            "threads": 1, "parts": 1, "precision": "float32", "device": "cpu", "seed": 3,
+            "epochs": 1,
+            "batch_size": 1024,
+            "learning_rate": 0.01,
+            "init": start if start in ("random", "spectral") else "random",
+            "threads": 1,
+            "parts": 1,
+            "precision": "float32",
+            "device": "cpu",
+            "seed": 3,
         },
         "evaluation": {"cutoffs": [5, 10], "bootstrap": 0},
-    }  # fmt: skip
+    }
     experiment = Experiment.parse(values, SETTINGS.get(name, ()))
     if name not in FUSED:
         return experiment
-    halves = {half: recipe(f"{one} random").model_dump(mode="json") for half, one in (("gmf", FUSED[name][1]), ("mlp", "mlp"))}  # fmt: skip
+    halves = {
+        half: recipe(f"{one} random").model_dump(mode="json")
+        for half, one in (("gmf", FUSED[name][1]), ("mlp", "mlp"))
+    }
     return Experiment.parse({**experiment.model_dump(mode="json"), "pretraining": halves})
 
 
@@ -252,9 +293,11 @@ def the_machine(bench: Bench, name: str) -> Any:
         found.setdefault(line.partition(":")[0].strip(), line.partition(":")[2].strip())
     named = [found[word] for word in ("model name", "cpu family", "model") if word in found]
     return {
-        "processor": ", ".join(named) or platform.processor(), "capability": torch.backends.cpu.get_cpu_capability(),
-        "torch": torch.__version__, "numpy": np.__version__,
-    }  # fmt: skip
+        "processor": ", ".join(named) or platform.processor(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+    }
 
 
 def prepared(bench: Bench, name: str) -> Any:
@@ -281,7 +324,11 @@ def tensors(bench: Bench, name: str) -> Any:
     """Names and shapes of what is stored, by which older artifacts and checkpoints are read."""
     kind, _, where = name.partition(" in ")
     run = bench.run(f"{kind} random")
-    [file] = (run.folder / "checkpoints").glob("*/*.safetensors") if where == "a checkpoint" else [run.artifact / "model.safetensors"]  # fmt: skip
+    [file] = (
+        (run.folder / "checkpoints").glob("*/*.safetensors")
+        if where == "a checkpoint"
+        else [run.artifact / "model.safetensors"]
+    )
     return {name: list(tensor.shape) for name, tensor in sorted(load_file(file).items())}
 
 
@@ -291,7 +338,9 @@ def files(bench: Bench, name: str) -> Any:
     if name == "names":
         return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
     lines = (folder / name).read_text("utf-8")
-    return paths([json.loads(line) for line in lines.splitlines()] if name.endswith("l") else json.loads(lines))  # fmt: skip
+    return paths(
+        [json.loads(line) for line in lines.splitlines()] if name.endswith("l") else json.loads(lines)
+    )
 
 
 def answered(bench: Bench, name: str) -> Any:
@@ -305,9 +354,12 @@ def answered(bench: Bench, name: str) -> Any:
         return {"scores": [round(float(one), 5) for one in recommender.score([1, 1, 42], [50, 172, 1])]}
     answer = ASKED[subject](recommender)
     return {
-        "items": answer.items, "scores": [round(score, 5) for score in answer.scores], "source": answer.source,
-        "subject": answer.subject, "ignored": answer.ignored,
-    }  # fmt: skip
+        "items": answer.items,
+        "scores": [round(score, 5) for score in answer.scores],
+        "source": answer.source,
+        "subject": answer.subject,
+        "ignored": answer.ignored,
+    }
 
 
 def served(bench: Bench, name: str) -> Any:
@@ -316,7 +368,10 @@ def served(bench: Bench, name: str) -> Any:
         if name == "openapi.json":
             document = client.get("/openapi.json").json()
             del document["info"]["version"]
-            schemas = {one: sorted(schema.get("properties", ())) for one, schema in document["components"]["schemas"].items()}  # fmt: skip
+            schemas = {
+                one: sorted(schema.get("properties", ()))
+                for one, schema in document["components"]["schemas"].items()
+            }
             return {"digest": digest(document), "paths": sorted(document["paths"]), "schemas": schemas}
         if name == "metrics":
             client.post("/invocations", json={"users": [1]})
@@ -355,12 +410,21 @@ def helped(bench: Bench, name: str) -> Any:
         text = context.get_help()
     given = context.command.params
     options = sorted(text for one in given for text in (*one.opts, *one.secondary_opts))
-    return {"digest": digest(text), "options": options, "required": sorted(one.name for one in given if one.required)}  # fmt: skip
+    return {
+        "digest": digest(text),
+        "options": options,
+        "required": sorted(one.name for one in given if one.required),
+    }
 
 
 def printed(bench: Bench, name: str) -> Any:
-    """The keys of what a command prints with --json; of `prepare`, which has none, the first word of each line."""
-    words = {"RUN": bench.run(WHOLE).folder, "SMALL": bench.run("gmf random").folder, "OUTPUT": bench.folder / "output"}  # fmt: skip
+    """The keys of what a command prints with --json; of `prepare`, which has none, the first word of each
+    line."""
+    words = {
+        "RUN": bench.run(WHOLE).folder,
+        "SMALL": bench.run("gmf random").folder,
+        "OUTPUT": bench.folder / "output",
+    }
     (bench.folder / "output").mkdir(exist_ok=True)
     if name == "prepare":
         typed = ["prepare", "--catalog", "ml-100k", "--output", str(bench.folder / "output" / "data")]
@@ -379,7 +443,13 @@ def printed(bench: Bench, name: str) -> Any:
 def said(typed: list[str]) -> str:
     """What a command prints on standard output, on a machine without AWS and Docker."""
     with pytest.MonkeyPatch.context() as patch:
-        for variable in ("AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL"):  # fmt: skip
+        for variable in (
+            "AWS_PROFILE",
+            "AWS_REGION",
+            "AWS_DEFAULT_REGION",
+            "AWS_ACCESS_KEY_ID",
+            "AWS_ENDPOINT_URL",
+        ):
             patch.delenv(variable, raising=False)
         for variable in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
             patch.setenv(variable, "/dev/null")
@@ -407,16 +477,34 @@ def requests() -> dict[str, Callable[[], Any]]:
     plain, protected, small = session(), session(**PROTECTED), recipe("gmf random")
     usual = TrainingOptions("ncf-job", data="s3://mine/ncf/data/d1", image=IMAGE)
     full = TrainingOptions(
-        "ncf-job", data="s3://mine/ncf/data/d1/", image=IMAGE, instance_type="ml.m5.xlarge", instance_count=2, volume_gb=100,
-        max_run=100, spot=True, pretrained="s3://mine/ncf/pretrained/x", environment={"A": "b"},
+        "ncf-job",
+        data="s3://mine/ncf/data/d1/",
+        image=IMAGE,
+        instance_type="ml.m5.xlarge",
+        instance_count=2,
+        volume_gb=100,
+        max_run=100,
+        spot=True,
+        pretrained="s3://mine/ncf/pretrained/x",
+        environment={"A": "b"},
         distribution=Distribution("horovod", 2, 60),
-    )  # fmt: skip
+    )
     script = TrainingOptions(
-        "ncf-job", data="s3://mine/d", image=IMAGE, instance_type="ml.p4d.24xlarge", keep_alive=600,
-        code="s3://mine/ncf/code/c/sourcedir.tar.gz", checkpoints="s3://other/place", distribution=Distribution("smddp"),
-    )  # fmt: skip
+        "ncf-job",
+        data="s3://mine/d",
+        image=IMAGE,
+        instance_type="ml.p4d.24xlarge",
+        keep_alive=600,
+        code="s3://mine/ncf/code/c/sourcedir.tar.gz",
+        checkpoints="s3://other/place",
+        distribution=Distribution("smddp"),
+    )
     hosting, transforming = endpoint_requests.Hosting, transform.TransformOptions(image=IMAGE)
-    model, config, update = endpoint_requests.model_request, endpoint_requests.config_request, endpoint_requests.update_request  # fmt: skip
+    model, config, update = (
+        endpoint_requests.model_request,
+        endpoint_requests.config_request,
+        endpoint_requests.update_request,
+    )
     uri = "s3://mine/ncf/models/m/model.tar.gz"
     canary = hosting(traffic="canary", step=20, alarms=("errors",))
     space = Space.load(ROOT / "recipes" / "spaces" / "default.toml")
@@ -427,20 +515,30 @@ def requests() -> dict[str, Callable[[], Any]]:
         "training job in script mode": lambda: training_request(plain, small, script),
         "model": lambda: model(plain, "m", "ncf", IMAGE, uri, hosting()),
         "model in a VPC": lambda: model(protected, "m", None, IMAGE, uri, hosting(workers=2)),
-        "model in AWS's image": lambda: model(plain, "m", "ncf", IMAGE, uri, hosting(workers=2, aws_image=True)),
+        "model in AWS's image": lambda: model(
+            plain, "m", "ncf", IMAGE, uri, hosting(workers=2, aws_image=True)
+        ),
         "endpoint config": lambda: config(plain, "c", "ncf", "m", hosting()),
-        "endpoint config that records": lambda: config(protected, "c", "ncf", "m", hosting(capture=20, instance_count=2), "b"),
-        "endpoint config without servers": lambda: config(protected, "c", "ncf", "m", hosting(serverless_mb=2048)),
-        "endpoint config that answers later": lambda: config(protected, "c", "ncf", "m", hosting(asynchronous=True)),
+        "endpoint config that records": lambda: config(
+            protected, "c", "ncf", "m", hosting(capture=20, instance_count=2), "b"
+        ),
+        "endpoint config without servers": lambda: config(
+            protected, "c", "ncf", "m", hosting(serverless_mb=2048)
+        ),
+        "endpoint config that answers later": lambda: config(
+            protected, "c", "ncf", "m", hosting(asynchronous=True)
+        ),
         "endpoint update": lambda: update("ncf", "c", hosting(), False),
         "endpoint update in steps": lambda: update("ncf", "c", canary, True),
         "transform job": lambda: transform.transform_request(plain, "j", "m", transforming),
         "transform job under a key": lambda: transform.transform_request(protected, "j", "m", transforming),
         "transform model": lambda: transform.model_request(plain, "j", uri, transforming),
-        "tuning job": lambda: tuning.tuning_request(plain, recipe("neumf random"), space, usual, tuning.TunerOptions()),
+        "tuning job": lambda: tuning.tuning_request(
+            plain, recipe("neumf random"), space, usual, tuning.TunerOptions()
+        ),
         "scaling target": lambda: autoscaling.target_request("ncf", "AllTraffic", scaling),
         "scaling policy": lambda: autoscaling.policy_request("ncf", "AllTraffic", scaling),
-    }  # fmt: skip
+    }
 
 
 def requested(bench: Bench, name: str) -> Any:
@@ -454,8 +552,13 @@ def pipeline(bench: Bench, name: str) -> Any:
     options = execution.Options(**given)
     if name == "with all options":
         options = execution.Options(
-            **given, spot=True, prepare={"min_user": "5"}, fail_if_not_better=True, approve=True, bar=PromotionCriteria(0.01, 0.01, 0.2)
-        )  # fmt: skip
+            **given,
+            spot=True,
+            prepare={"min_user": "5"},
+            fail_if_not_better=True,
+            approve=True,
+            bar=PromotionCriteria(0.01, 0.01, 0.2),
+        )
     settings = PROTECTED if name == "with all options" else {}
     document = definition(execution.plan_of(session(**settings), recipe("neumf random"), options))
     return {
@@ -487,27 +590,45 @@ def offered(bench: Bench, name: str) -> Any:
 
 
 Measure = Callable[[Bench, str], Any]
-JSON_FILES = ("run.json", "events.jsonl", "artifact/manifest.json", "artifact/metrics.json", "artifact/config.json")  # fmt: skip
+JSON_FILES = (
+    "run.json",
+    "events.jsonl",
+    "artifact/manifest.json",
+    "artifact/metrics.json",
+    "artifact/config.json",
+)
 GROUPS: dict[str, tuple[Callable[[], list[str]], Measure]] = {
     "made with": (lambda: ["numbers", "texts"], the_machine),
     "api": (lambda: list(ncf.__all__), offered),
     "config": (lambda: ["defaults", *(path.name for path in (ROOT / "recipes").glob("*.toml"))], configured),
     "data": (lambda: ["ml-100k", "ml-1m", "core"], prepared),
     "train": (lambda: [*RUNS, WHOLE, OTHER, LARGEST], trained),
-    "tensors": (lambda: [f"{kind} in {where}" for kind in KINDS for where in ("an artifact", "a checkpoint")], tensors),
+    "tensors": (
+        lambda: [f"{kind} in {where}" for kind in KINDS for where in ("an artifact", "a checkpoint")],
+        tensors,
+    ),
     "files": (lambda: ["names", *JSON_FILES], files),
-    "recommend": (lambda: [*ASKED, "scores", "exactly to user 1", *(f"{who} from {run}" for who in FROM_EACH for run in SERVED[1:])], answered),
+    "recommend": (
+        lambda: [
+            *ASKED,
+            "scores",
+            "exactly to user 1",
+            *(f"{who} from {run}" for who in FROM_EACH for run in SERVED[1:]),
+        ],
+        answered,
+    ),
     "http": (lambda: ["openapi.json", "metrics", *HTTP], served),
     "help": (lambda: list(contexts()), helped),
     "json": (lambda: ["prepare", *COMMANDS], printed),
     "iam": (lambda: list(POLICIES), policies),
     "requests": (lambda: list(requests()), requested),
     "pipeline": (lambda: ["plain", "with all options"], pipeline),
-}  # fmt: skip
+}
 
 
 def measured(bench: Bench, key: str) -> Any:
-    """The fact as JSON gives it back; on one thread, since the number of BLAS's changes the last bits of a fold-in's map."""
+    """The fact as JSON gives it back; on one thread, since the number of BLAS's changes the last bits of a
+    fold-in's map."""
     group, _, name = key.partition("/")
     with threadpool_limits(1):
         return json.loads(json.dumps(GROUPS[group][1](bench, name)))
@@ -531,7 +652,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
 
 @pytest.mark.parametrize("group", [group for group in GROUPS if group != "made with"])
 def test_each_group_has_the_facts_that_it_had(group: str) -> None:
-    assert sorted(GROUPS[group][0]()) == sorted(key.partition("/")[2] for key in FROZEN if key.startswith(f"{group}/"))  # fmt: skip
+    assert sorted(GROUPS[group][0]()) == sorted(
+        key.partition("/")[2] for key in FROZEN if key.startswith(f"{group}/")
+    )
 
 
 @frozen("api", "config", "tensors", "files", "json", "iam", "requests", "pipeline")
@@ -546,7 +669,8 @@ def test_prepared_data_are_the_same_to_the_byte(bench: Bench, key: str) -> None:
 
 @frozen("help", "http")
 def test_helps_and_schemas_say_what_they_said(bench: Bench, key: str) -> None:
-    """With other versions of typer or pydantic only the names are the same, for these word a part of the texts."""
+    """With other versions of typer or pydantic only the names are the same, for these word a part of the
+    texts."""
     found, expected = measured(bench, key), FROZEN[key]
     if not same("texts") and "digest" in expected:
         found, expected = ({**one, "digest": ""} for one in (found, expected))
@@ -555,7 +679,8 @@ def test_helps_and_schemas_say_what_they_said(bench: Bench, key: str) -> None:
 
 @frozen("train")
 def test_an_epoch_ends_where_it_ended(bench: Bench, key: str) -> None:
-    """To the last bit on the processor of `frozen.json`; on others, which sum in another order, within a tolerance."""
+    """To the last bit on the processor of `frozen.json`; on others, which sum in another order, within a
+    tolerance."""
     found, expected = measured(bench, key), FROZEN[key]
     if same("numbers"):
         assert found == expected
@@ -574,7 +699,9 @@ def test_recommendations_are_the_ones_that_were_given(bench: Bench, key: str) ->
     told = [{name: one.get(name) for name in ("source", "subject", "ignored")} for one in (found, expected)]
     assert told[0] == told[1]
     assert found["scores"] == pytest.approx(expected["scores"], abs=SCORE)
-    assert len({*found.get("items", ())} & {*expected.get("items", ())}) >= min(SAME_OF_TEN, len(expected.get("items", ())))  # fmt: skip
+    assert len({*found.get("items", ())} & {*expected.get("items", ())}) >= min(
+        SAME_OF_TEN, len(expected.get("items", ()))
+    )
 
 
 def write() -> None:
