@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ncf.data.candidates import audit, draw, generator_for, n_unseen, published
+from ncf.data.candidates import audit, draw, with_published_lists
 from ncf.data.interactions import Csr, HeldOut, Interactions
+from ncf.data.splits import generator_for
+from ncf.data.tables import SplitTables
+from ncf.data.vocabulary import Vocabulary
 from ncf.errors import DataError
 
 Pairs = Callable[[int, int, int, int], Interactions]
@@ -29,7 +32,7 @@ def test_negatives_are_verified_and_distinct(seed: int, users: int, items: int, 
     generator = np.random.default_rng(seed)
     keys = np.sort(generator.choice(users * items, size=int(share * users * items), replace=False))
     known = Interactions((keys // items).astype(np.int32), (keys % items).astype(np.int32)).csr(users)
-    count = int(n_unseen(known, items).min())
+    count = int((items - known.counts).min())
     if count < 1:
         return
     rows = generator.integers(0, users, 30).astype(np.int32)
@@ -81,7 +84,13 @@ def test_each_purpose_has_its_own_stream() -> None:
 
 
 def test_published_lists_keep_order_and_defects() -> None:
-    lists = published(np.array([0]), np.array([5]), np.array([[9, 5, 2, 9]]))  # type: ignore[arg-type]
+    train = Interactions(np.zeros(1, np.int32), np.ones(1, np.int32))
+    test = HeldOut.without_lists(Interactions(np.zeros(1, np.int32), np.full(1, 5, np.int32)))
+    ids = Vocabulary.build(range(10))
+    tables = SplitTables(ids, ids, train, HeldOut.empty(), test, train.csr(1), how={}, dropped={})
+    tables = with_published_lists(tables, np.array([[9, 5, 2, 9]], np.int32))
+    lists = tables.test
+    assert tables.how == {"test_lists": "as published"}
     assert lists.candidates.tolist() == [[5, 9, 5, 2, 9]]
     assert lists.candidates.dtype == np.int32
 

@@ -4,10 +4,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from ncf.data.encode import Table, compact, encode_columns, filtered, refuse_trivial
+from ncf.data.encode import encode_columns, filter_table, refuse_trivial
 from ncf.data.interactions import Interactions
 from ncf.data.options import PrepareOptions
 from ncf.data.readers import Columns
+from ncf.data.tables import Table
 from ncf.data.vocabulary import Vocabulary
 from ncf.errors import DataError
 
@@ -26,20 +27,20 @@ def columns(user: list[object], item: list[object], time: list[int] | None = Non
 
 
 def test_shapes_dtypes_and_order() -> None:
-    table, dropped = encode_columns(columns([2, 1, 2], ["b", "a", "a"], [5, 6, 7]), PrepareOptions())
+    table = encode_columns(columns([2, 1, 2], ["b", "a", "a"], [5, 6, 7]), PrepareOptions())
     assert table.interactions.user_rows.dtype == table.interactions.item_rows.dtype == np.int32
     assert table.interactions.user_rows.tolist() == [0, 1, 1]
     assert table.interactions.item_rows.tolist() == [0, 0, 1]
     assert table.interactions.timestamps is not None
     assert table.interactions.timestamps.tolist() == [6, 7, 5]
     assert table.users.ids.tolist() == [1, 2]
-    assert dropped == {"duplicates": 0}
+    assert table.dropped == {"duplicates": 0}
 
 
 def test_the_latest_of_a_pair_counts_before_its_rating() -> None:
     source = columns([1, 1, 1, 2], [7, 7, 8, 7], [1, 2, 1, 1], [5, 1, 5, 4])
-    table, dropped = encode_columns(source, PrepareOptions(min_rating=4))
-    assert dropped == {"duplicates": 1, "below_min_rating": 1}
+    table = encode_columns(source, PrepareOptions(min_rating=4))
+    assert table.dropped == {"duplicates": 1, "below_min_rating": 1}
     pairs = [
         (table.users.ids[user], table.items.ids[item])
         for user, item in zip(table.interactions.user_rows, table.interactions.item_rows, strict=True)
@@ -54,23 +55,33 @@ def test_min_rating_needs_ratings() -> None:
         encode_columns(columns([1], [2]), PrepareOptions(min_rating=4))
 
 
-def test_compact_leaves_only_what_occurs() -> None:
-    interactions = Interactions(np.array([0, 2], np.int32), np.array([3, 1], np.int32))
-    table = compact(Table(Vocabulary.build("abc"), Vocabulary.build([10, 11, 12, 13]), interactions))
+def test_select_leaves_only_what_is_marked() -> None:
+    interactions = Interactions(np.array([0, 1, 2], np.int32), np.array([3, 2, 1], np.int32))
+    table = Table(Vocabulary.build("abc"), Vocabulary.build([10, 11, 12, 13]), interactions, dropped={"x": 1})
+    table = table.select(np.array([True, False, True]), np.array([False, True, True, True]))
     assert table.users.ids.tolist() == ["a", "c"]
-    assert table.items.ids.tolist() == [11, 13]
+    assert table.items.ids.tolist() == [11, 12, 13]
     assert table.interactions.user_rows.tolist() == [0, 1]
-    assert table.interactions.item_rows.tolist() == [1, 0]
+    assert table.interactions.item_rows.tolist() == [2, 0]
     assert table.interactions.item_rows.dtype == np.int32
-    assert compact(table) is table
+    assert table.dropped == {"x": 1}
+    assert table.select(np.ones(2, bool), np.ones(3, bool)) is table
+
+
+def test_ids_that_do_not_occur_are_left_out() -> None:
+    interactions = Interactions(np.array([0, 2], np.int32), np.array([3, 1], np.int32))
+    table = Table(Vocabulary.build("abc"), Vocabulary.build([10, 11, 12, 13]), interactions)
+    table = filter_table(table, PrepareOptions())
+    assert (table.users.ids.tolist(), table.items.ids.tolist()) == (["a", "c"], [11, 13])
+    assert table.dropped == {}
 
 
 def test_k_core_reports_users_and_items() -> None:
-    table, _ = encode_columns(columns([1, 1, 2, 2, 3], [7, 8, 7, 8, 9]), PrepareOptions())
-    kept, dropped = filtered(table, PrepareOptions(min_user=2, min_item=2))
-    assert dropped == {"k_core_interactions": 1, "k_core_users": 1, "k_core_items": 1}
+    table = encode_columns(columns([1, 1, 2, 2, 3], [7, 8, 7, 8, 9]), PrepareOptions())
+    kept = filter_table(table, PrepareOptions(min_user=2, min_item=2))
+    assert kept.dropped == {"duplicates": 0, "k_core_interactions": 1, "k_core_users": 1, "k_core_items": 1}
     assert kept.users.ids.tolist() == [1, 2]
-    assert filtered(table, PrepareOptions()) == (table, {})
+    assert filter_table(table, PrepareOptions()).interactions is table.interactions
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from ncf.data.finalize import Provenance
 from ncf.data.options import PrepareOptions
 from ncf.data.published import PublishedSplit, prepare_published
 from ncf.errors import ConfigError, DataError
 
-FACTS = {"source": {"kind": "test", "from": "memory"}}
+PROVENANCE = Provenance("x", {"source": {"kind": "test", "from": "memory"}})
 
 
 def split(**changes: object) -> PublishedSplit:
@@ -31,7 +32,7 @@ OPTIONS = PrepareOptions(negatives=3)
 
 
 def test_shapes_and_order_of_the_published_lists() -> None:
-    dataset, _ = prepare_published(split(), OPTIONS, "x", FACTS)
+    dataset, _ = prepare_published(split(), OPTIONS, PROVENANCE)
     assert dataset.test.candidates.shape == (3, 4)
     assert dataset.users.ids_of(dataset.test.user_rows).tolist() == [6, 5, 7]
     assert dataset.items.ids_of(dataset.test.candidates).tolist() == [
@@ -40,7 +41,7 @@ def test_shapes_and_order_of_the_published_lists() -> None:
 
 
 def test_cold_items_stay_and_are_counted() -> None:
-    dataset, report = prepare_published(split(), OPTIONS, "x", FACTS)
+    dataset, report = prepare_published(split(), OPTIONS, PROVENANCE)
     assert set(dataset.items.ids.tolist()) == {*range(10, 19), 50, 51, 60}
     cold = dataset.items.ids[dataset.popularity == 0].tolist()
     assert set(cold) >= {50, 51, 60}
@@ -48,7 +49,7 @@ def test_cold_items_stay_and_are_counted() -> None:
 
 
 def test_audit() -> None:
-    audit = prepare_published(split(), OPTIONS, "x", FACTS)[0].description["audit"]["test"]
+    audit = prepare_published(split(), OPTIONS, PROVENANCE)[0].description["audit"]["test"]
     assert audit["lists"] == 3
     assert audit["with_duplicates"] == 1
     assert audit["positive_among_negatives"] == 1
@@ -56,7 +57,7 @@ def test_audit() -> None:
 
 
 def test_validation_is_one_random_item_of_each_user() -> None:
-    dataset, _ = prepare_published(split(), OPTIONS, "x", FACTS)
+    dataset, _ = prepare_published(split(), OPTIONS, PROVENANCE)
     assert dataset.validation.user_rows.tolist() == [0, 1, 2]
     assert len(dataset.train) == 6
     assert dataset.description["split"]["validation"] == "one at random of each user"
@@ -66,30 +67,30 @@ def test_validation_is_one_random_item_of_each_user() -> None:
 
 
 def test_validation_is_the_last_where_times_are_usable() -> None:
-    dataset, _ = prepare_published(split(train_times=np.arange(9)), OPTIONS, "x", FACTS)
+    dataset, _ = prepare_published(split(train_times=np.arange(9)), OPTIONS, PROVENANCE)
     assert dataset.items.ids_of(dataset.validation.positives).tolist() == [12, 15, 18]
 
 
 def test_no_validation() -> None:
-    dataset, _ = prepare_published(split(), PrepareOptions(validation="none"), "x", FACTS)
+    dataset, _ = prepare_published(split(), PrepareOptions(validation="none"), PROVENANCE)
     assert len(dataset.validation) == 0
     assert len(dataset.train) == 9
 
 
 def test_known_is_everything() -> None:
-    dataset, _ = prepare_published(split(), OPTIONS, "x", FACTS)
+    dataset, _ = prepare_published(split(), OPTIONS, PROVENANCE)
     assert len(dataset.known.columns) == 12
     assert dataset.known.contains(dataset.test.user_rows, dataset.test.positives).all()
 
 
 def test_test_positives_are_taken_out_of_training() -> None:
-    dataset, _ = prepare_published(split(test_items=np.array([13, 51, 10])), OPTIONS, "x", FACTS)
+    dataset, _ = prepare_published(split(test_items=np.array([13, 51, 10])), OPTIONS, PROVENANCE)
     assert dataset.description["dropped"]["test_positives_in_train"] == 1
     assert not dataset.train.csr(3).contains(dataset.test.user_rows, dataset.test.positives).any()
 
 
 def test_lists_are_drawn_where_none_were_published() -> None:
-    dataset, _ = prepare_published(split(negatives=None), OPTIONS, "x", FACTS)
+    dataset, _ = prepare_published(split(negatives=None), OPTIONS, PROVENANCE)
     assert dataset.test.candidates.shape == (3, 4)
     assert not dataset.known.contains(dataset.test.user_rows[:, None], dataset.test.negatives).any()
     assert dataset.description["split"]["test_lists"] == "drawn"
@@ -97,24 +98,24 @@ def test_lists_are_drawn_where_none_were_published() -> None:
 
 def test_drawn_lists_need_enough_items() -> None:
     with pytest.raises(DataError, match="99 negatives do not exist: use --negatives"):
-        prepare_published(split(negatives=None), PrepareOptions(), "x", FACTS)
+        prepare_published(split(negatives=None), PrepareOptions(), PROVENANCE)
 
 
 def test_unknown_test_users() -> None:
     unknown = split(test_users=np.array([6, 5, 99]))
     with pytest.raises(DataError, match="User 99 occurs only in the test file"):
-        prepare_published(unknown, OPTIONS, "x", FACTS)
-    dataset, _ = prepare_published(unknown, replace(OPTIONS, drop_unknown_users=True), "x", FACTS)
+        prepare_published(unknown, OPTIONS, PROVENANCE)
+    dataset, _ = prepare_published(unknown, replace(OPTIONS, drop_unknown_users=True), PROVENANCE)
     assert len(dataset.test) == 2
     assert dataset.description["dropped"]["unknown_test_users"] == 1
 
 
 def test_duplicates_are_counted() -> None:
     doubled = split(train_users=np.repeat([5, 6, 7], 6), train_items=np.repeat(np.arange(10, 19), 2))
-    dataset, _ = prepare_published(doubled, OPTIONS, "x", FACTS)
+    dataset, _ = prepare_published(doubled, OPTIONS, PROVENANCE)
     assert dataset.description["dropped"]["duplicates"] == 9
 
 
 def test_options_that_would_change_a_published_split_are_refused() -> None:
     with pytest.raises(ConfigError, match="--split, --min-user cannot be used with a published split"):
-        prepare_published(split(), PrepareOptions(split="random", min_user=5), "x", FACTS)
+        prepare_published(split(), PrepareOptions(split="random", min_user=5), PROVENANCE)

@@ -8,22 +8,45 @@ without replacement, with no rejection.
 
 from __future__ import annotations
 
-import hashlib
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from ncf.data.interactions import Csr, HeldOut, Int32, Int64, bisect
+from ncf.data.options import PrepareOptions
+from ncf.data.splits import generator_for
+from ncf.data.tables import STAGES, SplitTables, Stage
 from ncf.errors import DataError
 
 CHUNK = 1_024
 """Lists that are drawn at once."""
 
 
-def generator_for(seed: int, purpose: str) -> np.random.Generator:
-    """A stream of its own for each purpose, so that one more draw here changes nothing there."""
-    number = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
-    return np.random.default_rng([seed, number])
+def with_candidates(
+    tables: SplitTables, options: PrepareOptions, stages: tuple[Stage, ...] = STAGES
+) -> SplitTables:
+    """Draw `options.negatives` negatives for each held-out positive of `stages`."""
+    for stage in stages:
+        held_out = tables.validation if stage == "validation" else tables.test
+        generator = generator_for(options.seed, f"{stage} candidates")
+        lists = draw(
+            held_out.user_rows,
+            held_out.positives,
+            tables.known,
+            len(tables.items),
+            options.negatives,
+            generator,
+        )
+        tables = _with_lists(tables, stage, lists, "drawn")
+    return tables
+
+
+def _with_lists(tables: SplitTables, stage: Stage, lists: HeldOut, origin: str) -> SplitTables:
+    how = {**tables.how, f"{stage}_lists": origin}
+    if stage == "validation":
+        return replace(tables, validation=lists, how=how)
+    return replace(tables, test=lists, how=how)
 
 
 def draw(
@@ -34,7 +57,7 @@ def draw(
     `user_rows`, `positives`: [T]. A user with fewer than `count` such items is refused; `room` tells who has
     enough.
     """
-    least = int(_room_of(user_rows, known, items).min(initial=items))
+    least = int(_n_unseen(user_rows, known, items).min(initial=items))
     if len(user_rows) and least < count:
         raise DataError(
             f"A user has interacted with so many of the {items:,} items that {count} negatives do not exist: "
@@ -48,20 +71,15 @@ def draw(
     return HeldOut(np.asarray(user_rows, np.int32), candidates)
 
 
-def n_unseen(known: Csr, items: int) -> Int64:
-    """How many items each user is not known to have: [U]."""
-    return items - known.counts
-
-
-def _room_of(user_rows: Int32, known: Csr, items: int) -> Int64:
-    """The same for some users: [T]."""
+def _n_unseen(user_rows: Int32, known: Csr, items: int) -> Int64:
+    """How many items each of the users is not known to have: [T]."""
     return items - (known.offsets[user_rows + 1] - known.offsets[user_rows])
 
 
 def _negatives(
     user_rows: Int32, known: Csr, items: int, count: int, generator: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    available = _room_of(user_rows, known, items)
+    available = _n_unseen(user_rows, known, items)
     ranks = np.empty((len(user_rows), count), np.int64)
     sparse = available >= 4 * count
     ranks[sparse] = _distinct_by_redrawing(available[sparse], count, generator)
@@ -107,12 +125,10 @@ def _missing_item(known: Csr, users: Int32, ranks: Int64) -> Int64:
     return ranks + (end - start)
 
 
-def published(user_rows: Int32, positives: Int32, negatives: Int32) -> HeldOut:
-    """Lists as somebody published them: [T], [T], [T, N]; order and content of the negatives are left as they
-    are.
-    """
-    candidates = np.concatenate([positives[:, None], negatives], axis=1)
-    return HeldOut(np.asarray(user_rows, np.int32), candidates.astype(np.int32))
+def with_published_lists(tables: SplitTables, negatives: Int32) -> SplitTables:
+    """Give the test the lists that somebody published: `negatives` is [T, N], kept in order, defects included."""
+    candidates = np.concatenate([tables.test.positives[:, None], negatives], axis=1).astype(np.int32)
+    return _with_lists(tables, "test", HeldOut(tables.test.user_rows, candidates), "as published")
 
 
 def audit(lists: HeldOut, known: Csr, train: Csr) -> dict[str, int]:

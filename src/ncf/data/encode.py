@@ -6,30 +6,24 @@ before the least rating is applied, so a film that somebody liked once and disli
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
 
 from ncf.data.columns import GUESSES
-from ncf.data.interactions import Bool, Int32, Int64, Interactions, latest
+from ncf.data.interactions import Bool, Int64, Interactions, latest
 from ncf.data.options import PrepareOptions
 from ncf.data.readers import Columns
+from ncf.data.tables import InteractionTable, Table
 from ncf.data.vocabulary import Vocabulary, encode
 from ncf.errors import DataError
 
-
-@dataclass(frozen=True)
-class Table:
-    """Encoded interactions, [N] and sorted by user and item, with the two vocabularies."""
-
-    users: Vocabulary
-    items: Vocabulary
-    interactions: Interactions
+AnyTable = TypeVar("AnyTable", bound=InteractionTable)
 
 
-def encode_columns(columns: Columns, options: PrepareOptions) -> tuple[Table, dict[str, int]]:
-    """Ids to rows, the latest of each pair, and the least rating."""
+def encode_columns(columns: Columns, options: PrepareOptions) -> Table:
+    """Ids to rows, the latest interaction of each pair, and the minimum rating of `options`."""
     users, user_rows = encode(columns.user, columns.names["user"])
     items, item_rows = encode(columns.item, columns.names["item"])
     times = None if columns.time is None else columns.time.to_numpy()
@@ -38,45 +32,56 @@ def encode_columns(columns: Columns, options: PrepareOptions) -> tuple[Table, di
     dropped = {"duplicates": len(user_rows) - len(order)}
     if options.min_rating is not None:
         if columns.rating is None:
-            raise DataError("--min-rating needs a rating column, and there is none: name it with --rating.")
+            raise no_rating_column()
         good = columns.rating.to_numpy()[order] >= options.min_rating
         dropped["below_min_rating"] = int((~good).sum())
         order = order[good]
     interactions = Interactions(user_rows, item_rows, times, weights).take(order)
-    return compact(Table(users, items, interactions)), dropped
+    return Table(users, items, interactions, dropped=dropped)
 
 
-def compact(table: Table) -> Table:
-    """Leave users and items that no interaction has out of the vocabularies. The order stays."""
-    interactions = table.interactions
-    used_users = interactions.user_counts(len(table.users)) > 0
-    used_items = interactions.item_counts(len(table.items)) > 0
-    if bool(used_users.all()) and bool(used_items.all()):
-        return table
-    user_rows = _renumber(used_users)[interactions.user_rows]
-    item_rows = _renumber(used_items)[interactions.item_rows]
-    return Table(
-        Vocabulary(table.users.ids[used_users]),
-        Vocabulary(table.items.ids[used_items]),
-        replace(interactions, user_rows=user_rows, item_rows=item_rows),
-    )
+def no_rating_column() -> DataError:
+    """The error for a minimum rating without ratings."""
+    return DataError("--min-rating needs a rating column, and there is none: name it with --rating.")
 
 
-def _renumber(used: Bool) -> Int32:
-    return (np.cumsum(used) - 1).astype(np.int32)
+def filter_table(table: AnyTable, options: PrepareOptions) -> AnyTable:
+    """Leave the k-core of `options`, and only ids that occur; a table with one user or item is refused."""
+    users, items = used_users, used_items = k_core(table, 1, 1)
+    dropped = {}
+    if options.min_user > 1 or options.min_item > 1:
+        users, items = k_core(table, options.min_user, options.min_item)
+    filtered = table.select(users, items)
+    if options.min_user > 1 or options.min_item > 1:
+        dropped = {
+            "k_core_interactions": len(table) - len(filtered),
+            "k_core_users": int(used_users.sum() - users.sum()),
+            "k_core_items": int(used_items.sum() - items.sum()),
+        }
+    refuse_trivial(len(filtered.users), len(filtered.items))
+    return filtered.with_dropped(dropped)
 
 
-def filtered(table: Table, options: PrepareOptions) -> tuple[Table, dict[str, int]]:
-    if options.min_user <= 1 and options.min_item <= 1:
-        return table, {}
-    users, items = len(table.users), len(table.items)
-    keep = k_core(table.interactions, users, items, options.min_user, options.min_item)
-    filtered = compact(Table(table.users, table.items, table.interactions.take(keep)))
-    return filtered, {
-        "k_core_interactions": int((~keep).sum()),
-        "k_core_users": users - len(filtered.users),
-        "k_core_items": items - len(filtered.items),
-    }
+def k_core(table: InteractionTable, min_user: int, min_item: int) -> tuple[Bool, Bool]:
+    """Marks of the users [U] and items [I] that stay when those with fewer interactions go, until none goes.
+
+    Each round costs a pass over the rows; memory holds marks and counts of users and items, none of rows.
+    """
+    keep_users, keep_items = np.ones(len(table.users), bool), np.ones(len(table.items), bool)
+    while True:
+        user_counts, item_counts = np.zeros(len(keep_users), np.int64), np.zeros(len(keep_items), np.int64)
+        for users, rows in table.parts():
+            stays = keep_users[rows.user_rows] & keep_items[rows.item_rows]
+            kept = Interactions(rows.user_rows[stays], rows.item_rows[stays])
+            user_counts[users] = kept.from_user(users.start).user_counts(users.stop - users.start)
+            item_counts += kept.item_counts(len(item_counts))
+        before = int(keep_users.sum() + keep_items.sum())
+        keep_users, keep_items = (
+            keep_users & (user_counts >= min_user),
+            keep_items & (item_counts >= min_item),
+        )
+        if int(keep_users.sum() + keep_items.sum()) == before:
+            return keep_users, keep_items
 
 
 def refuse_trivial(users: int, items: int) -> None:
@@ -147,20 +152,3 @@ def _flat(column: pl.Series) -> pl.Series:
     if isinstance(column.dtype, pl.Struct):
         return column.struct.json_encode()
     return column
-
-
-def k_core(interactions: Interactions, users: int, items: int, min_user: int, min_item: int) -> Bool:
-    """The rows that stay when users and items with too few interactions go, again and again until none is
-    left.
-    """
-    keep = np.ones(len(interactions), bool)
-    while True:
-        user_counts = np.bincount(interactions.user_rows[keep], minlength=users)
-        item_counts = np.bincount(interactions.item_rows[keep], minlength=items)
-        enough = (user_counts >= min_user)[interactions.user_rows] & (item_counts >= min_item)[
-            interactions.item_rows
-        ]
-        enough &= keep
-        if int(enough.sum()) == int(keep.sum()):
-            return keep
-        keep = enough

@@ -1,94 +1,105 @@
-"""The last step of every preparation: draw lists, count, audit, describe.
+"""The last stage of every preparation: count, audit, describe.
 
-In: the parts of a split. Out: the `Dataset` and its report. The decision worth knowing: the description is
-made here for all ways of preparation, so every data folder answers the same questions.
+In: `SplitTables` whose lists are drawn. Out: the `Dataset` and its report. The decision worth knowing: the
+description is made here for all ways of preparation, so every data folder answers the same questions.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 import polars as pl
 
-from ncf.data.candidates import audit, draw, generator_for
+from ncf.data.candidates import audit
 from ncf.data.dataset import Dataset
-from ncf.data.encode import Table, item_columns
+from ncf.data.encode import item_columns
 from ncf.data.folder import SCHEMA_VERSION
 from ncf.data.formats import read_table
-from ncf.data.interactions import Csr, HeldOut, Int64, Interactions
+from ncf.data.interactions import Int64
 from ncf.data.options import PrepareOptions
 from ncf.data.report import PrepareReport
+from ncf.data.tables import SplitTables
+from ncf.data.vocabulary import Vocabulary
 
 
-def with_candidates(
-    pairs: Interactions, known: Csr, items: int, options: PrepareOptions, purpose: str
-) -> HeldOut:
-    generator = generator_for(options.seed, f"{purpose} candidates")
-    return draw(pairs.user_rows, pairs.item_rows, known, items, options.negatives, generator)
+@dataclass(frozen=True)
+class Provenance:
+    """Where data come from: the name of the data set, facts for its description, and a table with titles."""
+
+    name: str
+    facts: dict[str, Any]
+    item_table: pl.DataFrame | None = None
+
+
+class SplitSummary(Protocol):
+    """What a description needs to know of a split, in memory (`SplitTables`) or on the disk (`StoredSplit`)."""
+
+    @property
+    def users(self) -> Vocabulary: ...
+    @property
+    def items(self) -> Vocabulary: ...
+    @property
+    def popularity(self) -> Int64: ...
+    @property
+    def sizes(self) -> dict[str, int]: ...
+    @property
+    def how(self) -> dict[str, Any]: ...
+    @property
+    def dropped(self) -> dict[str, int]: ...
 
 
 def build_dataset(
-    name: str,
-    table: Table,
-    train: Interactions,
-    validation: HeldOut,
-    test: HeldOut,
-    known: Csr,
-    options: PrepareOptions,
-    facts: dict[str, Any],
-    dropped: dict[str, int],
-    how: dict[str, Any],
-    item_table: pl.DataFrame | None = None,
+    tables: SplitTables, options: PrepareOptions, provenance: Provenance
 ) -> tuple[Dataset, PrepareReport]:
-    """Count, audit, describe."""
-    popularity = train.item_counts(len(table.items))
-    train_csr = train.csr(len(table.users))
-    rows = {
-        "interactions": len(known.columns), "train": len(train), "validation": len(validation), "test": len(test),
-    }  # fmt: skip
+    """Audit the lists of `tables`, describe it, and add the columns of items; the data set and its report."""
+    train = tables.train.csr(len(tables.users))
     audits = {
-        stage: audit(lists, known, train_csr) for stage, lists in (("validation", validation), ("test", test))
+        "validation": audit(tables.validation, tables.known, train),
+        "test": audit(tables.test, tables.known, train),
     }
-    counts = counted(len(table.users), popularity, rows)
-    description = describe(options, facts, dropped, how, counts, audits)
-    if options.items_file is not None:
-        item_table = read_table(options.items_file)
-    columns = item_columns(table.items.series(), popularity, item_table, options.items_id)
-    dataset = Dataset(name, table.users, table.items, columns, train, validation, test, known, description)
+    description = describe(tables, audits, options, provenance)
+    dataset = Dataset(
+        provenance.name,
+        tables.users,
+        tables.items,
+        describe_items(tables, options, provenance),
+        tables.train,
+        tables.validation,
+        tables.test,
+        tables.known,
+        description,
+    )
     return dataset, PrepareReport(description)
 
 
-def counted(users: int, popularity: Int64, rows: dict[str, int]) -> dict[str, int | float]:
-    """The counts of a description. `popularity`: [I]; `rows`: how many interactions there are, and of each part."""
-    items = len(popularity)
-    return {
-        "users": users,
-        "items": items,
-        "interactions": rows["interactions"],
-        "density": rows["interactions"] / (users * items),
-        "train": rows["train"],
-        "validation": rows["validation"],
-        "test": rows["test"],
-        "cold_items": int((popularity == 0).sum()),
-    }
-
-
 def describe(
-    options: PrepareOptions,
-    facts: dict[str, Any],
-    dropped: dict[str, int],
-    how: dict[str, Any],
-    counts: dict[str, int | float],
-    audits: dict[str, dict[str, int]],
+    split: SplitSummary, audits: dict[str, dict[str, int]], options: PrepareOptions, provenance: Provenance
 ) -> dict[str, Any]:
-    """What is stored with the data set, and printed by the report."""
+    """What is stored with the data set and printed by the report. `audits`: of validation, then test."""
+    sizes = split.sizes
     return {
         "schema_version": SCHEMA_VERSION,
-        **facts,
-        "split": how,
+        **provenance.facts,
+        "split": split.how,
         "seed": options.seed,
         "options": options.as_json(),
-        "dropped": dropped,
-        "counts": counts,
-        "audit": {stage: audits[stage] for stage in ("validation", "test")},
+        "dropped": split.dropped,
+        "counts": {
+            "users": len(split.users),
+            "items": len(split.items),
+            "interactions": sizes["interactions"],
+            "density": sizes["interactions"] / (len(split.users) * len(split.items)),
+            "train": sizes["train"],
+            "validation": sizes["validation"],
+            "test": sizes["test"],
+            "cold_items": int((split.popularity == 0).sum()),
+        },
+        "audit": audits,
     }
+
+
+def describe_items(split: SplitSummary, options: PrepareOptions, provenance: Provenance) -> pl.DataFrame:
+    """One row for each item: id, popularity, and the columns of `--items` or of the source's own table."""
+    table = provenance.item_table if options.items_file is None else read_table(options.items_file)
+    return item_columns(split.items.series(), split.popularity, table, options.items_id)

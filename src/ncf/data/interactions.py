@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -102,6 +102,10 @@ class Interactions:
             None if self.weights is None else self.weights[index],
         )
 
+    def from_user(self, first: int) -> Interactions:
+        """The same interactions, with users counted from `first`."""
+        return self if first == 0 else replace(self, user_rows=self.user_rows - np.int32(first))
+
     def csr(self, users: int) -> Csr:
         """The items by user. Costs no copy of the items when the columns are sorted by user and item, as a
         `Dataset` keeps them."""
@@ -114,8 +118,8 @@ class Interactions:
     def csr_between(self, first: int, stop: int) -> Csr:
         """`csr(…).between(first, stop)` of columns sorted by user and item, of which only that part is read."""
         start, end = (int(np.searchsorted(self.user_rows, np.int32(user))) for user in (first, stop))
-        own = Interactions(self.user_rows[start:end] - np.int32(first), self.item_rows[start:end])
-        return own.csr(stop - first)
+        own = Interactions(self.user_rows[start:end], self.item_rows[start:end])
+        return own.from_user(first).csr(stop - first)
 
     def user_counts(self, users: int) -> Int64:
         """How many interactions each user has: [users]."""
@@ -197,6 +201,11 @@ class HeldOut:
 
     user_rows: Int32
     candidates: Int32
+
+    @classmethod
+    def without_lists(cls, pairs: Interactions) -> HeldOut:
+        """Held-out positives whose negatives have not been drawn yet: N is 0."""
+        return cls(pairs.user_rows, pairs.item_rows[:, None])
 
     @classmethod
     def empty(cls, negatives: int = 0) -> HeldOut:

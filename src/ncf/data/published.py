@@ -8,7 +8,7 @@ says what is wrong with them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,25 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ncf.data.candidates import generator_for, n_unseen, published
+from ncf.data.candidates import with_candidates, with_published_lists
 from ncf.data.columns import ColumnNames
 from ncf.data.dataset import Dataset
-from ncf.data.encode import Table, refuse_trivial
-from ncf.data.finalize import build_dataset, with_candidates
+from ncf.data.encode import refuse_trivial
+from ncf.data.finalize import Provenance, build_dataset
 from ncf.data.formats import scan, source
 from ncf.data.interactions import Csr, HeldOut, Int64, Interactions, latest, pair_keys
 from ncf.data.options import PrepareOptions
 from ncf.data.readers import Columns, read_columns
 from ncf.data.report import PrepareReport
-from ncf.data.splits import all_but, as_scheme, describe_ineligible, hold_out, validation_name
+from ncf.data.splits import (
+    all_but,
+    as_scheme,
+    describe_ineligible,
+    generator_for,
+    hold_out,
+    validation_name,
+)
+from ncf.data.tables import SplitTables
 from ncf.data.vocabulary import Vocabulary
 from ncf.errors import ConfigError, DataError
 
@@ -159,31 +167,25 @@ def _take_test(split: PublishedSplit, keep: npt.NDArray[Any]) -> PublishedSplit:
 
 
 def prepare_published(
-    split: PublishedSplit, options: PrepareOptions, name: str, facts: dict[str, Any]
+    split: PublishedSplit, options: PrepareOptions, provenance: Provenance
 ) -> tuple[Dataset, PrepareReport]:
-    """Prepare a published split. Test positives that stand in the training file are taken out of it."""
+    """Prepare a published split. Test positives that also stand in the training file are taken out of it."""
     _refuse_what_does_not_apply(options)
     rows = len(split.train_users) + len(split.test_users)
     split, unknown = without_unknown_users(split, options.drop_unknown_users)
-    table, test, dropped = encode_published(split)
-    dropped["unknown_test_users"] = unknown
-    refuse_trivial(len(table.users), len(table.items))
-    known = _known(table, test)
-    validation, train, scheme, notes = _validation_of_published(table, known, options)
+    tables = encode_published(split)
+    tables = replace(tables, dropped={**tables.dropped, "unknown_test_users": unknown})
+    refuse_trivial(len(tables.users), len(tables.items))
+    tables = hold_out_validation(tables, options)
     if split.negatives is None:
-        lists = with_candidates(test, known, len(table.items), options, "test")
+        tables = with_candidates(tables, options)
     else:
-        negatives = table.items.rows(split.negatives.reshape(-1)).reshape(split.negatives.shape)
-        lists = published(test.user_rows, test.item_rows, negatives)
-    how = {
-        "test": "as published",
-        "validation": scheme,
-        "notes": notes,
-        "validation_lists": "drawn",
-        "test_lists": "drawn" if split.negatives is None else "as published",
-    }
-    facts = {**facts, "source": {**facts["source"], "rows": rows}, "time_unit": "as given"}
-    return build_dataset(name, table, train, validation, lists, known, options, facts, dropped, how)
+        tables = with_candidates(tables, options, ("validation",))
+        negatives = tables.items.rows(split.negatives.reshape(-1)).reshape(split.negatives.shape)
+        tables = with_published_lists(tables, negatives)
+    source = {**provenance.facts["source"], "rows": rows}
+    facts = {**provenance.facts, "source": source, "time_unit": "as given"}
+    return build_dataset(tables, options, replace(provenance, facts=facts))
 
 
 def _refuse_what_does_not_apply(options: PrepareOptions) -> None:
@@ -199,8 +201,8 @@ def _refuse_what_does_not_apply(options: PrepareOptions) -> None:
         )
 
 
-def encode_published(split: PublishedSplit) -> tuple[Table, Interactions, dict[str, int]]:
-    """Rows for a published split. Items of the test or the lists alone stay, as cold items."""
+def encode_published(split: PublishedSplit) -> SplitTables:
+    """Rows for a published split, without validation. Items that only the test or the lists have stay, cold."""
     users = Vocabulary.build(split.train_users)
     mentioned = [split.train_items, split.test_items]
     if split.negatives is not None:
@@ -208,49 +210,48 @@ def encode_published(split: PublishedSplit) -> tuple[Table, Interactions, dict[s
     items = Vocabulary.build(np.concatenate([np.unique(ids) for ids in mentioned]))
     user_rows, item_rows = users.rows(split.train_users), items.rows(split.train_items)
     order = latest(user_rows, item_rows, len(items), split.train_times)
-    interactions = Interactions(user_rows, item_rows, split.train_times).take(order)
+    train = Interactions(user_rows, item_rows, split.train_times).take(order)
     test = Interactions(users.rows(split.test_users), items.rows(split.test_items))
-    leaked = np.isin(_keys(interactions, items), _keys(test, items))
+    leaked = np.isin(_keys(train, items), _keys(test, items))
     dropped = {
         "duplicates": len(split.train_users) - len(order),
         "test_positives_in_train": int(leaked.sum()),
     }
-    return Table(users, items, interactions.take(~leaked)), test, dropped
+    train = train.take(~leaked)
+    no_validation = HeldOut.without_lists(train.take(np.zeros(0, np.int64)))
+    known, how = _known(train, test, len(users), len(items)), {"test": "as published"}
+    return SplitTables(users, items, train, no_validation, HeldOut.without_lists(test), known, how, dropped)
 
 
 def _keys(interactions: Interactions, items: Vocabulary) -> Int64:
     return pair_keys(interactions.user_rows, interactions.item_rows, len(items))
 
 
-def _known(table: Table, test: Interactions) -> Csr:
-    user_rows = np.concatenate([table.interactions.user_rows, test.user_rows])
-    item_rows = np.concatenate([table.interactions.item_rows, test.item_rows])
-    order = latest(user_rows, item_rows, len(table.items))
-    return Interactions(user_rows[order], item_rows[order]).csr(len(table.users))
+def _known(train: Interactions, test: Interactions, users: int, items: int) -> Csr:
+    """The positives of training and test, each pair once."""
+    user_rows = np.concatenate([train.user_rows, test.user_rows])
+    item_rows = np.concatenate([train.item_rows, test.item_rows])
+    order = latest(user_rows, item_rows, items)
+    return Interactions(user_rows[order], item_rows[order]).csr(users)
 
 
-def _validation_of_published(
-    table: Table, known: Csr, options: PrepareOptions
-) -> tuple[HeldOut, Interactions, str, list[str]]:
-    """Validation lists, what is left for training, the name of the scheme, and notes on users that give
-    nothing up.
-    """
-    interactions, users, items = table.interactions, len(table.users), len(table.items)
+def hold_out_validation(tables: SplitTables, options: PrepareOptions) -> SplitTables:
+    """Move one training positive of each user that can spare it to the validation, as `options` ask."""
+    users, items, train = len(tables.users), len(tables.items), tables.train
     scheme: str = options.validation
     if scheme == "auto":
-        scheme = "random" if interactions.timestamps is None else "last"
+        scheme = "random" if train.timestamps is None else "last"
     if scheme == "none":
-        return HeldOut.empty(options.negatives), interactions, "none", []
-    long_enough = interactions.user_counts(users) >= 2
-    eligible = long_enough & (n_unseen(known, items) >= options.negatives)
+        return replace(tables, how={**tables.how, "validation": "none", "notes": []})
+    long_enough = train.user_counts(users) >= 2
+    eligible = long_enough & (items - tables.known.counts >= options.negatives)
     generator = generator_for(options.seed, "validation split")
     exponent = options.validation_popularity_exponent
-    at = hold_out(interactions, users, as_scheme(scheme), eligible, generator, exponent)
-    lists = with_candidates(interactions.take(at), known, items, options, "validation")
-    train = interactions.take(all_but(at, len(interactions)))
-    return (
-        lists,
-        train,
-        validation_name(scheme, options),
-        describe_ineligible(long_enough, eligible, 2, options),
+    at = hold_out(train, users, as_scheme(scheme), eligible, generator, exponent)
+    notes = describe_ineligible(long_enough, eligible, 2, options)
+    return replace(
+        tables,
+        train=train.take(all_but(at, len(train))),
+        validation=HeldOut.without_lists(train.take(at)),
+        how={**tables.how, "validation": validation_name(scheme, options), "notes": notes},
     )

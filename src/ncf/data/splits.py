@@ -1,28 +1,159 @@
-"""The splits that we make ourselves: who gives up what, and why.
+"""The splits that ncf makes: which interactions are held out, and for which users.
 
-In: a `Table` and the options. Out: `SplitParts`: training, and the held-out pairs of validation and test. The
-decision worth knowing: a user gives up its held-out positives only if it keeps at least one for training and
-enough unseen items exist for a full list; any other user stays in training whole, and is counted, so that
-every list has the same length.
+In: an `InteractionTable` and the options. Out: `SplitTables` (`split_table`), or for a table on the disk a `SplitPlan`,
+which marks the rows of one part after the other. The decisions worth knowing: a user gives up positives only if one is
+left for training and enough unseen items exist for full lists, so all lists have the same length; any other user stays
+in training whole, and is counted. A hold-out is "the row with the highest score of its user", so its schemes differ in
+the score only, and each is one vectorised pass.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from ncf.data.candidates import generator_for, n_unseen
-from ncf.data.encode import Table, compact
-from ncf.data.interactions import Bool, Int64, Interactions
+from ncf.data.encode import AnyTable
+from ncf.data.interactions import Bool, HeldOut, Int64, Interactions
 from ncf.data.options import PrepareOptions
+from ncf.data.tables import InteractionTable, SplitTables, Table, times_of
 from ncf.errors import DataError
 
 Scheme = Literal["last", "random"]
-Times = TypeVar("Times")
+Labels = npt.NDArray[np.int8]
+"""TRAIN, VALIDATION or TEST for each row."""
+TRAIN, VALIDATION, TEST = range(3)
+
+
+def generator_for(seed: int, purpose: str) -> np.random.Generator:
+    """A stream of its own for each `purpose`, so that one more draw here changes nothing there."""
+    number = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "little")
+    return np.random.default_rng([seed, number])
+
+
+@dataclass(frozen=True)
+class SplitPlan(Generic[AnyTable]):
+    """A split that knows its users but has not looked at its rows.
+
+    `table`: what is left to split. `label`: the label of each row of a part that `table.parts()` gives. It draws from
+    one generator, so it wants every part once, in order; then it draws for the parts what it would for the whole.
+    `how`: the split in words.
+    """
+
+    table: AnyTable
+    label: Callable[[slice, Interactions], Labels]
+    how: dict[str, Any]
+
+
+def split_table(table: Table, options: PrepareOptions) -> SplitTables:
+    """Split a table in memory as `options` ask."""
+    plan = plan_split(table, options)
+    table = plan.table
+    ((users, rows),) = table.parts()
+    labels = plan.label(users, rows)
+    validation, test = (rows.take(labels == label) for label in (VALIDATION, TEST))
+    refuse_no_test(len(test))
+    return SplitTables(
+        table.users,
+        table.items,
+        train=rows.take(labels == TRAIN),
+        validation=HeldOut.without_lists(validation),
+        test=HeldOut.without_lists(test),
+        known=rows.csr(len(table.users)),
+        how=plan.how,
+        dropped=table.dropped,
+    )
+
+
+def plan_split(table: AnyTable, options: PrepareOptions) -> SplitPlan[AnyTable]:
+    """Decide who gives up what; refuses a table of which nothing can be held out."""
+    return _plan_time_cut(table, options) if options.split == "time" else _plan_leave_one_out(table, options)
+
+
+def _plan_leave_one_out(table: AnyTable, options: PrepareOptions) -> SplitPlan[AnyTable]:
+    """One test positive a user and, unless "none", one validation positive."""
+    scheme, eligible, how = eligible_users(table.user_counts(), len(table.items), options)
+    exponent = options.validation_popularity_exponent if scheme == "random" else 0.0
+    popularity = _popularity_without_test(table, options, eligible) if exponent else None
+    test_draws = generator_for(options.seed, "test split")
+    validation_draws = generator_for(options.seed, "validation split")
+
+    def label(users: slice, rows: Interactions) -> Labels:
+        rows, eligible_here = rows.from_user(users.start), eligible[users]
+        labels = np.zeros(len(rows), np.int8)
+        labels[hold_out(rows, len(eligible_here), as_scheme(options.split), eligible_here, test_draws)] = TEST
+        if scheme != "none":
+            rest = labels == TRAIN
+            at = hold_out(
+                rows.take(rest), len(eligible_here), as_scheme(scheme), eligible_here, validation_draws, exponent,
+                popularity,
+            )  # fmt: skip
+            labels[np.flatnonzero(rest)[at]] = VALIDATION
+        return labels
+
+    return SplitPlan(table, label, how)
+
+
+def _popularity_without_test(table: InteractionTable, options: PrepareOptions, eligible: Bool) -> Int64:
+    """How often each item [I] occurs without the test: a pass of its own, which draws the same test."""
+    counts, draws = np.zeros(len(table.items), np.int64), generator_for(options.seed, "test split")
+    for users, rows in table.parts():
+        rows, eligible_here = rows.from_user(users.start), eligible[users]
+        test_at = hold_out(rows, len(eligible_here), as_scheme(options.split), eligible_here, draws)
+        counts += rows.item_counts(len(counts)) - rows.take(test_at).item_counts(len(counts))
+    return counts
+
+
+def _plan_time_cut(table: AnyTable, options: PrepareOptions) -> SplitPlan[AnyTable]:
+    """The last `test_fraction` of all time is the test, the `validation_fraction` before it the validation.
+
+    After the cut, interactions whose user or item training does not know are dropped.
+    """
+    share = 0.0 if options.validation == "none" else options.validation_fraction
+    low, high = table.times_at(_cut_ranks(len(table), options.test_fraction, share))
+    known_users, known_items = np.zeros(len(table.users), bool), np.zeros(len(table.items), bool)
+    for _, rows in table.parts():
+        before = times_of(rows.timestamps) < low
+        known_users[rows.user_rows[before]] = True
+        known_items[rows.item_rows[before]] = True
+    kept = table.select(known_users, known_items)
+    if len(kept.users) < 2 or len(kept.items) < 2:
+        raise DataError(
+            "Before the cut in time there are no two users and two items: use --split last or random."
+        )
+    enough = len(kept.items) - kept.user_counts() >= options.negatives
+
+    def label(_users: slice, rows: Interactions) -> Labels:
+        times = times_of(rows.timestamps)
+        labels = (times >= low).astype(np.int8) + (times >= high)
+        return np.where(enough[rows.user_rows], labels, np.int8(TRAIN))
+
+    how = {
+        "test": f"the last {options.test_fraction:.0%} of time",
+        "validation": f"the {share:.0%} before" if share else "none",
+        "notes": describe_ineligible(np.ones(len(enough), bool), enough, 0, options),
+    }
+    return SplitPlan(kept.with_dropped({"unknown_after_cut": len(table) - len(kept)}), label, how)
+
+
+def _cut_ranks(size: int, test: float, validation: float) -> list[int]:
+    """Which of `size` sorted times begin the validation and the test, whose shares of all time are given."""
+    high = math.ceil((size - 1) * (1 - test))
+    return [math.ceil((size - 1) * (1 - test - validation)) if validation else high, high]
+
+
+def refuse_no_test(tests: int) -> None:
+    """Raise `DataError` if no interaction is held out for the test, which only a cut in time can lead to."""
+    if not tests:
+        raise DataError(
+            "No interaction after the cut in time belongs to a known user and item with enough unseen "
+            "items: use a larger test fraction, fewer --negatives, or --split last."
+        )
 
 
 def as_scheme(name: str) -> Scheme:
@@ -59,16 +190,6 @@ def hold_out(
     return _highest(noise, interactions, users, eligible)
 
 
-def times_of(times: Times | None) -> Times:
-    """The times of interactions, which a split by time needs."""
-    if times is None:
-        raise DataError(
-            "A split by time needs a time column, and there is none: name it with --time, or use "
-            "--split random."
-        )
-    return times
-
-
 def _highest(
     score: npt.NDArray[np.int64] | npt.NDArray[np.float64],
     interactions: Interactions,
@@ -87,83 +208,17 @@ def _highest(
     return chosen[eligible[present]]
 
 
-@dataclass(frozen=True)
-class TemporalCut:
-    """Masks over the interactions, [N] each; a row that is in none of them is dropped."""
-
-    train: Bool
-    validation: Bool
-    test: Bool
-
-
-def temporal_cut(
-    interactions: Interactions, users: int, items: int, test: float, validation: float
-) -> TemporalCut:
-    """Cut all interactions at one moment: the last `test` share is the test, the `validation` share before
-    it.
-
-    Interactions after a cut count only if training knows both their user and their item.
-    """
-    times = times_of(interactions.timestamps)
-    ranks = cut_ranks(len(times), test, validation)
-    low, high = np.partition(times, ranks)[ranks]
-    in_train = times < low
-    train = interactions.take(in_train)
-    known_user = train.user_counts(users) > 0
-    known_item = train.item_counts(items) > 0
-    known = known_user[interactions.user_rows] & known_item[interactions.item_rows]
-    return TemporalCut(in_train, known & (times >= low) & (times < high), known & (times >= high))
-
-
-def cut_ranks(size: int, test: float, validation: float) -> list[int]:
-    """Which of `size` sorted times begin the validation and the test."""
-    high = math.ceil((size - 1) * (1 - test))
-    return [math.ceil((size - 1) * (1 - test - validation)) if validation else high, high]
-
-
-@dataclass(frozen=True)
-class SplitParts:
-    """What a split makes of a table: training and the held-out pairs (as interactions). `how` is for the
-    report.
-    """
-
-    train: Interactions
-    validation: Interactions
-    test: Interactions
-    how: dict[str, Any]
-
-
-def split_table(table: Table, options: PrepareOptions) -> tuple[SplitParts, Table, dict[str, int]]:
-    if options.split == "time":
-        return _split_at_a_moment(table, options)
-    return _leave_one_out(table, options), table, {}
-
-
-def _leave_one_out(table: Table, options: PrepareOptions) -> SplitParts:
-    """One test positive a user and, unless "none", one validation positive."""
-    interactions, users, items = table.interactions, len(table.users), len(table.items)
-    scheme, eligible, how = eligible_users(interactions.user_counts(users), items, options)
-    test_at = hold_out(
-        interactions, users, as_scheme(options.split), eligible, generator_for(options.seed, "test split")
-    )
-    rest = interactions.take(all_but(test_at, len(interactions)))
-    validation_at = np.zeros(0, np.int64)
-    if scheme != "none":
-        validation_at = hold_out(
-            rest, users, as_scheme(scheme), eligible, generator_for(options.seed, "validation split"),
-            options.validation_popularity_exponent,
-        )  # fmt: skip
-    train = rest.take(all_but(validation_at, len(rest)))
-    return SplitParts(train, rest.take(validation_at), interactions.take(test_at), how)
-
-
 def eligible_users(counts: Int64, items: int, options: PrepareOptions) -> tuple[str, Bool, dict[str, Any]]:
-    """The scheme of validation, which users give something up by `counts` [U], and how it is told."""
+    """Who gives something up when `options` leave one out.
+
+    `counts`: interactions of each user, [U]; `items`: how many items there are. Returns the scheme of the validation
+    ("last", "random" or "none"), the mask of eligible users [U], and the split in words; refuses if nobody is eligible.
+    """
     scheme = options.split if options.validation == "auto" else options.validation
     least = 2 if scheme == "none" else 3
     long_enough = counts >= least
     eligible = long_enough & (items - counts >= options.negatives)
-    _refuse_no_test(long_enough, eligible, counts, items, least)
+    _refuse_nobody(long_enough, eligible, counts, items, least)
     how = {
         "test": f"leave one out, {_SCHEMES[options.split]}",
         "validation": validation_name(scheme, options),
@@ -176,6 +231,7 @@ _SCHEMES = {"last": "the latest of each user", "random": "one at random of each 
 
 
 def validation_name(scheme: str, options: PrepareOptions) -> str:
+    """The scheme of the validation in words, with its power of popularity."""
     if scheme == "random" and options.validation_popularity_exponent:
         return (
             f"{_SCHEMES[scheme]}, by popularity to the power of -{options.validation_popularity_exponent:g}"
@@ -184,12 +240,17 @@ def validation_name(scheme: str, options: PrepareOptions) -> str:
 
 
 def all_but(positions: Int64, size: int) -> Bool:
+    """A mask [size] of the positions that are not among `positions`."""
     keep = np.ones(size, bool)
     keep[positions] = False
     return keep
 
 
 def describe_ineligible(long_enough: Bool, eligible: Bool, least: int, options: PrepareOptions) -> list[str]:
+    """Notes for the report on users who give nothing up.
+
+    `long_enough` [U]: who has `least` interactions; `eligible` [U]: who also leaves items enough for a list.
+    """
     notes = []
     short = int((~long_enough).sum())
     full = int((long_enough & ~eligible).sum())
@@ -202,7 +263,7 @@ def describe_ineligible(long_enough: Bool, eligible: Bool, least: int, options: 
     return notes
 
 
-def _refuse_no_test(long_enough: Bool, eligible: Bool, counts: Int64, items: int, least: int) -> None:
+def _refuse_nobody(long_enough: Bool, eligible: Bool, counts: Int64, items: int, least: int) -> None:
     if bool(eligible.any()):
         return
     if not bool(long_enough.any()):
@@ -219,63 +280,3 @@ def _refuse_no_test(long_enough: Bool, eligible: Bool, counts: Int64, items: int
         f"There are only {items:,} items, so lists with this many negatives do not exist: "
         f"use --negatives {most} or fewer."
     )
-
-
-def _split_at_a_moment(table: Table, options: PrepareOptions) -> tuple[SplitParts, Table, dict[str, int]]:
-    """The last part of all time is the test; what training does not know is dropped, with its users and
-    items.
-    """
-    interactions = table.interactions
-    share = validation_share(options)
-    cut = temporal_cut(interactions, len(table.users), len(table.items), options.test_fraction, share)
-    kept = cut.train | cut.validation | cut.test
-    compacted = compact(Table(table.users, table.items, interactions.take(kept)))
-    refuse_empty_past(len(compacted.users), len(compacted.items))
-    enough = (
-        n_unseen(compacted.interactions.csr(len(compacted.users)), len(compacted.items)) >= options.negatives
-    )
-    enough_here = enough[compacted.interactions.user_rows]
-    test, validation = cut.test[kept] & enough_here, cut.validation[kept] & enough_here
-    refuse_no_test_after(int(test.sum()))
-    train = ~(test | validation)
-    how = how_cut(enough, options)
-    rows = compacted.interactions
-    parts = SplitParts(rows.take(train), rows.take(validation), rows.take(test), how)
-    return parts, compacted, {"unknown_after_cut": int((~kept).sum())}
-
-
-def validation_share(options: PrepareOptions) -> float:
-    """The share of all time that is validation, with `--split time`."""
-    return 0.0 if options.validation == "none" else options.validation_fraction
-
-
-def refuse_empty_past(users: int, items: int) -> None:
-    if users < 2 or items < 2:
-        raise DataError(
-            "Before the cut in time there are no two users and two items: use --split last or random."
-        )
-
-
-def refuse_no_test_after(tests: int) -> None:
-    if not tests:
-        raise DataError(
-            "No interaction after the cut in time belongs to a known user and item with enough unseen "
-            "items: use a larger test fraction, fewer --negatives, or --split last."
-        )
-
-
-def how_cut(enough: Bool, options: PrepareOptions) -> dict[str, Any]:
-    """How a cut in time is told; `enough` [U]: who leaves items enough for a list."""
-    share = validation_share(options)
-    return {
-        "test": f"the last {options.test_fraction:.0%} of time",
-        "validation": f"the {share:.0%} before" if share else "none",
-        "notes": _crowded(enough, options),
-    }
-
-
-def _crowded(enough: Bool, options: PrepareOptions) -> list[str]:
-    full = int((~enough).sum())
-    if not full:
-        return []
-    return [f"{full:,} users leave fewer than {options.negatives} items unseen and stay in training only"]

@@ -36,8 +36,8 @@ def test_streams_where_memory_would_not_do(
     events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, asked: list[str], streams: bool
 ) -> None:
     ran = []
-    real = streaming.survey
-    monkeypatch.setattr(streaming, "survey", lambda reading: ran.append(True) or real(reading))
+    real = streaming.scan_ids
+    monkeypatch.setattr(streaming, "scan_ids", lambda reading: ran.append(True) or real(reading))
     monkeypatch.setattr(streaming, "free_memory", lambda: free)
     command = [
         "prepare",

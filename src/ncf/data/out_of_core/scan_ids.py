@@ -34,11 +34,11 @@ class IdScan:
     text_ids: frozenset[str]
 
 
-def survey(reading: Reading) -> IdScan:
+def scan_ids(reading: Reading) -> IdScan:
     """Read everything once; every defect is the sentence of the reader in memory."""
     text_ids: set[str] = set()
     while True:
-        turned = _surveyed(reading, text_ids)
+        turned = _scan_as(reading, text_ids)
         if isinstance(turned, IdScan):
             return turned
         text_ids |= turned
@@ -53,8 +53,8 @@ def batches(reading: Reading, text_ids: Collection[str]) -> Iterator[pl.DataFram
         raise read_error(error, reading.origin) from error
 
 
-def _surveyed(reading: Reading, text_ids: set[str]) -> IdScan | set[str]:
-    """The survey, or the ids that turned out to be text."""
+def _scan_as(reading: Reading, text_ids: set[str]) -> IdScan | set[str]:
+    """The scan with `text_ids` read as text, or further ids that turned out to be text."""
     defects = {purpose: _Defect() for purpose in reading.found}
     ids = {purpose: _Distinct() for purpose in ("user", "item")}
     rows = 0

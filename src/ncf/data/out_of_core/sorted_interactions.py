@@ -8,38 +8,38 @@ is never divided, so the memory of a part is that of `PART_ROWS` rows, or of the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self, cast
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ncf.data.interactions import Int32, Int64, Interactions, latest
+from ncf.data.encode import no_rating_column
+from ncf.data.interactions import Bool, Int32, Int64, Interactions, latest
 from ncf.data.options import PrepareOptions
 from ncf.data.out_of_core.column_files import ColumnFile, Writer
 from ncf.data.out_of_core.scan_ids import IdScan, batches
 from ncf.data.readers import Reading
+from ncf.data.tables import InteractionTable, new_rows, times_of
 from ncf.data.vocabulary import Vocabulary
-from ncf.errors import DataError
 
 PART_ROWS = 1 << 21
 """Rows that are sorted, or split, at once."""
 ITEMS, TIMES, WEIGHTS = "known_items.npy", "times.npy", "weights.npy"
 _TYPES = {"user": "<i4", "item": "<i4", "time": "<i8", "rating": "<f4", "weight": "<f4"}
 _DENSE = 4
+_CLASSES = 1 << 16
 
 Rows = npt.NDArray[Any]
 """Records of the columns that there are."""
 
 
 @dataclass(frozen=True)
-class SortedInteractions:
-    """Interactions on the disk, sorted by user and item. `offsets`: [U + 1], where each user's begin."""
+class SortedInteractions(InteractionTable):
+    """A table on the disk. `offsets`: [U + 1], where the rows of each user begin."""
 
-    users: Vocabulary
-    items: Vocabulary
     offsets: Int64
     item_rows: ColumnFile
     times: ColumnFile | None
@@ -48,8 +48,11 @@ class SortedInteractions:
     def __len__(self) -> int:
         return int(self.offsets[-1])
 
+    def user_counts(self) -> Int64:
+        return np.diff(self.offsets)
+
     def parts(self) -> Iterator[tuple[slice, Interactions]]:
-        """Users with all their interactions, `PART_ROWS` or a user at a time; `user_rows` are those of the whole."""
+        """`PART_ROWS` rows or one user at a time, each part in memory."""
         for users in user_parts(self.offsets):
             rows = slice(int(self.offsets[users.start]), int(self.offsets[users.stop]))
             counts = np.diff(self.offsets[users.start : users.stop + 1])
@@ -62,9 +65,59 @@ class SortedInteractions:
                     None if self.weights is None else self.weights.values[rows].copy(),
                 ),
             )
-            for column in (self.item_rows, self.times, self.weights):
-                if column is not None:
-                    column.release()
+            for column in self._columns():
+                column.release()
+
+    def times_at(self, ranks: list[int]) -> list[int]:
+        return [order_statistic(times_of(self.times), rank) for rank in ranks]
+
+    def select(self, users: Bool, items: Bool) -> Self:
+        """The files of the smaller table lie in a new folder within that of this one, whose files are removed."""
+        if bool(users.all()) and bool(items.all()):
+            return self
+        user_row_of, item_row_of = new_rows(users), new_rows(items)
+        purposes = {
+            name for name, column in (("time", self.times), ("weight", self.weights)) if column is not None
+        }
+        folder = self.item_rows.path.parent / "selected"
+        folder.mkdir()
+        writer = SortedInteractionsWriter(folder, purposes, int(users.sum()))
+        for _, part in self.parts():
+            rows = part.take(users[part.user_rows] & items[part.item_rows])
+            user_rows, item_rows = user_row_of[rows.user_rows], item_row_of[rows.item_rows]
+            writer.append(replace(rows, user_rows=user_rows, item_rows=item_rows))
+        for column in self._columns():
+            column.path.unlink()
+        selected = writer.close(Vocabulary(self.users.ids[users]), Vocabulary(self.items.ids[items]))
+        return cast(Self, selected.with_dropped(self.dropped))
+
+    def _columns(self) -> list[ColumnFile]:
+        return [column for column in (self.item_rows, self.times, self.weights) if column is not None]
+
+
+def order_statistic(times: ColumnFile, rank: int) -> int:
+    """The time at `rank` (from 0) of all times sorted: counted in classes, finer with each pass, until one is left."""
+    low, high = _ends(times)
+    while low < high:
+        width = -(-(high - low + 1) // _CLASSES)
+        counts, below = np.zeros(_CLASSES, np.int64), 0
+        for part in _pieces(times):
+            below += int((part < low).sum())
+            counts += np.bincount((part[(part >= low) & (part <= high)] - low) // width, minlength=_CLASSES)
+        at = int(np.searchsorted(np.cumsum(counts), rank - below, side="right"))
+        low, high = low + at * width, min(high, low + (at + 1) * width - 1)
+    return low
+
+
+def _ends(times: ColumnFile) -> tuple[int, int]:
+    ends = [(int(part.min()), int(part.max())) for part in _pieces(times)]
+    return min(low for low, _ in ends), max(high for _, high in ends)
+
+
+def _pieces(column: ColumnFile) -> Iterator[Int64]:
+    for start in range(0, len(column), PART_ROWS):
+        yield column.values[start : start + PART_ROWS]
+        column.release()
 
 
 def user_parts(offsets: Int64, rows: int | None = None) -> Iterator[slice]:
@@ -111,12 +164,10 @@ class SortedInteractionsWriter:
         )  # fmt: skip
 
 
-def sort(
-    reading: Reading, found: IdScan, options: PrepareOptions, folder: Path
-) -> tuple[SortedInteractions, dict[str, int]]:
+def sort(reading: Reading, found: IdScan, options: PrepareOptions, folder: Path) -> SortedInteractions:
     """Move every row, keep the latest of each pair, drop lower ratings; `folder` gets all files."""
     if options.min_rating is not None and "rating" not in reading.found:
-        raise DataError("--min-rating needs a rating column, and there is none: name it with --rating.")
+        raise no_rating_column()
     part_of_user = _part_of_user(found.rows_of_user)
     kind = np.dtype([(purpose, _TYPES[purpose]) for purpose in reading.found])
     parts = [folder / f"part-{number:06}" for number in range(int(part_of_user[-1]) + 1)]
@@ -136,7 +187,7 @@ def sort(
             dropped["below_min_rating"] += int((~good).sum())
             kept = kept[good]
         writer.append(_interactions(rows, kept))
-    return writer.close(found.users, found.items), dropped
+    return writer.close(found.users, found.items).with_dropped(dropped)
 
 
 def _part_of_user(rows_of_user: Int64) -> Int32:

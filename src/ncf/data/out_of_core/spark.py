@@ -19,6 +19,7 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from ncf.data.encode import no_rating_column
 from ncf.data.files import atomic_folder
 from ncf.data.folder import refuse_foreign
 from ncf.data.formats import SCAN_ERRORS, source
@@ -28,7 +29,7 @@ from ncf.data.out_of_core.scan_ids import ROWS
 from ncf.data.out_of_core.sorted_interactions import SortedInteractions, SortedInteractionsWriter
 from ncf.data.out_of_core.spark_reading import PLACE, Cast, read
 from ncf.data.out_of_core.streaming import finish
-from ncf.data.prepare import facts_of
+from ncf.data.prepare import provenance_of
 from ncf.data.report import PrepareReport
 from ncf.data.vocabulary import Vocabulary, of_texts
 from ncf.errors import DataError
@@ -52,15 +53,15 @@ def prepare_spark(
     origin = source(path, options.format, options.delimiter, options.header)
     cast = read(spark, origin, options.columns, options.split in ("last", "time"))
     if options.min_rating is not None and "rating" not in cast.found:
-        raise DataError("--min-rating needs a rating column, and there is none: name it with --rating.")
+        raise no_rating_column()
     users = _vocabulary(cast, "user", f"{work}/users")
     items = _vocabulary(cast, "item", f"{work}/items")
     dropped = _sorted(spark, cast, options, {"user": users, "item": items}, work)
-    facts = facts_of(origin, cast.rows, cast.names, cast.time_unit)
+    provenance = provenance_of(origin, cast.rows, cast.names, cast.time_unit, name)
     with atomic_folder(target) as folder:
         (folder / "scratch").mkdir()
         table = _fetched(f"{work}/sorted", cast, users, items, folder / "scratch")
-        return finish(table, options, folder, name or origin.label.split(".")[0], facts, dropped)
+        return finish(table.with_dropped(dropped), options, folder, provenance)
 
 
 def _vocabulary(cast: Cast, purpose: str, place: str) -> Vocabulary:

@@ -8,29 +8,30 @@ rows lie on the disk, in the folder that is made, and are read in passes. See do
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 
-from ncf.data.candidates import CHUNK, audit, draw, generator_for
+from ncf.data.candidates import CHUNK, audit, draw
 from ncf.data.dataset import digest_of
-from ncf.data.encode import item_columns, refuse_trivial
+from ncf.data.encode import filter_table
 from ncf.data.files import atomic_folder, sha256_of
-from ncf.data.finalize import counted, describe
+from ncf.data.finalize import Provenance, describe, describe_items
 from ncf.data.folder import refuse_foreign, seal, write_array
-from ncf.data.formats import SCAN_ERRORS, Source, read_table, scan, source
-from ncf.data.interactions import Csr, HeldOut
+from ncf.data.formats import SCAN_ERRORS, Source, scan, source
+from ncf.data.interactions import HeldOut
 from ncf.data.options import PrepareOptions
 from ncf.data.out_of_core.column_files import Writer
-from ncf.data.out_of_core.filters import filtered
-from ncf.data.out_of_core.scan_ids import survey
+from ncf.data.out_of_core.scan_ids import scan_ids
 from ncf.data.out_of_core.sorted_interactions import SortedInteractions, sort
-from ncf.data.out_of_core.splitting import STAGES, Split, split
-from ncf.data.prepare import facts_of
+from ncf.data.out_of_core.splitting import StoredSplit, split_stored
+from ncf.data.prepare import provenance_of
 from ncf.data.readers import Reading
 from ncf.data.report import PrepareReport
+from ncf.data.splits import generator_for
+from ncf.data.tables import STAGES, Stage
 from ncf.runtime import free_memory
 
 _LISTS = 16 * CHUNK
@@ -60,28 +61,27 @@ def expected_bytes(origin: Source) -> int:
     return total
 
 
-def draw_lists(split: Split, options: PrepareOptions, folder: Path) -> dict[str, dict[str, int]]:
-    """Draw and write the lists of each stage; its audit."""
+def draw_lists(split: StoredSplit, options: PrepareOptions, folder: Path) -> dict[str, dict[str, int]]:
+    """Draw the lists of each stage, write them into `folder`, and audit them: stage -> audit."""
     return {stage: _draw(split, stage, options, folder) for stage in STAGES}
 
 
-def _draw(split: Split, stage: str, options: PrepareOptions, folder: Path) -> dict[str, int]:
-    held, generator = split.held[stage], generator_for(options.seed, f"{stage} candidates")
-    known = Csr(split.table.offsets, split.table.item_rows.values)
-    train = Csr(split.train_offsets, split.train_items.values)
+def _draw(split: StoredSplit, stage: Stage, options: PrepareOptions, folder: Path) -> dict[str, int]:
+    pairs, generator = split.held_out[stage], generator_for(options.seed, f"{stage} candidates")
+    known, train = split.known, split.train
     writer = Writer(folder / f"{stage}_candidates.npy", np.int32, 1 + options.negatives)
-    found = audit(HeldOut.empty(options.negatives), known, train)
-    for start in range(0, len(held.user_rows), _LISTS):
+    defects = audit(HeldOut.empty(options.negatives), known, train)
+    for start in range(0, len(pairs.user_rows), _LISTS):
         part = slice(start, start + _LISTS)
-        users, items = held.user_rows.values[part].copy(), held.item_rows.values[part].copy()
-        lists = draw(users, items, known, len(split.table.items), options.negatives, generator)
+        users, items = pairs.user_rows.values[part].copy(), pairs.item_rows.values[part].copy()
+        lists = draw(users, items, known, len(split.items), options.negatives, generator)
         writer.append(lists.candidates)
         for name, count in audit(lists, known, train).items():
-            found[name] += count if name != "negatives" else 0
-        for column in (split.table.item_rows, split.train_items, held.user_rows, held.item_rows):
+            defects[name] += count if name != "negatives" else 0
+        for column in (split.table.item_rows, split.train_items, pairs.user_rows, pairs.item_rows):
             column.release()
     writer.close()
-    return found
+    return defects
 
 
 def prepare_streaming(
@@ -92,43 +92,32 @@ def prepare_streaming(
     refuse_foreign(target)
     origin = source(path, options.format, options.delimiter, options.header)
     reading = Reading(origin, options.columns, need_time=options.split in ("last", "time"))
-    found = survey(reading)
-    facts = facts_of(origin, found.rows, reading.names, reading.time_unit)
+    ids = scan_ids(reading)
+    provenance = provenance_of(origin, ids.rows, reading.names, reading.time_unit, name)
     with atomic_folder(target) as folder:
         scratch = folder / "scratch"
         scratch.mkdir()
-        table, dropped = sort(reading, found, options, scratch)
-        del found
-        return finish(table, options, folder, name or origin.label.split(".")[0], facts, dropped)
+        table = sort(reading, ids, options, scratch)
+        del ids
+        return finish(table, options, folder, provenance)
 
 
 def finish(
-    table: SortedInteractions,
-    options: PrepareOptions,
-    folder: Path,
-    name: str,
-    facts: dict[str, Any],
-    dropped: dict[str, int],
+    table: SortedInteractions, options: PrepareOptions, folder: Path, provenance: Provenance
 ) -> PrepareReport:
-    """From sorted interactions, whose files lie in `folder`/scratch, to the finished folder."""
+    """The stages after sorting: `table`, whose files lie in `folder`/scratch, becomes the finished `folder`."""
     scratch = folder / "scratch"
-    table, core = filtered(table, options, scratch / "filtered")
-    refuse_trivial(len(table.users), len(table.items))
-    parts = split(table, options, folder, scratch)
-    table = parts.table
-    audits = draw_lists(parts, options, folder)
-    table.item_rows.path.rename(folder / "known_items.npy")
-    write_array(folder / "known_offsets.npy", table.offsets)
+    table = filter_table(table, options)
+    split = split_stored(table, options, folder, scratch)
+    audits = draw_lists(split, options, folder)
+    split = replace(split, how={**split.how, "validation_lists": "drawn", "test_lists": "drawn"})
+    split.table.item_rows.path.rename(folder / "known_items.npy")
+    write_array(folder / "known_offsets.npy", split.table.offsets)
     shutil.rmtree(scratch)
-    rows = {"interactions": len(table), "train": len(parts.train_items)}
-    rows |= {stage: len(parts.held[stage].user_rows) for stage in STAGES}
-    how = {**parts.how, "validation_lists": "drawn", "test_lists": "drawn"}
-    counts = counted(len(table.users), parts.popularity, rows)
-    description = describe(options, facts, dropped | core | parts.dropped, how, counts, audits)
-    titles = read_table(options.items_file) if options.items_file is not None else None
-    columns = item_columns(table.items.series(), parts.popularity, titles, options.items_id)
+    description = describe(split, audits, options, provenance)
+    columns = describe_items(split, options, provenance)
     hashes = {path.name: sha256_of(path) for path in sorted(folder.glob("*.npy"))}
-    document = {"name": name, "digest": digest_of(hashes, table.users, table.items, columns)}
-    tables = {"users.parquet": table.users.series().to_frame(), "items.parquet": columns}
-    seal(folder, hashes, tables, document | {"description": description})
+    digest = digest_of(hashes, split.users, split.items, columns)
+    tables = {"users.parquet": split.users.series().to_frame(), "items.parquet": columns}
+    seal(folder, hashes, tables, {"name": provenance.name, "digest": digest, "description": description})
     return PrepareReport(description)

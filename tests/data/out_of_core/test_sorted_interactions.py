@@ -1,4 +1,4 @@
-"""Filters on the disk against those in memory."""
+"""A table on the disk against one in memory."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ncf.data.encode import k_core as k_core_in_memory
+from ncf.data.encode import k_core
 from ncf.data.interactions import Interactions
-from ncf.data.out_of_core import filters, sorted_interactions
+from ncf.data.out_of_core import sorted_interactions
 from ncf.data.out_of_core.column_files import ColumnFile, Writer
-from ncf.data.out_of_core.filters import compact, item_counts, k_core, order_statistic
-from ncf.data.out_of_core.sorted_interactions import SortedInteractions, SortedInteractionsWriter, user_parts
+from ncf.data.out_of_core.sorted_interactions import (
+    SortedInteractions,
+    SortedInteractionsWriter,
+    order_statistic,
+    user_parts,
+)
+from ncf.data.tables import Table
 from ncf.data.vocabulary import Vocabulary
 
 
@@ -43,15 +48,21 @@ def test_parts_hold_every_user_once_and_few_rows(counts: list[int], rows: int) -
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_core_is_that_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+def test_counts_times_and_core_are_those_of_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
     monkeypatch.setattr(sorted_interactions, "PART_ROWS", 7)
     pairs = random_pairs(seed, 12, 10, 50)
     table = stored(tmp_path / "t", pairs, 12, 10)
-    assert item_counts(table).tolist() == pairs.item_counts(10).tolist()
-    users, items = k_core(table, np.ones(12, bool), np.ones(10, bool), 3, 4)
+    in_memory = Table(table.users, table.items, pairs)
+    assert table.item_counts().tolist() == in_memory.item_counts().tolist() == pairs.item_counts(10).tolist()
+    assert table.user_counts().tolist() == pairs.user_counts(12).tolist()
+    assert table.times_at([0, 17, 49]) == in_memory.times_at([0, 17, 49])
+    users, items = k_core(table, 3, 4)
     assert users.dtype == items.dtype == bool
-    expected = pairs.take(k_core_in_memory(pairs, 12, 10, 3, 4))
-    kept = compact(table, users, items, tmp_path / "kept")
+    assert [marks.tolist() for marks in k_core(in_memory, 3, 4)] == [users.tolist(), items.tolist()]
+    expected = pairs.take(users[pairs.user_rows] & items[pairs.item_rows])
+    kept = table.select(users, items)
     assert (
         kept.users.ids[np.repeat(np.arange(len(kept.users)), np.diff(kept.offsets))].tolist()
         == (expected.user_rows + 100).tolist()
@@ -67,7 +78,7 @@ def test_core_is_that_of_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 def test_order_statistic_agrees_with_sorting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, high: int
 ) -> None:
-    monkeypatch.setattr(filters, "PART_ROWS", 100)
+    monkeypatch.setattr(sorted_interactions, "PART_ROWS", 100)
     values = np.random.default_rng(high).integers(0, high, 1_003)
     writer = Writer(tmp_path / "times.npy", np.int64)
     writer.append(values)
