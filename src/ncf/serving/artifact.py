@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 import polars as pl
 from safetensors.numpy import save_file
+from threadpoolctl import threadpool_limits
 
 from ncf.config import Experiment
 from ncf.data import Csr, Dataset, Vocabulary
@@ -128,10 +129,13 @@ def write_artifact(
         np.save(temporary / "seen_offsets.npy", dataset.known.offsets, allow_pickle=False)
         np.save(temporary / "seen_items.npy", dataset.known.columns, allow_pickle=False)
         if serves:
-            network = NumpyModel(weights)
-            Retriever.build(network, dataset.known, experiment.train.seed).save(temporary)
-            seen, seed = dataset.seen_in_training, experiment.train.seed
-            FoldIn.build(network, seen, seed, look_up, dataset.known).save(temporary)
+            # Thousands of small products: threads of BLAS would wait longer than they work, most of all on a
+            # machine that others use too. One thread also gives the same bytes wherever it runs.
+            with threadpool_limits(1, "blas"):
+                network = NumpyModel(weights)
+                Retriever.build(network, dataset.known, experiment.train.seed).save(temporary)
+                seen, seed = dataset.seen_in_training, experiment.train.seed
+                FoldIn.build(network, seen, seed, look_up, dataset.known).save(temporary)
         write_text(temporary / "config.json", experiment.model_dump_json(indent=2))
         write_text(temporary / "metrics.json", json.dumps(metrics, indent=2))
         write_text(temporary / "MODEL_CARD.md", card)
