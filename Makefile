@@ -1,11 +1,11 @@
-# make demo    train, judge and recommend on the bundled data
+# make demo    train, evaluate and recommend on the bundled data
 # make test    the test suite
 # make lint    ruff and mypy
 # make test-browser, test-torchserve, test-soak    the explorer page in Chromium, AWS's serving stack, five minutes of load
 # make test-horovod, test-torchrec, test-spark    processes under Horovod, sharded tables, preparation on Spark: in environments of their own
 # make image   the container image ncf:local (IMAGE=name:tag), for training and serving; EXTRAS=mlflow: jobs record themselves
 # make image-horovod    the same with Horovod and Open MPI, ncf-horovod:local (docs/horovod.md)
-# make test-container    that image in real containers: by itself, in local mode, behind the double of hosted SageMaker
+# make test-container    that image in real containers: alone, in local mode, behind the SageMaker emulator
 # make notebooks    execute the notebooks (CHECK=--check writes nothing)
 # make bench   measure; prints tables and writes benchmarks/results/
 # make venv    what the others do first
@@ -34,7 +34,7 @@ test: venv
 
 test-browser: venv
 	NCF_TEST_BROWSER=1 $(BIN)/python -m pytest -m browser tests/browser || \
-	NCF_TEST_BROWSER=1 $(BIN)/python -m pytest -m browser --last-failed --last-failed-no-failures none tests/browser  # once more: a browser has its moods
+	NCF_TEST_BROWSER=1 $(BIN)/python -m pytest -m browser --last-failed --last-failed-no-failures none tests/browser  # once more: a browser may fail for reasons of its own
 
 test-torchserve: venv
 	scripts/install-torchserve .venv-torchserve
