@@ -10,10 +10,7 @@ a checkout, in the cache, and then fetched.
 from __future__ import annotations
 
 import hashlib
-import http.client
 import os
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +19,9 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from ncf.data import sources
-from ncf.data.files import atomic_file, sha256_of, storage_errors
+from ncf.data.files import storage_errors, umask
 from ncf.data.sources import Loaded
-from ncf.errors import ConfigError, DataError, NcfError
+from ncf.errors import ConfigError, DataError
 
 Progress = Callable[[str, int, int | None], None]
 """Called with the file's name, the bytes so far, and all bytes if known."""
@@ -35,100 +32,90 @@ _CHUNK = 1 << 18
 def fetch(
     url: str,
     target: Path,
-    size: int | None = None,
     sha256: str | None = None,
     progress: Progress | None = None,
     timeout: float = 30.0,
     lock_timeout: float = 1800.0,
 ) -> Path:
-    """Download `url` to `target` unless a verified copy is there. `size`, `sha256`: None if not known."""
+    """Download `url` to `target`, unless it is there already; the path of the file.
+
+    `sha256`: of the right file; None accepts any. Nothing gets the name `target` before it was verified. Several
+    processes may ask at once: one downloads, and the others wait for it, up to `lock_timeout` seconds. The server may
+    be silent for `timeout` seconds.
+    """
+    import pooch
+    import requests
+
+    pooch.get_logger().setLevel("WARNING")  # else it prints a line about each download
+    downloader = pooch.HTTPDownloader(
+        progressbar=_Meter(url.rsplit("/", 1)[-1], progress) if progress is not None else False,
+        chunk_size=_CHUNK,
+        timeout=timeout,
+        headers={"User-Agent": "ncf", "Accept-Encoding": "identity"},  # so Content-Length is the file's size
+    )
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(f"{target}.lock", timeout=lock_timeout):
-            if not _is_whole(target, size, sha256):
-                _download(url, target, size, sha256, progress, timeout)
-    except Timeout as error:
-        raise DataError(
-            f"Another process has been downloading {target.name} for a long time: "
-            f"end it, or remove {target}.lock."
-        ) from error
+        try:
+            with FileLock(f"{target}.lock", timeout=lock_timeout):
+                pooch.retrieve(
+                    url, sha256, target.name, target.parent, processor=_share, downloader=downloader
+                )
+        except Timeout as error:
+            raise DataError(
+                f"Another process has been downloading {target.name} for a long time: "
+                f"end it, or remove {target}.lock."
+            ) from error
+        except requests.RequestException as error:
+            raise DataError(
+                f"{url} could not be downloaded ({_reason(error)}): try again, or fetch the file by other "
+                "means and give its folder with --source."
+            ) from error
+        except ValueError as error:
+            raise DataError(
+                f"The file at {url} is not the known one (its sha256 is not the recorded one), so it was not "
+                "kept: fetch the right one by other means and give its folder with --source."
+            ) from error
     return target
 
 
-def _is_whole(target: Path, size: int | None, sha256: str | None) -> bool:
-    if not target.is_file():
-        return False
-    if size is not None and target.stat().st_size != size:
-        return False
-    return sha256 is None or sha256_of(target) == sha256
+class _Meter:
+    """The progress bar that pooch's downloader fills: passes the bytes so far to `progress`."""
+
+    def __init__(self, name: str, progress: Progress) -> None:
+        self.name, self.progress, self.received, self.total = name, progress, 0, 0
+
+    def update(self, size: int) -> None:
+        """`size` more bytes; the last piece is announced as a whole one, so the sum is cut at the total."""
+        self.received += size
+        if self.total:
+            self.received = min(self.received, self.total)
+        self.progress(self.name, self.received, self.total or None)
+
+    def reset(self) -> None:
+        self.received = 0
+
+    def close(self) -> None:
+        pass
 
 
-def _download(
-    url: str, target: Path, size: int | None, sha256: str | None, progress: Progress | None, timeout: float
-) -> None:
-    digest = hashlib.sha256()
-    with atomic_file(target) as temporary:
-        with temporary.open("wb") as file:
-
-            def write(piece: bytes) -> None:
-                file.write(piece)
-                digest.update(piece)
-
-            received = _transfer(url, write, progress, timeout)
-        if size is not None and received != size:
-            raise DataError(_refused(url, f"it has {received:,} bytes and not {size:,}"))
-        if sha256 is not None and digest.hexdigest() != sha256:
-            raise DataError(_refused(url, "its sha256 is not the recorded one"))
+def _share(path: str, action: str, _: object) -> str:
+    """Give a downloaded file the usual mode; pooch leaves it readable by its owner alone."""
+    if action != "fetch":
+        Path(path).chmod(0o666 & ~umask())
+    return path
 
 
-def _transfer(url: str, write: Callable[[bytes], object], progress: Progress | None, timeout: float) -> int:
-    """Pass the body on, piece by piece; the number of bytes."""
-    received, name = 0, url.rsplit("/", 1)[-1]
-    request = urllib.request.Request(url, headers={"User-Agent": "ncf"})
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as response:
-            announced = response.headers.get("Content-Length")
-            total = int(announced) if announced else None
-            while piece := _read(response, url):
-                write(piece)
-                received += len(piece)
-                if progress is not None:
-                    progress(name, received, total)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise DataError(_failed(url, f"the server answered {error.code}")) from error
-    except urllib.error.URLError as error:
-        raise DataError(_failed(url, str(error.reason))) from error
-    except (ValueError, http.client.HTTPException, TimeoutError) as error:
-        raise DataError(_failed(url, str(error))) from error
-    if total is not None and received != total:
-        raise DataError(_failed(url, f"the transfer ended after {received:,} of {total:,} bytes"))
-    return received
+def _reason(error: Exception) -> str:
+    """Why a request failed, in a few words; those of requests are a page of nested exceptions."""
+    import requests
 
-
-def _read(response: http.client.HTTPResponse, url: str) -> bytes:
-    """One piece. What goes wrong on the network is told apart here from what goes wrong on the disk."""
-    try:
-        return response.read(_CHUNK)
-    except NcfError:
-        raise
-    except (OSError, http.client.HTTPException) as error:
-        raise DataError(_failed(url, f"the transfer broke off: {error}")) from error
-
-
-def _failed(url: str, reason: str) -> str:
-    return (
-        f"{url} could not be downloaded ({reason}): try again, or fetch the file by other "
-        "means and give its folder with --source."
-    )
-
-
-def _refused(url: str, reason: str) -> str:
-    return (
-        f"The file at {url} is not the known one ({reason}), so it was not kept: fetch the right one "
-        "by other means and give its folder with --source."
-    )
+    if isinstance(error, requests.HTTPError) and error.response is not None:
+        return f"the server answered {error.response.status_code}"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the transfer broke off"
+    if isinstance(error, requests.ConnectionError | requests.Timeout):
+        return "there is no connection to the server"
+    return str(error)
 
 
 _NCF_FILES = "https://raw.githubusercontent.com/hexiangnan/neural_collaborative_filtering/master/Data/"
@@ -148,11 +135,10 @@ _NCF_CITATION = "X. He et al. (2017). Neural Collaborative Filtering. WWW '17. d
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One public file; `size` in bytes and `sha256` are None where the public file could not be seen."""
+    """One public file; `sha256` is None where the public file could not be seen."""
 
     name: str
     url: str
-    size: int | None = None
     sha256: str | None = None
 
 
@@ -245,7 +231,6 @@ CATALOG: dict[str, CatalogEntry] = {
                 RemoteFile(
                     "pinterest-20.test.rating",
                     _NCF_FILES + "pinterest-20.test.rating",
-                    807_267,
                     "3a8a8f7eb8e21cc5928b8259dd2c265269ecfa219d92ba829249956aa293d732",
                 ),
                 RemoteFile("pinterest-20.test.negative", _NCF_FILES + "pinterest-20.test.negative"),
@@ -261,19 +246,16 @@ CATALOG: dict[str, CatalogEntry] = {
                 RemoteFile(
                     "lastfm.train.rating",
                     _DEEPCF_FILES + "lastfm.train.rating",
-                    910_279,
                     "aa286fd070b5063ccdb3ef847b64c927e83dbc961d8804fa8454dd8964dc6662",
                 ),
                 RemoteFile(
                     "lastfm.test.rating",
                     _DEEPCF_FILES + "lastfm.test.rating",
-                    23_135,
                     "1bbe3bddddaf7c49d6c3ed204bda72d97545ce1acf98c0e0c7234aff9fcb5ce0",
                 ),
                 RemoteFile(
                     "lastfm.test.negative",
                     _DEEPCF_FILES + "lastfm.test.negative",
-                    809_801,
                     "331f05638d7a786f59dc33f346318018224bdb24a91a5d0444dcdbf24bf9498d",
                 ),
             ),
@@ -302,7 +284,7 @@ def locate(
         if found := _found(known, folder):
             return found
     for file in known.remote:
-        fetch(file.url, store / file.name, file.size, file.sha256, progress)
+        fetch(file.url, store / file.name, file.sha256, progress)
     return _found(known, store) or _refuse_source(known, store)
 
 

@@ -113,7 +113,7 @@ def atomic_file(target: str | Path) -> Iterator[Path]:
         temporary = Path(name)
         try:
             yield temporary
-            temporary.chmod(0o666 & ~_umask())
+            temporary.chmod(0o666 & ~umask())
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -132,9 +132,9 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
         try:
             yield temporary
-            temporary.chmod(0o777 & ~_umask())
+            temporary.chmod(0o777 & ~umask())
             for file in filter(Path.is_file, temporary.iterdir()):
-                file.chmod(0o666 & ~_umask())  # safetensors writes files that nobody else may read
+                file.chmod(0o666 & ~umask())  # safetensors writes files that nobody else may read
             _swap(temporary, target)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -155,7 +155,8 @@ def _swap(temporary: Path, target: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The mode bits that new files of this process must not have."""
     current = os.umask(0)
     os.umask(current)
     return current
