@@ -74,7 +74,7 @@ def test_whole_floats_are_integers() -> None:
 
 @pytest.mark.parametrize(
     ("raw", "part"),
-    [(None, "is missing in line 3"), (float("nan"), "is NaN in"), ("x", "where a number is due")],
+    [(None, "is missing in line 3"), (float("nan"), "is NaN in"), ("x", "where a number is expected")],
 )
 def test_gap_sentence(raw: object, part: str) -> None:
     assert part in gap_sentence("rating", "stars", raw, "line 3 of a.csv", 2)

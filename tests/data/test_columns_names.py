@@ -63,12 +63,12 @@ def test_one_column_cannot_be_both() -> None:
     [
         (
             ("user;item;ts",),
-            r"events\.csv has one column only, 'user;item;ts': its delimiter may be --delimiter ';'",
+            r"events\.csv has only one column, 'user;item;ts': its delimiter may be --delimiter ';'",
         ),
         (("user\titem",), r"its delimiter may be --delimiter '\\t'"),
         (
             ("1", "20", "5.0"),
-            r"The first line of events\.csv holds data \(1, 20, 5\.0\) and no names: use --no-header",
+            r"The first line of events\.csv holds data \(1, 20, 5\.0\), not names: use --no-header",
         ),
     ],
 )

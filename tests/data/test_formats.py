@@ -47,7 +47,7 @@ def test_what_is_given_wins() -> None:
 
 def test_unknown_suffix_is_refused() -> None:
     with pytest.raises(
-        DataError, match=r"format of a\.xls is not known by its name.*give --format or --delimiter"
+        DataError, match=r"format of a\.xls is not known from its name.*give --format or --delimiter"
     ):
         source("a.xls")
 
@@ -120,9 +120,7 @@ def test_folder_without_files_and_pattern_without_matches(tmp_path: Path) -> Non
 def test_folder_with_files_of_several_formats(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("user,item\n1,1\n")
     pl.DataFrame({"user": [1]}).write_parquet(tmp_path / "a.parquet")
-    with pytest.raises(
-        DataError, match=r"holds files of several formats: name those of one format by a pattern"
-    ):
+    with pytest.raises(DataError, match=r"holds files of several formats: select one format with a pattern"):
         source(tmp_path)
 
 

@@ -82,7 +82,7 @@ def test_dates(write: Write) -> None:
         ("user,item\n1,2\n", "No column looks like the time .*or use --split random"),
         ("user,item,time\n1,1,1\n1,2,1\n1,3,3\n", "There is only one user, so nothing can be ranked"),
         ("user,item,time\n1,1,1\n2,1,1\n3,1,3\n", "There is only one item, so nothing can be ranked"),
-        ("user,item,time\n1,1,x\n", "'x' in line 2 of .* where a number or an ISO date is due"),
+        ("user,item,time\n1,1,x\n", "'x' in line 2 of .* where a number or an ISO date is expected"),
         ("user,item,time\n1,1,-1\n", "is -1 in line 2 of .* which is before 0 or 1970"),
         ("user,item,time\nNaN,1,1\n2,2,2\n", "column 'user' has rows whose id is 'NaN': remove those rows"),
         ("user,item,time\n1,1,1\n1,2,2\n1,", "is missing in line 4 .*may be cut off"),

@@ -87,7 +87,7 @@ def test_a_missing_file(tmp_path: Path, part: str) -> None:
         ({"negative": "(0,12)\t13\n(1,10)\tx\n"}, "Line 2 of .* or text among them"),
         ({"train": "a\t10\t1\t0\nb\t11\t1\t0\n"}, "has an id that is not an integer"),
         ({"train": "0\t10\t1\t0\n0\n"}, r"The item \(column 'item'\) is missing in line 2"),
-        ({"train": "0\t10\tgood\t0\n"}, "where a number is due"),
+        ({"train": "0\t10\tgood\t0\n"}, "where a number is expected"),
         ({"train": ""}, "is empty: give a file with interactions"),
         ({"negative": ""}, "is empty: give a file with interactions"),
     ],

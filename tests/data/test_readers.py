@@ -121,12 +121,12 @@ def test_weights_are_read_only_when_named(write: Write) -> None:
         ("1,1,5,9\n1,,5,9\n", r"The item \(column 'item'\) is missing in line 3 of"),
         (
             "1,1,5,9\n1,2,good,9\n",
-            r"The rating .* is 'good' in line 3 of .* \(1 row in all\), where a number is due",
+            r"The rating .* is 'good' in line 3 of .* \(1 row in all\), where a number is expected",
         ),
         ("1,1,5,9\n1,2,NaN,9\n", r"The rating .* is 'NaN' in line 3"),
         (
             "1,1,5,9\n1,2,5,noon\n",
-            r"The time .* is 'noon' in line 3 of .* where a number or an ISO date is due",
+            r"The time .* is 'noon' in line 3 of .* where a number or an ISO date is expected",
         ),
         (
             "1,1,5,9\n1,2,5,-3\n1,3,5,-4\n",
@@ -158,7 +158,7 @@ def test_fractional_ids_in_parquet(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
     pl.DataFrame({"user": [1.0, 1.5], "item": [1, 2]}).write_parquet(path)
     with pytest.raises(
-        DataError, match=r"The user \(column 'user'\) is '1\.5' in row 2 of .* where an id is due"
+        DataError, match=r"The user \(column 'user'\) is '1\.5' in row 2 of .* where an id is expected"
     ):
         read(path)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ncf.data.encode import k_core
 from ncf.data.interactions import HeldOut, Interactions
 from ncf.data.options import PrepareOptions
-from ncf.data.splits import as_scheme, hold_out, split_table
+from ncf.data.splits import hold_out, split_table
 from ncf.data.tables import SplitTables, Table
 from ncf.data.vocabulary import Vocabulary
 from ncf.errors import DataError
@@ -55,7 +55,7 @@ def test_one_for_each_eligible_user_with_interactions(seed: int, scheme: str, ex
     keys = np.sort(rng.choice(50, size=20, replace=False))
     table = Interactions((keys // 5).astype(np.int32), (keys % 5).astype(np.int32), rng.integers(0, 9, 20))
     eligible = rng.random(10) < 0.5
-    chosen = hold_out(table, 10, as_scheme(scheme), eligible, rng, exponent)
+    chosen = hold_out(table, 10, scheme, eligible, rng, exponent)
     present = np.flatnonzero((table.user_counts(10) > 0) & eligible)
     assert table.user_rows[chosen].tolist() == present.tolist()
 
@@ -89,7 +89,13 @@ def test_last_without_times_is_refused() -> None:
 
 def test_unknown_scheme() -> None:
     with pytest.raises(ValueError, match="no hold-out scheme 'first'"):
-        as_scheme("first")
+        hold_out(
+            Interactions(np.zeros(0, np.int32), np.zeros(0, np.int32)),
+            0,
+            "first",
+            np.ones(0, bool),
+            generator(),
+        )
 
 
 def test_hold_out_of_nothing() -> None:

@@ -1,4 +1,4 @@
-"""Data: from a table of interactions to one folder that holds all that training and judging need."""
+"""Data: from a table of interactions to one folder with everything that training and evaluation need."""
 
 from ncf.data.catalog import CATALOG
 from ncf.data.dataset import Dataset

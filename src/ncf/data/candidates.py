@@ -1,6 +1,6 @@
-"""Candidate lists: the items among which a held-out positive has to be found.
+"""Candidate lists: the items among which a model must rank a held-out positive.
 
-In: held-out positives and every positive that is known of each user. Out: `HeldOut` lists and their audit.
+In: held-out positives and every known positive of each user. Out: `HeldOut` lists and their audit.
 The decision worth knowing: a negative is drawn as a rank among the items that its user does not have, and the
 rank is turned into an item by bisection. Every draw is therefore verified by construction, uniform and
 without replacement, with no rejection.
@@ -52,10 +52,10 @@ def _with_lists(tables: SplitTables, stage: Stage, lists: HeldOut, origin: str) 
 def draw(
     user_rows: Int32, positives: Int32, known: Csr, items: int, count: int, generator: np.random.Generator
 ) -> HeldOut:
-    """Lists of the positive and `count` distinct items that its user is not known to have.
+    """Lists of a positive and `count` distinct items that its user is not known to have.
 
-    `user_rows`, `positives`: [T]. A user with fewer than `count` such items is refused; `room` tells who has
-    enough.
+    `user_rows`, `positives`: [T], held-out pairs; `known`: every positive of each user; `items`: how many
+    items there are. A user with fewer than `count` unseen items is refused. Draws come from `generator`.
     """
     least = int(_n_unseen(user_rows, known, items).min(initial=items))
     if len(user_rows) and least < count:
@@ -105,17 +105,17 @@ def _distinct_by_redrawing(available: Int64, count: int, generator: np.random.Ge
 
 
 def _distinct_by_shuffling(available: Int64, count: int, generator: np.random.Generator) -> Int64:
-    """The same where there are hardly more than `count` numbers to draw from: a shuffle of all of them."""
+    """As `_distinct_by_redrawing`, by a shuffle of all numbers; fast if there are few more than `count`."""
     keys = generator.random((len(available), int(available.max(initial=0))))
     keys[np.arange(keys.shape[1]) >= available[:, None]] = 2.0
     return np.argsort(keys, axis=1)[:, :count]
 
 
 def _missing_item(known: Csr, users: Int32, ranks: Int64) -> Int64:
-    """The item that is number `ranks` (from 0) among those that the user does not have, ascending.
+    """The item at `ranks` (from 0) among those that the user does not have, ascending.
 
-    Before the item at position j of a user's sorted items stand `column - j` missing ones, which rises with
-    j.
+    Before the item at position j of a user's sorted items are `column - j` missing ones, a number that rises
+    with j, so the position is found by bisection.
     """
     if not len(known.columns):
         return ranks
@@ -126,7 +126,7 @@ def _missing_item(known: Csr, users: Int32, ranks: Int64) -> Int64:
 
 
 def with_published_lists(tables: SplitTables, negatives: Int32) -> SplitTables:
-    """Give the test the lists that somebody published: `negatives` is [T, N], kept in order, defects included."""
+    """Give the test published lists: `negatives` is [T, N], kept in order, defects included."""
     candidates = np.concatenate([tables.test.positives[:, None], negatives], axis=1).astype(np.int32)
     return _with_lists(tables, "test", HeldOut(tables.test.user_rows, candidates), "as published")
 
@@ -134,9 +134,9 @@ def with_published_lists(tables: SplitTables, negatives: Int32) -> SplitTables:
 def audit(lists: HeldOut, known: Csr, train: Csr) -> dict[str, int]:
     """How many lists have a defect of each kind, among `lists` lists of `negatives` negatives.
 
-    `known` is every positive of each user, `train` those of training, which are among them.
+    `known`: every positive of each user; `train`: those of training, a part of `known`.
     """
-    found = {
+    counts = {
         "lists": len(lists),
         "negatives": lists.candidates.shape[1] - 1,
         "with_duplicates": 0,
@@ -152,11 +152,11 @@ def audit(lists: HeldOut, known: Csr, train: Csr) -> dict[str, int]:
         is_known = known.contains(users, others)
         in_train = train.contains(users, others) if bool(is_known.any()) else is_known
         other_known = is_known & ~is_positive
-        found["with_duplicates"] += _lists(others[:, 1:] == others[:, :-1])
-        found["positive_among_negatives"] += _lists(is_positive)
-        found["training_positives_among_negatives"] += _lists(in_train)
-        found["known_positives_among_negatives"] += _lists(other_known)
-    return found
+        counts["with_duplicates"] += _lists(others[:, 1:] == others[:, :-1])
+        counts["positive_among_negatives"] += _lists(is_positive)
+        counts["training_positives_among_negatives"] += _lists(in_train)
+        counts["known_positives_among_negatives"] += _lists(other_known)
+    return counts
 
 
 def _lists(defects: npt.NDArray[np.bool_]) -> int:

@@ -1,10 +1,10 @@
 """The public data sets that are known by name, with licence and citation.
 
-In: a name, and optionally a folder that holds the files. Out: where it lies and how it is read. The
-decisions worth knowing: a set has several forms (bundled Parquet, the published text files) and each ends in
-the same rows; what is verified is the content, the sorted pairs and the lists, because the text files in
-circulation differ in columns that are not used. Files are looked for in --source, in $NCF_DATA, in `data/` of
-a checkout, in the cache, and then fetched.
+In: a name, and optionally a folder that holds the files. Out: the folder of a set and how it is read. The
+decisions worth knowing: a set has several forms (bundled Parquet, the published text files), and each gives
+the same rows. The content is verified, that is the sorted pairs and the lists, because the text files in
+circulation differ in unused columns. Files are looked for in --source, $NCF_DATA, `data/` of a checkout and
+the cache, and then fetched.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ def fetch(
 ) -> Path:
     """Download `url` to `target`, unless it is there already; the path of the file.
 
-    `sha256`: of the right file; None accepts any. Nothing gets the name `target` before it was verified. Several
-    processes may ask at once: one downloads, and the others wait for it, up to `lock_timeout` seconds. The server may
-    be silent for `timeout` seconds.
+    `sha256`: of the right file; None accepts any. Nothing gets the name `target` before it was verified.
+    Several processes may ask at once: one downloads, and the others wait for it, up to `lock_timeout`
+    seconds. The server may be silent for `timeout` seconds.
     """
     import pooch
     import requests
@@ -156,7 +156,7 @@ class Form:
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """A known set. `remote` are the files of the form that is fetched if none is found."""
+    """A known set. `remote`: the files of the form that is fetched; `bundled`: it is in the repository."""
 
     name: str
     title: str
@@ -167,104 +167,103 @@ class CatalogEntry:
     bundled: bool = False
 
 
-def _triple_files(prefix: str) -> tuple[str, ...]:
-    return tuple(f"{prefix}.{part}" for part in ("train.rating", "test.rating", "test.negative"))
+def _triple(prefix: str, content: str | None = None) -> Form:
+    names = tuple(f"{prefix}.{part}" for part in ("train.rating", "test.rating", "test.negative"))
+    return Form(names, sources.timeless_triple(prefix), content)
+
+
+def _remote(base: str, form: Form, *hashes: str | None) -> tuple[RemoteFile, ...]:
+    """The files of `form` below the address `base`, with their `hashes` where these are known."""
+    known = hashes or (None,) * len(form.files)
+    return tuple(RemoteFile(name, base + name, sha) for name, sha in zip(form.files, known, strict=True))
 
 
 _ML_1M = "08e16d40877c9778062ee2f70a128c97f24636304c59ffe7f4784fbeb3ae9992"
 _ML_100K = "439762c0673d19e670de6b91ed8d47eac586f1da7fc7f26d1923858c4d47b92c"
 _LASTFM = "c5f6b08a97ac07f642bac1d5ff2f77ce7fc38def678d6c2809093c1a81f0af75"
 _PINTEREST = "9e287e75128e4dd8ea0f253629811e67c4fe8423fc2ed9a764b309e5d7e61153"
+_ML_1M_TRIPLE = _triple("ml-1m", _ML_1M)
+_ML_100K_ZIP = Form(("ml-100k.zip",), sources.movielens_100k_zip, _ML_100K)
+_PINTEREST_TRIPLE = _triple("pinterest-20")
+_LASTFM_TRIPLE = _triple("lastfm", _LASTFM)
 
-CATALOG: dict[str, CatalogEntry] = {
-    entry.name: entry
-    for entry in (
-        CatalogEntry(
-            "ml-1m",
-            "MovieLens-1M, the split of the NCF paper: one held-out film and 99 negatives a user",
-            _MOVIELENS_LICENCE,
-            f"{_MOVIELENS_CITATION}; split: {_NCF_CITATION}",
-            (
-                Form(
-                    ("ml-1m.train.parquet", "ml-1m.test.parquet", "ml-1m.negatives.parquet"),
-                    sources.bundled_split("ml-1m"),
-                    _ML_1M,
-                ),
-                Form(_triple_files("ml-1m"), sources.timeless_triple("ml-1m"), _ML_1M),
+_ENTRIES = (
+    CatalogEntry(
+        "ml-1m",
+        "MovieLens-1M, the split of the NCF paper: one held-out film and 99 negatives a user",
+        _MOVIELENS_LICENCE,
+        f"{_MOVIELENS_CITATION}; split: {_NCF_CITATION}",
+        (
+            Form(
+                ("ml-1m.train.parquet", "ml-1m.test.parquet", "ml-1m.negatives.parquet"),
+                sources.bundled_split("ml-1m"),
+                _ML_1M,
             ),
-            tuple(RemoteFile(name, _NCF_FILES + name) for name in _triple_files("ml-1m")),
-            bundled=True,
+            _ML_1M_TRIPLE,
         ),
-        CatalogEntry(
-            "ml-100k",
-            "MovieLens-100K with times, titles, years and genres",
-            _MOVIELENS_LICENCE,
-            _MOVIELENS_CITATION,
-            (
-                Form(
-                    ("ml-100k.interactions.parquet", "ml-100k.items.parquet"),
-                    sources.bundled_columns("ml-100k"),
-                    _ML_100K,
-                ),
-                Form(("ml-100k.inter", "ml-100k.item"), sources.atomic_files("ml-100k"), _ML_100K),
-                Form(("ml-100k.zip",), sources.movielens_100k_zip, _ML_100K),
+        _remote(_NCF_FILES, _ML_1M_TRIPLE),
+        bundled=True,
+    ),
+    CatalogEntry(
+        "ml-100k",
+        "MovieLens-100K with times, titles, years and genres",
+        _MOVIELENS_LICENCE,
+        _MOVIELENS_CITATION,
+        (
+            Form(
+                ("ml-100k.interactions.parquet", "ml-100k.items.parquet"),
+                sources.bundled_columns("ml-100k"),
+                _ML_100K,
             ),
-            (RemoteFile("ml-100k.zip", _GROUPLENS_FILES + "ml-100k.zip"),),
-            bundled=True,
+            Form(("ml-100k.inter", "ml-100k.item"), sources.atomic_files("ml-100k"), _ML_100K),
+            _ML_100K_ZIP,
         ),
-        CatalogEntry(
-            "pinterest-20",
-            "Pinterest, users with 20 pins or more, the split of the NCF paper",
-            "Pinterest-20: research use; published by Geng et al. and He et al. without an explicit licence",
-            f"X. Geng et al. (2015). Learning Image and User Features for Recommendation in Social Networks. "
-            f"ICCV; {_NCF_CITATION}",
-            (
-                Form(_triple_files("pinterest-20"), sources.timeless_triple("pinterest-20")),
-                Form(
-                    ("pin.train.txt.gz", "pin.test.txt.gz", "pinterest-20.test.rating"),
-                    sources.pinterest_by_user,
-                    _PINTEREST,
-                ),
-            ),
-            (
-                RemoteFile("pinterest-20.train.rating", _NCF_FILES + "pinterest-20.train.rating"),
-                RemoteFile(
-                    "pinterest-20.test.rating",
-                    _NCF_FILES + "pinterest-20.test.rating",
-                    "3a8a8f7eb8e21cc5928b8259dd2c265269ecfa219d92ba829249956aa293d732",
-                ),
-                RemoteFile("pinterest-20.test.negative", _NCF_FILES + "pinterest-20.test.negative"),
+        _remote(_GROUPLENS_FILES, _ML_100K_ZIP),
+        bundled=True,
+    ),
+    CatalogEntry(
+        "pinterest-20",
+        "Pinterest, users with 20 pins or more, the split of the NCF paper",
+        "Pinterest-20: research use; published by Geng et al. and He et al. without an explicit licence",
+        f"X. Geng et al. (2015). Learning Image and User Features for Recommendation in Social Networks. "
+        f"ICCV; {_NCF_CITATION}",
+        (
+            _PINTEREST_TRIPLE,
+            Form(
+                ("pin.train.txt.gz", "pin.test.txt.gz", "pinterest-20.test.rating"),
+                sources.pinterest_by_user,
+                _PINTEREST,
             ),
         ),
-        CatalogEntry(
-            "lastfm",
-            "Last.fm artists (HetRec 2011), the split of DeepCF",
-            "HetRec 2011: research use, no commercial use without permission of Last.fm",
-            "I. Cantador et al. (2011). HetRec 2011, RecSys; split: Z.-H. Deng et al. (2019). DeepCF. AAAI",
-            (Form(_triple_files("lastfm"), sources.timeless_triple("lastfm"), _LASTFM),),
-            (
-                RemoteFile(
-                    "lastfm.train.rating",
-                    _DEEPCF_FILES + "lastfm.train.rating",
-                    "aa286fd070b5063ccdb3ef847b64c927e83dbc961d8804fa8454dd8964dc6662",
-                ),
-                RemoteFile(
-                    "lastfm.test.rating",
-                    _DEEPCF_FILES + "lastfm.test.rating",
-                    "1bbe3bddddaf7c49d6c3ed204bda72d97545ce1acf98c0e0c7234aff9fcb5ce0",
-                ),
-                RemoteFile(
-                    "lastfm.test.negative",
-                    _DEEPCF_FILES + "lastfm.test.negative",
-                    "331f05638d7a786f59dc33f346318018224bdb24a91a5d0444dcdbf24bf9498d",
-                ),
-            ),
+        _remote(
+            _NCF_FILES,
+            _PINTEREST_TRIPLE,
+            None,
+            "3a8a8f7eb8e21cc5928b8259dd2c265269ecfa219d92ba829249956aa293d732",
+            None,
         ),
-    )
-}
+    ),
+    CatalogEntry(
+        "lastfm",
+        "Last.fm artists (HetRec 2011), the split of DeepCF",
+        "HetRec 2011: research use, no commercial use without permission of Last.fm",
+        "I. Cantador et al. (2011). HetRec 2011, RecSys; split: Z.-H. Deng et al. (2019). DeepCF. AAAI",
+        (_LASTFM_TRIPLE,),
+        _remote(
+            _DEEPCF_FILES,
+            _LASTFM_TRIPLE,
+            "aa286fd070b5063ccdb3ef847b64c927e83dbc961d8804fa8454dd8964dc6662",
+            "1bbe3bddddaf7c49d6c3ed204bda72d97545ce1acf98c0e0c7234aff9fcb5ce0",
+            "331f05638d7a786f59dc33f346318018224bdb24a91a5d0444dcdbf24bf9498d",
+        ),
+    ),
+)
+CATALOG = {entry.name: entry for entry in _ENTRIES}
+"""Name -> known set."""
 
 
 def entry(name: str) -> CatalogEntry:
+    """The known set `name`; raises `ConfigError` for another name."""
     if name not in CATALOG:
         raise ConfigError(f"There is no data set '{name}' in the catalogue: it has {', '.join(CATALOG)}.")
     return CATALOG[name]
@@ -276,19 +275,23 @@ def locate(
     source: str | Path | None = None,
     progress: Progress | None = None,
 ) -> tuple[Path, Form]:
-    """The folder that holds the set, and in which form; fetched if it is nowhere."""
+    """The folder that holds the set `known`, and in which form; its files are fetched if no folder has them.
+
+    `cache`: where fetched files are kept; `source`: the only folder to look in; `progress`: of
+    downloads.
+    """
     if source is not None:
-        return _found(known, Path(source)) or _refuse_source(known, Path(source))
+        return _form_in(known, Path(source)) or _refuse_source(known, Path(source))
     store = cache_folder(cache) / known.name
     for folder in (*_data_folders(), store):
-        if found := _found(known, folder):
-            return found
+        if located := _form_in(known, folder):
+            return located
     for file in known.remote:
         fetch(file.url, store / file.name, file.sha256, progress)
-    return _found(known, store) or _refuse_source(known, store)
+    return _form_in(known, store) or _refuse_source(known, store)
 
 
-def _found(known: CatalogEntry, folder: Path) -> tuple[Path, Form] | None:
+def _form_in(known: CatalogEntry, folder: Path) -> tuple[Path, Form] | None:
     for form in known.forms:
         if all((folder / name).is_file() or (folder / f"{name}.gz").is_file() for name in form.files):
             return folder, form
@@ -311,7 +314,7 @@ def _data_folders() -> list[Path]:
 
 
 def cache_folder(cache: str | Path | None = None) -> Path:
-    """Where fetched files are kept: what was asked for, else $NCF_CACHE, else the user's cache folder."""
+    """Where fetched files are kept: `cache`, else $NCF_CACHE, else the user's cache folder."""
     if cache is not None:
         return Path(cache)
     if configured := os.environ.get("NCF_CACHE"):
@@ -320,8 +323,9 @@ def cache_folder(cache: str | Path | None = None) -> Path:
 
 
 def content_digest(loaded: Loaded) -> str:
-    """sha256 over the sorted training pairs and, in their order, the test pairs and lists; or over sorted
-    rows of user, item, rating and time.
+    """sha256 of the content of a set: sorted training pairs, then test pairs and lists in their order.
+
+    Of a set without a split: rows of user, item, rating and time, sorted.
     """
     digest = hashlib.sha256()
     if loaded.split is not None:

@@ -1,8 +1,9 @@
-"""Which column of a file is the user, the item, the time, the rating.
+"""Which column of a file is the user, the item, the time or the rating, and how its values are cast.
 
-In: the columns that are there and the names that the caller gave. Out: purpose -> column. The decision worth
-knowing: a name that is given must be there; without one the usual names are tried in order, without regard to
-case and to RecBole's type suffixes (`user_id:token`), and the error lists the columns.
+In: the schema of a file and the names that the caller gave. Out: purpose -> column, and Polars expressions
+that are null where a value does not fit. The decisions worth knowing: a given name must be in the file;
+otherwise the usual names are tried in order, ignoring case and RecBole's type suffixes (`user_id:token`).
+Times that are whole numbers keep their unit; dates and fractions become microseconds.
 """
 
 from __future__ import annotations
@@ -16,33 +17,15 @@ import polars as pl
 from ncf.data.formats import Source, bare
 from ncf.errors import DataError
 
-GUESSES = {
-    "user": (
-        "user",
-        "user_id",
-        "userid",
-        "uid",
-        "visitorid",
-        "visitor_id",
-        "customer_id",
-        "customerid",
-        "reviewerid",
-    ),
-    "item": (
-        "item",
-        "item_id",
-        "itemid",
-        "iid",
-        "movieid",
-        "movie_id",
-        "product_id",
-        "productid",
-        "asin",
-        "artist_id",
-    ),
+GUESSES: dict[str, tuple[str, ...]] = {
+    "user": ("user", "user_id", "userid", "uid", "visitorid", "visitor_id", "customer_id", "customerid",
+             "reviewerid"),
+    "item": ("item", "item_id", "itemid", "iid", "movieid", "movie_id", "product_id", "productid", "asin",
+             "artist_id"),
     "time": ("timestamp", "time", "ts", "unixreviewtime", "event_time", "date", "datetime", "created_at"),
     "rating": ("rating", "ratings", "score", "stars", "overall"),
-}
+}  # fmt: skip
+"""The usual names of each column, in the order in which they are tried."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +40,12 @@ class ColumnNames:
 
 
 def resolve(schema: pl.Schema, names: ColumnNames, origin: Source, need_time: bool) -> dict[str, str]:
-    """Purpose (user, item, time, rating, weight) -> the column of the file."""
-    found = {}
+    """Purpose (user, item, time, rating, weight) -> the column of the file.
+
+    `schema`: the columns that the file has; `names`: those the caller asks for; `origin`: for error messages;
+    `need_time`: a file without times is refused.
+    """
+    column_of = {}
     for purpose in ("user", "item", "time", "rating", "weight"):
         wanted: str | None = getattr(names, purpose)
         column = _match(schema, (wanted,)) if wanted else _match(schema, GUESSES.get(purpose, ()))
@@ -66,12 +53,12 @@ def resolve(schema: pl.Schema, names: ColumnNames, origin: Source, need_time: bo
         if column is None and required:
             raise DataError(_no_column(purpose, wanted, schema, origin))
         if column is not None:
-            found[purpose] = column
-    if found["user"] == found["item"]:
+            column_of[purpose] = column
+    if column_of["user"] == column_of["item"]:
         raise DataError(
-            f"The user and the item cannot both be the column '{found['user']}': name two columns."
+            f"The user and the item cannot both be the column '{column_of['user']}': name two columns."
         )
-    return found
+    return column_of
 
 
 def _match(schema: pl.Schema, wanted: tuple[str, ...]) -> str | None:
@@ -95,11 +82,9 @@ def _misread(schema: pl.Schema, origin: Source) -> str | None:
     used = next((mark for mark in (";", "\t", "|", ",") if mark in names[0]), None)
     if len(names) == 1 and used is not None:
         shown = "\\t" if used == "\t" else used
-        return f"{origin.path} has one column only, '{names[0]}': its delimiter may be --delimiter '{shown}'."
+        return f"{origin.path} has only one column, '{names[0]}': its delimiter may be --delimiter '{shown}'."
     if all(re.fullmatch(r"-?[0-9.]+(_duplicated_[0-9]+)?", name) for name in names):
-        return (
-            f"The first line of {origin.path} holds data ({', '.join(names)}) and no names: use --no-header."
-        )
+        return f"The first line of {origin.path} holds data ({', '.join(names)}), not names: use --no-header."
     return None
 
 
@@ -139,9 +124,7 @@ def time_format(head: pl.Series) -> str:
 
 
 def as_time(column: pl.Expr, written: str) -> pl.Expr:
-    """Int64 times. `written`: "integer", "whole" (floats without fractions), "float", "datetime", or a
-    format.
-    """
+    """Int64 times. `written`: "integer", "whole" (whole floats), "float", "datetime", or a format."""
     if written == "integer":
         return column.cast(pl.Int64, strict=False)
     if written == "datetime":
@@ -183,14 +166,18 @@ def _is_numeric(dtype: pl.DataType) -> bool:
 
 
 def gap_sentence(purpose: str, column: str, raw: Any, where: str, count: int, negative: bool = False) -> str:
-    """What is wrong with the value `raw` of a column and what to do; `negative`: it is a time before 0."""
+    """What is wrong with a value of a column, and the remedy.
+
+    `raw`: the value, None if it is missing; `where`: its line or file; `count`: how many rows have a wrong
+    value; `negative`: it is a time before 0.
+    """
     what = f"The {purpose} (column '{column}')"
-    place = f"in {where} ({count:,} row{'s' if count > 1 else ''} in all)"
+    rows = f"in {where} ({count:,} row{'s' if count > 1 else ''} in all)"
     if raw is None:
-        return f"{what} is missing {place}: the file may be cut off; complete or remove those rows."
+        return f"{what} is missing {rows}: the file may be cut off; complete or remove those rows."
     if isinstance(raw, float) and raw != raw:
-        return f"{what} is NaN {place}: remove those rows."
+        return f"{what} is NaN {rows}: remove those rows."
     if negative:
-        return f"{what} is {raw} {place}, which is before 0 or 1970: correct or remove those rows."
+        return f"{what} is {raw} {rows}, which is before 0 or 1970: correct or remove those rows."
     due = {"user": "an id", "item": "an id", "time": "a number or an ISO date"}.get(purpose, "a number")
-    return f"{what} is '{raw}' {place}, where {due} is due: correct those rows."
+    return f"{what} is '{raw}' {rows}, where {due} is expected: correct those rows."

@@ -1,8 +1,8 @@
-"""Everything that training and judging need, prepared once, saved as one folder and mapped back into memory.
+"""Everything that training and evaluation need, saved as one folder and mapped back into memory.
 
 In: the pieces that `prepare` made. Out: a folder, or the same opened again. The decision worth knowing:
 train, validation and test are apart from the start, and `known` holds all three, so a negative can be
-verified without a look at the split.
+verified without regard to the split.
 """
 
 from __future__ import annotations
@@ -58,19 +58,15 @@ class Dataset:
         return self.train.csr(len(self.users))
 
     def seen_before(self, stage: Literal["validation", "test"]) -> Csr:
-        """What a user has already interacted with when `stage` is judged: train, and for the test also
+        """What each user has used before the evaluation of `stage`: training, and for the test also
         validation.
         """
-        return (
-            self.seen_in_training
-            if stage == "validation"
-            else self._train_and_validation().csr(len(self.users))
-        )
+        if stage == "validation":
+            return self.seen_in_training
+        return self._train_and_validation().csr(len(self.users))
 
     def with_validation_in_training(self) -> Dataset:
-        """The same data for a final run: the validation positives are training interactions, validation is
-        empty.
-        """
+        """The same data for a final run: validation positives are in training, and validation is empty."""
         train = self._train_and_validation()
         popularity = pl.Series("popularity", train.item_counts(len(self.items)))
         description = {**self.description, "validation_in_training": True}
@@ -89,7 +85,7 @@ class Dataset:
         return _merge(self.train, self.validation, len(self.items))
 
     def save(self, folder: str | Path) -> None:
-        """Write the folder, atomically. A prepared folder that is there is replaced, others are refused."""
+        """Write `folder`, atomically. It may be new, empty or a prepared folder, which is replaced."""
         tables = {"users.parquet": self.users.series().to_frame(), "items.parquet": self.item_columns}
         document = {"name": self.name, "digest": self.digest, "description": self.description}
         write_folder(Path(folder), _arrays(self), tables, document)
@@ -106,9 +102,7 @@ class Dataset:
 
 
 def _merge(train: Interactions, validation: HeldOut, items: int) -> Interactions:
-    """Both sets of positives, sorted. A merged row takes the latest time and the mean weight of its user's
-    others.
-    """
+    """Both sets of positives, sorted. Validation rows get their user's latest time and mean weight."""
     user_rows = np.concatenate([train.user_rows, validation.user_rows])
     item_rows = np.concatenate([train.item_rows, validation.positives])
     order = np.argsort(pair_keys(user_rows, item_rows, items), kind="stable")

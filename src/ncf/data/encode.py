@@ -1,7 +1,7 @@
-"""Interactions as rows, with the vocabularies that say whose and of what.
+"""From ids to rows: interactions with their vocabularies, filtered; and the columns of the items.
 
-In: the columns of a file. Out: `Table`. The decision worth knowing: of a repeated pair the latest is kept
-before the least rating is applied, so a film that somebody liked once and disliked later is not a positive.
+In: the columns of a file. Out: a `Table`. The decision worth knowing: the latest of a repeated pair is kept
+before the minimum rating is applied, so an item that a user liked once and disliked later is not a positive.
 """
 
 from __future__ import annotations
@@ -85,6 +85,7 @@ def k_core(table: InteractionTable, min_user: int, min_item: int) -> tuple[Bool,
 
 
 def refuse_trivial(users: int, items: int) -> None:
+    """Raise `DataError` unless there are two users and two items or more, of whom something can be ranked."""
     if users == 0:
         raise DataError(
             "No interaction is left after the filters: lower --min-rating, --min-user or --min-item."
@@ -108,7 +109,11 @@ _RESERVED = ("id", "popularity")
 def item_columns(
     ids: pl.Series, popularity: Int64, table: pl.DataFrame | None = None, id_name: str | None = None
 ) -> pl.DataFrame:
-    """`id`, `popularity` and the columns of `table` for the same ids: [I] rows in the order of `ids`."""
+    """The columns of the items, [I] rows in the order of `ids`: `id`, `popularity` and those of `table`.
+
+    `table`: a row for some items; its id column is `id_name`, or one of the usual names. The usual names of a
+    title, a year and genres become `title`, `year` and `genres`. Items that it lacks have nulls.
+    """
     base = pl.DataFrame({"id": ids, "popularity": popularity})
     if table is None:
         return base
@@ -135,9 +140,9 @@ def _id_column(table: pl.DataFrame, id_name: str | None) -> str:
 def _renamed(table: pl.DataFrame) -> pl.DataFrame:
     names = {}
     for target, candidates in _NAMES.items():
-        found = next((name for name in candidates if name in table.columns), None)
-        if found is not None and found != target and target not in table.columns:
-            names[found] = target
+        name = next((name for name in candidates if name in table.columns), None)
+        if name is not None and name != target and target not in table.columns:
+            names[name] = target
     table = table.rename(names)
     table = table.drop([name for name in _RESERVED if name in table.columns])
     table = table.with_columns(_flat(table[name]) for name in table.columns)

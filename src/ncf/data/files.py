@@ -1,4 +1,4 @@
-"""Files that are either whole or not there at all.
+"""Files that are either complete or not there at all.
 
 In: a target path and something that writes. Out: the finished file or folder under its name, or the earlier
 one untouched. The decision worth knowing: everything is written to a temporary sibling and renamed at the
@@ -27,7 +27,6 @@ from ncf.errors import StorageError
 
 _CHUNK = 1 << 22
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
-
 _SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")
 
 _SENTENCES = {
@@ -56,17 +55,17 @@ def storage_error(error: OSError, target: str | Path) -> StorageError:
 def storage_errors(target: str | Path) -> Iterator[None]:
     """Turn each error of the disk in the block into a `StorageError` sentence about `target`.
 
-    Libraries written in Rust (polars, safetensors) raise types of their own and tell the error number in the text;
-    NumPy tells a short write, which is what a full disk gives, without a number.
+    Libraries written in Rust (polars, safetensors) raise their own types, with the error number in the text.
+    NumPy reports a short write, which is what happens on a full disk, without a number.
     """
     try:
         yield
     except StorageError:
         raise
     except Exception as error:
-        told = _OS_ERROR.search(str(error))
-        if told or _SHORT_WRITE.search(str(error)):
-            number = int(told.group(1)) if told else errno.ENOSPC
+        match = _OS_ERROR.search(str(error))
+        if match or _SHORT_WRITE.search(str(error)):
+            number = int(match.group(1)) if match else errno.ENOSPC
             raise storage_error(OSError(number, os.strerror(number)), target) from error
         if isinstance(error, OSError):
             raise storage_error(error, target) from error
@@ -123,8 +122,7 @@ def atomic_file(target: str | Path) -> Iterator[Path]:
 def atomic_folder(target: str | Path) -> Iterator[Path]:
     """Give an empty temporary sibling to fill; it takes the name `target` when the block ends well.
 
-    A folder that already stands under the name is moved aside first and removed last. The caller decides
-    whether it may be replaced.
+    A folder of that name is moved aside first and removed last. The caller decides if it may be replaced.
     """
     target = Path(target)
     with storage_errors(target):

@@ -33,7 +33,7 @@ class Provenance:
 
 
 class SplitSummary(Protocol):
-    """What a description needs to know of a split, in memory (`SplitTables`) or on the disk (`StoredSplit`)."""
+    """What the description of a split needs, in memory (`SplitTables`) or on the disk (`StoredSplit`)."""
 
     @property
     def users(self) -> Vocabulary: ...

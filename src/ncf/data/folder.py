@@ -31,9 +31,10 @@ Verify = bool | Literal["full"]
 def write_folder(
     target: Path, arrays: Mapping[str, Array], tables: Mapping[str, pl.DataFrame], document: dict[str, Any]
 ) -> None:
-    """Write everything, atomically. A prepared folder that is there is replaced; anything else is refused.
+    """Write the folder `target`, atomically. A prepared folder is replaced; one with other files is refused.
 
-    `document` is completed with `schema_version` and `files` (bytes and sha256 of each).
+    `arrays`, `tables`: by file name. `document` gets `schema_version` and `files` (bytes and sha256 of each)
+    added.
     """
     refuse_foreign(target)
     with atomic_folder(target) as temporary:
@@ -60,7 +61,7 @@ def seal(
 
 
 def read_document(folder: Path, verify: Verify = True) -> dict[str, Any]:
-    """The document of a folder whose files were checked."""
+    """The document of `folder`, after its files were checked as `verify` asks (see `Dataset.open`)."""
     document = _read_document(folder)
     for name, size, sha256 in _listed(folder, document):
         _check_file(folder, name, size, sha256 if _wanted(verify, size) else None)
@@ -68,16 +69,18 @@ def read_document(folder: Path, verify: Verify = True) -> dict[str, Any]:
 
 
 def map_array(path: Path) -> Array:
-    """The array as a view of the file. It may be written to; the file does not change."""
+    """The array in the file `path`, mapped. It may be written to without changing the file."""
     array: Array = np.load(path, mmap_mode="c", allow_pickle=False)
     return np.asarray(array)
 
 
 def damaged(folder: Path, what: str) -> DataError:
+    """The error for a prepared `folder` that cannot be used; `what` says why."""
     return DataError(f"The data folder {folder} is damaged: {what}; run 'ncf prepare' again.")
 
 
 def write_array(path: Path, array: Array) -> None:
+    """Write `array` to `path` as `.npy`, and to the disk."""
     with path.open("wb") as file:
         np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
         file.flush()
@@ -85,7 +88,7 @@ def write_array(path: Path, array: Array) -> None:
 
 
 def refuse_foreign(target: Path) -> None:
-    """Refuse a target that is neither new, empty nor a prepared folder; cheap, so ask before long work."""
+    """Raise `StorageError` unless `target` is new, empty or a prepared folder: ask before long work."""
     if not target.exists():
         return
     if not target.is_dir():

@@ -1,8 +1,8 @@
 """The file formats: how each is recognised and scanned.
 
-In: the path of a file, of a folder of files, or a pattern. Out: a lazy frame with the columns of the files; those
-of text formats are strings. The decision worth knowing: one set of options of the scanner for every format, and every
-error that the scanner knows becomes one sentence. Files of a folder are read in the order of their names.
+In: the path of a file or folder, or a pattern. Out: a lazy frame with the columns of the files, which are
+strings in text formats. The decision worth knowing: every error of a scan becomes one sentence. The files of
+a folder are read in the order of their names.
 """
 
 from __future__ import annotations
@@ -68,9 +68,10 @@ class Source:
         return parts[-1] if parts else self.path
 
 
-def source(path: str | Path, format: Format | None = None, delimiter: str | None = None,
-           header: bool | None = None) -> Source:  # fmt: skip
-    """How to read `path`, by its suffix (before `.gz`); what is given explicitly wins.
+def source(
+    path: str | Path, format: Format | None = None, delimiter: str | None = None, header: bool | None = None
+) -> Source:
+    """How to read `path`: by its suffix (before `.gz`), or as `format`, `delimiter` and `header` say.
 
     A local folder stands for all files in it whose names do not begin with a dot or an underscore.
     """
@@ -79,12 +80,12 @@ def source(path: str | Path, format: Format | None = None, delimiter: str | None
     guess = _guess(files[0] if files else text)
     if any(_guess(file) != guess for file in files):
         raise DataError(
-            f"{text} holds files of several formats: name those of one format by a pattern, such as "
+            f"{text} holds files of several formats: select one format with a pattern, such as "
             f"'{text.rstrip('/')}/*.parquet'."
         )
     if guess is None and format is None and delimiter is None:
         raise DataError(
-            f"The format of {text} is not known by its name: it must end in one of {', '.join(_SUFFIXES)} "
+            f"The format of {text} is not known from its name: it must end in one of {', '.join(_SUFFIXES)} "
             "(also with .gz), or give --format or --delimiter."
         )
     kind, separator, has_header = guess or ("csv", ",", True)
@@ -105,29 +106,32 @@ def _is_pattern(text: str) -> bool:
     return any(mark in text for mark in "*?[")
 
 
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in path.parts)
+
+
 def _files(text: str) -> tuple[str, ...]:
     """The files of a local folder or pattern, sorted; none for one file or a remote address."""
     if "://" in text or Path(text).is_file():
         return ()
     if Path(text).is_dir():
-        hidden = (".", "_")
-        found = [str(path) for path in Path(text).rglob("*")
-                 if path.is_file() and not any(part.startswith(hidden) for part in path.relative_to(text).parts)]  # fmt: skip
+        visible = (path for path in Path(text).rglob("*") if not _is_hidden(path.relative_to(text)))
+        files = [str(path) for path in visible if path.is_file()]
         what = "is a folder without a file of interactions"
     elif _is_pattern(text):
-        first = next(place for place, part in enumerate(Path(text).parts) if _is_pattern(part))
+        first = next(index for index, part in enumerate(Path(text).parts) if _is_pattern(part))
         base, rest = Path(*Path(text).parts[:first]), str(Path(*Path(text).parts[first:]))
-        found = [str(path) for path in base.glob(rest) if path.is_file()]
+        files = [str(path) for path in base.glob(rest) if path.is_file()]
         what = "matches no file"
     else:
         return ()
-    if not found:
+    if not files:
         raise DataError(f"{text} {what}: check the path.")
-    return tuple(sorted(found))
+    return tuple(sorted(files))
 
 
 def read_table(path: str | Path, format: Format | None = None, delimiter: str | None = None) -> pl.DataFrame:
-    """A whole small table, as it is, with RecBole's type suffixes taken off the names."""
+    """A whole small table with inferred types; names lose RecBole's type suffixes."""
     origin = source(path, format, delimiter)
     try:
         table = scan(origin, infer=True).collect()
@@ -196,6 +200,7 @@ def _name_by_position(frame: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def schema_of(frame: pl.LazyFrame, origin: Source) -> pl.Schema:
+    """The columns of a scanned file and their types."""
     try:
         return frame.collect_schema()
     except SCAN_ERRORS as error:
@@ -203,11 +208,12 @@ def schema_of(frame: pl.LazyFrame, origin: Source) -> pl.Schema:
 
 
 def bare(name: str) -> str:
+    """A column name without RecBole's type suffix."""
     return name.split(":", 1)[0].strip()
 
 
 def read_error(error: Exception, origin: Source) -> DataError:
-    """The sentence for whatever the reader met."""
+    """The `DataError` for what a scan of `origin` raised."""
     if isinstance(error, DataError):
         return error
     reason = " ".join(str(error).split()).split(". ")[0][:200]

@@ -1,4 +1,4 @@
-"""Who interacted with what: three or four columns of one length, and the same seen user by user.
+"""Interactions of users with items: as columns, as items by user, and as candidate lists.
 
 In: rows of users and items (never ids), with optional times and weights. Out: `Interactions` (columns), `Csr`
 (items by user) and `HeldOut` (candidate lists). The decision worth knowing: membership of a pair is one
@@ -7,7 +7,6 @@ vectorised bisection in the sorted items of its user, so no hash table over all 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,8 +14,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-
-from ncf.data.files import npy_sha256
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -44,23 +41,23 @@ class Csr:
         return self.columns[self.offsets[user] : self.offsets[user + 1]]
 
     def between(self, first: int, stop: int) -> Csr:
-        """The users from `first` to before `stop`, counted from `first`; of a mapped file only their part is read."""
+        """The users from `first` to before `stop`, counted from `first`; no others are read from a mapped
+        file.
+        """
         offsets = np.asarray(self.offsets[first : stop + 1])
         return Csr(offsets - offsets[0], self.columns[offsets[0] : offsets[-1]])
 
     def contains(self, users: npt.ArrayLike, items: npt.ArrayLike) -> Bool:
-        """Whether each pair is there. `users` and `items` broadcast against each other; the answer has their
-        shape.
-        """
+        """Whether each pair is there, in the shape that `users` and `items` broadcast to."""
         user_rows, item_rows = np.broadcast_arrays(np.asarray(users), np.asarray(items))
         low, high = self.offsets[user_rows], self.offsets[user_rows + 1]
         if not len(self.columns):
             return np.zeros(user_rows.shape, bool)
         position = bisect(low, high, lambda at: self.columns.take(at, mode="clip") < item_rows)
-        found = np.zeros(user_rows.shape, bool)
+        present = np.zeros(user_rows.shape, bool)
         inside = position < high
-        found[inside] = self.columns[position[inside]] == item_rows[inside]
-        return found
+        present[inside] = self.columns[position[inside]] == item_rows[inside]
+        return present
 
 
 def bisect(low: Int64, high: Int64, is_before: Callable[[Int64], Bool]) -> Int64:
@@ -107,8 +104,7 @@ class Interactions:
         return self if first == 0 else replace(self, user_rows=self.user_rows - np.int32(first))
 
     def csr(self, users: int) -> Csr:
-        """The items by user. Costs no copy of the items when the columns are sorted by user and item, as a
-        `Dataset` keeps them."""
+        """The items of each of `users` users. Columns that are sorted by both are not copied."""
         offsets = np.zeros(users + 1, np.int64)
         np.cumsum(self.user_counts(users), out=offsets[1:])
         if is_sorted(self.user_rows, self.item_rows):
@@ -116,7 +112,7 @@ class Interactions:
         return Csr(offsets, self.item_rows[np.lexsort((self.item_rows, self.user_rows))])
 
     def csr_between(self, first: int, stop: int) -> Csr:
-        """`csr(…).between(first, stop)` of columns sorted by user and item, of which only that part is read."""
+        """`csr(…).between(first, stop)`, for columns sorted by user and item. Only that part is read."""
         start, end = (int(np.searchsorted(self.user_rows, np.int32(user))) for user in (first, stop))
         own = Interactions(self.user_rows[start:end], self.item_rows[start:end])
         return own.from_user(first).csr(stop - first)
@@ -128,27 +124,6 @@ class Interactions:
     def item_counts(self, items: int) -> Int64:
         """How many interactions each item has: [items]."""
         return np.bincount(self.item_rows, minlength=items).astype(np.int64)
-
-    def statistics(self) -> dict[str, float | int]:
-        """Counts for a report; users and items that do not occur here are not counted."""
-        by_user = self.user_counts(0)
-        by_item = self.item_counts(0)
-        users, items = int((by_user > 0).sum()), int((by_item > 0).sum())
-        cells = max(1, users * items)
-        return {
-            "interactions": len(self),
-            "users": users,
-            "items": items,
-            "density": len(self) / cells,
-            "mean_per_user": len(self) / max(1, users),
-            "median_per_user": float(np.median(by_user[by_user > 0])) if users else 0.0,
-        }
-
-    def digest(self) -> str:
-        """sha256 over all columns; the order of the rows matters."""
-        columns = (self.user_rows, self.item_rows, self.timestamps, self.weights)
-        parts = ["none" if column is None else npy_sha256(column) for column in columns]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def is_sorted(user_rows: Int32, item_rows: Int32) -> bool:
@@ -171,11 +146,12 @@ def pair_keys(user_rows: Int32, item_rows: Int32, items: int) -> Int64:
 
 
 def latest(user_rows: Int32, item_rows: Int32, items: int, timestamps: Int64 | None = None) -> Int64:
-    """Positions that sort the pairs by user and item and keep one of each: the latest, else the last in the
-    file.
+    """Positions, int64, that sort the pairs by user and item and keep one of each: the latest.
 
-    `items` is the size of the item vocabulary. The answer is [distinct pairs] int64.
+    Without `timestamps`, and among equal ones, the last in the file is kept. `items`: how many there are.
     """
+    # One sort of int64 keys is much faster than a lexsort of three columns. Only the few positions whose
+    # pair is repeated are then sorted again by key, time and position.
     keys = pair_keys(user_rows, item_rows, items)
     order = pl.Series(keys).arg_sort().to_numpy().astype(np.int64)
     keys = keys[order]

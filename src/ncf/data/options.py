@@ -1,8 +1,8 @@
 """What a caller can decide about the preparation of a data set.
 
 In: keywords, or what the command line collected. Out: `PrepareOptions`, checked. The decision worth knowing:
-"auto" validation means the same way of holding out as for the test, and one random item a user where a
-published split has no usable times.
+"auto" validation holds out as the test does; for a published split without usable times it takes one
+random item a user.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ class PrepareOptions:
 
     @property
     def columns(self) -> ColumnNames:
+        """The names of the columns that the caller gave."""
         return ColumnNames(self.user, self.item, self.time, self.rating, self.weight)
 
     def as_json(self) -> dict[str, Any]:
@@ -87,24 +88,26 @@ def _at_least(name: str, value: int, least: int) -> None:
 
 
 def read_options(values: Mapping[str, str]) -> dict[str, Any]:
-    """Values of `PrepareOptions` from texts; raises `ConfigError` for a name or a value that it has not."""
+    """Values of `PrepareOptions` from texts; raises `ConfigError` for an unknown name or a wrong value."""
     kinds = {field.name: str(field.type) for field in fields(PrepareOptions)}
     read: dict[str, Any] = {}
     for name, text in values.items():
         if name not in kinds:
-            raise ConfigError(f"{name} is no option of the preparation: {', '.join(kinds)}.")
+            raise ConfigError(
+                f"Unknown option {name}: the options of the preparation are {', '.join(kinds)}."
+            )
         read[name] = read_value(name, text, kinds[name])
     PrepareOptions(**read)
     return read
 
 
 def read_value(name: str, text: str, kind: str) -> Any:
-    """One value; `kind` begins with bool, int, float or str."""
+    """The value of the option `name` from its `text`; `kind` begins with bool, int, float or str."""
     if kind.startswith("bool"):
         if text not in ("true", "false"):
-            raise ConfigError(f"{name} is true or false, and not {text!r}.")
+            raise ConfigError(f"{name} must be true or false, not {text!r}.")
         return text == "true"
     try:
         return int(text) if kind.startswith("int") else float(text) if kind.startswith("float") else text
     except ValueError:
-        raise ConfigError(f"{name} must be a number, and not {text!r}.") from None
+        raise ConfigError(f"{name} must be a number, not {text!r}.") from None

@@ -2,7 +2,8 @@
 
 In: a path or a name, and `PrepareOptions`. Out: the `Dataset` and a `PrepareReport` of what was read, dropped
 and why. The order: read, ids to rows, latest of each pair, least rating, k-core, split, candidate lists. The
-decision worth knowing: all three ways end in `finalize.build_dataset`, so nothing downstream can tell them apart.
+decision worth knowing: all three ways end in `finalize.build_dataset`, so nothing downstream can tell them
+apart.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""A published split: train pairs, test pairs and the candidate list of each test pair.
+"""A published split: train pairs, test pairs and the candidate list of each test pair, to a `Dataset`.
 
-In: the three files PREFIX.train.rating, .test.rating, .test.negative of He et al. 2017, or the same as
-tables. Out: `PublishedSplit`, still in ids. The decision worth knowing: the lists are kept as they are, in
-their order, defects included, because a figure is comparable only under the lists that others used; `audit`
-says what is wrong with them.
+In: the three files PREFIX.train.rating, .test.rating, .test.negative of He et al. 2017. Out:
+`PublishedSplit`, still in ids, or the `Dataset` and its report. The decisions worth knowing: the lists are
+kept in their order, defects included, because figures are comparable only under the same lists; `audit`
+counts the defects. Items that only the test or the lists mention stay, as cold items. Test users that
+training does not have are refused, or dropped when asked.
 """
 
 from __future__ import annotations
@@ -26,14 +27,7 @@ from ncf.data.interactions import Csr, HeldOut, Int64, Interactions, latest, pai
 from ncf.data.options import PrepareOptions
 from ncf.data.readers import Columns, read_columns
 from ncf.data.report import PrepareReport
-from ncf.data.splits import (
-    all_but,
-    as_scheme,
-    describe_ineligible,
-    generator_for,
-    hold_out,
-    validation_name,
-)
+from ncf.data.splits import describe_ineligible, generator_for, hold_out, validation_name
 from ncf.data.tables import SplitTables
 from ncf.data.vocabulary import Vocabulary
 from ncf.errors import ConfigError, DataError
@@ -141,7 +135,7 @@ def _check_heads(head: pl.Series, test_users: Int64, test_items: Int64, path: st
 
 
 def without_unknown_users(split: PublishedSplit, drop: bool) -> tuple[PublishedSplit, int]:
-    """Refuse test users that training does not have, or drop them: the split and how many they were."""
+    """Refuse test users that training does not have, or `drop` them; the split and their number."""
     known = np.unique(split.train_users)
     unknown = ~np.isin(split.test_users, known)
     names = np.unique(split.test_users[unknown])
@@ -189,20 +183,18 @@ def prepare_published(
 
 
 def _refuse_what_does_not_apply(options: PrepareOptions) -> None:
-    """A published split fixes its own rows and test; an option that would change them is not silently
-    ignored.
-    """
+    """Refuse options that would change the rows or the test of a published split."""
     fixed = ("split", "min_user", "min_item", "min_rating", "weight")
     given = [f"--{name.replace('_', '-')}" for name in fixed if name in options.as_json()]
     if given:
         raise ConfigError(
-            f"{', '.join(given)} cannot be used with a published split, whose interactions and test are fixed: "
-            "leave it out, or prepare the file of interactions with --input."
+            f"{', '.join(given)} cannot be used with a published split, whose interactions and test are "
+            "fixed: leave it out, or prepare the file of interactions with --input."
         )
 
 
 def encode_published(split: PublishedSplit) -> SplitTables:
-    """Rows for a published split, without validation. Items that only the test or the lists have stay, cold."""
+    """Rows for a published split without validation. Items of the test or the lists alone stay, cold."""
     users = Vocabulary.build(split.train_users)
     mentioned = [split.train_items, split.test_items]
     if split.negatives is not None:
@@ -247,11 +239,12 @@ def hold_out_validation(tables: SplitTables, options: PrepareOptions) -> SplitTa
     eligible = long_enough & (items - tables.known.counts >= options.negatives)
     generator = generator_for(options.seed, "validation split")
     exponent = options.validation_popularity_exponent
-    at = hold_out(train, users, as_scheme(scheme), eligible, generator, exponent)
+    held_out = np.zeros(len(train), bool)
+    held_out[hold_out(train, users, scheme, eligible, generator, exponent)] = True
     notes = describe_ineligible(long_enough, eligible, 2, options)
     return replace(
         tables,
-        train=train.take(all_but(at, len(train))),
-        validation=HeldOut.without_lists(train.take(at)),
+        train=train.take(~held_out),
+        validation=HeldOut.without_lists(train.take(held_out)),
         how={**tables.how, "validation": validation_name(scheme, options), "notes": notes},
     )

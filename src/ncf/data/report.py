@@ -1,4 +1,4 @@
-"""What the preparation read, dropped and made, as lines for a person.
+"""The report of a preparation: what it read, dropped and made.
 
 In: the description that is stored with the data set. Out: `PrepareReport.lines()`. The decision worth
 knowing: the report is a view of that description, so it can be printed again from any prepared folder.

@@ -1,4 +1,4 @@
-"""The forms in which the known data sets are stored, each read into the same two shapes.
+"""The forms in which the known data sets are stored, read into two shapes.
 
 In: a folder. Out: `Loaded`: a published split, or columns with a table of items. The decision worth knowing:
 times that some copies of a published split have and others lack are left out, so that each form of a set
@@ -25,20 +25,9 @@ from ncf.data.readers import Columns, read_columns
 from ncf.errors import DataError
 
 _GENRES = (
-    *("unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama"),
-    *(
-        "Fantasy",
-        "Film-Noir",
-        "Horror",
-        "Musical",
-        "Mystery",
-        "Romance",
-        "Sci-Fi",
-        "Thriller",
-        "War",
-        "Western",
-    ),
-)
+    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
+    "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,9 +42,7 @@ class Loaded:
 
 
 def bundled_split(prefix: str) -> Callable[[Path], Loaded]:
-    """PREFIX.train.parquet, PREFIX.test.parquet (user, item) and PREFIX.negatives.parquet (the lists end to
-    end).
-    """
+    """PREFIX.train.parquet and .test.parquet (user, item), and .negatives.parquet (the lists end to end)."""
 
     def load(folder: Path) -> Loaded:
         train, test = (
@@ -84,8 +71,8 @@ def timeless_triple(prefix: str) -> Callable[[Path], Loaded]:
 
 
 def bundled_columns(prefix: str) -> Callable[[Path], Loaded]:
-    """PREFIX.interactions.parquet (user_id, item_id, rating, timestamp), PREFIX.items.parquet (item_id,
-    title, …).
+    """PREFIX.interactions.parquet (user_id, item_id, rating, timestamp) and .items.parquet (item_id, title,
+    …).
     """
 
     def load(folder: Path) -> Loaded:
@@ -117,10 +104,9 @@ def movielens_100k_zip(folder: Path) -> Loaded:
     table = pl.read_csv(
         ratings, separator="\t", has_header=False, new_columns=["user_id", "item_id", "rating", "timestamp"]
     )
-    columns = Columns(
-        table["user_id"], table["item_id"], table["timestamp"], table["rating"].cast(pl.Float32), None,
-        "as given", {"user": "user_id", "item": "item_id", "time": "timestamp", "rating": "rating"},
-    )  # fmt: skip
+    names = {"user": "user_id", "item": "item_id", "time": "timestamp", "rating": "rating"}
+    rating = table["rating"].cast(pl.Float32)
+    columns = Columns(table["user_id"], table["item_id"], table["timestamp"], rating, None, "as given", names)
     return _with_columns(columns, pl.DataFrame([_film(line) for line in items.splitlines() if line]))
 
 
@@ -139,11 +125,10 @@ def _film(line: str) -> dict[str, Any]:
 
 
 def pinterest_by_user(folder: Path) -> Loaded:
-    """The copies with a line a user (user, then items): both halves together, minus the official held-out
+    """Copies with one line per user: the user, then the items of train or test, without the official test
     item.
 
-    They have the first 37,501 of 55,187 users; test users without interactions are dropped. Lists have to be
-    drawn.
+    They have the first 37,501 of 55,187 users; test users without interactions are dropped. Lists are drawn.
     """
     pairs = [_user_lines(folder / name) for name in ("pin.train.txt.gz", "pin.test.txt.gz")]
     users, items = (np.concatenate(halves) for halves in zip(*pairs, strict=True))

@@ -1,10 +1,10 @@
 """The splits that ncf makes: which interactions are held out, and for which users.
 
-In: an `InteractionTable` and the options. Out: `SplitTables` (`split_table`), or for a table on the disk a `SplitPlan`,
-which marks the rows of one part after the other. The decisions worth knowing: a user gives up positives only if one is
-left for training and enough unseen items exist for full lists, so all lists have the same length; any other user stays
-in training whole, and is counted. A hold-out is "the row with the highest score of its user", so its schemes differ in
-the score only, and each is one vectorised pass.
+In: an `InteractionTable` and the options. Out: `SplitTables` (`split_table`), or for a table on the disk a
+`SplitPlan`, which marks the rows of one part after the other. The decisions worth knowing: a user gives up
+positives only if one is left for training and enough unseen items exist for full lists, so all lists have the
+same length; any other user stays in training whole, and is counted. A hold-out is "the row with the highest
+score of its user", so its schemes differ in the score only, and each is one vectorised pass.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal
+from typing import Any, Generic
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,6 @@ from ncf.data.options import PrepareOptions
 from ncf.data.tables import InteractionTable, SplitTables, Table, times_of
 from ncf.errors import DataError
 
-Scheme = Literal["last", "random"]
 Labels = npt.NDArray[np.int8]
 """TRAIN, VALIDATION or TEST for each row."""
 TRAIN, VALIDATION, TEST = range(3)
@@ -40,9 +39,9 @@ def generator_for(seed: int, purpose: str) -> np.random.Generator:
 class SplitPlan(Generic[AnyTable]):
     """A split that knows its users but has not looked at its rows.
 
-    `table`: what is left to split. `label`: the label of each row of a part that `table.parts()` gives. It draws from
-    one generator, so it wants every part once, in order; then it draws for the parts what it would for the whole.
-    `how`: the split in words.
+    `table`: what is left to split. `label`: the label of each row of a part that `table.parts()` gives. It
+    draws from one generator, so it wants every part once, in order; then it draws for the parts what it would
+    for the whole. `how`: the split in words.
     """
 
     table: AnyTable
@@ -86,13 +85,11 @@ def _plan_leave_one_out(table: AnyTable, options: PrepareOptions) -> SplitPlan[A
     def label(users: slice, rows: Interactions) -> Labels:
         rows, eligible_here = rows.from_user(users.start), eligible[users]
         labels = np.zeros(len(rows), np.int8)
-        labels[hold_out(rows, len(eligible_here), as_scheme(options.split), eligible_here, test_draws)] = TEST
+        labels[hold_out(rows, len(eligible_here), options.split, eligible_here, test_draws)] = TEST
         if scheme != "none":
             rest = labels == TRAIN
-            at = hold_out(
-                rows.take(rest), len(eligible_here), as_scheme(scheme), eligible_here, validation_draws, exponent,
-                popularity,
-            )  # fmt: skip
+            draw = (eligible_here, validation_draws, exponent, popularity)
+            at = hold_out(rows.take(rest), len(eligible_here), scheme, *draw)
             labels[np.flatnonzero(rest)[at]] = VALIDATION
         return labels
 
@@ -104,7 +101,7 @@ def _popularity_without_test(table: InteractionTable, options: PrepareOptions, e
     counts, draws = np.zeros(len(table.items), np.int64), generator_for(options.seed, "test split")
     for users, rows in table.parts():
         rows, eligible_here = rows.from_user(users.start), eligible[users]
-        test_at = hold_out(rows, len(eligible_here), as_scheme(options.split), eligible_here, draws)
+        test_at = hold_out(rows, len(eligible_here), options.split, eligible_here, draws)
         counts += rows.item_counts(len(counts)) - rows.take(test_at).item_counts(len(counts))
     return counts
 
@@ -156,19 +153,10 @@ def refuse_no_test(tests: int) -> None:
         )
 
 
-def as_scheme(name: str) -> Scheme:
-    """`name` as a scheme of `hold_out`."""
-    if name == "last":
-        return "last"
-    if name == "random":
-        return "random"
-    raise ValueError(f"there is no hold-out scheme '{name}'")
-
-
 def hold_out(
     interactions: Interactions,
     users: int,
-    scheme: Scheme,
+    scheme: str,
     eligible: Bool,
     generator: np.random.Generator,
     popularity_exponent: float = 0.0,
@@ -176,14 +164,18 @@ def hold_out(
 ) -> Int64:
     """One position for each eligible user that has interactions, ascending by user.
 
-    "last" takes the latest interaction; ties in time go to the highest item row. "random" takes item i with
-    probability proportional to popularity(i) ** -popularity_exponent; 0 is uniform. `eligible` is [users].
-    `popularity` [I] is counted here unless it is given, for interactions that are a part of all: of some users.
-    Parts one after the other draw from the same generator what the whole draws.
+    `users`: how many users there are; `eligible`: a mask of them. The scheme "last" takes the latest
+    interaction, and among equal times the highest item row. "random" draws from `generator` and takes item i
+    with probability proportional to popularity(i) ** -popularity_exponent. `popularity` [I] is counted here
+    unless it is given, which parts of a table need.
     """
     if scheme == "last":
         return _highest(times_of(interactions.timestamps), interactions, users, eligible)
-    noise = generator.gumbel(size=len(interactions))
+    if scheme != "random":
+        raise ValueError(f"there is no hold-out scheme '{scheme}'")
+    noise = generator.gumbel(
+        size=len(interactions)
+    )  # the highest of logits with Gumbel noise is a softmax draw
     if popularity_exponent:
         counts = interactions.item_counts(0) if popularity is None else popularity
         noise -= popularity_exponent * np.log(counts[interactions.item_rows])
@@ -211,8 +203,9 @@ def _highest(
 def eligible_users(counts: Int64, items: int, options: PrepareOptions) -> tuple[str, Bool, dict[str, Any]]:
     """Who gives something up when `options` leave one out.
 
-    `counts`: interactions of each user, [U]; `items`: how many items there are. Returns the scheme of the validation
-    ("last", "random" or "none"), the mask of eligible users [U], and the split in words; refuses if nobody is eligible.
+    `counts`: interactions of each user, [U]; `items`: how many items there are. Returns the scheme of the
+    validation ("last", "random" or "none"), the mask of eligible users [U], and the split in words; refuses
+    if nobody is eligible.
     """
     scheme = options.split if options.validation == "auto" else options.validation
     least = 2 if scheme == "none" else 3
@@ -237,13 +230,6 @@ def validation_name(scheme: str, options: PrepareOptions) -> str:
             f"{_SCHEMES[scheme]}, by popularity to the power of -{options.validation_popularity_exponent:g}"
         )
     return _SCHEMES[scheme]
-
-
-def all_but(positions: Int64, size: int) -> Bool:
-    """A mask [size] of the positions that are not among `positions`."""
-    keep = np.ones(size, bool)
-    keep[positions] = False
-    return keep
 
 
 def describe_ineligible(long_enough: Bool, eligible: Bool, least: int, options: PrepareOptions) -> list[str]:

@@ -1,8 +1,9 @@
 """The two shapes in which interactions pass through the preparation.
 
-In: encoded interactions. Out: an `InteractionTable` up to the split, `SplitTables` from there on. The decision
-worth knowing: a table gives its rows in parts, each with all rows of its users. In memory (`Table`) there is one
-part, on the disk (`out_of_core.SortedInteractions`) there are many, so filters and splits are written once.
+In: encoded interactions. Out: an `InteractionTable` up to the split, `SplitTables` from there on. The
+decision worth knowing: a table gives its rows in parts, each with all rows of its users. In memory (`Table`)
+there is one part, on the disk (`out_of_core.SortedInteractions`) there are many, so filters and splits are
+written once.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class InteractionTable(ABC):
 
     @abstractmethod
     def parts(self) -> Iterator[tuple[slice, Interactions]]:
-        """Consecutive users, each with all interactions; `user_rows` count from the first user of the table."""
+        """Consecutive users with all their interactions; `user_rows` are those of the whole table."""
 
     @abstractmethod
     def times_at(self, ranks: list[int]) -> list[int]:
@@ -116,9 +117,10 @@ def times_of(times: Times | None) -> Times:
 class SplitTables:
     """A table after the split: training, and the held-out positives with their candidate lists.
 
-    `train`: sorted by user and item. `validation`, `test`: without negatives until `with_candidates` draws them.
-    `known`: every positive of training, validation and test. `how`: the split in words for the report, under
-    `test`, `validation`, `notes`, `validation_lists` and `test_lists`. `dropped`: as in `InteractionTable`.
+    `train`: sorted by user and item. `validation`, `test`: without negatives until `with_candidates` draws
+    them. `known`: every positive of training, validation and test. `how`: the split in words for the report,
+    under `test`, `validation`, `notes`, `validation_lists` and `test_lists`. `dropped`: as in
+    `InteractionTable`.
     """
 
     users: Vocabulary

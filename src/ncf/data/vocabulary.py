@@ -2,8 +2,8 @@
 
 In: ids, any mixture of Python values, arrays or series. Out: rows (int32, -1 for an id that is not known) or,
 the other way, ids. The decision worth knowing: a vocabulary is either all integers (sorted int64) or all
-strings (sorted). An id may arrive in the other clothes, as `"42"` for 42 or 42 for `"42"`, and is found; only
-the canonical decimal form counts, so `"042"` is not 42.
+strings (sorted). An id may be asked for in the other type, `"42"` for 42 or 42 for `"42"`; only the canonical
+decimal form counts, so `"042"` is not 42.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class Vocabulary:
             return np.full(len(series), -1, np.int32)
         if self.kind == "string":
             row_of = self._row_of_string
-            found = (row_of.get(text, -1) for text in series.cast(pl.String).to_list())
-            return np.fromiter(found, np.int32, len(series))
+            rows = (row_of.get(text, -1) for text in series.cast(pl.String).to_list())
+            return np.fromiter(rows, np.int32, len(series))
         return self._rows_of_integers(series)
 
     def ids_of(self, rows: npt.ArrayLike) -> npt.NDArray[Any]:
@@ -92,7 +92,7 @@ class Vocabulary:
         return {text: row for row, text in enumerate(self.ids.tolist())}
 
     def _rows_of_few(self, ids: list[Any]) -> Rows:
-        """The same without a series, for the ids of one request."""
+        """As `rows`, but without a series, whose cost is more than that of the search."""
         if set(map(type, ids)) == {int}:
             with suppress(OverflowError):
                 return _search(self.ids, np.array(ids, np.int64))
@@ -115,8 +115,8 @@ class Vocabulary:
 def encode(series: pl.Series, column: str) -> tuple[Vocabulary, Rows]:
     """The vocabulary of a whole column and the row of each of its values.
 
-    `series` is [N] of integers, or categorical or plain text; text that is canonical integers throughout
-    becomes an integer vocabulary. Missing ids are refused.
+    `series`: [N] of integers, or of categorical or plain text, which becomes an integer vocabulary if all of
+    it is canonical integers. `column`: its name, for the error about missing ids.
     """
     if series.null_count():
         raise DataError(
@@ -139,7 +139,7 @@ def _encode_text(series: pl.Series, column: str) -> tuple[Vocabulary, Rows]:
 
 
 def of_texts(texts: pl.Series, column: str) -> Vocabulary:
-    """The vocabulary of the distinct texts of a column: of integers where all are written canonically."""
+    """The vocabulary of the distinct texts of a column: integers if all are written canonically."""
     missing = texts.filter(texts.str.to_lowercase().is_in(list(_MISSING)))
     if len(missing):
         raise DataError(f"The column '{column}' has rows whose id is '{missing[0]}': remove those rows.")
@@ -149,7 +149,7 @@ def of_texts(texts: pl.Series, column: str) -> Vocabulary:
 
 
 def _search(ids: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> Rows:
-    """Rows of `wanted` in the sorted `ids`; a table of all ids in the range where that is the faster way."""
+    """Rows of `wanted` in the sorted `ids`; by a table of the whole range where that is faster."""
     low, high = int(ids[0]), int(ids[-1])
     span = high - low + 1
     if len(wanted) > 1_000 and span <= min(_TABLE_LIMIT, 4 * len(wanted) + 4 * len(ids)):
@@ -166,9 +166,7 @@ def _search(ids: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> Rows:
 
 
 def _as_series(values: Iterable[Any]) -> pl.Series:
-    """A series of integers where all values are integers, otherwise of strings (integral floats read as
-    integers).
-    """
+    """A series of integers if all values are integers, otherwise of strings; 42.0 counts as 42."""
     if isinstance(values, pl.Series):
         series = values
     elif isinstance(values, np.ndarray) and values.dtype != object:

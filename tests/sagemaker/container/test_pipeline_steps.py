@@ -67,8 +67,8 @@ def test_two_tables_are_one_too_many(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["prepare", "negative=5"], "negative is no option of the preparation: user, item"),
-        (["prepare", "header=maybe"], "header is true or false, and not 'maybe'."),
+        (["prepare", "negative=5"], "Unknown option negative: the options of the preparation are user, item"),
+        (["prepare", "header=maybe"], "header must be true or false, not 'maybe'."),
         (["prepare"], "There must be one and not 0 tables of interactions in InputData: give the address of one."),
         (["tidy"], "The step must be one of prepare, evaluate, promote."),
         ([], "The step must be one of prepare, evaluate, promote."),

@@ -192,7 +192,7 @@ def test_values_are_found_by_index_by_name_and_in_texts() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"prepare": {"mini": "5"}}, "mini is no option of the preparation"),
+        ({"prepare": {"mini": "5"}}, "Unknown option mini"),
         ({"prepare": {"min_user": "five"}}, "min_user must be a number"),
         ({"prepare": {"split": "first"}}, "--split must be one of"),
         ({"data": "nowhere.csv"}, "There is no nowhere.csv"),

@@ -1,1 +1,1 @@
-"""Preparation of a table that is larger than memory: the same folder as `ncf.data.prepare` makes, to the byte."""
+"""Preparation of tables larger than memory: the same folder as in memory, to the byte (README.md)."""

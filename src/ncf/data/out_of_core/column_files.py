@@ -1,8 +1,8 @@
 """Columns of numbers on the disk: written piece by piece as `.npy`, read back as arrays that cost no memory.
 
-In: pieces of an array. Out: the file that `numpy.save` would have written of the whole, and the file mapped. The
-decision worth knowing: the pages of a mapped file count as memory of the process until they are given back, so a reader
-calls `release` after each part, which drops them; the file is read again where they are needed again.
+In: pieces of an array. Out: the file that `numpy.save` would have written, and the same file mapped. The
+decision worth knowing: pages of a mapped file count as memory of the process until they are given back. So a
+reader calls `release` after each part; pages that are needed again are read again.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Writer:
         self._file.close()
 
     def _header(self) -> bytes:
-        """numpy leaves room for the number of rows to grow: the header is of one length."""
+        """numpy leaves room for the number of rows to grow, so every header has the same length."""
         shape = (self.rows,) if self.width is None else (self.rows, self.width)
         header = io.BytesIO()
         described = {"descr": self.dtype.str, "fortran_order": False, "shape": shape}

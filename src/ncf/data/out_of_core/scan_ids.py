@@ -1,8 +1,9 @@
-"""The first pass over a table: is every value what it should be, and which ids are there.
+"""The first pass over a table: check every value, and collect the distinct ids.
 
-In: a `Reading`. Out: `IdScan`: rows, both vocabularies, how many rows each user has. The decision worth knowing: the
-distinct ids of each batch are put aside and merged when they are as many as those before, so the pass costs memory for
-the ids and not for the rows. A column in which text turns up is begun again as text, as the reader in memory does.
+In: a `Reading`. Out: `IdScan`: rows, both vocabularies, and the rows of each user. The decision worth
+knowing: the distinct ids of the batches are merged when they are as many as were merged before, so the pass
+costs memory for ids and not for rows. When text turns up among integer ids, the pass starts again with text,
+as the reader in memory does.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _LEAST_MERGED = 4 * ROWS
 
 @dataclass(frozen=True)
 class IdScan:
-    """What is known of a table before its rows are moved. `rows_of_user`: [U]; `text_ids`: which ids are text."""
+    """What the first pass learns. `rows_of_user`: [U]; `text_ids`: which of user and item hold text."""
 
     rows: int
     users: Vocabulary
@@ -35,7 +36,7 @@ class IdScan:
 
 
 def scan_ids(reading: Reading) -> IdScan:
-    """Read everything once; every defect is the sentence of the reader in memory."""
+    """Read everything once; a defect raises the same error as the reader in memory."""
     text_ids: set[str] = set()
     while True:
         turned = _scan_as(reading, text_ids)
@@ -55,7 +56,7 @@ def batches(reading: Reading, text_ids: Collection[str]) -> Iterator[pl.DataFram
 
 def _scan_as(reading: Reading, text_ids: set[str]) -> IdScan | set[str]:
     """The scan with `text_ids` read as text, or further ids that turned out to be text."""
-    defects = {purpose: _Defect() for purpose in reading.found}
+    defects = {purpose: _Defect() for purpose in reading.column_of}
     ids = {purpose: _Distinct() for purpose in ("user", "item")}
     rows = 0
     for batch in batches(reading, text_ids):
@@ -83,14 +84,14 @@ def _scan_as(reading: Reading, text_ids: set[str]) -> IdScan | set[str]:
 
 @dataclass
 class _Defect:
-    """The first value of a column that does not fit, and how many there are."""
+    """The row of the first value of a column that does not fit, and how many there are."""
 
     count: int = 0
     row: int = 0
     negative: bool = False
 
     def look(self, values: pl.Series, purpose: str, before: int) -> None:
-        """Look at the next values, with `before` rows before them."""
+        """Check the next `values` of `purpose`, which follow `before` rows."""
         wrong = gaps(values, purpose)
         if wrong is None:
             return
@@ -120,14 +121,14 @@ class _Distinct:
         """The ids, and how many rows each has: [len(ids)]."""
         self._merge()
         assert self.merged is not None
-        found, rows = self.merged["id"], self.merged["rows"].to_numpy()
-        if found.dtype == pl.String:
-            vocabulary = of_texts(found, column)
-            ordered = np.empty(len(found), np.int64)
-            ordered[vocabulary.rows(found)] = rows
+        ids, rows = self.merged["id"], self.merged["rows"].to_numpy()
+        if ids.dtype == pl.String:
+            vocabulary = of_texts(ids, column)
+            ordered = np.empty(len(ids), np.int64)
+            ordered[vocabulary.rows(ids)] = rows
             return vocabulary, ordered
-        order = found.arg_sort().to_numpy()
-        return Vocabulary(found.to_numpy()[order]), rows[order]
+        order = ids.arg_sort().to_numpy()
+        return Vocabulary(ids.to_numpy()[order]), rows[order]
 
     def _merge(self) -> None:
         parts = [*self.pending, *([self.merged] if self.merged is not None else ())]

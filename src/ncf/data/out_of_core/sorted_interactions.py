@@ -1,8 +1,9 @@
-"""The second pass: every row to its place, users in order, the items of each in order, the latest of each pair.
+"""The second pass: sort all rows by user and item on the disk, and keep the latest of each pair.
 
-In: a `Reading` and its `IdScan`. Out: `SortedInteractions`: columns on the disk. The decision worth knowing: rows are first put
-into files by user, each small enough to be sorted in memory, and then the files are sorted one after the other. A user
-is never divided, so the memory of a part is that of `PART_ROWS` rows, or of the most active user.
+In: a `Reading` and its `IdScan`. Out: `SortedInteractions`: columns on the disk. The decision worth knowing:
+rows are first put into files by user, each small enough to be sorted in memory, and the files are then sorted
+one by one. A user is never divided, so a part takes the memory of `PART_ROWS` rows, or of the most active
+user.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class SortedInteractions(InteractionTable):
         return [order_statistic(times_of(self.times), rank) for rank in ranks]
 
     def select(self, users: Bool, items: Bool) -> Self:
-        """The files of the smaller table lie in a new folder within that of this one, whose files are removed."""
+        """Its files lie in a new folder inside that of this table, whose own files are removed."""
         if bool(users.all()) and bool(items.all()):
             return self
         user_row_of, item_row_of = new_rows(users), new_rows(items)
@@ -96,7 +97,10 @@ class SortedInteractions(InteractionTable):
 
 
 def order_statistic(times: ColumnFile, rank: int) -> int:
-    """The time at `rank` (from 0) of all times sorted: counted in classes, finer with each pass, until one is left."""
+    """The time at `rank` (from 0) of all `times` sorted.
+
+    Each pass counts times in `_CLASSES` classes and continues in the one with the rank, until it is one time.
+    """
     low, high = _ends(times)
     while low < high:
         width = -(-(high - low + 1) // _CLASSES)
@@ -121,7 +125,7 @@ def _pieces(column: ColumnFile) -> Iterator[Int64]:
 
 
 def user_parts(offsets: Int64, rows: int | None = None) -> Iterator[slice]:
-    """Ranges of users that have `rows` interactions at most, or are one user; `PART_ROWS` by default."""
+    """Ranges of users with at most `rows` interactions (by default `PART_ROWS`), or of one user with more."""
     first, users = 0, len(offsets) - 1
     while first < users:
         end = int(offsets.searchsorted(offsets[first] + (rows or PART_ROWS), side="right")) - 1
@@ -140,7 +144,7 @@ class SortedInteractionsWriter:
         self._weights = Writer(folder / WEIGHTS, np.float32) if "weight" in purposes else None
 
     def append(self, part: Interactions) -> None:
-        """The next rows, sorted; all of a user's at once."""
+        """Add the next rows, which are sorted and hold all rows of their users."""
         if len(part):
             first = int(part.user_rows[0])
             counts = np.bincount(part.user_rows - first)
@@ -151,43 +155,49 @@ class SortedInteractionsWriter:
                 writer.append(values)
 
     def close(self, users: Vocabulary, items: Vocabulary) -> SortedInteractions:
-        """The finished columns, for these ids."""
+        """Finish the files; the table of them, for the ids `users` and `items`."""
         written = [writer for writer in (self._items, self._times, self._weights) if writer is not None]
         for writer in written:
             writer.close()
         offsets = np.zeros(len(users) + 1, np.int64)
         np.cumsum(self.counts, out=offsets[1:])
         return SortedInteractions(
-            users, items, offsets, ColumnFile(self._items.path),
+            users,
+            items,
+            offsets,
+            ColumnFile(self._items.path),
             ColumnFile(self._times.path) if self._times else None,
             ColumnFile(self._weights.path) if self._weights else None,
-        )  # fmt: skip
+        )
 
 
-def sort(reading: Reading, found: IdScan, options: PrepareOptions, folder: Path) -> SortedInteractions:
-    """Move every row, keep the latest of each pair, drop lower ratings; `folder` gets all files."""
-    if options.min_rating is not None and "rating" not in reading.found:
+def sort(reading: Reading, ids: IdScan, options: PrepareOptions, folder: Path) -> SortedInteractions:
+    """Sort the rows of `reading`, keep the latest of each pair, and drop ratings below `options.min_rating`.
+
+    `ids`: the scan of the same table; `folder`: gets all files.
+    """
+    if options.min_rating is not None and "rating" not in reading.column_of:
         raise no_rating_column()
-    part_of_user = _part_of_user(found.rows_of_user)
-    kind = np.dtype([(purpose, _TYPES[purpose]) for purpose in reading.found])
+    part_of_user = _part_of_user(ids.rows_of_user)
+    kind = np.dtype([(purpose, _TYPES[purpose]) for purpose in reading.column_of])
     parts = [folder / f"part-{number:06}" for number in range(int(part_of_user[-1]) + 1)]
-    _distribute(reading, found, part_of_user, kind, parts)
+    _distribute(reading, ids, part_of_user, kind, parts)
     del part_of_user
-    writer = SortedInteractionsWriter(folder, set(reading.found), len(found.users))
+    writer = SortedInteractionsWriter(folder, set(reading.column_of), len(ids.users))
     dropped = {"duplicates": 0}
     if options.min_rating is not None:
         dropped["below_min_rating"] = 0
     for path in parts:
         rows = np.fromfile(path, kind)
         path.unlink()
-        kept = _latest(rows, len(found.items))
+        kept = _latest(rows, len(ids.items))
         dropped["duplicates"] += len(rows) - len(kept)
         if options.min_rating is not None:
             good = rows["rating"][kept] >= options.min_rating
             dropped["below_min_rating"] += int((~good).sum())
             kept = kept[good]
         writer.append(_interactions(rows, kept))
-    return writer.close(found.users, found.items).with_dropped(dropped)
+    return writer.close(ids.users, ids.items).with_dropped(dropped)
 
 
 def _part_of_user(rows_of_user: Int64) -> Int32:
@@ -200,16 +210,16 @@ def _part_of_user(rows_of_user: Int64) -> Int32:
 
 
 def _distribute(
-    reading: Reading, found: IdScan, part_of_user: Int32, kind: np.dtype[Any], parts: list[Path]
+    reading: Reading, ids: IdScan, part_of_user: Int32, kind: np.dtype[Any], parts: list[Path]
 ) -> None:
     """Append each row to the file of its user's part, in the order of the table."""
     for path in parts:
         path.touch()
-    encode_user, encode_item = Encoder(found.users), Encoder(found.items)
-    for batch in batches(reading, found.text_ids):
+    encode_user, encode_item = Encoder(ids.users), Encoder(ids.items)
+    for batch in batches(reading, ids.text_ids):
         rows = np.empty(len(batch), kind)
         rows["user"], rows["item"] = encode_user.rows(batch["user"]), encode_item.rows(batch["item"])
-        for purpose in set(reading.found) - {"user", "item"}:
+        for purpose in set(reading.column_of) - {"user", "item"}:
             rows[purpose] = batch[purpose].to_numpy()
         part = part_of_user[rows["user"]]
         rows = rows[np.argsort(part, kind="stable")]

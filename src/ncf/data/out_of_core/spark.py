@@ -1,10 +1,10 @@
 """From a table that is larger than a machine to a prepared folder, on Spark.
 
-In: a Spark session, a path and `PrepareOptions`, as for `prepare_file`. Out: the same folder, to the byte, and its
-report. The decision worth knowing: Spark does what costs a shuffle of all rows (distinct ids, rows of ids, the latest of
-each pair, the order); the driver then reads the sorted rows once and goes the way of `ncf.data.out_of_core`, which filters,
-splits and draws lists in the order of the users. So the split and the lists are the same by construction, and the driver
-needs memory for users and items and a disk for the folder that it makes, but never all rows in memory.
+In: a Spark session, a path and `PrepareOptions`, as for `prepare_file`. Out: the same folder, to the byte,
+and its report. The decision worth knowing: Spark does what needs a shuffle of all rows (distinct ids,
+encoding, the latest of each pair, sorting). The driver reads the sorted rows once and continues as
+`streaming.finish` does, so split and lists are the same by construction. It needs memory for users and items,
+and a disk for the folder, but not for all rows.
 """
 
 # mypy: disable-error-code="import-untyped,import-not-found"
@@ -45,14 +45,14 @@ def prepare_spark(
 ) -> PrepareReport:
     """Prepare a table into the local folder `output`.
 
-    `work`: an empty place that Spark and the driver both reach, such as `s3://bucket/prefix`, or a folder where Spark
-    runs on this machine. What is left there may be deleted afterwards.
+    `path`, `options`, `name`: as for `prepare_file`. `work`: an empty folder that Spark and the driver both
+    reach, such as `s3://bucket/prefix`; it may be deleted afterwards.
     """
     options, target = options or PrepareOptions(), Path(output)
     refuse_foreign(target)
     origin = source(path, options.format, options.delimiter, options.header)
     cast = read(spark, origin, options.columns, options.split in ("last", "time"))
-    if options.min_rating is not None and "rating" not in cast.found:
+    if options.min_rating is not None and "rating" not in cast.column_of:
         raise no_rating_column()
     users = _vocabulary(cast, "user", f"{work}/users")
     items = _vocabulary(cast, "item", f"{work}/items")
@@ -64,13 +64,13 @@ def prepare_spark(
         return finish(table.with_dropped(dropped), options, folder, provenance)
 
 
-def _vocabulary(cast: Cast, purpose: str, place: str) -> Vocabulary:
+def _vocabulary(cast: Cast, purpose: str, folder: str) -> Vocabulary:
     """The distinct ids, found by Spark, in the memory of the driver."""
-    cast.frame.select(purpose).distinct().write.parquet(place)
-    found = _scan(place).collect()[purpose]
-    if found.dtype == pl.String:
-        return of_texts(found, cast.names[purpose])
-    return Vocabulary.build(found)
+    cast.frame.select(purpose).distinct().write.parquet(folder)
+    ids = _scan(folder).collect()[purpose]
+    if ids.dtype == pl.String:
+        return of_texts(ids, cast.names[purpose])
+    return Vocabulary.build(ids)
 
 
 def _sorted(
@@ -80,7 +80,7 @@ def _sorted(
     frame = cast.frame
     for purpose, vocabulary in vocabularies.items():
         frame = _encoded(spark, frame, purpose, vocabulary, f"{work}/{purpose}_rows")
-    kept = [name for name in ("time", "weight", "rating") if name in cast.found]
+    kept = [name for name in ("time", "weight", "rating") if name in cast.column_of]
     latest = F.struct(*([F.col("time")] if "time" in kept else []), *PLACE)
     value = F.struct(*kept, F.lit(0).alias("none"))
     pairs = frame.groupBy("user_row", "item_row").agg(F.max_by(value, latest).alias("value"))
@@ -100,45 +100,46 @@ def _sorted(
 
 
 def _encoded(
-    spark: SparkSession, frame: DataFrame, purpose: str, vocabulary: Vocabulary, place: str
+    spark: SparkSession, frame: DataFrame, purpose: str, vocabulary: Vocabulary, folder: str
 ) -> DataFrame:
-    """The frame with the rows of its ids in place of them."""
+    """The frame with a column of rows instead of the ids of `purpose`."""
     table = pl.DataFrame({"id": vocabulary.series(), "row": np.arange(len(vocabulary), dtype=np.int32)})
-    Path(place).mkdir(parents=True) if "://" not in place else None
-    table.write_parquet(f"{place}/rows.parquet")
-    rows = spark.read.parquet(place).select(F.col("id"), F.col("row").alias(f"{purpose}_row"))
+    if "://" not in folder:
+        Path(folder).mkdir(parents=True)
+    table.write_parquet(f"{folder}/rows.parquet")
+    rows = spark.read.parquet(folder).select(F.col("id"), F.col("row").alias(f"{purpose}_row"))
     ids = F.col(purpose).cast(dict(rows.dtypes)["id"])
     return frame.withColumn("id", ids).join(rows, "id").drop("id", purpose)
 
 
 def _fetched(
-    place: str, cast: Cast, users: Vocabulary, items: Vocabulary, scratch: Path
+    folder: str, cast: Cast, users: Vocabulary, items: Vocabulary, scratch: Path
 ) -> SortedInteractions:
     """Read the sorted rows part by part into columns on the driver's disk."""
-    writer = SortedInteractionsWriter(scratch, set(cast.found), len(users))
+    writer = SortedInteractionsWriter(scratch, set(cast.column_of), len(users))
     last = -1
     try:
-        for batch in _scan(place).collect_batches(chunk_size=ROWS, maintain_order=True, engine="streaming"):
+        for batch in _scan(folder).collect_batches(chunk_size=ROWS, maintain_order=True, engine="streaming"):
             rows = batch["user_row"].to_numpy()
             if len(rows) and (int(rows[0]) < last or bool((rows[1:] < rows[:-1]).any())):
                 raise DataError(
-                    f"The parts in {place} are not in the order of the users: use an empty place."
+                    f"The parts in {folder} are not in the order of the users: use an empty folder."
                 )
             last = int(rows[-1]) if len(rows) else last
             writer.append(
                 Interactions(
                     rows,
                     batch["item_row"].to_numpy(),
-                    batch["time"].to_numpy() if "time" in cast.found else None,
-                    batch["weight"].to_numpy() if "weight" in cast.found else None,
+                    batch["time"].to_numpy() if "time" in cast.column_of else None,
+                    batch["weight"].to_numpy() if "weight" in cast.column_of else None,
                 )
             )
     except SCAN_ERRORS as error:
         raise DataError(
-            f"What Spark wrote to {place} cannot be read here ({error}): check the place."
+            f"What Spark wrote to {folder} cannot be read here ({error}): check that the driver reaches it."
         ) from error
     return writer.close(users, items)
 
 
-def _scan(place: str) -> pl.LazyFrame:
-    return pl.scan_parquet(f"{place}/*.parquet")
+def _scan(folder: str) -> pl.LazyFrame:
+    return pl.scan_parquet(f"{folder}/*.parquet")

@@ -1,9 +1,9 @@
 """A table as a Spark DataFrame of cast columns, checked.
 
-In: a `Source` of CSV or Parquet, anything that Spark opens. Out: `Cast`: user, item, time, rating, weight as the reader
-in memory has them, with the place of each row in the table. The decision worth knowing: values are cast by the
-expressions of that reader, which the executors evaluate batch by batch through Arrow, so there is one meaning of an id,
-a time and a rating. Executors therefore need Polars and pyarrow.
+In: a `Source` of CSV or Parquet that Spark can open. Out: `Cast`: user, item, time, rating and weight as the
+reader in memory casts them, with the position of each row in the table. The decision worth knowing: the
+executors evaluate the expressions of that reader batch by batch through Arrow, so an id, a time or a rating
+has one meaning. Executors therefore need Polars and pyarrow.
 """
 
 # mypy: disable-error-code="import-untyped,import-not-found"
@@ -29,9 +29,9 @@ PLACE = ("file", "block", "number")
 _PLACE_TYPES = {"file": "string", "block": "bigint", "number": "bigint"}
 _KINDS = {"time": "bigint", "rating": "float", "weight": "float"}
 _SCHEMA = {
-    "string": pl.String(), "tinyint": pl.Int8(), "smallint": pl.Int16(), "int": pl.Int32(), "bigint": pl.Int64(),
-    "float": pl.Float32(), "double": pl.Float64(), "date": pl.Date(), "timestamp": pl.Datetime("us", "UTC"),
-    "timestamp_ntz": pl.Datetime("us"),
+    "string": pl.String(), "tinyint": pl.Int8(), "smallint": pl.Int16(), "int": pl.Int32(),
+    "bigint": pl.Int64(), "float": pl.Float32(), "double": pl.Float64(), "date": pl.Date(),
+    "timestamp": pl.Datetime("us", "UTC"), "timestamp_ntz": pl.Datetime("us"),
 }  # fmt: skip
 
 Batches = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
@@ -39,35 +39,40 @@ Batches = Callable[[Iterator[pa.RecordBatch]], Iterator[pa.RecordBatch]]
 
 @dataclass(frozen=True)
 class Cast:
-    """Checked columns and what is known of them. `found`: purpose -> column of the source."""
+    """Checked columns. `rows`: their number; `column_of`: purpose -> column; `text_ids`: as in `IdScan`."""
 
     frame: DataFrame
     rows: int
-    found: dict[str, str]
+    column_of: dict[str, str]
     text_ids: frozenset[str]
     time_unit: str
 
     @property
     def names(self) -> dict[str, str]:
         """What each column was called, without type suffixes."""
-        return {purpose: bare(column) for purpose, column in self.found.items()}
+        return {purpose: bare(column) for purpose, column in self.column_of.items()}
 
 
 def read(spark: SparkSession, origin: Source, names: ColumnNames, need_time: bool) -> Cast:
-    """Cast and check every row; each defect is a `DataError` sentence."""
+    """Cast and check every row; raises `DataError` for the first value that does not fit.
+
+    `origin`: the files; `names`: the columns the caller asks for; `need_time`: times must be there.
+    """
     raw = _open(spark, origin)
     schema = pl.Schema({name: _SCHEMA.get(kind.split("(")[0], pl.Null()) for name, kind in raw.dtypes})
-    found = resolve(schema, names, origin, need_time)
-    place = [
+    column_of = resolve(schema, names, origin, need_time)
+    position = [
         F.col("_metadata.file_path").alias("file"),
         F.col("_metadata.file_block_start").alias("block"),
         F.monotonically_increasing_id().alias("number"),
     ]
-    columns = raw.select(*(F.col(f"`{column}`").alias(purpose) for purpose, column in found.items()), *place)
-    kinds = pl.Schema({purpose: schema[column] for purpose, column in found.items()})
+    columns = raw.select(
+        *(F.col(f"`{column}`").alias(purpose) for purpose, column in column_of.items()), *position
+    )
+    kinds = pl.Schema({purpose: schema[column] for purpose, column in column_of.items()})
     written = _time_written(columns, kinds)
     unit = "as given" if written in ("integer", "whole", "none") else "microseconds"
-    cast = Cast(columns, 0, found, frozenset(), unit)
+    cast = Cast(columns, 0, column_of, frozenset(), unit)
     while True:
         checked = _checked(cast, kinds, written, origin)
         if checked.text_ids == cast.text_ids:
@@ -85,22 +90,28 @@ def _open(spark: SparkSession, origin: Source) -> DataFrame:
         )
     quote = '"' if origin.delimiter != "\t" else ""
     frame = spark.read.csv(
-        paths, sep=origin.delimiter, header=origin.header, quote=quote, escape=quote or None, mode="FAILFAST",
+        paths,
+        sep=origin.delimiter,
+        header=origin.header,
+        quote=quote,
+        escape=quote or None,
+        mode="FAILFAST",
         enforceSchema=not origin.header,
-    )  # fmt: skip
+    )
     return frame if origin.header else frame.toDF(*HEADERLESS[: len(frame.columns)], *frame.columns[4:])
 
 
 def _checked(cast: Cast, kinds: pl.Schema, written: str, origin: Source) -> Cast:
     """The cast columns after a pass that counts rows, text among integers, and values that do not fit."""
-    found, text_ids = list(cast.found), set(cast.text_ids)
+    column_of, text_ids = list(cast.column_of), set(cast.text_ids)
     shapes = {name: "string" if name in text_ids else "bigint" for name in ("user", "item")}
-    shapes |= {name: kind for name, kind in _KINDS.items() if name in found}
+    shapes |= {name: kind for name, kind in _KINDS.items() if name in column_of}
     flags = [f"{name}_is_text" for name in ("user", "item") if name not in text_ids]
-    wrong = [f"{name}_is_wrong" for name in found]
+    wrong = [f"{name}_is_wrong" for name in column_of]
     fields = {**shapes, **dict.fromkeys((*flags, *wrong), "boolean"), **_PLACE_TYPES}
     frame = cast.frame.mapInArrow(
-        _caster(found, kinds, written, text_ids), ", ".join(f"{name} {kind}" for name, kind in fields.items())
+        _caster(column_of, kinds, written, text_ids),
+        ", ".join(f"{name} {kind}" for name, kind in fields.items()),
     )
     counts = [F.sum(F.col(flag).cast("bigint")).alias(flag) for flag in (*flags, *wrong)]
     counted: dict[str, Any] = frame.agg(F.count(F.lit(1)).alias("rows"), *counts).first().asDict()
@@ -109,15 +120,15 @@ def _checked(cast: Cast, kinds: pl.Schema, written: str, origin: Source) -> Cast
     turned = {name for name in ("user", "item") if counted.get(f"{name}_is_text")}
     if turned:
         return replace(cast, text_ids=frozenset(text_ids | turned))
-    for name in found:
+    for name in column_of:
         if count := counted[f"{name}_is_wrong"]:
             raise _gap(cast, frame, name, count, origin)
     return replace(cast, frame=frame.select(*shapes, *PLACE), rows=int(counted["rows"]))
 
 
-def _caster(found: list[str], kinds: pl.Schema, written: str, text_ids: set[str]) -> Batches:
+def _caster(column_of: list[str], kinds: pl.Schema, written: str, text_ids: set[str]) -> Batches:
     """What an executor does with a part of the rows."""
-    purposes = {purpose: purpose for purpose in found}
+    purposes = {purpose: purpose for purpose in column_of}
 
     def cast(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         expressions = cast_expressions(purposes, kinds, written, text_ids, pl.String)
@@ -126,24 +137,20 @@ def _caster(found: list[str], kinds: pl.Schema, written: str, text_ids: set[str]
             assert isinstance(raw, pl.DataFrame)
             values = raw.lazy().select(*expressions, *PLACE).collect()
             marks = []
-            for purpose in found:
+            for purpose in column_of:
                 mask = gaps(values[purpose], purpose)
                 falses = pl.repeat(False, len(values), eager=True)
                 marks.append((falses if mask is None else mask).alias(f"{purpose}_is_wrong"))
             named = values.with_columns(marks)
-            order = [
-                *found,
-                *(c for c in named.columns if c.endswith("_is_text")),
-                *(m.name for m in marks),
-                *PLACE,
-            ]
+            text_marks = (name for name in named.columns if name.endswith("_is_text"))
+            order = [*column_of, *text_marks, *(mark.name for mark in marks), *PLACE]
             yield from named.select(order).to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
 
     return cast
 
 
 def _gap(cast: Cast, frame: DataFrame, purpose: str, count: int, origin: Source) -> DataError:
-    """The sentence for a value that does not fit; which row it is in, Spark cannot tell."""
+    """The error for the first value that does not fit; Spark does not know the number of its row."""
     first = frame.where(F.col(f"{purpose}_is_wrong")).select(*PLACE, purpose).orderBy(*PLACE).first()
     assert first is not None
     at = [F.col(name) == F.lit(first[name]) for name in PLACE]
@@ -154,7 +161,7 @@ def _gap(cast: Cast, frame: DataFrame, purpose: str, count: int, origin: Source)
 
 
 def _time_written(columns: DataFrame, kinds: pl.Schema) -> str:
-    """How times are written, as the reader in memory finds out."""
+    """How times are written, found as `Reading` does."""
     dtype = kinds.get("time")
     if dtype is None:
         return "none"
@@ -179,5 +186,5 @@ def _time_written(columns: DataFrame, kinds: pl.Schema) -> str:
                 .to_batches()
             )
 
-    found = columns.select("time").mapInArrow(fractions, "fractions boolean").agg(F.max("fractions")).first()
-    return "float" if found is not None and found[0] else "whole"
+    answer = columns.select("time").mapInArrow(fractions, "fractions boolean").agg(F.max("fractions")).first()
+    return "float" if answer is not None and answer[0] else "whole"

@@ -1,8 +1,8 @@
 """What `spark-submit` runs: `spark-submit --py-files ncf.zip submit.py INPUT OUTPUT WORK [NAME=VALUE…]`.
 
-INPUT is any address that Spark opens, OUTPUT a folder of the driver's machine, WORK an empty place that all machines
-reach. Values are fields of `PrepareOptions`, and `name`. Exit 0 is success; otherwise 1 with one sentence on standard
-error, and in the file that NCF_MESSAGE names, if it names one.
+INPUT is any address that Spark can open, OUTPUT a folder on the driver's machine, WORK an empty folder that
+all machines reach. Each NAME is a field of `PrepareOptions`, or `name`. The exit code is 0, or 1 with one
+sentence on standard error, and in the file that NCF_MESSAGE names if it is set.
 """
 
 # mypy: disable-error-code="import-untyped,import-not-found"
@@ -25,7 +25,7 @@ _LONGEST = 1024
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run one preparation; the exit code."""
+    """Run one preparation with command-line `arguments`; the exit code."""
     try:
         _run(arguments)
     except (NcfError, PySparkException) as error:
@@ -35,9 +35,9 @@ def main(arguments: Sequence[str]) -> int:
             else f"Spark failed: {' '.join(str(error).split())[:500]}"
         )
         print(f"error: {sentence}", file=sys.stderr)
-        if place := os.environ.get("NCF_MESSAGE"):
-            Path(place).parent.mkdir(parents=True, exist_ok=True)
-            Path(place).write_text(sentence[:_LONGEST], "utf-8")
+        if message_file := os.environ.get("NCF_MESSAGE"):
+            Path(message_file).parent.mkdir(parents=True, exist_ok=True)
+            Path(message_file).write_text(sentence[:_LONGEST], "utf-8")
         return 1
     return 0
 

@@ -1,7 +1,8 @@
 """The split of a table on the disk: each part of the rows is split as it would be in memory, and written.
 
-In: `SortedInteractions` and the options. Out: `StoredSplit`: training as columns of the folder that is made, and the
-held-out pairs. The decision worth knowing: `splits.plan_split` decides and labels the rows, here they are only written.
+In: `SortedInteractions` and the options. Out: `StoredSplit`: training as columns of the folder that is made,
+and the held-out pairs. The decision worth knowing: `splits.plan_split` decides and labels the rows, here they
+are only written.
 """
 
 from __future__ import annotations
@@ -33,8 +34,8 @@ class StoredPairs:
 class StoredSplit:
     """What `SplitTables` is in memory.
 
-    `table`: all interactions. `popularity`: training interactions of each item, [I]. `train_offsets` [U + 1] and
-    `train_items`: the items of training by user.
+    `table`: all interactions. `popularity`: training interactions of each item, [I]. `train_offsets` [U + 1]
+    and `train_items`: the items of training by user.
     """
 
     table: SortedInteractions
@@ -76,7 +77,7 @@ class StoredSplit:
 def split_stored(
     table: SortedInteractions, options: PrepareOptions, folder: Path, scratch: Path
 ) -> StoredSplit:
-    """Write `train_*.npy`, `validation_users.npy` and `test_users.npy` into `folder`, held-out items into `scratch`."""
+    """Split `table`: training and held-out users go into `folder`, held-out items into `scratch`."""
     plan = plan_split(table, options)
     table = plan.table
     users, items = Writer(folder / "train_users.npy", np.int32), Writer(folder / "train_items.npy", np.int32)

@@ -1,8 +1,9 @@
 """From a table that is larger than memory to a prepared folder.
 
-In: a path and `PrepareOptions`, as for `prepare_file`. Out: the same folder, to the byte, and its report. The decision
-worth knowing: memory holds what there is of each user and item (ids, counts, offsets, marks) and a part of the rows;
-rows lie on the disk, in the folder that is made, and are read in passes. See docs/scale.md for what a pass costs.
+In: a path and `PrepareOptions`, as for `prepare_file`. Out: the same folder, to the byte, and its report. The
+decision worth knowing: memory holds ids, counts, offsets and marks of users and items, and one part of the
+rows. Rows lie on the disk, in the folder that is made, and are read in passes (docs/scale.md has the cost of
+each).
 """
 
 from __future__ import annotations
@@ -37,18 +38,24 @@ from ncf.runtime import free_memory
 _LISTS = 16 * CHUNK
 """Lists in memory at once: a multiple of those that are drawn at once."""
 BYTES_A_ROW = 100
-"""What the way in memory takes at its peak: 88 were measured, of 100 million rows of CSV with times and ratings."""
+"""Peak memory of `prepare_file`: 88 were measured, for 100 million rows of CSV with times and ratings."""
 _OF_TEXT, _OF_PACKED_TEXT = 4, 16
 _SHARE = 0.7
 
 
 def wants_streaming(origin: Source) -> bool:
-    """Whether the preparation in memory would take more than most of the memory that is free."""
+    """Whether preparing `origin` in memory would take more than 70% of the free memory.
+
+    Memory is the faster way to the same folder. A remote file is not streamed: its size is not known.
+    """
     return not origin.remote and expected_bytes(origin) > _SHARE * free_memory()
 
 
 def expected_bytes(origin: Source) -> int:
-    """Peak memory of the way in memory; 0 where the file cannot be read, which the reader then says."""
+    """Estimated peak memory of `prepare_file`; 0 if the file cannot be read, which the reader then reports.
+
+    From the rows that a Parquet file has, or from the bytes of text.
+    """
     if origin.format == "parquet":
         try:
             return BYTES_A_ROW * int(scan(origin).select(pl.len()).collect().item())
@@ -87,7 +94,7 @@ def _draw(split: StoredSplit, stage: Stage, options: PrepareOptions, folder: Pat
 def prepare_streaming(
     path: str | Path, output: str | Path, options: PrepareOptions | None = None, name: str | None = None
 ) -> PrepareReport:
-    """Prepare a file, a folder of files or a pattern into the folder `output`, with memory for a part of the rows."""
+    """As `prepare_file`, but written to the folder `output`, with memory for a part of the rows only."""
     options, target = options or PrepareOptions(), Path(output)
     refuse_foreign(target)
     origin = source(path, options.format, options.delimiter, options.header)
@@ -105,7 +112,7 @@ def prepare_streaming(
 def finish(
     table: SortedInteractions, options: PrepareOptions, folder: Path, provenance: Provenance
 ) -> PrepareReport:
-    """The stages after sorting: `table`, whose files lie in `folder`/scratch, becomes the finished `folder`."""
+    """The stages after sorting: `table`, with files in `folder`/scratch, becomes the finished `folder`."""
     scratch = folder / "scratch"
     table = filter_table(table, options)
     split = split_stored(table, options, folder, scratch)
