@@ -1,7 +1,8 @@
-"""What an experiment is: data, model, training, evaluation, pre-training. One digest stands for all of it.
+"""A recipe: data, model, training, evaluation and pre-training, with one digest of all that matters.
 
-A recipe is a TOML file with one table a section; `--set train.epochs=5` overrides one value. Everything is checked
-here, before anything runs, and a mistake is answered with the field's name and what it admits.
+In: a recipe, a TOML file with one table per section, and overrides such as `--set train.epochs=5`. Out:
+`Experiment`, frozen. The decision worth knowing: everything is checked here, before anything runs. A mistake
+is reported with the name of the field and the values that it allows.
 """
 
 import hashlib
@@ -22,13 +23,13 @@ Count = Annotated[int, Field(ge=1)]
 
 
 class ConfigSection(BaseModel):
-    """Frozen, and no key is ignored: a misspelt one is an error."""
+    """A frozen section of a recipe; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
     def checked(cls, values: Mapping[str, Any], source: str) -> Self:
-        """The section from a mapping; raises `ConfigError` with the first mistake, named after `source`."""
+        """The section from `values`; raises `ConfigError` with the first mistake and its `source`."""
         try:
             return cls.model_validate(values)
         except ValidationError as error:
@@ -36,126 +37,126 @@ class ConfigSection(BaseModel):
 
 
 class DataConfig(ConfigSection):
-    """Where the prepared data set comes from: a folder of `ncf prepare`, or a known data set by name."""
+    """Where the prepared data set comes from: a folder of `ncf prepare`, or the name of a known data set."""
 
     path: str | None = None
     catalog: str | None = None
 
 
 class ModelConfig(ConfigSection):
-    """The architecture. `gmf` uses `factors`, `mlp` the tower, `neumf` both (He et al. 2017); `mf` is the plain dot product
-    with item biases; `history-gmf` and `history-neumf` have users of an own vector and a history (`models/history.py`)."""
+    """The architecture. `gmf` uses `factors`, `mlp` the tower, `neumf` both (He et al. 2017). `mf` is a plain
+    dot product with item biases. In `history-gmf` and `history-neumf`, a user is its own vector plus the sum
+    of its history (`models/history.py`).
+    """
 
     kind: Literal["gmf", "mlp", "neumf", "mf", "history-gmf", "history-neumf"] = "neumf"
     factors: Count = 64
-    """Width of the GMF tables, the paper's predictive factors."""
+    """Width of the GMF's tables: the paper's predictive factors."""
     history_exponent: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
-    """The sum over a history of n items is divided by n to this power: 0 is the sum, 1 the mean."""
+    """The sum over a history of n items is divided by n to this power: 0 gives the sum, 1 the mean."""
     history_dropout: Fraction = 0.0
-    """Share of each history that is left out in training, drawn anew whenever the history's table moves."""
+    """Share of each history that training leaves out, drawn again at each update of its table."""
     history_half_life: NonNegative = 0.0
-    """With times: a positive is predicted from what its user used before it, where an item counts half of the latest after
-    this many later ones. 0: from all of the user's other items, which count alike."""
+    """A positive is predicted from the user's earlier items, with weights that halve after this many later
+    items. With 0 it is predicted from all other items, with equal weights, and times are not used."""
     embedding: Count = 128
     """Width of the MLP's user and item tables."""
     tower: tuple[Count, ...] = Field(default=(128, 64, 32), min_length=1)
-    """Widths of the hidden layers, first to last; the last is the MLP's predictive factors."""
+    """Widths of the hidden layers, first to last; the last is the number of the MLP's predictive factors."""
     dropout: Fraction = 0.0
-    """Share of hidden units left out in training, after every activation of the tower."""
+    """Share of hidden units that training drops after each activation of the tower."""
     gmf_init_std: Positive = 0.1
-    """Standard deviation of the first values of the GMF's tables."""
+    """Standard deviation of the GMF's initial tables."""
     mlp_init_std: Positive = 0.01
-    """Standard deviation of the first values of the MLP's tables."""
+    """Standard deviation of the MLP's initial tables."""
 
     @model_validator(mode="after")
-    def _dropout_is_of_shared_sums(self) -> Self:
+    def _dropout_needs_equal_weights(self) -> Self:
         if self.history_half_life and self.history_dropout:
             raise ValueError(
-                "history_dropout is for histories whose items count alike: set it to 0, or history_half_life to 0"
+                "history_dropout needs equal weights in the history: set it or history_half_life to 0"
             )
         return self
 
 
 class TrainConfig(ConfigSection):
-    """How the model is trained. A group is one user, one positive and `negatives` negatives."""
+    """Training. A group is one user, one positive and `negatives` negatives."""
 
     epochs: int = Field(default=16, ge=0)
-    """Passes over the positives; 0 only with pre-training, which then only fuses."""
+    """Passes over the positives. With pre-training, 0 only fuses the two models."""
     batch_size: Count = 4096
-    """Groups a step, over all processes; the steps of an epoch have equal sizes, so a few groups fewer."""
+    """Groups per step, over all processes; a few fewer where that makes the steps of an epoch equal."""
     negatives: Count = 4
     sampler: Literal["uniform", "popularity"] = "uniform"
     popularity_exponent: NonNegative = 0.75
     """Negatives are drawn in proportion to (1 + popularity) to this power, with `sampler = "popularity"`."""
     exclude: Literal["training", "known"] = "training"
-    """No negative is a positive of its user: in `training`, or among all that is `known` (train, validation and test).
-    `known` is right for a model that ships; it leaks the held-out items into training, so its figures flatter."""
+    """Which positives of a user are never its negatives: those in `training`, or all `known` ones. `known`
+    suits a model that ships; it leaks the held-out items into training, so metrics are optimistic."""
     loss: Literal["bce", "bpr", "softmax"] = "bce"
     init: Literal["random", "spectral", "auto"] = "random"
-    """`spectral` starts the tables from a closed-form model of the same data (see `training/spectral_init.py`); `auto` does so
-    where the data are small enough for one, and says so where they are not."""
+    """`spectral` takes the initial tables from a closed-form model of the data (`training/spectral_init.py`);
+    `auto` does so if the data are small enough, and logs it if they are not."""
     learning_rate: Positive = 0.003
     learning_rate_scaling: Literal["none", "linear", "sqrt"] = "none"
-    """How the rate follows `batch_size`, which is the same for any number of processes: not at all, or by the ratio of
-    `batch_size` to `learning_rate_batch`, or the root of it."""
+    """The learning rate is fixed, or multiplied by `batch_size` / `learning_rate_batch`, or by its root."""
     learning_rate_batch: Count = 4096
-    """The steps' groups that `learning_rate` was found with; used by `learning_rate_scaling`."""
+    """The batch size that `learning_rate` was tuned with; used by `learning_rate_scaling`."""
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: Fraction = 0.02
-    """Share of all steps in which the learning rate rises from zero."""
+    """Share of all steps during which the learning rate rises from zero."""
     l2_gmf: NonNegative = 0.01
-    """L2 on the GMF's table rows that a batch uses, once an interaction (see `training/regularisation.py`)."""
+    """L2 on the GMF's table rows of a batch, once per interaction (see `training/kernels/branch.py`)."""
     l2_mlp: NonNegative = 0.0
     """The same for the MLP's tables."""
     l2_history: NonNegative = 0.01
-    """The same for the history's table, once a positive."""
+    """The same for the history's table, once per positive."""
     history_every: int = Field(default=0, ge=0)
-    """Steps between two moves of the history's table, which is exact but not free; 0 takes as many as keep that product
-    below the cost of the steps."""
+    """Steps between two updates of the history's table; 0 makes the updates cost less than the steps."""
     weight_decay: NonNegative = 0.0
     """AdamW's decoupled decay of the layers; tables have `l2_gmf` and `l2_mlp` instead."""
     averaging: Fraction = 0.0
-    """Decay a step of the exponential moving average of all weights, which is what is judged and kept; 0 is off."""
+    """Decay per step of an exponential moving average of the weights, which is then evaluated and saved."""
     optimizer: Literal["auto", "dense", "lazy"] = "auto"
-    """`lazy` updates only the table rows of the batch; `auto` chooses it for large tables and says so."""
+    """`lazy` updates only the table rows of the batch; `auto` chooses it for large tables, and logs it."""
     tables: Literal["replicated", "sharded"] = "replicated"
-    """`sharded` keeps each row of the tables in one process only, through TorchRec, for tables larger than one machine's
-    memory; their optimiser is then FBGEMM's fused one (docs/scale.md)."""
+    """`sharded` keeps each table row in one process only (TorchRec), for tables larger than one machine's
+    memory. The optimizer is then FBGEMM's fused one (docs/scale.md)."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the tower's products in training; weights, losses and logits stay float32."""
+    """Precision of the tower's products in training; weights, losses and logits stay float32."""
     validation: Literal["hold-out", "include"] = "hold-out"
-    """`include` adds the validation positives to training, for the final run of a recipe chosen without it."""
+    """`include` adds the validation positives to training, for the final run of a recipe."""
     patience: int = Field(default=0, ge=0)
-    """Stop after this many epochs without a better validation NDCG@10 and keep the best epoch; 0 trains to the end."""
+    """Stop after this many epochs without a better validation NDCG@10 and keep the best; 0 never stops."""
     evaluate_every: Count = 1
     checkpoint_every: Count = 1
     """Epochs between checkpoints; `keep_checkpoints` of them stay."""
     keep_checkpoints: Count = 2
     threads: int = Field(default=0, ge=0)
-    """CPU threads; 0 takes every core that this process may use."""
+    """CPU threads; 0 uses every core that this process may use."""
     parts: int = Field(default=0, ge=0)
-    """Parts of a step whose gradients are added up in one order, so that any number of threads, and of processes that
-    divides it, gives the same weights to the last bit. 0 takes 4 where that costs nothing (tables of 16 MiB at most, steps
-    of 16,384 groups or more), else one a thread; small steps take longer in 4 parts."""
+    """Parts of a step whose gradients are added in a fixed order. Weights are then bit-identical for any
+    number of threads, and of processes that divides it. 0 is 4 where that costs nothing (tables up to 16 MiB,
+    16,384 groups or more), else one per thread; 4 parts slow small steps down."""
     device: str = "auto"
     seed: int = Field(default=0, ge=0)
 
     @property
     def negatives_exponent(self) -> float:
-        """The power of popularity that negatives are drawn in proportion to."""
+        """Negatives are drawn in proportion to (1 + popularity) to this power; 0 is uniform."""
         return self.popularity_exponent if self.sampler == "popularity" else 0.0
 
     @model_validator(mode="after")
     def _stopping_needs_validation(self) -> Self:
         if self.patience and self.validation == "include":
             raise ValueError(
-                "patience needs the validation positives held out: set validation = 'hold-out' or patience = 0"
+                "patience needs validation positives held out: set validation = 'hold-out' or patience = 0"
             )
         return self
 
 
 class EvaluationConfig(ConfigSection):
-    """How the run is judged (docs/protocol.md)."""
+    """How the run is evaluated (docs/protocol.md)."""
 
     cutoffs: tuple[Count, ...] = Field(default=(1, 5, 10, 20), min_length=1)
     ties: Literal["expected", "pessimistic", "optimistic"] = "expected"
@@ -164,17 +165,18 @@ class EvaluationConfig(ConfigSection):
 
 
 class PublishedConfig(ConfigSection):
-    """What others printed for this model on these data; shown beside our figures and never used."""
+    """Published metrics of this model on these data; shown next to ours and never used."""
 
     source: str
     metrics: dict[str, float]
 
 
 class PretrainingConfig(ConfigSection):
-    """GMF and MLP are trained first and fused; `alpha` is the GMF's share of the output layer (equation 13).
+    """GMF and MLP are trained first, then fused; `alpha` is the GMF's share of the output (equation 13).
 
-    Of a `gmf` they are the teachers: its tables begin at what a closed form and the two say together (see
-    `training/initialization.py`), where `alpha` is the share of the closed form and the GMF."""
+    For a `gmf` they are the teachers of a distillation: its tables start from the scores of a closed form and
+    both models (`training/initialization.py`), and `alpha` is the share of the closed form and the GMF.
+    """
 
     gmf: "Experiment"
     mlp: "Experiment"
@@ -182,7 +184,7 @@ class PretrainingConfig(ConfigSection):
 
 
 class Experiment(ConfigSection):
-    """Everything that decides a result."""
+    """A whole recipe: everything that decides a result, and its name."""
 
     name: str = Field(default="experiment", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     data: DataConfig = DataConfig()
@@ -193,7 +195,7 @@ class Experiment(ConfigSection):
     published: PublishedConfig | None = None
 
     @model_validator(mode="after")
-    def _fusing_needs_halves(self) -> Self:
+    def _pretraining_fits_the_model(self) -> Self:
         if self.pretraining is None:
             if self.train.epochs == 0:
                 raise ValueError("train.epochs = 0 only makes sense with [pretraining]: set it to 1 or more")
@@ -202,31 +204,32 @@ class Experiment(ConfigSection):
         fused = (("neumf", "gmf", "mlp"), ("history-neumf", "history-gmf", "mlp"))
         if kinds not in (*fused, ("gmf", "gmf", "mlp")):
             raise ValueError(
-                "pretraining fuses a gmf and an mlp into a neumf, or a history-gmf and an mlp into a history-neumf, or "
-                f"teaches a gmf what a gmf and an mlp know, and these are {kinds[1]}, {kinds[2]} and {kinds[0]}"
+                "pretraining fuses a gmf and an mlp into a neumf, or a history-gmf and an mlp into a "
+                "history-neumf, or distils a gmf and an mlp into a gmf, "
+                f"and these are {kinds[1]}, {kinds[2]} and {kinds[0]}"
             )
         return self
 
     @classmethod
     def load(cls, path: str | Path, overrides: Iterable[str] = ()) -> Self:
-        """Read a recipe (TOML) or a resolved experiment (JSON) and apply `section.key=value` overrides."""
+        """Read a recipe (TOML) or a resolved experiment (JSON), and apply `section.key=value` overrides."""
         return cls.parse(read_recipe(Path(path)), overrides, source=str(path))
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], overrides: Iterable[str] = (), source: str = "recipe") -> Self:
-        """Check a mapping of sections, after the overrides."""
+        """Check a mapping of sections after applying `overrides`; errors name `source`."""
         merged = json.loads(json.dumps(values))
         for override in overrides:
             _override(merged, override)
         return cls.checked(merged, source)
 
     def digest(self) -> str:
-        """sha256 over what decides the result; where the data lie, names and checkpoint habits do not."""
+        """sha256 over all that decides the result; names, paths and checkpoint intervals do not."""
         return hashlib.sha256(json.dumps(_deciding(self), sort_keys=True).encode()).hexdigest()
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """A recipe as nested dictionaries; recipe names under `[pretraining]` are read from beside it."""
+    """The recipe in `path` as nested dictionaries, with those named under `[pretraining]`, from its folder."""
     try:
         text = path.read_text("utf-8")
         values: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -240,24 +243,24 @@ def read_recipe(path: Path) -> dict[str, Any]:
         ) from None
     except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
         raise ConfigError(f"The recipe {path} is not valid: {error}.") from None
-    halves = values.get("pretraining")
-    if isinstance(halves, dict):
-        for half in ("gmf", "mlp"):
-            if isinstance(halves.get(half), str):
-                halves[half] = read_recipe(path.parent / halves[half])
+    models = values.get("pretraining")
+    if isinstance(models, dict):
+        for kind in ("gmf", "mlp"):
+            if isinstance(models.get(kind), str):
+                models[kind] = read_recipe(path.parent / models[kind])
     return values
 
 
 def _override(values: dict[str, Any], override: str) -> None:
-    """Set one `section.key=value`; the value is read as TOML and taken as text where that fails."""
+    """Set one `section.key=value` in `values`; the value is TOML, or text if it cannot be read as TOML."""
     name, equals, text = override.partition("=")
     *sections, key = name.strip().split(".")
     if not equals or not key:
-        raise ConfigError(f"--set takes section.key=value, such as train.epochs=5, and not {override!r}.")
+        raise ConfigError(f"--set takes section.key=value, such as train.epochs=5, not {override!r}.")
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
-            raise ConfigError(f"--set {override}: {section!r} is a value and has no keys.")
+            raise ConfigError(f"--set {override}: {section!r} is a value, so it has no keys.")
     try:
         values[key] = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -265,14 +268,14 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 
 def _first_mistake(error: ValidationError) -> str:
-    """One sentence from pydantic's list."""
+    """A sentence for the first error in pydantic's list."""
     mistake = error.errors()[0]
     field = ".".join(str(part) for part in mistake["loc"])
     if mistake["type"] == "extra_forbidden":
-        return f"{field} is no setting of ncf; see docs/training.md for the list."
+        return f"{field} is not a setting of ncf; see docs/training.md for the list."
     message = mistake["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(mistake["input"], dict) else f", and not {mistake['input']!r}"
-    return f"{field or 'the recipe'}: {message}{given}." if field else f"{message}."
+    given = "" if isinstance(mistake["input"], dict) else f", not {mistake['input']!r}"
+    return f"{field}: {message}{given}." if field else f"{message}."
 
 
 _HABITS = {"checkpoint_every", "keep_checkpoints"}

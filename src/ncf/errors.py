@@ -1,12 +1,12 @@
 """One exception tree. Every message is one sentence that says what is wrong and what to do about it.
 
-The command line turns an `NcfError` into that sentence on standard error and exit code 2; anything else is a
-defect of ours and keeps its traceback.
+The command line prints an `NcfError` on standard error and exits with code 2. Any other exception is a bug in
+ncf and keeps its traceback.
 """
 
 
 class NcfError(Exception):
-    """Something the caller can mend; `str(error)` is a sentence for a person."""
+    """A problem that the caller can solve; `str(error)` is a sentence for a person."""
 
 
 class DataError(NcfError):
@@ -26,7 +26,7 @@ class ArtifactError(NcfError):
 
 
 class UnknownIdError(NcfError):
-    """A user or item id that the model has never seen, where the caller asked for strictness."""
+    """A user or item id is not in the model, and the caller asked for strictness."""
 
 
 class StorageError(NcfError):
@@ -38,17 +38,17 @@ class Interrupted(NcfError):
 
 
 class LostProcess(NcfError):
-    """Another process of the same training was killed, hangs, or failed with the sentence that this one passes on."""
+    """Another process of the same training was killed, hangs or failed; the message is that of its error."""
 
 
 class TrackingError(NcfError):
-    """A tracking server or database does not answer, or refuses what it is sent."""
+    """A tracking server or database does not answer, or refuses a request."""
 
 
 class CloudError(NcfError):
-    """AWS, Docker or a job said no: credentials, permissions, a quota, a failed job, a missing resource.
+    """AWS or Docker refused a request, or a job failed: credentials, permissions, quotas, missing resources.
 
-    `code` is AWS's own code for it, or empty.
+    `code`: the error code of AWS, or empty.
     """
 
     def __init__(self, sentence: str, code: str = "") -> None:

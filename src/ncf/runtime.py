@@ -1,10 +1,9 @@
 """Where a run computes: device, precision, threads, and generators derived from (seed, purpose, counters).
 
-The one decision worth knowing: nothing in ncf draws from a global generator. A generator is made where it is needed
-from the seed, the name of its purpose and the counters that tell draws apart (epoch, block, rank), so any part of a
-run can be drawn again without running what came before it; that is what makes a resumed run equal to the bit.
-
-torch is imported where it is used: serving needs seeds and threads, but no torch.
+The one decision worth knowing: nothing in ncf draws from a global generator. A generator is made where it is
+needed, from the seed, the name of its purpose, and counters such as epoch, block and rank. So any part of a
+run can be drawn again without running what came before it, and a resumed run is bit-identical. torch is
+imported only where it is used, because serving needs seeds and threads without torch.
 """
 
 from __future__ import annotations
@@ -30,28 +29,28 @@ if TYPE_CHECKING:
     import torch
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
-_LOOK_SECONDS = 0.5
+_WATCH_SECONDS = 0.5
 _CONTAINER_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
 def seed_of(seed: int, purpose: str, *counters: int) -> int:
-    """A 63-bit seed for one purpose; different purposes and counters give independent streams."""
+    """A 63-bit seed. Other values of `seed`, `purpose` or `counters` give an independent stream."""
     # The number of counters comes first: a SeedSequence takes (1,) and (1, 0) for the same.
     sequence = np.random.SeedSequence((len(counters), seed, zlib.crc32(purpose.encode()), *counters))
     return int(sequence.generate_state(1, np.uint64)[0] >> 1)
 
 
 def generator(seed: int, purpose: str, *counters: int, device: torch.device | str = "cpu") -> torch.Generator:
-    """A torch generator from `seed_of`."""
+    """A torch generator on `device`, seeded by `seed_of(seed, purpose, *counters)`."""
     import torch
 
     return torch.Generator(device=device).manual_seed(seed_of(seed, purpose, *counters))
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """`auto` takes a CUDA device where there is one; a name torch cannot use is a `ConfigError`."""
+    """The device `name`; `auto` is CUDA if there is one. Raises `ConfigError` if torch cannot use it."""
     import torch
 
     if name == "auto":
@@ -61,13 +60,15 @@ def choose_device(name: str = "auto") -> torch.device:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError):
         raise ConfigError(
-            f"train.device = {name!r} is not usable here: choose 'cpu', 'cuda' where there is one, or 'auto'."
+            f"train.device = {name!r} is not usable here: choose 'cpu', 'auto', or 'cuda' if there is a GPU."
         ) from None
     return device
 
 
 def choose_precision(name: str, device: torch.device) -> torch.dtype:
-    """`auto` is bfloat16 where the hardware multiplies it natively (CUDA, AVX512-BF16, AMX), else float32."""
+    """The type `name`; `auto` is bfloat16 if `device` multiplies it natively (CUDA, AVX512-BF16, AMX), else
+    float32.
+    """
     import torch
 
     if name != "auto":
@@ -83,32 +84,28 @@ def _cpu_multiplies_bfloat16() -> bool:
 
 
 def choose_threads(threads: int = 0) -> int:
-    """0 is every core that this process may run on, inside a container's or scheduler's limits, divided among the
-    processes that train together on this machine."""
+    """`threads`, or for 0 the cores that this process may use, shared with its peers on this machine."""
     cores = len(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
     return threads or max(1, cores // _local("SIZE", 1))
 
 
 def local_rank() -> int:
-    """This process's place among those that torchrun, Horovod or MPI started on this machine."""
+    """The rank of this process among those that torchrun, Horovod or MPI started on this machine."""
     return _local("RANK", 0)
 
 
 def _local(what: str, default: int) -> int:
-    # torchrun says LOCAL_WORLD_SIZE where the others say LOCAL_SIZE.
-    names = [
-        f"LOCAL_{what.replace('SIZE', 'WORLD_SIZE')}",
-        f"HOROVOD_LOCAL_{what}",
-        f"OMPI_COMM_WORLD_LOCAL_{what}",
-    ]
+    # torchrun sets LOCAL_WORLD_SIZE where the others set LOCAL_SIZE.
+    torchrun = f"LOCAL_{what.replace('SIZE', 'WORLD_SIZE')}"
+    names = (torchrun, f"HOROVOD_LOCAL_{what}", f"OMPI_COMM_WORLD_LOCAL_{what}")
     return next((int(os.environ[name]) for name in names if name in os.environ), default)
 
 
 class Workers:
     """A few threads that each run torch single-threaded.
 
-    Splitting a step once into one part a thread costs two synchronisations; torch's own threads cost two for every
-    operation, and stall on a machine whose cores are busy. Results are combined in the order of the parts, so they
+    Splitting a step into one part per thread costs two synchronizations; torch's own threads cost two for
+    each operation, and stall if the cores are busy. Results are combined in the order of the parts, so they
     do not depend on which thread was faster.
     """
 
@@ -117,7 +114,7 @@ class Workers:
         self._pool = ThreadPoolExecutor(threads, "ncf-worker") if threads > 1 else None
 
     def map(self, function: Callable[[Part], Result], parts: list[Part]) -> list[Result]:
-        """`[function(part) for part in parts]`, side by side."""
+        """`[function(part) for part in parts]`, in parallel."""
         if self._pool is None or len(parts) < 2:
             return [function(part) for part in parts]
         return list(self._pool.map(function, parts))
@@ -130,7 +127,7 @@ class Workers:
 
 @contextmanager
 def workers(threads: int) -> Iterator[Workers]:
-    """`Workers`, with torch's own threading set to one while they live."""
+    """`Workers` with `threads` threads; while they live, torch's own operations use one thread."""
     import torch
 
     before = torch.get_num_threads()
@@ -144,10 +141,11 @@ def workers(threads: int) -> Iterator[Workers]:
 
 
 def keep_freed_memory() -> bool:
-    """Have glibc keep freed memory for the next step instead of giving it back to the system; False elsewhere.
+    """Have glibc keep freed memory for the next step instead of returning it to the system; False if there is
+    no glibc.
 
-    Steps over large tables free and take the same large buffers again and again. By default each is mapped afresh and its
-    pages are zeroed by the kernel, which was half of the time of such a step.
+    Steps over large tables allocate and free the same large buffers again and again. By default the kernel
+    maps and zeroes each one anew, which took half of the time of such a step.
     """
     try:
         libc = ctypes.CDLL("libc.so.6")
@@ -157,7 +155,9 @@ def keep_freed_memory() -> bool:
 
 
 def free_memory() -> int:
-    """Bytes of memory that this process can still take: what the system has available, at most its container's limit."""
+    """Bytes of memory that this process can still take: what the system has available, or its container's
+    limit.
+    """
     import psutil
 
     sizes = [int(psutil.virtual_memory().available)]
@@ -170,9 +170,9 @@ def free_memory() -> int:
 
 @contextmanager
 def stop_requested() -> Iterator[Callable[[], bool]]:
-    """Gives a function that tells whether ctrl-C or SIGTERM has come; the second one ends the process as usual.
+    """A function that says whether ctrl-C or SIGTERM was received; a second signal ends the process as usual.
 
-    Elsewhere than on the main thread, where Python admits no handlers, the answer is always no.
+    Outside the main thread, where Python allows no signal handlers, it always returns False.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -194,26 +194,26 @@ def stop_requested() -> Iterator[Callable[[], bool]]:
 
 
 def end_with(parent: int) -> None:
-    """Send this process SIGTERM as soon as `parent` is no longer the one that it was started by.
+    """Send this process SIGTERM as soon as `parent`, the process id of its parent, is gone.
 
-    Whoever starts a group of processes ends them; if it is killed itself, nobody else would.
+    The parent normally ends its processes; if it is killed itself, nothing else would.
     """
 
-    def look() -> None:
+    def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_WATCH_SECONDS)
         os.kill(os.getpid(), signal.SIGTERM)
 
-    threading.Thread(target=look, name="ncf-parent", daemon=True).start()
+    threading.Thread(target=watch, name="ncf-parent", daemon=True).start()
 
 
 def spans(length: int, parts: int) -> list[slice]:
-    """`length` positions cut into at most `parts` contiguous spans of nearly equal size, none empty."""
+    """At most `parts` contiguous spans of nearly equal size that cover `length` positions; none is empty."""
     parts = max(1, min(parts, length))
     bounds = [length * part // parts for part in range(parts + 1)]
     return [slice(a, b) for a, b in pairwise(bounds)]
 
 
 def span_of(length: int, rank: int, size: int) -> slice:
-    """The `rank`-th of `size` spans of nearly equal size; empty where there are fewer positions than spans."""
+    """Span number `rank` of the `size` that cover `length` positions; empty if there are fewer of them."""
     return slice(length * rank // size, length * (rank + 1) // size)

@@ -78,5 +78,5 @@ def test_a_run_teaches_a_gmf_and_fuses_it_into_a_neumf(tmp_path: Path) -> None:
 
 
 def test_only_a_gmf_and_an_mlp_teach() -> None:
-    with pytest.raises(ValidationError, match="teaches a gmf what a gmf and an mlp know"):
+    with pytest.raises(ValidationError, match="distils a gmf and an mlp into a gmf"):
         recipe("gmf", experiment("mlp", epochs=1))

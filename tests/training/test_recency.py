@@ -116,5 +116,5 @@ def test_data_without_times_are_refused_before_anything_is_done(tmp_path: Path) 
 
 
 def test_dropout_of_shared_sums_is_refused() -> None:
-    with pytest.raises(ConfigError, match="history_dropout is for histories whose items count alike"):
+    with pytest.raises(ConfigError, match="history_dropout needs equal weights in the history"):
         Experiment.parse({"model": {"history_half_life": 3, "history_dropout": 0.1}})
