@@ -68,7 +68,7 @@ def load(arguments: argparse.Namespace) -> Dataset:
 
 
 def benchmark_name(base: str, arguments: argparse.Namespace) -> str:
-    """Of the JSON file: the data set, where it is not ML-1M, and the part that is judged."""
+    """Of the JSON file: the data set, where it is not ML-1M, and the part that is evaluated."""
     other = () if arguments.catalog == "ml-1m" else (arguments.catalog,)
     return "-".join((base, *other, *(("validation",) if arguments.validation else ())))
 

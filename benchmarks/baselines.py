@@ -1,7 +1,7 @@
 """Accuracy of the baselines on the test lists of a known set, with their default settings: mean over seeds.
 
 The defaults were chosen on ML-1M with `--validation`, on the hold-out that the recipes were chosen on;
-without it a baseline is fitted to training and validation positives and judged on test. Those that do not
+without it a baseline is fitted to training and validation positives and evaluated on test. Those that do not
 depend on a seed are fitted once.
 """
 
@@ -23,7 +23,7 @@ RULES = EvaluationConfig(cutoffs=(10,), bootstrap=0)
 def measure(
     dataset: Dataset, name: str, settings: dict[str, Any], seed: int, validation: bool
 ) -> dict[str, Any]:
-    """Fit one baseline with one seed, and judge it."""
+    """Fit one baseline with one seed, and evaluate it."""
     fitted: list[FittedBaseline] = []
     with workers(choose_threads()) as pool:
         seconds, processor = timed(
@@ -38,13 +38,13 @@ def measure(
 
 
 def main() -> None:
-    """Fit, judge, print, write."""
+    """Fit, evaluate, print, write."""
     parser = command_line(__doc__)
     with_data(parser)
     parser.add_argument("--baselines", nargs="*", default=list(BASELINES), help="some of them")
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     parser.add_argument("--set", action="append", default=[], dest="overrides", help="setting=value")
-    parser.add_argument("--validation", action="store_true", help="judge on the validation hold-out")
+    parser.add_argument("--validation", action="store_true", help="evaluate on the validation hold-out")
     arguments = parser.parse_args()
     settings = {name: float(value) for name, _, value in (one.partition("=") for one in arguments.overrides)}
     report = Report(benchmark_name("baselines", arguments), arguments)

@@ -40,14 +40,14 @@ CONSOLE = Console(highlight=False, width=132)
 
 
 class Clock(Silent):
-    """Notes when each epoch had been trained and judged."""
+    """Notes when each epoch had been trained and evaluated."""
 
     def __init__(self) -> None:
         self.began = time.perf_counter()
         self.epochs: list[dict[str, float]] = []
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """After training and judging."""
+        """After training and evaluating."""
         passed = time.perf_counter() - self.began
         self.epochs.append({"epoch": epoch, "seconds_since_start": passed, **figures})
 
@@ -134,7 +134,7 @@ def share_of(dataset: Dataset, share: float) -> Dataset:
 
 
 def trained(dataset: Dataset, settings: Experiment, seed: int, pool: Workers) -> ModelScorer:
-    """What the settings' model says after its last epoch; nothing is judged and nothing is written."""
+    """What the settings' model says after its last epoch; nothing is evaluated and nothing is written."""
     config = settings.train.model_copy(update={"seed": seed})
     items = len(dataset.items)
     model = build_model(settings.model, len(dataset.users), items, generator(seed, "init"))

@@ -1,4 +1,4 @@
-"""Judging NeuMF on the 6,040 published lists of 100, against the loop of the public port; and full ranking.
+"""Evaluation NeuMF on the 6,040 published lists of 100, against the loop of the public port; and full ranking.
 
 Ours: `evaluate_sampled(ModelScorer(model), ...)`, the making of the `ModelScorer` included, bootstrap off, 1
 and 2 threads. The peer: one list at a time through a plain NeuMF with the same weights, `torch.topk`, hit
@@ -35,7 +35,7 @@ from ncf.evaluation import EvaluationResult, evaluate_full, evaluate_sampled
 from ncf.models import ModelScorer, NeuMF, build_model
 from ncf.runtime import generator, workers
 from ncf.training import Trainer
-from port import PlainNeuMF, evaluation_loader, judge
+from port import PlainNeuMF, evaluate, evaluation_loader
 
 MODEL = ModelConfig(kind="neumf", factors=32, embedding=128, tower=(128, 64, 32))
 RULES = EvaluationConfig(cutoffs=(10,), bootstrap=0)
@@ -69,8 +69,8 @@ def peers(model: NeuMF, lists: HeldOut, dataset: Dataset) -> "dict[str, Callable
         for user, row in zip(lists.user_rows, lists.candidates, strict=True)
     ]
     return {
-        PORT: lambda: judge(plain, loader),
-        KIND: lambda: without_gradient(lambda: judge(plain, ready)),
+        PORT: lambda: evaluate(plain, loader),
+        KIND: lambda: without_gradient(lambda: evaluate(plain, ready)),
     }
 
 
@@ -99,7 +99,7 @@ def in_threads(threads: int, work: Callable[[], object]) -> object:
 
 
 def sampled(model: NeuMF, dataset: Dataset, threads: int) -> EvaluationResult:
-    """Our way: the scorer is made and all lists are judged."""
+    """Our way: the scorer is made and all lists are evaluated."""
     with workers(threads) as pool:
         return evaluate_sampled(ModelScorer(model), dataset.test, RULES, pool)
 
@@ -120,7 +120,7 @@ def measure(model: NeuMF, dataset: Dataset, rows: int, rounds: int, report: Repo
         for name, work in peers(model, part_of(dataset.test, rows), dataset).items()
     }
     for number in (1, 2):
-        competitors[f"judge_sampled, {plural(number)}"] = partial(sampled, model, dataset, number)
+        competitors[f"evaluate_sampled, {plural(number)}"] = partial(sampled, model, dataset, number)
     return take_turns(competitors, rounds)
 
 
@@ -147,7 +147,7 @@ def measure_full(model: NeuMF, dataset: Dataset, rows: int, rounds: int) -> dict
     """Full ranking of `rows` users."""
     lists = part_of(dataset.test, rows)
     competitors = {
-        f"judge_full, {plural(number)}": partial(full_ranking, model, dataset, lists, number)
+        f"evaluate_full, {plural(number)}": partial(full_ranking, model, dataset, lists, number)
         for number in (1, 2)
     }
     return take_turns(competitors, rounds, warm_up=False)
@@ -208,7 +208,7 @@ def main(arguments: argparse.Namespace) -> None:
         report.keep(name, values)
     report.keep("lists_full", full_rows)
     slowest = timings[PORT].seconds / peer_rows * everyone
-    best = min(timings[f"judge_sampled, {plural(number)}"].seconds for number in (1, 2))
+    best = min(timings[f"evaluate_sampled, {plural(number)}"].seconds for number in (1, 2))
     report.target("sampled evaluation, times the port's loop", slowest / best, TARGET)
     report.log(f"Against the kinder peer: {timings[KIND].seconds / peer_rows * everyone / best:.1f} times.")
     report.target(

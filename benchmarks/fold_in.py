@@ -2,8 +2,8 @@
 trained in.
 
 A tenth of ML-1M's users is left out, other ones for each seed; the recipe is trained once with everybody and
-once without them. Their training items become the history, their published lists judge it. Settings were
-chosen with `--validation`, where training spares the validation positives and these are judged instead.
+once without them. Their training items become the history, their published lists evaluate it. Settings were
+chosen with `--validation`, where training spares the validation positives and these are evaluated instead.
 References for the same users: popularity as the floor, and EASE fitted to the same remaining users, which
 needs an items x items matrix.
 
@@ -105,8 +105,8 @@ class Findings:
 
     def add(self, kind: str, what: str, scorer: Table, held: Held, pool: Workers) -> None:
         """Judge one way of answering."""
-        judged = evaluate_sampled(scorer, held.lists, RULES, pool)
-        self.values[kind, what].append({name: judged.values[name] for name in METRICS})
+        evaluated = evaluate_sampled(scorer, held.lists, RULES, pool)
+        self.values[kind, what].append({name: evaluated.values[name] for name in METRICS})
 
     def of(self, kind: str, what: str, metric: str) -> npt.NDArray[np.float64]:
         """Every held user of every seed."""
@@ -131,7 +131,7 @@ def without(dataset: Dataset, gone: Rows) -> Dataset:
     stays[gone] = False
     row = (np.cumsum(stays) - 1).astype(np.int32)
 
-    def judged(rows: HeldOut) -> HeldOut:
+    def evaluated(rows: HeldOut) -> HeldOut:
         kept = stays[rows.user_rows]
         return HeldOut(row[rows.user_rows[kept]], rows.candidates[kept])
 
@@ -142,8 +142,8 @@ def without(dataset: Dataset, gone: Rows) -> Dataset:
     return replace(
         with_train(dataset, train),
         users=Vocabulary(dataset.users.ids[stays]),
-        validation=judged(dataset.validation),
-        test=judged(dataset.test),
+        validation=evaluated(dataset.validation),
+        test=evaluated(dataset.test),
         known=Csr(offsets, columns[np.repeat(stays, counts)]),
     )
 

@@ -6,7 +6,7 @@ time that is measured, as is everything else of an epoch. Measured:
 1. NeuMF 32 on ML-1M (994,169 positives, 4.97 M samples an epoch), in steps of 4,096, 16,384 and 65,536
    groups;
 2. from prepared data to a test HR@10 of .700 with the GMF recipe: opening the data, warm start (on the CPU),
-   training and the judging of every epoch are counted, the start of CUDA is not;
+   training and the evaluation of every epoch are counted, the start of CUDA is not;
 3. made-up data of ML-20M's size (138,493 users, 26,744 items, 20,000,263 positives), NeuMF 32 and NeuMF in
    the shape of NVIDIA's published one (64 factors, first layer on 2 x 128, tower 256-128-64), whose 34.08 M
    samples a second on one A100, in mixed precision and with unverified negatives, are the peer;

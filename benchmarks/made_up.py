@@ -31,7 +31,7 @@ def made_up_artifact(folder: Path, kind: str, users: int, items: int, factors: i
     model = build_model(experiment.model, users, items, generator(0, "made up"))
     _plant(model)
     before = calibration._JUDGED_PAIRS, calibration._LANDMARK_PAIRS
-    # Memory does not depend on how well retrieval was fitted and judged; the time to write does.
+    # Memory does not depend on how well retrieval was fitted and evaluated; the time to write does.
     calibration._JUDGED_PAIRS = calibration._LANDMARK_PAIRS = _FEWER_PAIRS
     try:
         return write_artifact(folder, model, experiment, _data(users, items), {"test": {}}, "# Made up\n")

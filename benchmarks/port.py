@@ -1,4 +1,4 @@
-"""The peer: training and judging NeuMF item by item, in the style of the public PyTorch port of NCF.
+"""The peer: training and evaluating NeuMF item by item, in the style of the public PyTorch port of NCF.
 
 Written for this comparison; nothing of it is used by the package. It has the habits that such code commonly
 has: a Python loop that draws negatives and looks each up in a dictionary-of-keys matrix, a `Dataset` that
@@ -104,7 +104,7 @@ def train_batch(
     optimizer.step()
 
 
-def judge(
+def evaluate(
     model: nn.Module, batches: Iterable[Sequence[Tensor]], top: int = 10
 ) -> tuple[list[int], list[float]]:
     """HR@top and NDCG@top of each list: a batch is one user's list, its positive in the first place.

@@ -89,8 +89,8 @@ def candidates(quick: bool) -> list[Candidate]:
     return found
 
 
-def judged(scorer: Scorer, dataset: Dataset) -> Floats:
-    """[4, users]: HR@10 and NDCG@10, sampled and full, of each user that is judged: the mean over the user's
+def evaluated(scorer: Scorer, dataset: Dataset) -> Floats:
+    """[4, users]: HR@10 and NDCG@10, sampled and full, of each user that is evaluated: the mean over the user's
     rows."""
     held_out = dataset.test
     sampled = evaluate_sampled(scorer, held_out, RULES, ONE).values
@@ -117,7 +117,7 @@ def choose(split: str, found: list[Candidate], pool: Workers) -> dict[str, tuple
 
 
 def measure(report: Report, split: str, seeds: Sequence[int], quick: bool, pool: Workers) -> None:
-    """Choose, train again, judge, compare."""
+    """Choose, train again, evaluate, compare."""
     began = time.perf_counter()
     chosen = choose(split, candidates(quick), pool)
     dataset, _ = prepare_catalog("ml-100k", PrepareOptions(split=split, validation="none"))  # type: ignore[arg-type]
@@ -127,7 +127,7 @@ def measure(report: Report, split: str, seeds: Sequence[int], quick: bool, pool:
 
     def run(job: tuple[str, int]) -> Floats:
         scorer = chosen[job[0]][0].fit(dataset, job[1])
-        return judged(scorer, dataset)
+        return evaluated(scorer, dataset)
 
     figures: dict[str, list[Floats]] = {}
     for (family, _), found in zip(jobs, pool.map(run, jobs), strict=True):

@@ -211,7 +211,7 @@ def _sweep(report: Report, name: str, network: NumpyModel, seen: Csr, count: int
     basis = calibration._basis(network, queries, np.arange(network.items))
     if basis is None:
         return
-    judges = calibration.CalibrationQueries.of(
+    calibration_queries = calibration.CalibrationQueries.of(
         network, calibration.QuerySample.of(network, second[:count], seen, random), None
     )
     gmf = [half.item_table.T for half in network.halves if isinstance(half, GmfBranch)]
@@ -219,8 +219,8 @@ def _sweep(report: Report, name: str, network: NumpyModel, seen: Csr, count: int
     for rank in [rank for rank in calibration._RANKS if rank <= basis.rank]:
         landmarks = basis.landmarks(rank)
         items = np.concatenate([*gmf, basis.items_KI[:rank], basis.means_I[None]])
-        vectors, residuals = QueryVectors(network, landmarks)(judges.queries_MQ)
-        recall = partial(judges.recall, Scan(padded(items), network.items), vectors)
+        vectors, residuals = QueryVectors(network, landmarks)(calibration_queries.queries_MQ)
+        recall = partial(calibration_queries.recall, Scan(padded(items), network.items), vectors)
         rows.append((rank, len(landmarks.rows_L), float(np.median(residuals)), *map(recall, steps)))
     report.table(
         f"{name}: recall@10 by rank and candidates",

@@ -49,7 +49,7 @@ from ncf.training import Trainer
 MODEL = ModelConfig(kind="neumf", factors=32, embedding=128, tower=(128, 64, 32))
 RULES = EvaluationConfig(cutoffs=(10,), bootstrap=0)
 NEGATIVES, SMALL_BATCH, LARGE_BATCH = 4, 4096, 65_536
-JUDGED_USERS = 20_000
+EVALUATED_USERS = 20_000
 LIMIT_GIB, LIMIT_FACTOR = 16.0, 2.0
 
 Rows = npt.NDArray[np.int64]
@@ -240,7 +240,7 @@ def train_and_compare(folder: str, seconds: float, batch: int) -> dict[str, Any]
         large, model = measure(dataset, batch, seconds, pool)
         after, _ = measure(small, SMALL_BATCH, spell, pool)
         same_batch, _ = measure(small, batch, spell, pool)
-        chosen = np.random.default_rng(0).permutation(len(dataset.test))[:JUDGED_USERS]
+        chosen = np.random.default_rng(0).permutation(len(dataset.test))[:EVALUATED_USERS]
         lists = HeldOut(dataset.test.user_rows[chosen], dataset.test.candidates[chosen])
         means = {
             name: evaluate_sampled(scorer, lists, RULES, pool).means["hr@10"]
@@ -324,7 +324,7 @@ def show(report: Report, made: dict[str, Any], prepared: dict[str, Any], trained
     large = trained["large"]
     report.log(
         f"HR@10 after {large['steps_trained']} of {large['steps_an_epoch']} steps of the first epoch, "
-        f"{JUDGED_USERS:,} test "
+        f"{EVALUATED_USERS:,} test "
         f"users at most: {trained['hr@10']['model']:.4f}; popularity "
         f"{trained['hr@10']['popularity']:.4f}; chance .10."
     )

@@ -224,7 +224,7 @@ def compare(report: Report, rows: int, steps: int, rounds: int) -> None:
     report.target(f"steps/s, sharded over {names['plain']}", faster, SPEED)
 
 
-def judge(report: Report, recipe: str, seeds: list[int], overrides: list[str]) -> None:
+def evaluate(report: Report, recipe: str, seeds: list[int], overrides: list[str]) -> None:
     """Test figures of a recipe with tables replicated in one process and sharded over two."""
     found: dict[str, list[dict[str, Any]]] = {"replicated": [], "sharded": []}
     dataset, _ = prepare_catalog("ml-1m", PrepareOptions(validation_popularity_exponent=0.3))
@@ -272,7 +272,7 @@ def main(arguments: argparse.Namespace) -> None:
     report = Report("sharded-accuracy" if arguments.accuracy else "sharded", arguments)
     if arguments.accuracy:
         for recipe in arguments.recipes:
-            judge(report, recipe, [0, 1] if arguments.quick else [0, 1, 2], arguments.overrides)
+            evaluate(report, recipe, [0, 1] if arguments.quick else [0, 1, 2], arguments.overrides)
     else:
         rows = arguments.rows or (100_000 if arguments.quick else 1_000_000)
         compare(report, rows, arguments.steps, arguments.rounds or (1 if arguments.quick else 3))

@@ -16,7 +16,7 @@ c. our groups and our factored model, gradients by autograd, fused `AdamW`: what
 
 Then: where a step spends its time (one thread, torch's profiler); the share of what the machine's matrix
 products allow; and the wall time from prepared data to a test HR@10 of .700 with the GMF recipe, in which
-opening the data, warm start, training and the judging of every epoch are counted. Judging on test here
+opening the data, warm start, training and the evaluation of every epoch are counted. Evaluation on test here
 answers only "when"; it selects nothing.
 
 About four minutes on two quiet cores; under a minute with --quick, which leaves the time to .700 out.
@@ -424,7 +424,7 @@ def time_to_target(recipe: Path, report: Report) -> None:
     )
     reached = [row for row in clock.epochs if row["test_hr@10"] >= TARGET_HR]
     report.log(
-        "Counted: opening the prepared data, warm start, training, judging and saving after each "
+        "Counted: opening the prepared data, warm start, training, evaluating and saving after each "
         f"epoch; {whole:.1f} s to "
         "the finished artifact. Test figures of every epoch are asked for here to see when, and "
         "select nothing."

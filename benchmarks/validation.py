@@ -2,7 +2,7 @@
 has times.
 
 Test is each user's last interaction. From the rest one interaction a user is held out by each scheme, the
-same two dozen models are trained without it and judged on it; for the test they are trained on all of the
+same two dozen models are trained without it and evaluated on it; for the test they are trained on all of the
 rest. A scheme is good if it puts the models in the order of the test, and if the model that it would choose
 is nearly the best there is.
 
@@ -167,7 +167,7 @@ def without(dataset: Dataset, held: Rows) -> Dataset:
     return replace(dataset, train=train)
 
 
-def judged(dataset: Dataset, positives: Rows, pool: Workers, seed: int) -> Floats:
+def evaluated(dataset: Dataset, positives: Rows, pool: Workers, seed: int) -> Floats:
     """NDCG@10 [M, 2, U] of each candidate trained on `dataset`, sampled and full; `positives` [U] are ranked
     among the items that their user is not known to have used at all."""
 
@@ -306,18 +306,18 @@ def _shown(cell: list[float]) -> str:
 
 
 def measure(report: Report, seeds: Sequence[int], pool: Workers) -> None:
-    """Train, judge, compare."""
+    """Train, evaluate, compare."""
     began = time.perf_counter()
     dataset, _ = prepare_catalog("ml-100k", PrepareOptions(split="last", validation="none"))
     tests = dataset.test.positives.astype(np.int64)
     assert (dataset.test.user_rows == np.arange(len(dataset.users))).all()
-    test = judged(dataset, tests, pool, seeds[0])
+    test = evaluated(dataset, tests, pool, seeds[0])
     found: dict[str, list[Floats]] = {}
     for scheme in SCHEMES:
         for seed in seeds if scheme.seeded else seeds[:1]:
             held = scheme.hold(dataset, seed)
             positives = dataset.train.item_rows[held].astype(np.int64)
-            found.setdefault(scheme.name, []).append(judged(without(dataset, held), positives, pool, seed))
+            found.setdefault(scheme.name, []).append(evaluated(without(dataset, held), positives, pool, seed))
         print(f"{scheme.name}: {time.perf_counter() - began:.0f} s", flush=True)
     for protocol in range(len(PROTOCOLS)):
         tell(report, protocol, found, test)
