@@ -1,5 +1,6 @@
-"""Judging runs: protocols, groups, cold users and a split by time, on real runs of small data."""
+"""Analysis of runs: protocols, groups, cold users and a split by time, on real runs of small data."""
 
+import shutil
 import tarfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +15,7 @@ from ncf.analysis.cold_start import FoldedIn
 from ncf.analysis.temporal_split import share_still_to_come
 from ncf.data import Dataset, PrepareOptions, prepare_catalog, prepare_file
 from ncf.errors import ConfigError, DataError, Interrupted
+from ncf.evaluation import EvaluationResult
 from ncf.models import ModelScorer
 from ncf.serving.numpy_model import NumpyModel
 from ncf.tracking.tracker import Silent
@@ -25,7 +27,7 @@ OPTIONS = PrepareOptions(negatives=20)
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`last` and `time`: one table, prepared under both splits; `run`: trained on the first. Tests only read it."""
-    folder = tmp_path_factory.mktemp("judging")
+    folder = tmp_path_factory.mktemp("analysis")
     random = np.random.default_rng(0)
     taste = random.normal(size=(60, 3)) @ random.normal(size=(3, 50)) + random.gumbel(size=(60, 50))
     users, items = np.nonzero(np.argsort(np.argsort(-taste, axis=1), axis=1) < 16)
@@ -39,84 +41,92 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(data: Path, run: Path, **settings: object) -> Path:
+@pytest.fixture(scope="module")
+def run(folder: Path) -> analysis.EvaluatedRun:
+    return analysis.open_run(folder / "run")
+
+
+@pytest.fixture(scope="module")
+def results(run: analysis.EvaluatedRun) -> dict[str, EvaluationResult]:
+    """Both protocols' results of the run."""
+    return analysis.evaluate_both(run)
+
+
+def train(data: Path, path: Path, **settings: object) -> Path:
     dataset = Dataset.open(data)
-    experiment.train(dataset, small("gmf", **{"epochs": 4} | settings), run, data_path=data)
-    return run
+    experiment.train(dataset, small("gmf", **{"epochs": 4} | settings), path, data_path=data)
+    return path
 
 
-def test_both_protocols_judge_the_same_rows(folder: Path) -> None:
-    subject = analysis.open_subject(folder / "run")
-    judged = analysis.evaluate_both(subject)
-    assert list(judged) == ["sampled", "full"]
-    assert analysis.is_quick(subject)
-    for protocol, judgement in judged.items():
-        assert judgement.values["hr@10"].shape == (len(subject.held_out),)
+def test_both_protocols_evaluate_the_same_rows(
+    folder: Path, run: analysis.EvaluatedRun, results: dict[str, EvaluationResult]
+) -> None:
+    assert list(results) == ["sampled", "full"]
+    assert analysis.is_quick(run)
+    for protocol, result in results.items():
+        assert result.values["hr@10"].shape == (len(run.held_out),)
         alone, artifact = analysis.evaluate(folder / "run", full=protocol == "full")
-        assert alone.means == judgement.means
-        assert artifact.experiment == subject.artifact.experiment
+        assert alone.means == result.means
+        assert artifact.experiment == run.artifact.experiment
 
 
-def test_groups_count_what_training_saw(folder: Path) -> None:
-    subject = analysis.open_subject(folder / "run")
-    judged = analysis.evaluate_both(subject)
+def test_groups_count_what_training_saw(
+    folder: Path, run: analysis.EvaluatedRun, results: dict[str, EvaluationResult]
+) -> None:
     train = Dataset.open(folder / "last").train
-    assert subject.item_counts.tolist() == train.item_counts(len(subject.dataset.items)).tolist()
+    assert run.item_counts.tolist() == train.item_counts(len(run.dataset.items)).tolist()
     for by in analysis.GROUPS:
-        for protocol, groups in analysis.grouped(subject, judged, by).items():
-            assert sum(group.rows for group in groups) == len(subject.held_out)
-            whole = sum(group.rows * group.means["hr@10"] for group in groups) / len(subject.held_out)
-            assert whole == pytest.approx(judged[protocol].means["hr@10"])
-    (activity,) = analysis.grouped(subject, judged, "activity")["full"]
+        for protocol, groups in analysis.grouped(run, results, by).items():
+            assert sum(group.rows for group in groups) == len(run.held_out)
+            whole = sum(group.rows * group.means["hr@10"] for group in groups) / len(run.held_out)
+            assert whole == pytest.approx(results[protocol].means["hr@10"])
+    (activity,) = analysis.grouped(run, results, "activity")["full"]
     assert (activity.label, activity.low, activity.high) == ("11-20", 11, 20)
     with pytest.raises(ConfigError, match="--by must be one of activity, popularity, rarity"):
-        analysis.grouped(subject, judged, "age")
+        analysis.grouped(run, results, "age")
 
 
 def test_a_recipe_that_trains_on_validation_has_it_counted(folder: Path, tmp_path: Path) -> None:
-    run = train(folder / "last", tmp_path / "run", validation="include", epochs=1)
-    subject = analysis.open_subject(run)
-    assert subject.trained_on.counts.tolist() == [15] * 60
-    assert subject.item_counts.sum() == 15 * 60
+    run = analysis.open_run(train(folder / "last", tmp_path / "run", validation="include", epochs=1))
+    assert run.trained_on.counts.tolist() == [15] * 60
+    assert run.item_counts.sum() == 15 * 60
 
 
-def test_folded_in_scores_are_the_networks_of_the_given_vectors(folder: Path) -> None:
-    subject = analysis.open_subject(folder / "run")
-    network = NumpyModel(subject.artifact.weights)
+def test_folded_in_scores_are_the_networks_of_the_given_vectors(run: analysis.EvaluatedRun) -> None:
+    network = NumpyModel(run.artifact.weights)
     users = np.array([3, 7, 20])
     items = torch.randint(0, 50, (4, 9), generator=torch.Generator().manual_seed(0))
     rows = torch.tensor([7, 3, 20, 7])
     own = FoldedIn(network, users, network.queries(network.user_vectors(users)))
     scores = own(rows, items)
     assert (scores.shape, scores.dtype) == ((4, 9), torch.float32)
-    torch.testing.assert_close(scores, ModelScorer(subject.artifact.model)(rows, items))
+    torch.testing.assert_close(scores, ModelScorer(run.artifact.model)(rows, items))
 
 
-def test_cold_users_between_popularity_and_whole_histories(folder: Path) -> None:
-    subject = analysis.open_subject(folder / "run")
-    cold = analysis.evaluate_cold_users(subject)
-    assert list(cold.judgements) == [
+def test_cold_users_between_popularity_and_whole_histories(
+    run: analysis.EvaluatedRun, results: dict[str, EvaluationResult]
+) -> None:
+    cold = analysis.evaluate_cold_users(run)
+    assert list(cold.results) == [
         "popularity", "1 item", "2 items", "3-5 items", "all items, folded in", "all items, as trained",
     ]  # fmt: skip
     assert (cold.users, cold.latest) == (60, True)
     assert "60 users with 5 items or more, known by their latest items." in cold.remark
-    assert {len(one.values["hr@10"]) for one in cold.judgements.values()} == {60}
-    trained = analysis.evaluate_both(subject, ("sampled",))["sampled"]
-    assert cold.judgements["all items, as trained"].means == trained.means
-    assert cold.judgements["1 item"].means != cold.judgements["all items, folded in"].means
+    assert {len(result.values["hr@10"]) for result in cold.results.values()} == {60}
+    assert cold.results["all items, as trained"].means == results["sampled"].means
+    assert cold.results["1 item"].means != cold.results["all items, folded in"].means
 
 
-def test_what_stays_of_a_history_is_the_latest_items(folder: Path) -> None:
+def test_what_stays_of_a_history_is_the_latest_items(run: analysis.EvaluatedRun) -> None:
     from ncf.analysis.cold_start import _ordered
 
-    subject = analysis.open_subject(folder / "run")
-    train = subject.dataset.train
+    train = run.dataset.train
     users = np.array([0, 5, 59])
-    for user, found in zip(users, _ordered(subject, users), strict=True):
+    for user, history in zip(users, _ordered(run, users), strict=True):
         own = train.user_rows == user
         assert train.timestamps is not None
         latest = train.item_rows[own][np.argsort(-train.timestamps[own])]
-        assert found.tolist() == latest.tolist()
+        assert history.tolist() == latest.tolist()
 
 
 def test_users_who_are_cold_already_are_refused(tmp_path: Path) -> None:
@@ -126,7 +136,7 @@ def test_users_who_are_cold_already_are_refused(tmp_path: Path) -> None:
     dataset.save(tmp_path / "data")
     train(tmp_path / "data", tmp_path / "run", epochs=1)
     with pytest.raises(DataError, match="every user is cold already"):
-        analysis.evaluate_cold_users(analysis.open_subject(tmp_path / "run"))
+        analysis.evaluate_cold_users(analysis.open_run(tmp_path / "run"))
 
 
 def test_the_share_of_training_that_was_still_to_come() -> None:
@@ -137,71 +147,78 @@ def test_the_share_of_training_that_was_still_to_come() -> None:
     assert share_still_to_come(replace(dataset, train=train)) == pytest.approx((1 / 4 + 0) / 2)
 
 
-def test_a_split_by_time_beside_leave_one_out(folder: Path, tmp_path: Path) -> None:
-    run = train(folder / "last", tmp_path / "run")
-    own, cut = analysis.folders_of(str(run), str(folder / "time"))
+@pytest.fixture
+def copied(folder: Path, tmp_path: Path) -> Path:
+    """A copy of the run, to train a split by time in."""
+    return Path(shutil.copytree(folder / "run", tmp_path / "run"))
+
+
+def test_a_split_by_time_beside_leave_one_out(
+    folder: Path, copied: Path, results: dict[str, EvaluationResult]
+) -> None:
+    own, cut = analysis.folders_of(str(copied), str(folder / "time"))
     assert (own, cut) == (None, str(folder / "time"))
-    assert analysis.folders_of(str(run), str(folder / "last")) == (str(folder / "last"), None)
-    subject = analysis.open_subject(run)
-    said: list[str] = []
-    temporal = analysis.evaluate_by_time(subject, cut, Silent(), said.append)
-    assert said == [f"Training small-gmf on the past alone, in {run}/time-split/run."]
-    assert list(temporal.judged) == ["leave one out", "time"]
+    assert analysis.folders_of(str(copied), str(folder / "last")) == (str(folder / "last"), None)
+    run = analysis.open_run(copied)
+    messages: list[str] = []
+    temporal = analysis.evaluate_by_time(run, cut, Silent(), messages.append)
+    assert messages == [f"Training small-gmf on the past alone, in {copied}/time-split/run."]
+    assert list(temporal.results) == ["leave one out", "time"]
     cut_data = Dataset.open(folder / "time")
     assert analysis.is_split_by_time(cut_data)
-    assert len(temporal.judged["time"]["full"].values["hr@10"]) == len(cut_data.test)
-    assert 0.0 < temporal.later < 1.0
-    assert f"{temporal.later:.0%} of all training interactions were still to come" in temporal.leak
-    assert "intervals are over users" in temporal.rows
-    again = analysis.evaluate_by_time(subject, cut, Silent(), said.append)
-    assert len(said) == 1, "the second call trains nothing"
-    assert again.judged["time"]["full"].means == temporal.judged["time"]["full"].means
+    assert len(temporal.results["time"]["full"].values["hr@10"]) == len(cut_data.test)
+    assert 0.0 < temporal.share_to_come < 1.0
+    assert f"{temporal.share_to_come:.0%} of all training interactions were still to come" in temporal.leak
+    assert "intervals resample users with all their rows" in temporal.rows
+    again = analysis.evaluate_by_time(run, cut, Silent(), messages.append)
+    assert len(messages) == 1, "the second call trains nothing"
+    assert again.results["time"]["full"].means == temporal.results["time"]["full"].means
 
 
-def test_a_training_on_the_past_that_was_stopped_goes_on(folder: Path, tmp_path: Path) -> None:
-    run = train(folder / "last", tmp_path / "run")
-    subject, cut = analysis.open_subject(run), folder / "time"
+def test_a_training_on_the_past_that_was_stopped_is_resumed(
+    folder: Path, copied: Path, tmp_path: Path
+) -> None:
+    run, cut = analysis.open_run(copied), folder / "time"
     with pytest.raises(Interrupted):
-        analysis.evaluate_by_time(subject, cut, Silent(), lambda _: None, stop=lambda: True)
-    resumed = analysis.evaluate_by_time(subject, cut, Silent(), lambda _: None)
-    whole = analysis.open_subject(train(cut, tmp_path / "whole"))
+        analysis.evaluate_by_time(run, cut, Silent(), lambda _: None, stop=lambda: True)
+    resumed = analysis.evaluate_by_time(run, cut, Silent(), lambda _: None)
+    whole = analysis.open_run(train(cut, tmp_path / "whole"))
     expected = analysis.evaluate_both(whole, ("sampled",))["sampled"]
-    assert resumed.judged["time"]["sampled"].means == expected.means
+    assert resumed.results["time"]["sampled"].means == expected.means
 
 
 def test_the_known_source_is_split_again(tmp_path: Path) -> None:
     dataset, _ = prepare_catalog("ml-100k", PrepareOptions())
     dataset.save(tmp_path / "data")
-    run = train(tmp_path / "data", tmp_path / "run", epochs=1, batch_size=4096)
-    temporal = analysis.evaluate_by_time(analysis.open_subject(run), None, Silent(), lambda _: None)
-    cut = Dataset.open(run / "time-split" / "data")
+    path = train(tmp_path / "data", tmp_path / "run", epochs=1, batch_size=4096)
+    temporal = analysis.evaluate_by_time(analysis.open_run(path), None, Silent(), lambda _: None)
+    cut = Dataset.open(path / "time-split" / "data")
     assert analysis.is_split_by_time(cut)
-    assert temporal.subjects["time"].dataset.digest == cut.digest
-    assert 0.2 < temporal.later < 0.6
+    assert temporal.runs["time"].dataset.digest == cut.digest
+    assert 0.2 < temporal.share_to_come < 0.6
 
 
-def test_data_that_cannot_be_split_by_time_say_what_to_do(folder: Path, tmp_path: Path) -> None:
-    subject = analysis.open_subject(folder / "run")
-    with pytest.raises(DataError, match="It is not known where the table of events is.*--data FOLDER"):
-        analysis.evaluate_by_time(subject, None, Silent(), lambda _: None)
+def test_data_that_cannot_be_split_by_time_say_what_to_do(folder: Path, run: analysis.EvaluatedRun) -> None:
+    with pytest.raises(DataError, match="The table of events is not in the catalogue.*--data FOLDER"):
+        analysis.evaluate_by_time(run, None, Silent(), lambda _: None)
     dataset = Dataset.open(folder / "last")
-    timeless = replace(subject, dataset=replace(dataset, train=replace(dataset.train, timestamps=None)))
+    timeless = replace(run, dataset=replace(dataset, train=replace(dataset.train, timestamps=None)))
     with pytest.raises(DataError, match="have no times"):
         analysis.evaluate_by_time(timeless, None, Silent(), lambda _: None)
 
 
-def test_an_archive_is_no_place_for_another_training(folder: Path, tmp_path: Path) -> None:
+def test_an_archive_cannot_hold_another_training(folder: Path, tmp_path: Path) -> None:
     archive = tmp_path / "model.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(folder / "run" / "artifact", ".")
-    subject = analysis.open_subject(archive, folder / "last")
-    with pytest.raises(ConfigError, match="give the run's folder, and not .*model.tar.gz"):
-        analysis.evaluate_by_time(subject, folder / "time", Silent(), lambda _: None)
+    run = analysis.open_run(archive, folder / "last")
+    with pytest.raises(ConfigError, match="give that folder instead of .*model.tar.gz"):
+        analysis.evaluate_by_time(run, folder / "time", Silent(), lambda _: None)
 
 
 def test_runs_of_other_data_are_not_compared(folder: Path, tmp_path: Path) -> None:
-    run = train(folder / "time", tmp_path / "run", epochs=1)
+    path = train(folder / "time", tmp_path / "run", epochs=1)
     with pytest.raises(DataError, match="cannot be paired"):
-        analysis.compare_runs(folder / "run", run)
+        analysis.compare_runs(folder / "run", path)
     same = analysis.compare_runs(folder / "run", folder / "run", full=True)
     assert same["ndcg@10"].p_value == 1.0

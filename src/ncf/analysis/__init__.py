@@ -1,7 +1,7 @@
-"""Judging a run again: both protocols side by side, by groups of users and items, cold users, and a split by time.
+"""Analysis of finished runs: both protocols, slices of users and items, cold users, and a split by time.
 
-The evaluation wing judges whatever scores; this one knows runs, the data that they were trained on, and how to train a
-recipe once more on another split.
+The evaluation wing measures whatever assigns scores. This wing knows runs: it opens them with the data they were trained
+on, and it can train a recipe again on another split.
 """
 
 from ncf.analysis.cold_start import ColdUsers, evaluate_cold_users
@@ -15,7 +15,7 @@ from ncf.analysis.evaluate import (
     grouped,
     is_quick,
 )
-from ncf.analysis.evaluated_run import EvaluatedRun, open_subject
+from ncf.analysis.evaluated_run import EvaluatedRun, open_run
 from ncf.analysis.temporal_split import TemporalEvaluation, evaluate_by_time, folders_of, is_split_by_time
 from ncf.evaluation import EvaluationResult
 from ncf.evaluation.slices import Group
@@ -38,5 +38,5 @@ __all__ = [
     "grouped",
     "is_quick",
     "is_split_by_time",
-    "open_subject",
+    "open_run",
 ]

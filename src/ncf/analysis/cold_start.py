@@ -1,11 +1,11 @@
-"""Cold users: what the model is worth to somebody of whom one, two, or three to five items are known.
+"""Cold users: how well the model serves a user of whom only one, two, or three to five items are known.
 
-In: a run and its held-out rows. Out: judgements of the same rows with short histories folded in, beside popularity as the
-floor and whole histories as the ceiling. The decision worth knowing: the users are those that were trained on, with most of
-their history taken away afterwards; the items' vectors still know them, so this flatters a little.
-benchmarks/fold_in.py leaves users out of training, and takes two trainings for it.
+In: a run and its held-out rows. Out: results for the same rows with short histories folded in, with popularity as the
+floor and whole histories as the ceiling. The decision worth knowing: these users were in training, and most of their
+history is taken away afterwards. The item vectors have still learned from them, so the figures are a little optimistic.
+benchmarks/fold_in.py leaves users out of training, at the cost of two trainings.
 
-Legend: B batch, C candidates, Q width of a query, T held-out rows, I items.
+Legend: B batch, C candidates, Q width of a query, T held-out rows, U users.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,33 +25,33 @@ from ncf.runtime import choose_threads, seed_of, workers
 from ncf.serving.numpy_model import Floats, NumpyModel, Rows
 
 LENGTHS = ((1, 1), (2, 2), (3, 5))
-"""Items that stay of each history: least and most; between them the number is drawn for each user."""
+"""Least and most items that are kept of a history; between them the number is drawn for each user."""
 _ENOUGH = 5
 
 
 @dataclass(frozen=True)
 class ColdUsers:
-    """`judgements` by what was known of the users, coldest first; all of the same rows, `users` users.
+    """`results` by what was known of the users, coldest first; all of the same rows of `users` users.
 
-    `latest`: whether the items that stayed are the latest of each user; else they were drawn, as there are no times.
+    `latest` is true where the latest items of each user were kept, and false where items were drawn for lack of times.
     """
 
-    judgements: dict[str, EvaluationResult]
+    results: dict[str, EvaluationResult]
     users: int
     latest: bool
 
     @property
     def remark(self) -> str:
-        """What the reader has to know."""
-        which = "their latest items" if self.latest else "items drawn at random, as there are no times"
+        """What a reader of the figures has to know."""
+        items = "their latest items" if self.latest else "items drawn at random, since there are no times"
         return (
-            f"{self.users:,} users with {_ENOUGH} items or more, known by {which}. They were in training whole, so "
-            "the items' vectors know them; benchmarks/fold_in.py leaves users out of training."
+            f"{self.users:,} users with {_ENOUGH} items or more, known by {items}. Training saw all their items, so the "
+            "item vectors have learned from them; benchmarks/fold_in.py leaves users out of training."
         )
 
 
 class FoldedIn:
-    """Scores of users whose queries are given: `queries_UQ` for the user rows `users`, which ascend."""
+    """A scorer for users whose queries are given: `queries_UQ` belong to the user rows `users`, which ascend."""
 
     def __init__(self, network: NumpyModel, users: Rows, queries_UQ: Floats) -> None:
         self._network, self._users, self._queries_UQ = network, users, queries_UQ
@@ -62,56 +62,57 @@ class FoldedIn:
         return torch.from_numpy(self._network.scores(queries_BQ, self._network.sides(items_BC.numpy())))
 
 
-def evaluate_cold_users(subject: EvaluatedRun) -> ColdUsers:
-    """Judge the candidate lists with histories of 1, 2, 3-5 and all items folded in, and as trained.
+def evaluate_cold_users(run: EvaluatedRun) -> ColdUsers:
+    """Evaluate the candidate lists of `run` with 1, 2, 3-5 and all items of each user folded in, and as trained.
 
     Raises `DataError` where no held-out row belongs to a user with five items or more.
     """
-    trained_on = subject.trained_on
-    rows = subject.held_out.user_rows
-    kept = trained_on.counts[rows] >= _ENOUGH
+    rows = run.held_out.user_rows
+    kept = run.trained_on.counts[rows] >= _ENOUGH
     if not kept.any():
         raise DataError(
-            f"No user that is judged has {_ENOUGH} training interactions, so there is nothing to take away: "
-            "every user is cold already, see --by activity."
+            f"No evaluated user has {_ENOUGH} training interactions, so every user is cold already: "
+            "use --by activity."
         )
-    held_out = HeldOut(rows[kept], subject.held_out.candidates[kept])
+    held_out = HeldOut(rows[kept], run.held_out.candidates[kept])
     users = np.unique(held_out.user_rows)
-    histories = _ordered(subject, users)
-    network = NumpyModel(subject.artifact.weights)
-    fold_in = subject.artifact.fold_in(network)
-    drawn = np.random.default_rng(seed_of(subject.artifact.experiment.train.seed, "cold users"))
+    histories = _ordered(run, users)
+    network = NumpyModel(run.artifact.weights)
+    fold_in = run.artifact.fold_in(network)
+    random = np.random.default_rng(seed_of(run.artifact.experiment.train.seed, "cold users"))
 
     def folded(parts: Sequence[Rows]) -> FoldedIn:
         oldest_first = [part[::-1] for part in parts]
         return FoldedIn(network, users, network.queries(fold_in.vectors(oldest_first)))
 
-    scorers: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"popularity": ByPopularity(subject.item_counts)}
+    scorers: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"popularity": ByPopularity(run.item_counts)}
     for low, high in LENGTHS:
-        lengths = drawn.integers(low, high + 1, len(users))
+        lengths = random.integers(low, high + 1, len(users))
         parts = [history[:length] for history, length in zip(histories, lengths, strict=True)]
         scorers[f"{low}-{high} items" if high > low else f"{low} item{'s' * (low > 1)}"] = folded(parts)
     scorers["all items, folded in"] = folded(histories)
-    scorers["all items, as trained"] = ModelScorer(subject.artifact.model)
+    scorers["all items, as trained"] = ModelScorer(run.artifact.model)
     with workers(choose_threads()) as pool:
-        judgements = {
-            name: evaluate_sampled(scorer, held_out, subject.rules, pool) for name, scorer in scorers.items()
+        results = {
+            name: evaluate_sampled(scorer, held_out, run.rules, pool) for name, scorer in scorers.items()
         }
-    return ColdUsers(judgements, len(users), subject.dataset.train.timestamps is not None)
+    return ColdUsers(results, len(users), run.dataset.train.timestamps is not None)
 
 
-def _ordered(subject: EvaluatedRun, users: Rows) -> list[Rows]:
-    """What the model was trained on of each user: the latest first where there are times, else at random.
+def _ordered(run: EvaluatedRun, users: Rows) -> list[Rows]:
+    """The items of each user that the model was trained on: latest first where there are times, else at random.
 
     A validation positive that was trained on has its user's latest time (`Dataset.with_validation_in_training`).
     """
-    train: Interactions = subject.dataset.train
-    if subject.artifact.experiment.train.validation == "include":
-        train = subject.dataset.with_validation_in_training().train
-    random = np.random.default_rng(seed_of(subject.artifact.experiment.train.seed, "cold histories"))
+    train: Interactions = run.dataset.train
+    if run.artifact.experiment.train.validation == "include":
+        train = run.dataset.with_validation_in_training().train
+    random = np.random.default_rng(seed_of(run.artifact.experiment.train.seed, "cold histories"))
     noise = random.random(len(train))
     times = noise if train.timestamps is None else -train.timestamps.astype(np.float64)
-    order = np.lexsort((noise, times, train.user_rows))
+    order = np.lexsort(
+        (noise, times, train.user_rows)
+    )  # by user, then time; noise decides between equal times
     offsets = np.searchsorted(train.user_rows, np.append(users, users[-1] + 1))
     ends = np.searchsorted(train.user_rows, users, side="right")
     return [train.item_rows[order[a:b]] for a, b in zip(offsets[:-1], ends, strict=True)]

@@ -1,15 +1,15 @@
-"""Runs judged on held-out rows: one protocol, both, and two runs against each other.
+"""Evaluation of runs on held-out rows: by one protocol, by both, by groups of rows, and two runs compared.
 
-In: runs. Out: `EvaluationResult`s, with one value a row in the same order of rows under both protocols. The decision worth knowing:
-the full ranking stands beside the sampled one wherever it takes seconds, because sampled metrics can put models in
-another order than full ones (Krichene & Rendle, KDD'20).
+In: runs. Out: `EvaluationResult`s, which hold one value a row, in the same order of rows under both protocols. The
+decision worth knowing: the full ranking is reported next to the sampled one wherever it takes seconds, because sampled
+metrics can rank models differently from full ones (Krichene & Rendle, KDD'20).
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ncf.analysis.evaluated_run import EvaluatedRun, open_subject
+from ncf.analysis.evaluated_run import EvaluatedRun, open_run
 from ncf.errors import ConfigError, DataError
 from ncf.evaluation import Comparison, EvaluationResult, compare, evaluate_full, evaluate_sampled
 from ncf.evaluation.slices import Group, by_activity, by_item_count, by_popularity
@@ -19,8 +19,8 @@ from ncf.serving.artifact import Artifact
 
 PROTOCOLS = ("sampled", "full")
 WARNING = (
-    "Sampled metrics can put models in another order than full ones (Krichene & Rendle, KDD'20): "
-    "compare with published figures by them, and your own models by the full ranking."
+    "Sampled metrics can rank models differently from full ones (Krichene & Rendle, KDD'20): use them to compare with "
+    "published figures, and the full ranking to compare your own models."
 )
 _QUICK_SCORES = 50_000_000
 
@@ -34,33 +34,40 @@ def evaluate(
     ties: str | None = None,
     cutoffs: tuple[int, ...] | None = None,
 ) -> tuple[EvaluationResult, Artifact]:
-    """Judge an artifact or run again: on its own data, or on the prepared folder that is given."""
-    subject = open_subject(path, data, split=split, ties=ties, cutoffs=cutoffs)
+    """Evaluate a run or an artifact on its held-out rows; the opened artifact is returned with the result.
+
+    `full` ranks the whole catalogue instead of the candidate lists; the other arguments are those of `open_run`.
+    """
+    run = open_run(path, data, split=split, ties=ties, cutoffs=cutoffs)
     protocol = "full" if full else "sampled"
-    return evaluate_both(subject, (protocol,))[protocol], subject.artifact
+    return evaluate_both(run, (protocol,))[protocol], run.artifact
 
 
-def evaluate_both(subject: EvaluatedRun, protocols: Sequence[str] = PROTOCOLS) -> dict[str, EvaluationResult]:
-    """The judgement under each of the protocols."""
-    scorer, held_out, rules = ModelScorer(subject.artifact.model), subject.held_out, subject.rules
+def evaluate_both(run: EvaluatedRun, protocols: Sequence[str] = PROTOCOLS) -> dict[str, EvaluationResult]:
+    """The results of `run` by protocol, for the `protocols` that are named."""
+    scorer, held_out, rules = ModelScorer(run.artifact.model), run.held_out, run.rules
     with workers(choose_threads()) as pool:
         return {
-            protocol: evaluate_full(scorer, subject.dataset, held_out, rules, pool)
+            protocol: evaluate_full(scorer, run.dataset, held_out, rules, pool)
             if protocol == "full"
             else evaluate_sampled(scorer, held_out, rules, pool)
             for protocol in protocols
         }
 
 
-def is_quick(subject: EvaluatedRun) -> bool:
+def is_quick(run: EvaluatedRun) -> bool:
     """Whether ranking the whole catalogue takes seconds: at most 50 million scores (ML-1M has 22 million)."""
-    return len(subject.held_out) * len(subject.dataset.items) <= _QUICK_SCORES
+    return len(run.held_out) * len(run.dataset.items) <= _QUICK_SCORES
 
 
 def compare_runs(
     a: str | Path, b: str | Path, data: str | Path | None = None, *, full: bool = False, k: int = 10
 ) -> dict[str, Comparison]:
-    """Both runs on the same held-out rows: paired figures for HR@k, NDCG@k and MRR."""
+    """Paired comparisons of two runs on the same held-out rows, for HR@k, NDCG@k and MRR.
+
+    `a` and `b` are runs or artifacts and `data` their prepared folder, if they do not name one. `full` ranks the whole
+    catalogue. Raises `DataError` where the runs were trained on different data.
+    """
     first, artifact_a = evaluate(a, data, full=full, cutoffs=(k,))
     second, artifact_b = evaluate(b, data, full=full, cutoffs=(k,))
     digests = [artifact.manifest["data"]["digest"] for artifact in (artifact_a, artifact_b)]
@@ -78,29 +85,24 @@ Table = dict[str, list[Group]]
 """Groups by protocol."""
 
 
-def _activity(subject: EvaluatedRun, judgement: EvaluationResult) -> list[Group]:
-    counts = subject.trained_on.counts[subject.held_out.user_rows]
-    return by_activity(counts, judgement.values, subject.rules.bootstrap, judgement.user_rows)
+def _activity(run: EvaluatedRun, result: EvaluationResult) -> list[Group]:
+    counts = run.trained_on.counts[run.held_out.user_rows]
+    return by_activity(counts, result.values, run.rules.bootstrap, result.user_rows)
 
 
-def _popularity(subject: EvaluatedRun, judgement: EvaluationResult) -> list[Group]:
-    return by_popularity(
-        subject.held_out.positives,
-        subject.item_counts,
-        judgement.values,
-        subject.rules.bootstrap,
-        judgement.user_rows,
-    )
+def _popularity(run: EvaluatedRun, result: EvaluationResult) -> list[Group]:
+    positives, bootstrap = run.held_out.positives, run.rules.bootstrap
+    return by_popularity(positives, run.item_counts, result.values, bootstrap, result.user_rows)
 
 
-def _rarity(subject: EvaluatedRun, judgement: EvaluationResult) -> list[Group]:
-    counts = subject.item_counts[subject.held_out.positives]
-    return by_item_count(counts, judgement.values, subject.rules.bootstrap, judgement.user_rows)
+def _rarity(run: EvaluatedRun, result: EvaluationResult) -> list[Group]:
+    counts = run.item_counts[run.held_out.positives]
+    return by_item_count(counts, result.values, run.rules.bootstrap, result.user_rows)
 
 
 @dataclass(frozen=True)
 class Grouping:
-    """What rows are grouped by, in words, and how."""
+    """A way to group held-out rows: `title` names what they are grouped by, `cut` makes the groups."""
 
     title: str
     cut: Callable[[EvaluatedRun, EvaluationResult], list[Group]]
@@ -111,10 +113,14 @@ GROUPS = {
     "popularity": Grouping("popularity of the held-out item", _popularity),
     "rarity": Grouping("interactions of the held-out item", _rarity),
 }
+"""Users and items are counted by what the model was trained on, validation positives included where they were."""
 
 
-def grouped(subject: EvaluatedRun, judged: Mapping[str, EvaluationResult], by: str) -> Table:
-    """Groups by protocol; `by` is one of `GROUPS`."""
+def grouped(run: EvaluatedRun, results: Mapping[str, EvaluationResult], by: str) -> Table:
+    """The metrics of each group of rows, by protocol.
+
+    `results` are those of `evaluate_both`, `by` is one of `GROUPS`. Raises `ConfigError` for any other name.
+    """
     if by not in GROUPS:
         raise ConfigError(f"--by must be one of {', '.join(GROUPS)}, not {by!r}.")
-    return {protocol: GROUPS[by].cut(subject, judgement) for protocol, judgement in judged.items()}
+    return {protocol: GROUPS[by].cut(run, result) for protocol, result in results.items()}

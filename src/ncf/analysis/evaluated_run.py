@@ -1,9 +1,10 @@
-"""What is judged: an artifact, the data that it was trained on, and the rows of them that were held out.
+"""A run that is about to be evaluated: its artifact, the data it was trained on, and the held-out rows.
 
-In: a run, an artifact folder or a model.tar.gz, and optionally the prepared folder. Out: a `EvaluatedRun`. The decision worth
-knowing: data whose digest is not the artifact's are refused, since their held-out rows may have been training rows.
+In: a run, an artifact folder or a model.tar.gz, and optionally the prepared folder. Out: an `EvaluatedRun`. The decision
+worth knowing: data with another digest than the artifact's are refused, because their held-out rows may have been
+training rows.
 
-Legend: U users, T held-out rows.
+Legend: U users, I items, T held-out rows.
 """
 
 import json
@@ -22,7 +23,11 @@ from ncf.serving.artifact import Artifact, locate_artifact, open_artifact
 
 @dataclass(frozen=True)
 class EvaluatedRun:
-    """An opened artifact, its data, and the rows to judge, sorted by user; `split` is "test" or "validation"."""
+    """An open artifact with its data and the rows to evaluate.
+
+    `path` is the path as it was given. `split` is "test" or "validation"; `held_out` has its rows, sorted by user.
+    `rules` are the recipe's rules of evaluation, with the changes that the caller asked for.
+    """
 
     path: str
     artifact: Artifact
@@ -33,22 +38,22 @@ class EvaluatedRun:
 
     @property
     def name(self) -> str:
-        """Of the experiment."""
+        """Name of the experiment."""
         return self.artifact.experiment.name
 
     @property
     def trained_on(self) -> Csr:
-        """The items of each user that the model was trained on."""
+        """The items of each user that the model was trained on: [U, I]."""
         with_validation = self.artifact.experiment.train.validation == "include"
         return self.dataset.seen_before("test" if with_validation else "validation")
 
     @property
     def item_counts(self) -> Counts:
-        """How many interactions of each item the model was trained on: [I]."""
+        """Number of interactions of each item that the model was trained on: [I]."""
         return np.bincount(self.trained_on.columns, minlength=len(self.dataset.items)).astype(np.int64)
 
 
-def open_subject(
+def open_run(
     path: str | Path,
     data: str | Path | None = None,
     *,
@@ -56,9 +61,11 @@ def open_subject(
     ties: str | None = None,
     cutoffs: tuple[int, ...] | None = None,
 ) -> EvaluatedRun:
-    """Open a run on its own data, or on the prepared folder that is given.
+    """Open a run for evaluation.
 
-    `ties` and `cutoffs` replace the recipe's. Raises `DataError` for other data, or where nothing was held out.
+    `path` is a run, an artifact folder or a model.tar.gz. `data` is the prepared folder; by default the one that the run
+    names. `split` is "test" or "validation". `ties` and `cutoffs` replace the recipe's. Raises `DataError` where the data
+    are not those of training or hold no rows of the split.
     """
     artifact = open_artifact(path)
     dataset = data_of(path, artifact, data)
@@ -68,13 +75,17 @@ def open_subject(
     held_out = dataset.test if split == "test" else dataset.validation
     if not len(held_out):
         raise DataError(
-            f"The data hold no {split} interactions to judge on: prepare them with a split that does."
+            f"The data have no {split} interactions: prepare them with a split that holds some out."
         )
     return EvaluatedRun(str(path), artifact, dataset, split, sorted_by_user(held_out), rules)
 
 
 def data_of(path: str | Path, artifact: Artifact, data: str | Path | None) -> Dataset:
-    """The given folder, or the one that the run was trained on; its digest must be the artifact's."""
+    """The data that an artifact was trained on, checked by their digest.
+
+    `path` is where the artifact was opened, `data` the prepared folder; by default the one named in the run's
+    `run.json`. Raises `DataError` where no folder is known or its digest is not the artifact's.
+    """
     if data is None:
         document = locate_artifact(path).parent / "run.json"
         try:
@@ -82,7 +93,7 @@ def data_of(path: str | Path, artifact: Artifact, data: str | Path | None) -> Da
         except (OSError, ValueError, KeyError):
             data = None
     if data is None:
-        raise DataError(f"It is not known where the data of {path} are: give --data FOLDER.")
+        raise DataError(f"The location of the data of {path} is not recorded: give --data FOLDER.")
     dataset = Dataset.open(data)
     same_data(artifact, dataset)
     return dataset

@@ -1,9 +1,8 @@
-"""A split by time beside leave-one-out: the same recipe, trained on the past alone and judged on what came after.
+"""A split by time next to leave-one-out: the same recipe, trained on the past alone and evaluated on what came after.
 
-In: a run whose data have times but were split leave-one-out. Out: how much training knows of the time after a user's test
-interaction, and the recipe's judgements under both splits. The decision worth knowing: the data are prepared once more
-from their known source and the recipe is trained once more, into `time-split/` of the run; both are kept there and used
-again, and a training that was interrupted goes on.
+In: a run whose data have times but were split leave-one-out. Out: how much of the future training saw, and the recipe's
+results under both splits. The decision worth knowing: the data are prepared again from their known source and the recipe
+is trained again, in `time-split/` of the run. Both are kept there and reused; an interrupted training is resumed.
 """
 
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ncf.analysis.evaluate import evaluate_both
-from ncf.analysis.evaluated_run import EvaluatedRun, open_subject
+from ncf.analysis.evaluated_run import EvaluatedRun, open_run
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
 from ncf.errors import ConfigError, DataError
 from ncf.evaluation import EvaluationResult
@@ -27,50 +26,46 @@ FOLDER = "time-split"
 
 @dataclass(frozen=True)
 class TemporalEvaluation:
-    """`judged` by split ("leave one out", "time") and protocol; `run` is the run that was trained on the past.
+    """`results` by split ("leave one out", "time") and protocol, and the two `runs` by split.
 
-    `later`: the share of training interactions that came after the median user's last training interaction.
+    `folder` is the run that was trained on the past. `share_to_come` is the share of training interactions that came
+    after the median user's last training interaction.
     """
 
-    judged: dict[str, dict[str, EvaluationResult]]
-    subjects: dict[str, EvaluatedRun]
-    run: Path
-    later: float
+    results: dict[str, dict[str, EvaluationResult]]
+    runs: dict[str, EvaluatedRun]
+    folder: Path
+    share_to_come: float
 
     @property
     def leak(self) -> str:
-        """The leak of leave-one-out, in words."""
+        """A sentence on how much of the future leave-one-out trains on."""
         return (
-            "Leave-one-out trains on what others did after a user's test interaction: at the median user's latest training "
-            f"interaction {self.later:.0%} of all training interactions were still to come. The split by time has no such future."
+            "Leave-one-out trains on what others did after a user's test interaction: at the median user's latest "
+            f"training interaction, {self.share_to_come:.0%} of all training interactions were still to come. "
+            "The split by time trains on the past only."
         )
 
     @property
     def rows(self) -> str:
-        """What each split judges."""
-        parts = []
-        for name, subject in self.subjects.items():
-            held_out, train = subject.held_out, len(subject.dataset.train)
-            users = len(np.unique(held_out.user_rows))
-            parts.append(f"{name}: {len(held_out):,} rows of {users:,} users after {train:,} of training")
-        several = any(
-            len(one.held_out) > len(np.unique(one.held_out.user_rows)) for one in self.subjects.values()
-        )
-        remark = (
-            " Rows of one user are no independent ones: intervals are over users, each drawn with all rows."
-            if several
-            else ""
-        )
-        return "; ".join(parts) + "." + remark
+        """A sentence on the rows that each split evaluates."""
+        parts, several = [], False
+        for name, run in self.runs.items():
+            users = len(np.unique(run.held_out.user_rows))
+            several |= len(run.held_out) > users
+            train = len(run.dataset.train)
+            parts.append(f"{name}: {len(run.held_out):,} rows of {users:,} users after {train:,} of training")
+        remark = " Rows of one user are not independent, so intervals resample users with all their rows."
+        return "; ".join(parts) + "." + (remark if several else "")
 
 
 def is_split_by_time(dataset: Dataset) -> bool:
-    """Whether the data were prepared with `--split time`."""
+    """Whether `dataset` was prepared with `--split time`."""
     return bool(dataset.description.get("options", {}).get("split") == "time")
 
 
 def folders_of(path: str, data: str | None) -> tuple[str | None, str | None]:
-    """(data that the run was trained on, data split by time) of what `--data` gave, which may be either."""
+    """(data that the run was trained on, data split by time), given a run's `path` and `--data`, which may be either."""
     if data is None:
         return None, None
     dataset, trained_on = Dataset.open(data), open_artifact(path).manifest["data"]["digest"]
@@ -78,42 +73,43 @@ def folders_of(path: str, data: str | None) -> tuple[str | None, str | None]:
 
 
 def evaluate_by_time(
-    subject: EvaluatedRun,
+    run: EvaluatedRun,
     data: str | Path | None,
     tracker: Tracker,
     log: Callable[[str], None],
     stop: Callable[[], bool] = lambda: False,
 ) -> TemporalEvaluation:
-    """Train the recipe of `subject` on a split by time, and judge both.
+    """Train the recipe of `run` on a split by time, and evaluate it under both splits.
 
-    `data` is a prepared folder that is split by time, instead of preparing the known source again. Raises `DataError` where
-    there are no times or the source is not known, `ConfigError` for a model.tar.gz.
+    `data` is a prepared folder that is split by time; by default the known source is prepared again. `tracker` records
+    the training, `log` is called with each sentence for the user, and training is interrupted once `stop` returns true.
+    Raises `DataError` where there are no times or the source is not known, and `ConfigError` for a model.tar.gz.
     """
-    if Path(subject.path).is_file():
+    if Path(run.path).is_file():
         raise ConfigError(
-            f"A split by time trains once more and keeps that beside the run: give the run's folder, and not {subject.path}."
+            f"A split by time keeps a second training in the run's folder: give that folder instead of {run.path}."
         )
-    folder = locate_artifact(subject.path).parent / FOLDER
-    cut, place = _data(subject, data, folder / "data", log)
-    run = folder / "run"
-    settings, finished = subject.artifact.experiment, _trained_on(run)
-    if finished != cut.digest:
-        log(f"Training {settings.name} on the past alone, in {run}.")
-        begun = (run / "run.json").is_file()
-        manner = RunOptions(
+    folder = locate_artifact(run.path).parent / FOLDER
+    dataset, data_path = _data(run, data, folder / "data", log)
+    target = folder / "run"
+    settings, finished = run.artifact.experiment, _trained_on(target)
+    if finished != dataset.digest:
+        log(f"Training {settings.name} on the past alone, in {target}.")
+        begun = (target / "run.json").is_file()
+        options = RunOptions(
             resume=begun and finished is None, overwrite=finished is not None, tracker=tracker, stop=stop
         )
-        train(cut, settings, run, data_path=place, manner=manner)
-    later = open_subject(run, place, ties=subject.rules.ties, cutoffs=subject.rules.cutoffs)
-    subjects = {"leave one out": subject, "time": later}
-    judged = {name: evaluate_both(one) for name, one in subjects.items()}
-    return TemporalEvaluation(judged, subjects, run, share_still_to_come(subject.dataset))
+        train(dataset, settings, target, data_path=data_path, manner=options)
+    later = open_run(target, data_path, ties=run.rules.ties, cutoffs=run.rules.cutoffs)
+    runs = {"leave one out": run, "time": later}
+    results = {name: evaluate_both(evaluated) for name, evaluated in runs.items()}
+    return TemporalEvaluation(results, runs, target, share_still_to_come(run.dataset))
 
 
 def share_still_to_come(dataset: Dataset) -> float:
-    """The median over users of the share of training interactions that are later than the user's own latest.
+    """The median over test users of the share of training interactions later than the user's own latest.
 
-    A user's test interaction under `--split last` is later than that; its own time is not kept with the data.
+    A user's test interaction under `--split last` comes later still; its time is not kept with the data.
     """
     times, users = dataset.train.timestamps, dataset.train.user_rows
     assert times is not None
@@ -124,14 +120,14 @@ def share_still_to_come(dataset: Dataset) -> float:
 
 
 def _data(
-    subject: EvaluatedRun, data: str | Path | None, target: Path, log: Callable[[str], None]
+    run: EvaluatedRun, data: str | Path | None, target: Path, log: Callable[[str], None]
 ) -> tuple[Dataset, Path]:
-    """Data split by time: those that are given, those that an earlier call left, or the known source cut now."""
+    """Data split by time: those given, those left by an earlier call, or the known source prepared now."""
     if data is not None:
         return Dataset.open(data), Path(data)
     if (target / "dataset.json").is_file():
         return Dataset.open(target), target
-    dataset, report = prepare_catalog(_source(subject.dataset), _options(subject.dataset))
+    dataset, report = prepare_catalog(_source(run.dataset), _options(run.dataset))
     for line in report.lines():
         log(line)
     dataset.save(target)
@@ -139,26 +135,28 @@ def _data(
 
 
 def _source(dataset: Dataset) -> str:
-    """The name of the known set that the data are of."""
-    again = "'ncf prepare … --split time --output FOLDER' makes such data, and --data FOLDER gives them here"
+    """The catalogue's name of the data."""
     if dataset.train.timestamps is None:
         raise DataError(
-            f"The data {dataset.name} have no times, so they cannot be split by time: prepare a table that has them with "
+            f"The data {dataset.name} have no times, so they cannot be split by time: prepare a table with times with "
             "'ncf prepare --input FILE --time COLUMN --split time'."
         )
     if dataset.description.get("source", {}).get("kind") != "catalogue":
-        raise DataError(f"It is not known where the table of {dataset.name} is: {again}.")
+        raise DataError(
+            f"The table of {dataset.name} is not in the catalogue: split it with "
+            "'ncf prepare … --split time --output FOLDER', and give that folder with --data FOLDER."
+        )
     return dataset.name
 
 
 def _options(dataset: Dataset) -> PrepareOptions:
-    """As the data were prepared, but for the split."""
+    """The options that the data were prepared with, except for the split."""
     given: dict[str, Any] = dict(dataset.description.get("options", {}))
     return replace(PrepareOptions(**given), split="time", validation_popularity_exponent=0.0)
 
 
 def _trained_on(run: Path) -> str | None:
-    """The digest of the data of a finished run."""
+    """The digest of the data of a finished run; None where there is no finished run."""
     if not (run / "artifact" / "manifest.json").is_file():
         return None
     return str(open_artifact(run).manifest["data"]["digest"])

@@ -54,7 +54,7 @@ def evaluate(
     if split == "time":
         _by_time(run, data, given, as_json)
         return
-    subject = analysis.open_subject(run, data, split=split, **given)  # type: ignore[arg-type]
+    subject = analysis.open_run(run, data, split=split, **given)  # type: ignore[arg-type]
     judged = analysis.evaluate_both(subject, _protocols(protocol, full, as_json, analysis.is_quick(subject)))
     groups = [*(by or ()), *(["rarity"] if cold else [])]
     tables = {analysis.GROUPS[name].title: analysis.grouped(subject, judged, name) for name in groups}
@@ -69,7 +69,7 @@ def evaluate(
         if users is not None:
             result["cold_users"] = {
                 "users": users.users, "remark": users.remark,
-                "known": {name: one.to_json() for name, one in users.judgements.items()},
+                "known": {name: one.to_json() for name, one in users.results.items()},
             }  # fmt: skip
         print_json(result)
         return
@@ -77,7 +77,7 @@ def evaluate(
     for title, table in tables.items():
         print_groups(title, table)
     if users is not None:
-        print_known(users.judgements)
+        print_known(users.results)
         typer.echo(users.remark)
 
 
@@ -133,7 +133,7 @@ def _by_time(run: str, data: str | None, given: Mapping[str, Any], as_json: bool
     from ncf.runtime import stop_requested
 
     own, cut = analysis.folders_of(run, data)
-    subject = analysis.open_subject(run, own, **given)
+    subject = analysis.open_run(run, own, **given)
     if analysis.is_split_by_time(subject.dataset):
         judged = analysis.evaluate_both(subject)
         if as_json:
@@ -146,17 +146,17 @@ def _by_time(run: str, data: str | None, given: Mapping[str, Any], as_json: bool
     if as_json:
         print_json(
             {
-                "run": run, "name": subject.name, "split": "time", "time_run": str(temporal.run),
-                "share_still_to_come": temporal.later,
+                "run": run, "name": subject.name, "split": "time", "time_run": str(temporal.folder),
+                "share_still_to_come": temporal.share_to_come,
                 "splits": {
                     name: {protocol: one.to_json() for protocol, one in judged.items()}
-                    for name, judged in temporal.judged.items()
+                    for name, judged in temporal.results.items()
                 },
             }
         )  # fmt: skip
         return
     for protocol in analysis.PROTOCOLS:
-        columns = {name: judged[protocol] for name, judged in temporal.judged.items()}
+        columns = {name: judged[protocol] for name, judged in temporal.results.items()}
         print_columns(f"{subject.name}, {protocol}", columns)
     typer.echo(temporal.rows)
     typer.echo(temporal.leak)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ncf.analysis.report.card import MARK, card, markdown
-from ncf.analysis.report.inputs import open_subject
+from ncf.analysis.report.inputs import open_report_inputs
 
 
 def test_a_cell_cannot_end_its_column() -> None:
@@ -11,8 +11,8 @@ def test_a_cell_cannot_end_its_column() -> None:
 
 
 def test_without_figures_the_card_says_why(run: Path) -> None:
-    subject = open_subject(run)
-    said = card(subject, {}, "page.html")
+    inputs = open_report_inputs(run)
+    said = card(inputs, {}, "page.html")
     own = (run / "artifact" / "MODEL_CARD.md").read_text()
     assert said.startswith(f"{MARK}\n\n{own.rstrip()}")
     assert "[page.html](page.html)" in said

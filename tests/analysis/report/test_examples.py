@@ -9,23 +9,23 @@ import pytest
 import torch
 
 from ncf.analysis.report.examples import choose, examples, section
-from ncf.analysis.report.inputs import ReportInputs, open_subject
+from ncf.analysis.report.inputs import ReportInputs, open_report_inputs
 from ncf.config import EvaluationConfig
 from ncf.data import Dataset, HeldOut
 from ncf.evaluation import evaluate_full, evaluate_sampled
-from ncf.evaluation.ranking import ModelScorer as Scores
+from ncf.evaluation.ranking import Scorer
 from ncf.models import ModelScorer
 from ncf.runtime import workers
 
 
 @pytest.fixture(scope="module")
-def subject(run: Path) -> ReportInputs:
-    return open_subject(run)
+def inputs(run: Path) -> ReportInputs:
+    return open_report_inputs(run)
 
 
 @pytest.fixture(scope="module")
-def scorer(subject: ReportInputs) -> Scores:
-    return ModelScorer(subject.artifact.model)
+def scorer(inputs: ReportInputs) -> Scorer:
+    return ModelScorer(inputs.artifact.model)
 
 
 def test_one_of_each_third_is_chosen_by_the_seed() -> None:
@@ -41,10 +41,10 @@ def test_one_of_each_third_is_chosen_by_the_seed() -> None:
 
 
 def test_places_and_recommendations_are_those_of_the_protocol(
-    subject: ReportInputs, scorer: Scores, dataset: Dataset
+    inputs: ReportInputs, scorer: Scorer, dataset: Dataset
 ) -> None:
     rules = EvaluationConfig(cutoffs=(10,), bootstrap=0)
-    for one in examples(subject, scorer):
+    for one in examples(inputs, scorer):
         row = dataset.test.user_rows == one.user
         own = HeldOut(dataset.test.user_rows[row], dataset.test.candidates[row])
         with workers(1) as pool:
@@ -63,36 +63,36 @@ def test_places_and_recommendations_are_those_of_the_protocol(
 
 
 def test_what_was_used_is_of_the_users_training(
-    subject: ReportInputs, scorer: Scores, dataset: Dataset
+    inputs: ReportInputs, scorer: Scorer, dataset: Dataset
 ) -> None:
-    for one in examples(subject, scorer):
+    for one in examples(inputs, scorer):
         assert set(one.used) <= set(dataset.seen_in_training.row(one.user).tolist())
         assert one.order == "the most popular"
         assert len(one.used) == 8
 
 
-def test_with_times_the_latest_come_first(subject: ReportInputs, scorer: Scores, dataset: Dataset) -> None:
+def test_with_times_the_latest_come_first(inputs: ReportInputs, scorer: Scorer, dataset: Dataset) -> None:
     times = np.random.default_rng(0).permutation(len(dataset.train)).astype(np.int64)
-    timed = replace(subject, dataset=replace(dataset, train=replace(dataset.train, timestamps=times)))
+    timed = replace(inputs, dataset=replace(dataset, train=replace(dataset.train, timestamps=times)))
     for one in examples(timed, scorer):
         at = np.flatnonzero(dataset.train.user_rows == one.user)
         assert one.order == "the latest"
         assert one.used == dataset.train.item_rows[at[np.argsort(-times[at])]][:8].tolist()
 
 
-def test_titles_are_shown_escaped_and_ids_where_there_are_none(subject: ReportInputs, scorer: Scores) -> None:
-    assert "<script" not in section(subject, scorer).body
+def test_titles_are_shown_escaped_and_ids_where_there_are_none(inputs: ReportInputs, scorer: Scorer) -> None:
+    assert "<script" not in section(inputs, scorer).body
     untitled = replace(
-        subject, artifact=replace(subject.artifact, item_columns=subject.artifact.item_columns.drop("title"))
+        inputs, artifact=replace(inputs.artifact, item_columns=inputs.artifact.item_columns.drop("title"))
     )
     said = section(untitled, scorer).body
     assert "The data have no titles, so items are named by their ids." in said
     assert ">500<" in said or ">5" in said
 
 
-def test_without_data_the_artifact_tells_what_was_used(run: Path, scorer: Scores, tmp_path: Path) -> None:
+def test_without_data_the_artifact_tells_what_was_used(run: Path, scorer: Scorer, tmp_path: Path) -> None:
     shutil.copytree(run / "artifact", tmp_path / "model")
-    alone = open_subject(tmp_path / "model")
+    alone = open_report_inputs(tmp_path / "model")
     shown = examples(alone, scorer)
     assert [one.places for one in shown] == [None] * 3
     for one in shown:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ncf.analysis.report.inputs import open_subject
+from ncf.analysis.report.inputs import open_report_inputs
 from ncf.config import Experiment
 from ncf.data import Dataset
 from ncf.errors import ArtifactError, DataError
@@ -17,33 +17,33 @@ from support import experiment as small
 
 
 def test_a_run_knows_its_data_and_its_curves(run: Path, dataset: Dataset) -> None:
-    subject = open_subject(run)
-    assert (subject.run, subject.missing, subject.counted) == (run, "", "training interactions")
-    assert list(subject.histories) == ["small-neumf"]
-    assert len(subject.histories["small-neumf"]) == 4
-    assert subject.user_counts.shape == (90,)
-    assert subject.user_counts.dtype == np.int64
-    assert subject.user_counts.tolist() == [len(dataset.seen_in_training.row(user)) for user in range(90)]
-    assert subject.held_out.user_rows.tolist() == sorted(dataset.test.user_rows.tolist())
+    inputs = open_report_inputs(run)
+    assert (inputs.run, inputs.missing, inputs.counted) == (run, "", "training interactions")
+    assert list(inputs.histories) == ["small-neumf"]
+    assert len(inputs.histories["small-neumf"]) == 4
+    assert inputs.user_counts.shape == (90,)
+    assert inputs.user_counts.dtype == np.int64
+    assert inputs.user_counts.tolist() == [len(dataset.seen_in_training.row(user)) for user in range(90)]
+    assert inputs.held_out.user_rows.tolist() == sorted(dataset.test.user_rows.tolist())
 
 
 def test_validation_counts_where_it_was_trained_on(dataset: Dataset, tmp_path: Path) -> None:
     run = trained(dataset, small("gmf", epochs=1, validation="include"), tmp_path, "gmf")
     expected = dataset.with_validation_in_training()
-    subject = open_subject(run)
-    assert subject.user_counts.tolist() == expected.train.user_counts(90).tolist()
-    assert subject.item_counts.tolist() == expected.popularity.tolist()
+    inputs = open_report_inputs(run)
+    assert inputs.user_counts.tolist() == expected.train.user_counts(90).tolist()
+    assert inputs.item_counts.tolist() == expected.popularity.tolist()
 
 
 def test_an_artifact_alone_says_what_is_missing(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run / "artifact", tmp_path / "model")
-    subject = open_subject(tmp_path / "model")
-    assert (subject.run, subject.dataset) == (None, None)
-    assert subject.missing == (
+    inputs = open_report_inputs(tmp_path / "model")
+    assert (inputs.run, inputs.dataset) == (None, None)
+    assert inputs.missing == (
         "The data of training were not there, so what needs them is left out: give --data with the prepared folder of made-up."
     )
-    assert len(subject.held_out) == 0
-    assert subject.counted == "known interactions, those held out included"
+    assert len(inputs.held_out) == 0
+    assert inputs.counted == "known interactions, those held out included"
 
 
 def test_data_that_have_moved_or_changed_are_a_sentence_and_given_ones_an_error(
@@ -54,13 +54,13 @@ def test_data_that_have_moved_or_changed_are_a_sentence_and_given_ones_an_error(
     document = json.loads((moved / "run.json").read_text())
     document["data"]["path"] = str(tmp_path / "gone")
     (moved / "run.json").write_text(json.dumps(document))
-    assert "is not a prepared data folder" in open_subject(moved).reason
+    assert "is not a prepared data folder" in open_report_inputs(moved).reason
     checkerboard().save(tmp_path / "gone")
-    assert "give --data with the folder it was trained on" in open_subject(moved).reason
+    assert "give --data with the folder it was trained on" in open_report_inputs(moved).reason
     with pytest.raises(DataError, match="give --data with the folder it was trained on"):
-        open_subject(moved, tmp_path / "gone")
+        open_report_inputs(moved, tmp_path / "gone")
     with pytest.raises(DataError, match="is not a prepared data folder"):
-        open_subject(moved, tmp_path / "nothing")
+        open_report_inputs(moved, tmp_path / "nothing")
 
 
 def test_a_fused_model_has_the_curves_of_its_halves(dataset: Dataset, tmp_path: Path) -> None:
@@ -69,15 +69,15 @@ def test_a_fused_model_has_the_curves_of_its_halves(dataset: Dataset, tmp_path: 
         both.model_dump() | {"pretraining": {"gmf": gmf.model_dump(), "mlp": mlp.model_dump()}}
     )
     run = trained(dataset, fused, tmp_path, "fused")
-    assert {name: len(curve) for name, curve in open_subject(run).histories.items()} == {
+    assert {name: len(curve) for name, curve in open_report_inputs(run).histories.items()} == {
         "gmf": 2,
         "mlp": 2,
         "small-neumf": 2,
     }
     shutil.rmtree(run / "gmf")
-    assert list(open_subject(run).histories) == ["mlp", "small-neumf"]
+    assert list(open_report_inputs(run).histories) == ["mlp", "small-neumf"]
 
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="There is no"):
-        open_subject(tmp_path / "nothing")
+        open_report_inputs(tmp_path / "nothing")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ncf.analysis.report import norms as module
-from ncf.analysis.report.inputs import open_subject
+from ncf.analysis.report.inputs import open_report_inputs
 from ncf.analysis.report.norms import Norms, norms, section
 from ncf.data import Dataset
 from reports import trained
@@ -52,7 +52,7 @@ def test_of_a_large_table_a_sample_is_read(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_each_pair_of_tables_is_drawn(run: object) -> None:
-    body = section(open_subject(str(run))).body
+    body = section(open_report_inputs(str(run))).body
     assert body.count("<svg") == 2
     for words in (
         "GMF: users",
@@ -68,19 +68,19 @@ def test_each_pair_of_tables_is_drawn(run: object) -> None:
 def test_a_table_of_histories_stands_beside_the_others(
     dataset: Dataset, tmp_path: Path, kind: str, drawings: int
 ) -> None:
-    subject = open_subject(str(trained(dataset, small(kind, epochs=1), tmp_path, "run")))
-    found = section(subject)
+    inputs = open_report_inputs(str(trained(dataset, small(kind, epochs=1), tmp_path, "run")))
+    found = section(inputs)
     assert found.body.count("<svg") == drawings
     assert found.body.count(">GMF: items of a history<") == 1
     assert "60 items, 60 items of a history by training interactions." in found.body
     assert "the own part and the history together" in found.text
-    look_up = subject.artifact.look_up
+    look_up = inputs.artifact.look_up
     assert look_up is not None
-    drawn = norms(look_up.table_ID, subject.item_counts, 0)
+    drawn = norms(look_up.table_ID, inputs.item_counts, 0)
     np.testing.assert_allclose(drawn.norms, np.linalg.norm(look_up.table_ID, axis=1), rtol=1e-6)
 
 
 def test_a_dot_product_is_named_so(dataset: Dataset, tmp_path: Path) -> None:
-    found = section(open_subject(str(trained(dataset, small("mf", epochs=1), tmp_path, "run"))))
+    found = section(open_report_inputs(str(trained(dataset, small("mf", epochs=1), tmp_path, "run"))))
     assert ">MF: users<" in found.body
     assert "history" not in found.body + found.text

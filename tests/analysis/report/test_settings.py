@@ -5,19 +5,19 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from ncf.analysis.report.inputs import open_subject
+from ncf.analysis.report.inputs import open_report_inputs
 from ncf.analysis.report.settings import section
 from ncf.config import Experiment
 
 
 def test_facts_of_model_data_and_split_are_told(run: Path) -> None:
-    subject = open_subject(run)
-    assert subject.dataset is not None
+    inputs = open_report_inputs(run)
+    assert inputs.dataset is not None
     told = {
         "licence": "made <up>", "split": {"test": "the latest", "notes": ["a & b"]},
         "audit": {"test": {"lists": 90, "with_duplicates": 3}},
     }  # fmt: skip
-    body = section(replace(subject, dataset=replace(subject.dataset, description=told))).body
+    body = section(replace(inputs, dataset=replace(inputs.dataset, description=told))).body
     for words in (
         "made &lt;up&gt;",
         "the latest",
@@ -25,23 +25,23 @@ def test_facts_of_model_data_and_split_are_told(run: Path) -> None:
         "with duplicates",
         "training interactions",
         "neumf",
-        subject.dataset.digest[:16],
+        inputs.dataset.digest[:16],
     ):
         assert words in body
 
 
 def test_the_settings_are_overrides_that_give_the_same_experiment(run: Path) -> None:
-    subject = open_subject(run)
-    body = section(subject).body
+    inputs = open_report_inputs(run)
+    body = section(inputs).body
     lines = body.split("<pre class='settings'>")[1].split("</pre>")[0].replace("&quot;", '"').splitlines()
-    again = Experiment.parse({"name": subject.name}, lines)
-    assert again.digest() == subject.artifact.experiment.digest()
+    again = Experiment.parse({"name": inputs.name}, lines)
+    assert again.digest() == inputs.artifact.experiment.digest()
 
 
 def test_no_path_of_the_machine_is_told(run: Path, tmp_path: Path) -> None:
-    assert str(run.parent) not in section(open_subject(run)).body
+    assert str(run.parent) not in section(open_report_inputs(run)).body
     shutil.copytree(run / "artifact", tmp_path / "a model")
-    body = section(open_subject(tmp_path / "a model")).body
+    body = section(open_report_inputs(tmp_path / "a model")).body
     assert str(tmp_path) not in body
     assert (
         shlex.quote("a model").replace("'", "&#x27;") + "/config.json" in body

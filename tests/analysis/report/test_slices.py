@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ncf.analysis.report.inputs import ReportInputs, open_subject
+from ncf.analysis.report.inputs import ReportInputs, open_report_inputs
 from ncf.analysis.report.ranked_users import Measured, measure
 from ncf.analysis.report.slices import activity, popularity, section
 from ncf.evaluation.slices import sorted_by_user
@@ -14,22 +14,22 @@ from ncf.runtime import workers
 
 
 @pytest.fixture(scope="module")
-def subject(run: Path) -> ReportInputs:
-    return open_subject(run)
+def inputs(run: Path) -> ReportInputs:
+    return open_report_inputs(run)
 
 
 @pytest.fixture(scope="module")
-def measured(subject: ReportInputs) -> Measured:
-    assert subject.dataset is not None
+def measured(inputs: ReportInputs) -> Measured:
+    assert inputs.dataset is not None
     with workers(1) as pool:
         return measure(
-            ModelScorer(subject.artifact.model), subject.dataset, sorted_by_user(subject.dataset.test),
-            subject.artifact.experiment.evaluation, 0, pool,
+            ModelScorer(inputs.artifact.model), inputs.dataset, sorted_by_user(inputs.dataset.test),
+            inputs.artifact.experiment.evaluation, 0, pool,
         )  # fmt: skip
 
 
-def test_groups_of_both_protocols_hold_all_rows(subject: ReportInputs, measured: Measured) -> None:
-    for groups in (activity(subject, measured), popularity(subject, measured)):
+def test_groups_of_both_protocols_hold_all_rows(inputs: ReportInputs, measured: Measured) -> None:
+    for groups in (activity(inputs, measured), popularity(inputs, measured)):
         assert list(groups) == ["sampled", "full"]
         for protocol, ranking in (("sampled", measured.sampled), ("full", measured.full)):
             assert sum(group.rows for group in groups[protocol]) == 90
@@ -37,16 +37,16 @@ def test_groups_of_both_protocols_hold_all_rows(subject: ReportInputs, measured:
             assert mean == pytest.approx(ranking.judgement.means["hr@10"])
 
 
-def test_a_row_is_in_the_group_of_its_item(subject: ReportInputs, measured: Measured) -> None:
-    counts = subject.item_counts[measured.full.rows.positives]
-    for group in popularity(subject, measured)["full"]:
+def test_a_row_is_in_the_group_of_its_item(inputs: ReportInputs, measured: Measured) -> None:
+    counts = inputs.item_counts[measured.full.rows.positives]
+    for group in popularity(inputs, measured)["full"]:
         inside = (counts >= group.low) & (counts <= (group.high or np.inf))
         assert group.rows == inside.sum()
         assert group.means["hr@10"] == pytest.approx(measured.full.judgement.values["hr@10"][inside].mean())
 
 
-def test_both_are_drawn_with_their_numbers_of_rows(subject: ReportInputs, measured: Measured) -> None:
-    by_user, by_item = activity(subject, measured), popularity(subject, measured)
+def test_both_are_drawn_with_their_numbers_of_rows(inputs: ReportInputs, measured: Measured) -> None:
+    by_user, by_item = activity(inputs, measured), popularity(inputs, measured)
     body = section(by_user, by_item).body
     assert body.count("<svg") == body.count("<table") == 2
     for words in (
@@ -61,18 +61,18 @@ def test_both_are_drawn_with_their_numbers_of_rows(subject: ReportInputs, measur
         assert f">n = {group.rows:,}<" in body
 
 
-def test_a_sample_in_the_full_ranking_is_called_one(subject: ReportInputs, measured: Measured) -> None:
-    by_user, by_item = activity(subject, measured), popularity(subject, measured)
+def test_a_sample_in_the_full_ranking_is_called_one(inputs: ReportInputs, measured: Measured) -> None:
+    by_user, by_item = activity(inputs, measured), popularity(inputs, measured)
     assert "a sample of" not in section(by_user, by_item).body
     del by_item["full"][0]
     few = sum(group.rows for group in by_item["full"])
     assert f"The full ranking is of a sample of {few} of these 90 rows." in section(by_user, by_item).body
 
 
-def test_rows_that_are_all_alike_have_no_interval(subject: ReportInputs, measured: Measured) -> None:
-    by_item = popularity(subject, measured)
+def test_rows_that_are_all_alike_have_no_interval(inputs: ReportInputs, measured: Measured) -> None:
+    by_item = popularity(inputs, measured)
     for groups in by_item.values():
         groups[0].means["hr@10"] = 0.0
         groups[0].intervals["hr@10"] = (0.0, 0.0)
-    body = section(activity(subject, measured), by_item).body
+    body = section(activity(inputs, measured), by_item).body
     assert "<td>0.0000</td><td>–</td>" in body

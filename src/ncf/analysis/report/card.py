@@ -1,6 +1,6 @@
 """The model card beside a report: the artifact's own, and what the report measured, as Markdown.
 
-In: a subject and the figures of its report. Out: the text of `MODEL_CARD.md`. The artifact's card is left as it is, since
+In: the inputs of a report and the figures of its report. Out: the text of `MODEL_CARD.md`. The artifact's card is left as it is, since
 its manifest vouches for it.
 """
 
@@ -15,9 +15,9 @@ from ncf.analysis.report.ranked_users import K
 MARK = "<!-- made by ncf report -->"
 
 
-def card(subject: ReportInputs, figures: dict[str, Any], page: str) -> str:
+def card(inputs: ReportInputs, figures: dict[str, Any], page: str) -> str:
     """`figures` as `ncf report --json` prints them; `page` is the name of the HTML file."""
-    own = (subject.artifact.folder / "MODEL_CARD.md").read_text("utf-8").rstrip()
+    own = (inputs.artifact.folder / "MODEL_CARD.md").read_text("utf-8").rstrip()
     parts = [own, "## Measured afterwards", f"By `ncf report`; drawn in [{page}]({page})."]
     if figures.get("sampled"):
         parts += [WARNING, _headline(figures)]
@@ -33,7 +33,7 @@ def card(subject: ReportInputs, figures: dict[str, Any], page: str) -> str:
             f"{words['observed']:.2%} are positives; expected calibration error {words['expected_calibration_error']:.4f}.",
         ]
     else:
-        parts.append(subject.missing or "No test interactions were held out, so nothing could be measured.")
+        parts.append(inputs.missing or "No test interactions were held out, so nothing could be measured.")
     return "\n\n".join([MARK, *parts]) + "\n"
 
 

@@ -1,6 +1,6 @@
 """Three users and what the model says to them: one of low, one of middle and one of high activity, chosen by the seed.
 
-In: a subject and a scorer. Out: what they used, what is recommended, and where the held-out item stands. Ranked is as
+In: the inputs of a report and a scorer. Out: what they used, what is recommended, and where the held-out item stands. Ranked is as
 in the full protocol: what the user is known to have used is left out, the held-out item is not. The choice is by chance
 and not by how well it turned out.
 
@@ -58,26 +58,26 @@ def choose(
     ]
 
 
-def examples(subject: ReportInputs, scorer: Scorer) -> list[Example]:
+def examples(inputs: ReportInputs, scorer: Scorer) -> list[Example]:
     """Of users with a test item where there are any, else of those who used anything."""
-    held_out, counts = subject.held_out, subject.user_counts
+    held_out, counts = inputs.held_out, inputs.user_counts
     users = held_out.user_rows if len(held_out) else np.flatnonzero(counts > 0)
-    seed = subject.artifact.experiment.train.seed
+    seed = inputs.artifact.experiment.train.seed
     return [
-        _example(subject, scorer, held_out, level, user, int(counts[user]))
+        _example(inputs, scorer, held_out, level, user, int(counts[user]))
         for level, user in choose(counts, users, seed)
     ]
 
 
 def _example(
-    subject: ReportInputs, scorer: Scorer, held_out: HeldOut, level: str, user: int, count: int
+    inputs: ReportInputs, scorer: Scorer, held_out: HeldOut, level: str, user: int, count: int
 ) -> Example:
     scores = scorer.catalogue(torch.tensor([user]))[0].double()
     places, positive = None, None
     at = np.flatnonzero(held_out.user_rows == user)
     masked = scores[None].clone()
     mask_items(
-        masked, subject.artifact.seen if subject.dataset is None else subject.dataset.known, np.array([user])
+        masked, inputs.artifact.seen if inputs.dataset is None else inputs.dataset.known, np.array([user])
     )
     if len(at):
         candidates = torch.from_numpy(held_out.candidates[at[:1]].astype(np.int64))
@@ -94,76 +94,76 @@ def _example(
     recommended = [
         int(row) for row, score in zip(best.indices, best.values, strict=True) if score > -torch.inf
     ]
-    used, order_said = _used(subject, user)
+    used, order_said = _used(inputs, user)
     return Example(level, user, count, used, order_said, recommended, positive, places)
 
 
-def _used(subject: ReportInputs, user: int) -> tuple[list[int], str]:
+def _used(inputs: ReportInputs, user: int) -> tuple[list[int], str]:
     """Up to eight training items of the user: the latest where times are known, else the most used by all."""
-    if subject.dataset is None:
-        rows = np.asarray(subject.artifact.seen.row(user))
-        return _most_used(subject, rows)
-    train = subject.dataset.train
+    if inputs.dataset is None:
+        rows = np.asarray(inputs.artifact.seen.row(user))
+        return _most_used(inputs, rows)
+    train = inputs.dataset.train
     first, stop = (int(np.searchsorted(train.user_rows, np.int32(row))) for row in (user, user + 1))
     rows = np.asarray(train.item_rows[first:stop])
     if train.timestamps is None:
-        return _most_used(subject, rows)
+        return _most_used(inputs, rows)
     latest = np.argsort(-np.asarray(train.timestamps[first:stop]), kind="stable")
     return rows[latest[:_USED]].tolist(), "the latest"
 
 
-def _most_used(subject: ReportInputs, rows: npt.NDArray[np.integer]) -> tuple[list[int], str]:
-    order = np.argsort(-subject.item_counts[rows], kind="stable")
+def _most_used(inputs: ReportInputs, rows: npt.NDArray[np.integer]) -> tuple[list[int], str]:
+    order = np.argsort(-inputs.item_counts[rows], kind="stable")
     return rows[order[:_USED]].tolist(), "the most popular"
 
 
-def section(subject: ReportInputs, scorer: Scorer) -> Section:
+def section(inputs: ReportInputs, scorer: Scorer) -> Section:
     """The three users, in words."""
-    shown = examples(subject, scorer)
+    shown = examples(inputs, scorer)
     reading = (
         "Three users chosen by chance, whatever came out: what they used, what the model would show next, and where the item that was "
         "held out stands. Judge for yourself whether the lists make sense together."
     )
-    titled = "title" in subject.artifact.item_columns.columns
+    titled = "title" in inputs.artifact.item_columns.columns
     note = "" if titled else "<p class='note'>The data have no titles, so items are named by their ids.</p>"
-    return Section("Examples", reading, note + "".join(_shown(subject, one) for one in shown))
+    return Section("Examples", reading, note + "".join(_shown(inputs, one) for one in shown))
 
 
-def _shown(subject: ReportInputs, one: Example) -> str:
-    user = subject.artifact.users.ids_of([one.user]).tolist()[0]
-    heading = f"<h3>User {text(user)}, {one.level} activity: {one.count:,} {subject.counted}</h3>"
-    used = f"<div><p>Used ({one.order} {len(one.used)})</p>{_list(subject, one.used, 'ul')}</div>"
-    recommended = f"<div><p>Recommended</p>{_list(subject, one.recommended, 'ol', one.held_out)}</div>"
-    return f"{heading}<div class='columns'>{used}{recommended}</div>{_where(subject, one)}"
+def _shown(inputs: ReportInputs, one: Example) -> str:
+    user = inputs.artifact.users.ids_of([one.user]).tolist()[0]
+    heading = f"<h3>User {text(user)}, {one.level} activity: {one.count:,} {inputs.counted}</h3>"
+    used = f"<div><p>Used ({one.order} {len(one.used)})</p>{_list(inputs, one.used, 'ul')}</div>"
+    recommended = f"<div><p>Recommended</p>{_list(inputs, one.recommended, 'ol', one.held_out)}</div>"
+    return f"{heading}<div class='columns'>{used}{recommended}</div>{_where(inputs, one)}"
 
 
-def _where(subject: ReportInputs, one: Example) -> str:
+def _where(inputs: ReportInputs, one: Example) -> str:
     if one.held_out is None or one.places is None:
-        known = subject.dataset is not None
+        known = inputs.dataset is not None
         return (
             "<p>No item of this user is held out.</p>"
             if known
             else "<p>The data would tell the item that is held out.</p>"
         )
     in_list, of_list, in_all, of_all = one.places
-    (title,) = titles(subject, [one.held_out])
+    (title,) = titles(inputs, [one.held_out])
     return (
         f"<p>Held out: <b>{text(title)}</b>, place {in_list:,.4g} of {of_list:,} in its list and "
         f"{in_all:,.10g} of {of_all:,} in the catalogue.</p>"
     )
 
 
-def _list(subject: ReportInputs, rows: Sequence[int], tag: str, mark: int | None = None) -> str:
+def _list(inputs: ReportInputs, rows: Sequence[int], tag: str, mark: int | None = None) -> str:
     items = [
         f"<li>{text(title)}{' <b>(held out)</b>' if row == mark else ''}</li>"
-        for row, title in zip(rows, titles(subject, rows), strict=True)
+        for row, title in zip(rows, titles(inputs, rows), strict=True)
     ]
     return f"<{tag}>{''.join(items)}</{tag}>" if items else "<p>Nothing.</p>"
 
 
-def titles(subject: ReportInputs, rows: Sequence[int]) -> list[str]:
+def titles(inputs: ReportInputs, rows: Sequence[int]) -> list[str]:
     """The items' titles, or their ids where they have none."""
-    columns = subject.artifact.item_columns[list(rows)]
+    columns = inputs.artifact.item_columns[list(rows)]
     ids = columns["id"].to_list()
     named = columns["title"].to_list() if "title" in columns.columns else [None] * len(ids)
     return [str(title) if title else str(own) for title, own in zip(named, ids, strict=True)]

@@ -85,7 +85,7 @@ class ReportInputs:
         return self.artifact.item_columns["popularity"].to_numpy().astype(np.int64)
 
 
-def open_subject(path: str | Path, data: str | Path | None = None) -> ReportInputs:
+def open_report_inputs(path: str | Path, data: str | Path | None = None) -> ReportInputs:
     """Open what is there; raises `ArtifactError` for the artifact, and `DataError` for data that are given and do not fit."""
     folder = locate_artifact(path)
     artifact = open_artifact(folder)

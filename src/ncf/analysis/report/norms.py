@@ -57,34 +57,34 @@ def norms(table_ND: npt.NDArray[np.float32], counts_N: Counts, seed: int) -> Nor
     return Norms(counts_N[chosen], lengths, rows)
 
 
-def section(subject: ReportInputs) -> Section:
+def section(inputs: ReportInputs) -> Section:
     """A drawing for each pair of tables that the model has."""
     reading = (
         "The length of each vector against how often its user or item occurs in training; the line is the median, the band "
         "holds the middle 80%, dots are a sample. Regularisation keeps the vectors of those who occur seldom short, so that the "
         "model says of them what it says of everybody. Those that never occur keep their first values."
     )
-    weights, seed = dict(subject.artifact.weights), subject.artifact.experiment.train.seed
+    weights, seed = dict(inputs.artifact.weights), inputs.artifact.experiment.train.seed
     prefixes = [name.removesuffix("user_table") for name in weights if name.endswith("user_table")]
-    look_up = subject.artifact.look_up
+    look_up = inputs.artifact.look_up
     if look_up is not None:
         weights[f"{'gmf.' if 'gmf.' in prefixes else ''}history_table"] = look_up.table_ID
         reading += " A user's vector here is the own part and the history together, as it is served."
     parts = []
     for prefix in prefixes:
         label = _KINDS.get(
-            prefix.rstrip("."), subject.artifact.experiment.model.kind.rpartition("-")[2].upper()
+            prefix.rstrip("."), inputs.artifact.experiment.model.kind.rpartition("-")[2].upper()
         )
         tables = {
             what: norms(weights[f"{prefix}{name}"], counts, seed)
             for what, name, counts in (
-                ("users", "user_table", subject.user_counts),
-                ("items", "item_table", subject.item_counts),
-                ("items of a history", "history_table", subject.item_counts),
+                ("users", "user_table", inputs.user_counts),
+                ("items", "item_table", inputs.item_counts),
+                ("items of a history", "history_table", inputs.item_counts),
             )
             if f"{prefix}{name}" in weights
         }
-        parts.append(_drawn(tables, label, subject.counted))
+        parts.append(_drawn(tables, label, inputs.counted))
     return Section("Embedding norms", reading, "".join(parts))
 
 

@@ -1,6 +1,6 @@
 """What the run was: its settings, the facts of its data, and the commands that make it again.
 
-In: a subject. Out: a section of facts. Paths are told as the caller gave them, or by their last part only, since pages
+In: the inputs of a report. Out: a section of facts. Paths are told as the caller gave them, or by their last part only, since pages
 are passed on.
 """
 
@@ -14,18 +14,18 @@ from ncf.analysis.report.inputs import ReportInputs
 from ncf.analysis.report.page import Section
 
 
-def section(subject: ReportInputs) -> Section:
+def section(inputs: ReportInputs) -> Section:
     """Model, data, audit, settings and commands."""
     reading = "Everything that decides the figures; the same settings on the same data give them again."
-    body = f"<h3>Model</h3>{facts(_model(subject))}<h3>Data</h3>{facts(_data(subject))}{_audit(subject)}"
-    body += f"<h3>Make it again</h3><pre>{text(_commands(subject))}</pre>"
-    body += f"<h3>Settings</h3><pre class='settings'>{text(_settings(subject))}</pre>"
+    body = f"<h3>Model</h3>{facts(_model(inputs))}<h3>Data</h3>{facts(_data(inputs))}{_audit(inputs)}"
+    body += f"<h3>Make it again</h3><pre>{text(_commands(inputs))}</pre>"
+    body += f"<h3>Settings</h3><pre class='settings'>{text(_settings(inputs))}</pre>"
     return Section("Settings and data", reading, body)
 
 
-def _settings(subject: ReportInputs) -> str:
+def _settings(inputs: ReportInputs) -> str:
     """A line a setting, as `--set` takes them."""
-    sections = subject.artifact.experiment.model_dump(mode="json", include={"model", "train", "evaluation"})
+    sections = inputs.artifact.experiment.model_dump(mode="json", include={"model", "train", "evaluation"})
     return "\n".join(
         f"{section}.{key} = {json.dumps(value)}"
         for section, values in sections.items()
@@ -33,8 +33,8 @@ def _settings(subject: ReportInputs) -> str:
     )
 
 
-def _model(subject: ReportInputs) -> list[tuple[str, object]]:
-    artifact = subject.artifact
+def _model(inputs: ReportInputs) -> list[tuple[str, object]]:
+    artifact = inputs.artifact
     manifest, metrics = artifact.manifest, artifact.metrics
     size = sum(int(file["bytes"]) for file in manifest["files"].values())
     found: list[tuple[str, object]] = [
@@ -54,19 +54,19 @@ def _model(subject: ReportInputs) -> list[tuple[str, object]]:
     return found
 
 
-def _data(subject: ReportInputs) -> list[tuple[str, object]]:
-    trained_on = subject.artifact.manifest["data"]
+def _data(inputs: ReportInputs) -> list[tuple[str, object]]:
+    trained_on = inputs.artifact.manifest["data"]
     found: list[tuple[str, object]] = [
         ("name", trained_on["name"]),
         ("digest", _code(trained_on["digest"][:16])),
     ]
-    if subject.dataset is None:
-        return [*found, ("users", f"{len(subject.artifact.users):,}"), ("items", f"{len(subject.artifact.items):,}"),
-                ("note", subject.missing)]  # fmt: skip
-    told = subject.dataset.description
+    if inputs.dataset is None:
+        return [*found, ("users", f"{len(inputs.artifact.users):,}"), ("items", f"{len(inputs.artifact.items):,}"),
+                ("note", inputs.missing)]  # fmt: skip
+    told = inputs.dataset.description
     counts = {
-        "users": len(subject.dataset.users), "items": len(subject.dataset.items), "training interactions": len(subject.dataset.train),
-        "validation rows": len(subject.dataset.validation), "test rows": len(subject.dataset.test),
+        "users": len(inputs.dataset.users), "items": len(inputs.dataset.items), "training interactions": len(inputs.dataset.train),
+        "validation rows": len(inputs.dataset.validation), "test rows": len(inputs.dataset.test),
     }  # fmt: skip
     found += [(name, f"{count:,}") for name, count in counts.items()]
     split = told.get("split", {})
@@ -77,8 +77,8 @@ def _data(subject: ReportInputs) -> list[tuple[str, object]]:
     return found + [(name, told[name]) for name in ("title", "licence", "citation") if told.get(name)]
 
 
-def _audit(subject: ReportInputs) -> str:
-    audit: dict[str, Any] = {} if subject.dataset is None else subject.dataset.description.get("audit", {})
+def _audit(inputs: ReportInputs) -> str:
+    audit: dict[str, Any] = {} if inputs.dataset is None else inputs.dataset.description.get("audit", {})
     if not audit:
         return ""
     names = list(dict.fromkeys(name for counts in audit.values() for name in counts))
@@ -88,11 +88,11 @@ def _audit(subject: ReportInputs) -> str:
     return table(["audit of the candidate lists", *audit], rows)
 
 
-def _commands(subject: ReportInputs) -> str:
-    run = shlex.quote(Path(subject.given).name)
-    config = f"{run}/config.json" if subject.run is None else f"{run}/artifact/config.json"
-    data = shlex.quote(Path(subject.data).name) if subject.data else "DATA"
-    known = "" if subject.dataset is not None and subject.data is None else f" --data {data}"
+def _commands(inputs: ReportInputs) -> str:
+    run = shlex.quote(Path(inputs.given).name)
+    config = f"{run}/config.json" if inputs.run is None else f"{run}/artifact/config.json"
+    data = shlex.quote(Path(inputs.data).name) if inputs.data else "DATA"
+    known = "" if inputs.dataset is not None and inputs.data is None else f" --data {data}"
     return "\n".join(
         [
             f"ncf train {config} --data {data} --output again",

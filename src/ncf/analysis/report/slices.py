@@ -24,15 +24,15 @@ _APART = 0.09
 _NAMES = {"sampled": "candidate lists", "full": "full ranking"}
 
 
-def activity(subject: ReportInputs, measured: Measured) -> Groups:
+def activity(inputs: ReportInputs, measured: Measured) -> Groups:
     """By the number of training interactions of each row's user, for both protocols."""
-    counts = subject.user_counts
+    counts = inputs.user_counts
     return _grouped(measured, by_activity, lambda ranking: counts[ranking.rows.user_rows])
 
 
-def popularity(subject: ReportInputs, measured: Measured) -> Groups:
+def popularity(inputs: ReportInputs, measured: Measured) -> Groups:
     """By the number of training interactions of each row's held-out item, for both protocols."""
-    counts = subject.item_counts
+    counts = inputs.item_counts
     return _grouped(measured, by_item_count, lambda ranking: counts[ranking.rows.positives])
 
 

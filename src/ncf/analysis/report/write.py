@@ -22,7 +22,7 @@ from ncf.analysis.report import (
 )
 from ncf.analysis.report.card import MARK, card
 from ncf.analysis.report.html import text
-from ncf.analysis.report.inputs import ReportInputs, open_subject
+from ncf.analysis.report.inputs import ReportInputs, open_report_inputs
 from ncf.analysis.report.page import Section, page
 from ncf.analysis.report.svg import styled
 from ncf.data.files import atomic_file, write_text
@@ -64,55 +64,55 @@ def write_report(
     """Write the page and the card of a run; an earlier report is replaced, other files only with `overwrite`.
 
     Raises `ConfigError` where matplotlib is missing, `StorageError` for files that may not be replaced, and what
-    `open_subject` raises.
+    `open_report_inputs` raises.
     """
     with styled():  # nothing is judged in vain where nothing can be drawn
-        subject = open_subject(path, data)
-        target = Path(output) if output is not None else _default(subject)
+        inputs = open_report_inputs(path, data)
+        target = Path(output) if output is not None else _default(inputs)
         beside = target.parent / CARD
         _refuse(target, beside, overwrite)
-        sections, found = _sections(subject)
-    lead = f"<p>{text(_lead(subject))}</p>" + (
-        f"<p class='note'>{text(subject.missing)}</p>" if subject.missing else ""
+        sections, found = _sections(inputs)
+    lead = f"<p>{text(_lead(inputs))}</p>" + (
+        f"<p class='note'>{text(inputs.missing)}</p>" if inputs.missing else ""
     )
-    document = page(f"{subject.name}: report", lead, sections).replace(
+    document = page(f"{inputs.name}: report", lead, sections).replace(
         "</head>", f"<!-- {_PAGE_MARK} --></head>", 1
     )
-    for file, content in ((target, document), (beside, card(subject, found, target.name))):
+    for file, content in ((target, document), (beside, card(inputs, found, target.name))):
         with atomic_file(file) as temporary:
             write_text(temporary, content)
-    missing = f"What needs the data is left out. {subject.reason}" if subject.reason else ""
+    missing = f"What needs the data is left out. {inputs.reason}" if inputs.reason else ""
     return Report(target, beside, found, missing)
 
 
-def _sections(subject: ReportInputs) -> tuple[list[Section], dict[str, Any]]:
+def _sections(inputs: ReportInputs) -> tuple[list[Section], dict[str, Any]]:
     """The page's sections, and the figures in them."""
-    experiment, metrics = subject.artifact.experiment, subject.artifact.metrics
-    scorer: Scorer = ModelScorer(subject.artifact.model)
+    experiment, metrics = inputs.artifact.experiment, inputs.artifact.metrics
+    scorer: Scorer = ModelScorer(inputs.artifact.model)
     judged: list[Section] = [figures.recorded(metrics)]
-    found: dict[str, Any] = {"name": subject.name}
-    if len(subject.held_out):
-        judged, more = _judged(subject, scorer)
+    found: dict[str, Any] = {"name": inputs.name}
+    if len(inputs.held_out):
+        judged, more = _judged(inputs, scorer)
         found |= more
     learning = curves.section(
-        subject.histories,
+        inputs.histories,
         experiment.train.loss,
         str(metrics.get("selected", "an epoch that was not recorded")),
     )
-    rest = [norms.section(subject), examples.section(subject, scorer), settings.section(subject)]
+    rest = [norms.section(inputs), examples.section(inputs, scorer), settings.section(inputs)]
     return [judged[0], learning, *judged[1:], *rest], found
 
 
-def _judged(subject: ReportInputs, scorer: Scorer) -> tuple[list[Section], dict[str, Any]]:
-    experiment, dataset = subject.artifact.experiment, subject.dataset
+def _judged(inputs: ReportInputs, scorer: Scorer) -> tuple[list[Section], dict[str, Any]]:
+    experiment, dataset = inputs.artifact.experiment, inputs.dataset
     assert dataset is not None
     with workers(choose_threads()) as pool:
         rankings = ranked_users.measure(
-            scorer, dataset, subject.held_out, experiment.evaluation, experiment.train.seed, pool
+            scorer, dataset, inputs.held_out, experiment.evaluation, experiment.train.seed, pool
         )
     rows = rankings.sampled.rows
     reliability = calibration.calibrate(scorer, rows, experiment.train.negatives)
-    by_user, by_item = slices.activity(subject, rankings), slices.popularity(subject, rankings)
+    by_user, by_item = slices.activity(inputs, rankings), slices.popularity(inputs, rankings)
     sections = [
         figures.section(experiment, rankings),
         slices.section(by_user, by_item),
@@ -133,19 +133,19 @@ def _json(by: slices.Groups) -> dict[str, Any]:
     return {protocol: [group.to_json() for group in found] for protocol, found in by.items()}
 
 
-def _lead(subject: ReportInputs) -> str:
-    kind = subject.artifact.experiment.model.kind
+def _lead(inputs: ReportInputs) -> str:
+    kind = inputs.artifact.experiment.model.kind
     return (
-        f"A model of kind {kind}, trained by ncf on {subject.artifact.manifest['data']['name']}: {len(subject.artifact.users):,} users, "
-        f"{len(subject.artifact.items):,} items. Weights of {subject.artifact.metrics.get('selected', 'an epoch that was not recorded')}."
+        f"A model of kind {kind}, trained by ncf on {inputs.artifact.manifest['data']['name']}: {len(inputs.artifact.users):,} users, "
+        f"{len(inputs.artifact.items):,} items. Weights of {inputs.artifact.metrics.get('selected', 'an epoch that was not recorded')}."
     )
 
 
-def _default(subject: ReportInputs) -> Path:
+def _default(inputs: ReportInputs) -> Path:
     """`report.html` in the run, or in a folder beside an artifact, whose own files the manifest vouches for."""
-    if subject.run is not None:
-        return subject.run / "report.html"
-    given = Path(subject.given)
+    if inputs.run is not None:
+        return inputs.run / "report.html"
+    given = Path(inputs.given)
     return given.resolve().parent / f"{given.resolve().name.removesuffix('.tar.gz')}-report" / "report.html"
 
 
