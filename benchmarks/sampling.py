@@ -16,7 +16,7 @@ from functools import partial
 
 import numpy as np
 import torch
-from scipy.sparse import coo_matrix  # type: ignore[import-untyped]
+from scipy.sparse import coo_matrix
 
 from common import Report, Timing, command_line, movielens, plural, raw, take_turns, timed
 from ncf.data import Dataset

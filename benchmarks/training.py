@@ -32,7 +32,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
-from scipy.sparse import coo_matrix  # type: ignore[import-untyped]
+from scipy.sparse import coo_matrix
 
 from common import (
     ROOT,

@@ -1,4 +1,4 @@
-"""Small runs to report on, for the tests of the report and of its page in a browser."""
+"""Small runs to report on, and the HTML of a section, for the tests of the report and its page."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from ncf import experiment
+from ncf.analysis.report.page import Section, page
 from ncf.config import Experiment
 from ncf.data import Dataset
 from support import planted
@@ -26,3 +27,9 @@ def trained(dataset: Dataset, settings: Experiment, folder: Path, name: str) -> 
     dataset.save(data)
     experiment.train(dataset, settings, folder / name, data_path=data)
     return folder / name
+
+
+def html(section: Section) -> str:
+    """The section as the page writes it, without its title."""
+    document = page("title", [], [section], "a test")
+    return document.partition("</h2>")[2].partition("</section>")[0]

@@ -33,7 +33,7 @@ WINGS = {
     "serving": {"errors", "config", "runtime", "data", "models"},
     "experiment": {*CORE},
     "analysis": {*CORE, "experiment"},
-    "tuning": {*CORE, "experiment"},
+    "tuning": {*CORE, "experiment", "analysis"},
     "leaderboard": {*CORE, "experiment", "tuning", "analysis"},
     "sagemaker": {*CORE, "experiment", "tuning"},
     "cli": {*CORE, "experiment", "tuning", "analysis", "leaderboard", "sagemaker"},

@@ -26,7 +26,9 @@ OPTIONS = PrepareOptions(negatives=20)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`last` and `time`: one table, prepared under both splits; `run`: trained on the first. Tests only read it."""
+    """`last` and `time`: one table, prepared under both splits; `run`: trained on the first. Tests only read
+    it.
+    """
     folder = tmp_path_factory.mktemp("analysis")
     random = np.random.default_rng(0)
     taste = random.normal(size=(60, 3)) @ random.normal(size=(3, 50)) + random.gumbel(size=(60, 50))
@@ -130,8 +132,9 @@ def test_what_stays_of_a_history_is_the_latest_items(run: analysis.EvaluatedRun)
 
 
 def test_users_who_are_cold_already_are_refused(tmp_path: Path) -> None:
-    pl.DataFrame({"user": [u for u in range(30) for _ in range(4)], "item": [(u + 7 * n) % 31 for u in range(30) for n in range(4)],
-                  "ts": list(range(120))}).write_csv(tmp_path / "few.csv")  # fmt: skip
+    pairs = [(user, (user + 7 * n) % 31) for user in range(30) for n in range(4)]
+    users, items = zip(*pairs, strict=True)
+    pl.DataFrame({"user": users, "item": items, "ts": list(range(120))}).write_csv(tmp_path / "few.csv")
     dataset, _ = prepare_file(tmp_path / "few.csv", OPTIONS)
     dataset.save(tmp_path / "data")
     train(tmp_path / "data", tmp_path / "run", epochs=1)

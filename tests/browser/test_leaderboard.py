@@ -1,4 +1,6 @@
-"""The page of a leaderboard in Chromium: nothing is fetched, nothing complains, and it reads in light, dark and on a phone."""
+"""The page of a leaderboard in Chromium: nothing is fetched, nothing complains, and it reads in light, dark
+and on a phone.
+"""
 
 from pathlib import Path
 from typing import Any
@@ -8,8 +10,8 @@ import pytest
 import support
 from ncf.data import Dataset
 from ncf.leaderboard.entries import entries
-from ncf.leaderboard.export import write_board
-from ncf.leaderboard.results import read_board
+from ncf.leaderboard.page import write_results
+from ncf.leaderboard.results import read_results
 from ncf.leaderboard.run import LeaderboardPlan, run
 from ncf.leaderboard.search import Budget
 
@@ -17,7 +19,8 @@ pytestmark = pytest.mark.browser
 
 DRAWN_TEXT = """() => [...document.querySelectorAll("svg text")].map((one) => {
   const box = one.getBoundingClientRect(), frame = one.closest("svg").getBoundingClientRect();
-  const inside = box.left >= frame.left - 1 && box.right <= frame.right + 1 && box.top >= frame.top - 1 && box.bottom <= frame.bottom + 1;
+  const inside = box.left >= frame.left - 1 && box.right <= frame.right + 1
+    && box.top >= frame.top - 1 && box.bottom <= frame.bottom + 1;
   return [one.textContent, getComputedStyle(one).fill, inside];
 })"""
 
@@ -33,7 +36,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         LeaderboardPlan(folder / "out", Budget(2)),
         data_path=folder / "data",
     )
-    return write_board(read_board(folder / "out", chosen, 3), folder / "out")
+    return write_results(read_results(folder / "out", chosen, 3), folder / "out")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

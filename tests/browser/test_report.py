@@ -1,5 +1,6 @@
 """The report's page in Chromium: from a file, without a network, in light, in dark and on paper."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,23 +8,29 @@ from typing import Any
 
 import pytest
 
-from ncf.analysis.report.page import DARK, LIGHT
+from ncf.analysis.report import page as page_module
+from ncf.analysis.report import svg
 from ncf.analysis.report.write import write_report
 from reports import titled, trained
 from support import experiment as small
 
 pytestmark = pytest.mark.browser
 
+STYLE = (Path(page_module.__file__).parent / "templates" / "style.css").read_text("utf-8")
+LIGHT, DARK = (
+    dict(re.findall(r"--(\w+): (#[0-9a-f]{6})", part)) for part in STYLE.split("@media screen")[:2]
+)
 TEXTS = """() => [...document.querySelectorAll('figure svg')].map(svg => [...svg.querySelectorAll('text')]
-  .filter(one => one.textContent.trim()).map(one => {
-    const box = one.getBoundingClientRect();
-    return {text: one.textContent.trim(), turned: / rotate|rotate\\(-90/.test(one.getAttribute('transform') ?? ''),
-      left: box.left, right: box.right, top: box.top, bottom: box.bottom, frame: svg.getBoundingClientRect().toJSON()};
+  .filter(node => node.textContent.trim()).map(node => {
+    const box = node.getBoundingClientRect();
+    return {text: node.textContent.trim(), left: box.left, right: box.right, top: box.top, bottom: box.bottom,
+      frame: svg.getBoundingClientRect().toJSON()};
   }))"""
 BLEEDING = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
 FONT_SIZES = """() => [...document.querySelectorAll('figure svg')].map(svg => {
   const scale = svg.getBoundingClientRect().width / svg.viewBox.baseVal.width;
-  return Math.min(...[...svg.querySelectorAll('text')].map(one => scale * parseFloat(getComputedStyle(one).fontSize)));
+  const sizes = [...svg.querySelectorAll('text')].map(node => parseFloat(getComputedStyle(node).fontSize));
+  return scale * Math.min(...sizes);
 })"""
 
 
@@ -75,14 +82,14 @@ def test_drawings_have_the_colours_of_the_page(
         used = set(
             page.eval_on_selector_all("figure svg text", "all => all.map(one => getComputedStyle(one).fill)")
         )
-        assert used == {rgb(colours["ink"]), rgb(colours["soft"])}
+        assert used == {rgb(colours["ink"])}
         lines = set(
             page.eval_on_selector_all(
                 "figure svg path", "all => all.map(one => getComputedStyle(one).stroke)"
             )
         )
-        assert {rgb(colours["one"]), rgb(colours["two"]), rgb(colours["line"])} <= lines
-        assert lines <= {"none", *map(rgb, colours.values())}
+        palette = {*map(rgb, svg.SERIES), rgb(svg.SOFT)}
+        assert {rgb(svg.SERIES[0]), rgb(svg.SERIES[1]), rgb(svg.SOFT)} <= lines <= {"none", *palette}
 
 
 @pytest.mark.parametrize("media", ["screen", "print"])
@@ -94,17 +101,17 @@ def test_words_in_a_drawing_do_not_run_into_each_other_or_over_its_edge(
         drawings = page.evaluate(TEXTS)
         assert len(drawings) == 9
         for texts in drawings:
-            for one in texts:
-                frame = one["frame"]
-                assert frame["left"] - 1 <= one["left"], one["text"]
-                assert one["right"] <= frame["right"] + 1, one["text"]
-                assert frame["top"] - 1 <= one["top"], one["text"]
-                assert one["bottom"] <= frame["bottom"] + 1, one["text"]
-            for place, one in enumerate(texts):
-                for other in texts[place + 1 :]:
-                    across = min(one["right"], other["right"]) - max(one["left"], other["left"])
-                    down = min(one["bottom"], other["bottom"]) - max(one["top"], other["top"])
-                    assert across <= 1 or down <= 3, (one["text"], other["text"])
+            for text in texts:
+                frame = text["frame"]
+                assert frame["left"] - 1 <= text["left"], text["text"]
+                assert text["right"] <= frame["right"] + 1, text["text"]
+                assert frame["top"] - 1 <= text["top"], text["text"]
+                assert text["bottom"] <= frame["bottom"] + 1, text["text"]
+            for index, text in enumerate(texts):
+                for other in texts[index + 1 :]:
+                    across = min(text["right"], other["right"]) - max(text["left"], other["left"])
+                    down = min(text["bottom"], other["bottom"]) - max(text["top"], other["top"])
+                    assert across <= 1 or down <= 3, (text["text"], other["text"])
 
 
 @pytest.mark.parametrize("width", [360, 1100])
@@ -118,7 +125,9 @@ def test_drawings_stay_legible_and_the_page_as_wide_as_the_screen(
 
 def test_every_drawing_has_a_name_and_every_section_a_link(browser: Any, document: Path) -> None:
     with opened(browser, document) as page:
-        names = page.get_by_role("img").evaluate_all("all => all.map(one => one.getAttribute('aria-label'))")
+        names = page.locator("[role=img]").evaluate_all(
+            "all => all.map(one => one.getAttribute('aria-label'))"
+        )
         assert len(names) == len(set(names)) == 9
         for link in page.get_by_role("navigation").get_by_role("link").all():
             assert (

@@ -28,15 +28,15 @@ threads = 1
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("project")
     support.planted(users=80, items=50, each=12).save(folder / "data")
-    (folder / "contenders").mkdir()
-    (folder / "contenders" / "gmf.toml").write_text(GMF)
+    (folder / "entries").mkdir()
+    (folder / "entries" / "gmf.toml").write_text(GMF)
     return folder
 
 
 def command(project: Path, *more: str) -> list[str]:
     return [
-        "leaderboard", str(project / "data"), "--output", str(project / "board"), "--contenders",
-        str(project / "contenders"), "--only", "gmf", "--only", "popularity", *more,
+        "leaderboard", str(project / "data"), "--output", str(project / "board"), "--entries",
+        str(project / "entries"), "--only", "gmf", "--only", "popularity", *more,
     ]  # fmt: skip
 
 
@@ -45,7 +45,7 @@ def test_a_leaderboard_tells_how_it_goes_and_writes_page_table_and_json(project:
     assert done.exit_code == 0, done.output + repr(done.exception)
     for words in ("1/2  GMF", "2/2  Popularity", "trial  2/2", "left", "seed 0", "sampled"):
         assert words in done.stderr
-    assert "Nothing here beats" in done.stdout
+    assert "share first place" in done.stdout
     for name in ("index.html", "leaderboard.md", "leaderboard.json"):
         assert (project / "board" / name).is_file()
 
@@ -53,7 +53,7 @@ def test_a_leaderboard_tells_how_it_goes_and_writes_page_table_and_json(project:
     again = CliRunner().invoke(app, command(project, "--page-only", "--json"))
     assert again.exit_code == 0, again.output + repr(again.exception)
     told = json.loads(again.stdout)
-    assert {one["name"] for one in told["contenders"]} == {"gmf", "popularity"}
+    assert {one["name"] for one in told["entries"]} == {"gmf", "popularity"}
     assert Path(told["page"]).is_file()
     assert again.stderr == ""
 

@@ -9,7 +9,7 @@ import pytest
 import support
 from ncf.data import Dataset
 from ncf.leaderboard.entries import Entry, entries
-from ncf.leaderboard.results import LeaderboardResults, read_board
+from ncf.leaderboard.results import LeaderboardResults, read_results
 from ncf.leaderboard.run import LeaderboardListener, LeaderboardPlan, run
 from ncf.leaderboard.search import Budget
 from ncf.tuning.trials import Trial
@@ -18,16 +18,36 @@ TAKING_PART = ["gmf", "mlp", "fused", "popularity", "ease"]
 _TRAIN = "epochs = 2\nbatch_size = 512\nlearning_rate = 0.01\nl2_gmf = 0.001\nthreads = 1\n"
 _SIZES = "factors = 8\nembedding = 8\ntower = [8, 4]\n"
 FILES = {
-    "gmf": f'title = "GMF"\nsource = "a paper"\norder = 1\n[recipe.model]\nkind = "gmf"\n{_SIZES}[recipe.train]\n{_TRAIN}'
-    '[space]\n"train.learning_rate" = { low = 1e-3, high = 1e-1, log = true }\n"train.epochs" = { low = 1, high = 3 }\n',
-    "mlp": f'title = "MLP"\norder = 2\n[recipe.model]\nkind = "mlp"\n{_SIZES}[recipe.train]\n{_TRAIN}',
-    "fused": 'title = "Fused"\norder = 3\nhalves = { gmf = "gmf", mlp = "mlp" }\n[recipe.model]\nkind = "neumf"\n'
-    f'[recipe.train]\n{_TRAIN}[space]\n"train.epochs" = {{ low = 0, high = 2 }}\n',
+    "gmf": f"""title = "GMF"
+source = "a paper"
+order = 1
+[recipe.model]
+kind = "gmf"
+{_SIZES}[recipe.train]
+{_TRAIN}[space]
+"train.learning_rate" = {{ low = 1e-3, high = 1e-1, log = true }}
+"train.epochs" = {{ low = 1, high = 3 }}
+""",
+    "mlp": f"""title = "MLP"
+order = 2
+[recipe.model]
+kind = "mlp"
+{_SIZES}[recipe.train]
+{_TRAIN}""",
+    "fused": f"""title = "Fused"
+order = 3
+halves = {{ gmf = "gmf", mlp = "mlp" }}
+[recipe.model]
+kind = "neumf"
+[recipe.train]
+{_TRAIN}[space]
+"train.epochs" = {{ low = 0, high = 2 }}
+""",
 }
 
 
 class Heard(LeaderboardListener):
-    """Keeps what it is told."""
+    """Keeps what it hears."""
 
     def __init__(self) -> None:
         self.trials: list[Trial] = []
@@ -37,10 +57,10 @@ class Heard(LeaderboardListener):
     def ended(self, trial: Trial) -> None:
         self.trials.append(trial)
 
-    def final(self, contender: Entry, seed: int, figures: dict[str, Any]) -> None:
-        self.finals.append((contender.name, seed))
+    def final_run(self, entry: Entry, seed: int, figures: dict[str, Any]) -> None:
+        self.finals.append((entry.name, seed))
 
-    def failed(self, contender: Entry, reason: str) -> None:
+    def failed(self, entry: Entry, reason: str) -> None:
         self.failures.append(reason)
 
 
@@ -54,8 +74,8 @@ def made_up(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of contenders."""
-    folder = tmp_path_factory.mktemp("contenders")
+    """A folder of entries."""
+    folder = tmp_path_factory.mktemp("entries")
     for name, text in FILES.items():
         (folder / f"{name}.toml").write_text(text)
     return folder
@@ -71,10 +91,11 @@ def go(made_up: Path, files: Path) -> Callable[..., tuple[list[str], Heard]]:
         overwrite: bool = False,
     ) -> tuple[list[str], Heard]:  # fmt: skip
         heard = Heard()
+        chosen = taking_part or entries(files, TAKING_PART)
+        plan = LeaderboardPlan(folder, Budget(trials, seconds), seeds, overwrite)
         failed = run(
-            data or Dataset.open(made_up), taking_part or entries(files, TAKING_PART),
-            LeaderboardPlan(folder, Budget(trials, seconds), seeds, overwrite), data_path=made_up, audience=heard, stop=stop,
-        )  # fmt: skip
+            data or Dataset.open(made_up), chosen, plan, data_path=made_up, listener=heard, stop=stop
+        )
         return failed, heard
 
     return leaderboard
@@ -90,5 +111,5 @@ def finished(go: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def board(finished: Path, files: Path) -> LeaderboardResults:
-    return read_board(finished, entries(files, TAKING_PART), 2)
+def results(finished: Path, files: Path) -> LeaderboardResults:
+    return read_results(finished, entries(files, TAKING_PART), 2)

@@ -1,4 +1,4 @@
-"""Who takes part: files and baselines, chosen and refused."""
+"""The entries: files and baselines, chosen and refused."""
 
 from pathlib import Path
 
@@ -13,33 +13,35 @@ from ncf.leaderboard.search import recipe_of
 
 def test_the_files_of_this_repository_and_every_baseline_take_part_with_valid_recipes_and_spaces() -> None:
     everyone = entries()
-    names = [one.name for one in everyone]
+    names = [entry.name for entry in everyone]
     assert {"gmf", "mlp", "neumf", "neumf-pretrained", *BASELINES} <= set(names)
     recipes = dict[str, Experiment]()
-    for one in everyone:
-        halves = {part: recipes[half] for part, half in one.halves.items()}
-        recipe = recipe_of(one, halves) if one.recipe else None
+    for entry in everyone:
+        halves = {part: recipes[half] for part, half in entry.halves.items()}
+        recipe = recipe_of(entry, halves) if entry.recipe else None
         if recipe is not None:
-            recipes[one.name] = recipe
-        assert [parameter.name for parameter in space_of(one, recipe)] == list(one.space)
-        assert one.source
+            recipes[entry.name] = recipe
+        assert [parameter.name for parameter in space_of(entry, recipe)] == list(entry.space)
+        assert entry.source
 
 
 def test_who_is_made_of_others_comes_after_them_and_brings_them_along(files: Path) -> None:
-    assert [one.name for one in entries(files, ["fused"])] == ["gmf", "mlp", "fused"]
-    assert [one.name for one in entries(files, ["ease", "fused"])] == ["gmf", "mlp", "ease", "fused"]
+    assert [entry.name for entry in entries(files, ["fused"])] == ["gmf", "mlp", "fused"]
+    assert [entry.name for entry in entries(files, ["ease", "fused"])] == ["gmf", "mlp", "ease", "fused"]
 
 
 def test_names_that_are_none_and_halves_that_are_skipped_are_refused(files: Path) -> None:
-    with pytest.raises(ConfigError, match=r"'svd' is no contender: fused, gmf, mlp, popularity"):
+    with pytest.raises(
+        ConfigError, match=r"There is no entry 'svd'; the entries are fused, gmf, mlp, popularity"
+    ):
         entries(files, ["svd"])
-    with pytest.raises(ConfigError, match="mlp cannot be skipped while one that is made of it takes part"):
+    with pytest.raises(ConfigError, match="mlp cannot be skipped because another entry is made of it"):
         entries(files, skip=["mlp"])
-    with pytest.raises(ConfigError, match="Nobody takes part"):
+    with pytest.raises(ConfigError, match="No entries are left to run"):
         entries(files, ["ease"], ["ease"])
-    with pytest.raises(ConfigError, match="There is no folder of contenders"):
+    with pytest.raises(ConfigError, match="There is no folder of entries"):
         entries(files / "nowhere")
-    assert "mlp" not in [one.name for one in entries(files, skip=["mlp", "fused"])]
+    assert "mlp" not in [entry.name for entry in entries(files, skip=["mlp", "fused"])]
 
 
 @pytest.mark.parametrize(
@@ -49,11 +51,11 @@ def test_names_that_are_none_and_halves_that_are_skipped_are_refused(files: Path
         ("colour = 'red'\n[recipe]\n", "has 'colour': it takes"),
         ("[recipe\n", "cannot be read"),
         ("[recipe.model]\nkind = 'no'\n", "model.kind"),
-        ("[recipe.train]\nepochs = 1\n[space]\n'train.colour' = { low = 1, high = 2 }\n", "no setting that can be searched"),
-        ("halves = { gmf = 'a' }\n[recipe]\n", "halves names a gmf and an mlp"),
-        ("halves = { gmf = 'ease', mlp = 'mlp' }\n[recipe]\n", "its half 'ease' is no model"),
+        ("[recipe]\n[space]\n'train.colour' = { low = 1, high = 2 }\n", "not a setting that can be searched"),
+        ("halves = { gmf = 'a' }\n[recipe]\n", "halves must name a gmf and an mlp"),
+        ("halves = { gmf = 'ease', mlp = 'mlp' }\n[recipe]\n", "its half 'ease' is not a model"),
     ],
-)  # fmt: skip
+)
 def test_a_file_with_a_mistake_is_refused_with_a_sentence(tmp_path: Path, text: str, sentence: str) -> None:
     (tmp_path / "wrong.toml").write_text(text)
     with pytest.raises(ConfigError, match=sentence):
@@ -69,6 +71,6 @@ def test_the_digest_follows_what_decides_the_result(files: Path, tmp_path: Path)
 
 
 def test_one_made_of_others_that_are_made_of_others_comes_after_all_of_them() -> None:
-    names = [one.name for one in entries(only=["neumf-distilled"])]
+    names = [entry.name for entry in entries(only=["neumf-distilled"])]
     assert sorted(names) == ["gmf", "gmf-distilled", "mlp", "neumf-distilled"]
     assert names[2:] == ["gmf-distilled", "neumf-distilled"]

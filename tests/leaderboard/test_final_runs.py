@@ -39,7 +39,7 @@ def test_a_users_value_is_the_mean_of_the_users_rows_under_both_protocols(severa
     scores = np.tile(np.linspace(1.0, 0.0, 40), (3, 1))
     scores[1, 2] = -1.0
     figures, values = evaluate_final(FittedEntry(Table(scores), 1.5, 7), several, Workers(1))
-    assert {name: one.shape for name, one in values.items()} == {
+    assert {name: by_user.shape for name, by_user in values.items()} == {
         f"{protocol}/{measure}": (2,)
         for protocol in ("sampled", "full")
         for measure in ("hr@10", "ndcg@10", "mrr")
@@ -57,7 +57,7 @@ def test_a_users_value_is_the_mean_of_the_users_rows_under_both_protocols(severa
 def test_scores_that_are_no_numbers_are_a_failure(several: Dataset) -> None:
     scores = np.zeros((3, 40))
     scores[1] = np.nan
-    with pytest.raises(NcfError, match="of 3 test rows are not numbers: it did not converge"):
+    with pytest.raises(NcfError, match="of 3 test rows are not numbers: training did not converge"):
         evaluate_final(FittedEntry(Table(scores), 1.0, 1), several, Workers(1))
 
 

@@ -17,7 +17,7 @@ from ncf.config import Experiment
 from ncf.errors import ArtifactError, ConfigError, DataError, Interrupted, StorageError
 from ncf.leaderboard.entries import Entry, entries
 from ncf.leaderboard.folder import claimed
-from ncf.leaderboard.results import read_board
+from ncf.leaderboard.results import read_results
 from ncf.serving.artifact import open_artifact
 from ncf.serving.recommender import Recommender
 
@@ -118,9 +118,9 @@ def test_one_that_fails_is_told_and_stops_nobody_but_those_made_of_it(
     assert failed == ["large"]
     assert heard.failures == ["Every one of 1 trials failed; the first: 4 TiB are not there"]
     assert heard.finals == [("popularity", 0)]
-    board = read_board(tmp_path, [failing, *entries(files, ["popularity"])], 2)
-    assert [row.name for row in board.missing] == ["large"]
-    assert "4 TiB" in board.missing[0].failure
+    results = read_results(tmp_path, [failing, *entries(files, ["popularity"])], 2)
+    assert [row.name for row in results.missing] == ["large"]
+    assert "4 TiB" in results.missing[0].failure
     mended = replace(failing, baseline=BASELINES["popularity"])
     assert go(tmp_path, [mended])[0] == [], "a failed one is tried again"
 
@@ -153,10 +153,10 @@ def test_other_data_other_recipes_and_other_folders_are_refused(
     with pytest.raises(ConfigError, match="is about other data"):
         go(finished, data=support.planted(users=50, items=60, each=15))
     gmf = entries(files, ["gmf"])[0]
-    with pytest.raises(ConfigError, match="gmf was begun in .* with another recipe or space"):
+    with pytest.raises(ConfigError, match="gmf was started in .* with another recipe or space"):
         go(finished, [replace(gmf, space={})])
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(StorageError, match="is no leaderboard"):
+    with pytest.raises(StorageError, match="and not a leaderboard"):
         go(tmp_path, overwrite=True)
 
 

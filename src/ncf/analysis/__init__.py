@@ -1,7 +1,7 @@
 """Analysis of finished runs: both protocols, slices of users and items, cold users, and a split by time.
 
-The evaluation wing measures whatever assigns scores. This wing knows runs: it opens them with the data they were trained
-on, and it can train a recipe again on another split.
+The evaluation wing measures whatever assigns scores. This wing knows runs: it opens them with the data they
+were trained on, and it can train a recipe again on another split.
 """
 
 from ncf.analysis.cold_start import ColdUsers, evaluate_cold_users

@@ -1,9 +1,10 @@
 """Cold users: how well the model serves a user of whom only one, two, or three to five items are known.
 
-In: a run and its held-out rows. Out: results for the same rows with short histories folded in, with popularity as the
-floor and whole histories as the ceiling. The decision worth knowing: these users were in training, and most of their
-history is taken away afterwards. The item vectors have still learned from them, so the figures are a little optimistic.
-benchmarks/fold_in.py leaves users out of training, at the cost of two trainings.
+In: a run and its held-out rows. Out: results for the same rows with short histories folded in, with
+popularity as the floor and whole histories as the ceiling. The decision worth knowing: these users were in
+training, and most of their history is taken away afterwards. The item vectors have still learned from them,
+so the figures are a little optimistic. benchmarks/fold_in.py leaves users out of training, at the cost of two
+trainings.
 
 Legend: B batch, C candidates, Q width of a query, T held-out rows, U users.
 """
@@ -33,7 +34,8 @@ _ENOUGH = 5
 class ColdUsers:
     """`results` by what was known of the users, coldest first; all of the same rows of `users` users.
 
-    `latest` is true where the latest items of each user were kept, and false where items were drawn for lack of times.
+    `latest` is true where the latest items of each user were kept, and false where items were drawn for lack
+    of times.
     """
 
     results: dict[str, EvaluationResult]
@@ -45,13 +47,14 @@ class ColdUsers:
         """What a reader of the figures has to know."""
         items = "their latest items" if self.latest else "items drawn at random, since there are no times"
         return (
-            f"{self.users:,} users with {_ENOUGH} items or more, known by {items}. Training saw all their items, so the "
-            "item vectors have learned from them; benchmarks/fold_in.py leaves users out of training."
+            f"{self.users:,} users with {_ENOUGH} items or more, known by {items}. Training saw all their "
+            "items, so the item vectors have learned from them; benchmarks/fold_in.py leaves users out of "
+            "training."
         )
 
 
 class FoldedIn:
-    """A scorer for users whose queries are given: `queries_UQ` belong to the user rows `users`, which ascend."""
+    """A scorer of users whose queries are given: `queries_UQ` of the ascending user rows `users`."""
 
     def __init__(self, network: NumpyModel, users: Rows, queries_UQ: Floats) -> None:
         self._network, self._users, self._queries_UQ = network, users, queries_UQ
@@ -63,7 +66,8 @@ class FoldedIn:
 
 
 def evaluate_cold_users(run: EvaluatedRun) -> ColdUsers:
-    """Evaluate the candidate lists of `run` with 1, 2, 3-5 and all items of each user folded in, and as trained.
+    """Evaluate the candidate lists of `run` with 1, 2, 3-5 and all items of each user folded in, and as
+    trained.
 
     Raises `DataError` where no held-out row belongs to a user with five items or more.
     """
@@ -71,8 +75,8 @@ def evaluate_cold_users(run: EvaluatedRun) -> ColdUsers:
     kept = run.trained_on.counts[rows] >= _ENOUGH
     if not kept.any():
         raise DataError(
-            f"No evaluated user has {_ENOUGH} training interactions, so every user is cold already: "
-            "use --by activity."
+            f"No evaluated user has {_ENOUGH} training interactions, so every user is cold already: use --by "
+            "activity."
         )
     held_out = HeldOut(rows[kept], run.held_out.candidates[kept])
     users = np.unique(held_out.user_rows)
@@ -100,9 +104,11 @@ def evaluate_cold_users(run: EvaluatedRun) -> ColdUsers:
 
 
 def _ordered(run: EvaluatedRun, users: Rows) -> list[Rows]:
-    """The items of each user that the model was trained on: latest first where there are times, else at random.
+    """The items of each user that the model was trained on: latest first where there are times, else at
+    random.
 
-    A validation positive that was trained on has its user's latest time (`Dataset.with_validation_in_training`).
+    A validation positive that was trained on has its user's latest time
+    (`Dataset.with_validation_in_training`).
     """
     train: Interactions = run.dataset.train
     if run.artifact.experiment.train.validation == "include":

@@ -1,8 +1,8 @@
 """Evaluation of runs on held-out rows: by one protocol, by both, by groups of rows, and two runs compared.
 
-In: runs. Out: `EvaluationResult`s, which hold one value a row, in the same order of rows under both protocols. The
-decision worth knowing: the full ranking is reported next to the sampled one wherever it takes seconds, because sampled
-metrics can rank models differently from full ones (Krichene & Rendle, KDD'20).
+In: runs. Out: `EvaluationResult`s, which hold one value a row, in the same order of rows under both
+protocols. The decision worth knowing: the full ranking is reported next to the sampled one wherever it takes
+seconds, because sampled metrics can rank models differently from full ones (Krichene & Rendle, KDD'20).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,8 +19,8 @@ from ncf.serving.artifact import Artifact
 
 PROTOCOLS = ("sampled", "full")
 WARNING = (
-    "Sampled metrics can rank models differently from full ones (Krichene & Rendle, KDD'20): use them to compare with "
-    "published figures, and the full ranking to compare your own models."
+    "Sampled metrics can rank models differently from full ones (Krichene & Rendle, KDD'20): use them to "
+    "compare with published figures, and the full ranking to compare your own models."
 )
 _QUICK_SCORES = 50_000_000
 
@@ -36,7 +36,8 @@ def evaluate(
 ) -> tuple[EvaluationResult, Artifact]:
     """Evaluate a run or an artifact on its held-out rows; the opened artifact is returned with the result.
 
-    `full` ranks the whole catalogue instead of the candidate lists; the other arguments are those of `open_run`.
+    `full` ranks the whole catalogue instead of the candidate lists; the other arguments are those of
+    `open_run`.
     """
     run = open_run(path, data, split=split, ties=ties, cutoffs=cutoffs)
     protocol = "full" if full else "sampled"
@@ -65,8 +66,8 @@ def compare_runs(
 ) -> dict[str, Comparison]:
     """Paired comparisons of two runs on the same held-out rows, for HR@k, NDCG@k and MRR.
 
-    `a` and `b` are runs or artifacts and `data` their prepared folder, if they do not name one. `full` ranks the whole
-    catalogue. Raises `DataError` where the runs were trained on different data.
+    `a` and `b` are runs or artifacts and `data` their prepared folder, if they do not name one. `full` ranks
+    the whole catalogue. Raises `DataError` where the runs were trained on different data.
     """
     first, artifact_a = evaluate(a, data, full=full, cutoffs=(k,))
     second, artifact_b = evaluate(b, data, full=full, cutoffs=(k,))
@@ -113,7 +114,9 @@ GROUPS = {
     "popularity": Grouping("popularity of the held-out item", _popularity),
     "rarity": Grouping("interactions of the held-out item", _rarity),
 }
-"""Users and items are counted by what the model was trained on, validation positives included where they were."""
+"""Users and items are counted by what the model was trained on, validation positives included where they
+were.
+"""
 
 
 def grouped(run: EvaluatedRun, results: Mapping[str, EvaluationResult], by: str) -> Table:

@@ -1,8 +1,8 @@
 """A run that is about to be evaluated: its artifact, the data it was trained on, and the held-out rows.
 
-In: a run, an artifact folder or a model.tar.gz, and optionally the prepared folder. Out: an `EvaluatedRun`. The decision
-worth knowing: data with another digest than the artifact's are refused, because their held-out rows may have been
-training rows.
+In: a run, an artifact folder or a model.tar.gz, and optionally the prepared folder. Out: an `EvaluatedRun`.
+The decision worth knowing: data with another digest than the artifact's are refused, because their held-out
+rows may have been training rows.
 
 Legend: U users, I items, T held-out rows.
 """
@@ -25,8 +25,8 @@ from ncf.serving.artifact import Artifact, locate_artifact, open_artifact
 class EvaluatedRun:
     """An open artifact with its data and the rows to evaluate.
 
-    `path` is the path as it was given. `split` is "test" or "validation"; `held_out` has its rows, sorted by user.
-    `rules` are the recipe's rules of evaluation, with the changes that the caller asked for.
+    `path` is the path as it was given. `split` is "test" or "validation"; `held_out` has its rows, sorted by
+    user. `rules` are the recipe's rules of evaluation, with the changes that the caller asked for.
     """
 
     path: str
@@ -63,9 +63,9 @@ def open_run(
 ) -> EvaluatedRun:
     """Open a run for evaluation.
 
-    `path` is a run, an artifact folder or a model.tar.gz. `data` is the prepared folder; by default the one that the run
-    names. `split` is "test" or "validation". `ties` and `cutoffs` replace the recipe's. Raises `DataError` where the data
-    are not those of training or hold no rows of the split.
+    `path` is a run, an artifact folder or a model.tar.gz. `data` is the prepared folder; by default the one
+    that the run names. `split` is "test" or "validation". `ties` and `cutoffs` replace the recipe's. Raises
+    `DataError` where the data are not those of training or hold no rows of the split.
     """
     artifact = open_artifact(path)
     dataset = data_of(path, artifact, data)

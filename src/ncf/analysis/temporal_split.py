@@ -1,8 +1,10 @@
-"""A split by time next to leave-one-out: the same recipe, trained on the past alone and evaluated on what came after.
+"""A split by time next to leave-one-out: the same recipe, trained on the past alone and evaluated on what
+came after.
 
-In: a run whose data have times but were split leave-one-out. Out: how much of the future training saw, and the recipe's
-results under both splits. The decision worth knowing: the data are prepared again from their known source and the recipe
-is trained again, in `time-split/` of the run. Both are kept there and reused; an interrupted training is resumed.
+In: a run whose data have times but were split leave-one-out. Out: how much of the future training saw, and
+the recipe's results under both splits. The decision worth knowing: the data are prepared again from their
+known source and the recipe is trained again, in `time-split/` of the run. Both are kept there and reused; an
+interrupted training is resumed.
 """
 
 from collections.abc import Callable
@@ -28,8 +30,8 @@ FOLDER = "time-split"
 class TemporalEvaluation:
     """`results` by split ("leave one out", "time") and protocol, and the two `runs` by split.
 
-    `folder` is the run that was trained on the past. `share_to_come` is the share of training interactions that came
-    after the median user's last training interaction.
+    `folder` is the run that was trained on the past. `share_to_come` is the share of training interactions
+    that came after the median user's last training interaction.
     """
 
     results: dict[str, dict[str, EvaluationResult]]
@@ -41,9 +43,9 @@ class TemporalEvaluation:
     def leak(self) -> str:
         """A sentence on how much of the future leave-one-out trains on."""
         return (
-            "Leave-one-out trains on what others did after a user's test interaction: at the median user's latest "
-            f"training interaction, {self.share_to_come:.0%} of all training interactions were still to come. "
-            "The split by time trains on the past only."
+            "Leave-one-out trains on what others did after a user's test interaction: at the median user's "
+            f"latest training interaction, {self.share_to_come:.0%} of all training interactions were still "
+            "to come. The split by time trains on the past only."
         )
 
     @property
@@ -65,7 +67,9 @@ def is_split_by_time(dataset: Dataset) -> bool:
 
 
 def folders_of(path: str, data: str | None) -> tuple[str | None, str | None]:
-    """(data that the run was trained on, data split by time), given a run's `path` and `--data`, which may be either."""
+    """(data that the run was trained on, data split by time), given a run's `path` and `--data`, which may be
+    either.
+    """
     if data is None:
         return None, None
     dataset, trained_on = Dataset.open(data), open_artifact(path).manifest["data"]["digest"]
@@ -81,13 +85,15 @@ def evaluate_by_time(
 ) -> TemporalEvaluation:
     """Train the recipe of `run` on a split by time, and evaluate it under both splits.
 
-    `data` is a prepared folder that is split by time; by default the known source is prepared again. `tracker` records
-    the training, `log` is called with each sentence for the user, and training is interrupted once `stop` returns true.
-    Raises `DataError` where there are no times or the source is not known, and `ConfigError` for a model.tar.gz.
+    `data` is a prepared folder that is split by time; by default the known source is prepared again.
+    `tracker` records the training, `log` is called with each sentence for the user, and training is
+    interrupted once `stop` returns true. Raises `DataError` where there are no times or the source is not
+    known, and `ConfigError` for a model.tar.gz.
     """
     if Path(run.path).is_file():
         raise ConfigError(
-            f"A split by time keeps a second training in the run's folder: give that folder instead of {run.path}."
+            "A split by time keeps a second training in the run's folder: give that folder instead of "
+            f"{run.path}."
         )
     folder = locate_artifact(run.path).parent / FOLDER
     dataset, data_path = _data(run, data, folder / "data", log)
@@ -138,13 +144,13 @@ def _source(dataset: Dataset) -> str:
     """The catalogue's name of the data."""
     if dataset.train.timestamps is None:
         raise DataError(
-            f"The data {dataset.name} have no times, so they cannot be split by time: prepare a table with times with "
-            "'ncf prepare --input FILE --time COLUMN --split time'."
+            f"The data {dataset.name} have no times, so they cannot be split by time: prepare a table with "
+            "times with 'ncf prepare --input FILE --time COLUMN --split time'."
         )
     if dataset.description.get("source", {}).get("kind") != "catalogue":
         raise DataError(
-            f"The table of {dataset.name} is not in the catalogue: split it with "
-            "'ncf prepare … --split time --output FOLDER', and give that folder with --data FOLDER."
+            f"The table of {dataset.name} is not in the catalogue: split it with 'ncf prepare … --split time "
+            "--output FOLDER', and give that folder with --data FOLDER."
         )
     return dataset.name
 

@@ -51,9 +51,10 @@ def leaderboard(
 
     from ncf.analysis.report.svg import figure
     from ncf.leaderboard.entries import entries as taking_part
-    from ncf.leaderboard.export import to_json, write_board
-    from ncf.leaderboard.folder import begun
-    from ncf.leaderboard.results import NOT_DONE, read_board
+    from ncf.leaderboard.export import to_json
+    from ncf.leaderboard.folder import started_entries
+    from ncf.leaderboard.page import write_results
+    from ncf.leaderboard.results import NOT_DONE, read_results
 
     if page_only and overwrite:
         raise ConfigError("--page-only shows what is there and --overwrite removes it: give one of the two.")
@@ -62,14 +63,14 @@ def leaderboard(
     chosen = taking_part(entries, only or (), skip or ())
     if not page_only:
         _run(data, folder, chosen, (trials, budget, seeds), overwrite, quiet)
-    shown = begun(folder, taking_part(entries, only or () if page_only else (), skip or ()))
-    board = read_board(folder, shown, seeds)
-    page = write_board(board, folder)
+    shown = started_entries(folder, taking_part(entries, only or () if page_only else (), skip or ()))
+    results = read_results(folder, shown, seeds)
+    page = write_results(results, folder)
     if as_json:
-        print_json({**to_json(board), "page": str(page)})
+        print_json({**to_json(results), "page": str(page)})
     else:
-        _print(board, page)
-    if any(row.failure != NOT_DONE for row in board.missing):
+        _print(results, page)
+    if any(row.failure != NOT_DONE for row in results.missing):
         raise typer.Exit(1)
 
 
@@ -90,9 +91,9 @@ def _run(
     dataset, path = _open(data, quiet)
     plan = LeaderboardPlan(folder, Budget(trials, seconds), seeds, overwrite)
     with stop_requested() as stop, ShownLeaderboard(trials, seeds) as shown:
-        audience = LeaderboardListener() if quiet else shown
+        listener = LeaderboardListener() if quiet else shown
         try:
-            run(dataset, chosen, plan, data_path=path, audience=audience, stop=stop)
+            run(dataset, chosen, plan, data_path=path, listener=listener, stop=stop)
         except Interrupted:
             raise Interrupted(
                 f"Stopped; what is finished is kept in {folder}: run the same command to go on, or with --page-only to see it."
@@ -113,27 +114,27 @@ def _open(data: str, quiet: bool) -> tuple[Any, "Path"]:
     return experiment.open_data(settings, None, (lambda _: None) if quiet else console.log)
 
 
-def _print(board: "LeaderboardResults", page: "Path") -> None:
+def _print(results: "LeaderboardResults", page: "Path") -> None:
     from rich.console import Console
     from rich.table import Table
 
     from ncf.cli.console import OUT, log
     from ncf.leaderboard import summary
-    from ncf.leaderboard.columns import ACCURACY, COST, NONE
+    from ncf.leaderboard.export import ACCURACY, COST, NONE
 
     columns = [column for column in (*ACCURACY, *COST) if not column.heading.startswith("MRR")]
-    table = Table(title=f"{board.data['name']}, test", title_justify="left")
+    table = Table(title=f"{results.data['name']}, test", title_justify="left")
     table.add_column("#", justify="right")
     table.add_column("model", no_wrap=True)
     for column in columns:
         table.add_column(column.heading.replace(" ", "\n", 1), justify="right")
-    for place, row in enumerate(board.rows, 1):
+    for place, row in enumerate(results.rows, 1):
         table.add_row(str(place), row.title, *(column.text(row) for column in columns))
-    for row in board.missing:
+    for row in results.missing:
         table.add_row(NONE, row.title, *(NONE for _ in columns))
     (OUT if OUT.is_terminal else Console(width=_WIDE, highlight=False)).print(table)
-    for sentence in summary.verdict(board):
+    for sentence in summary.summarize(results):
         typer.echo(sentence)
-    for sentence in [*summary.failures(board), *summary.remarks(board)]:
+    for sentence in [*summary.failures(results), *summary.remarks(results)]:
         log(sentence)
     typer.echo(f"The page: {page}; the table: {page.parent / 'leaderboard.md'}.")

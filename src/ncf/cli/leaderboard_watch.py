@@ -20,17 +20,17 @@ class ShownLeaderboard(WithBar, LeaderboardListener):
         super().__init__()
         self._trials, self._seeds = trials, seeds
         self._ended, self._spent, self._best = 0, 0.0, float("-inf")
-        self._place = self._total = self._finals = 0
+        self._number = self._total = self._finals = 0
         self._began: list[float] = []
-        self._contender: Entry | None = None
+        self._entry: Entry | None = None
         self._task = self._bar.add_task("leaderboard", total=None)
 
-    def contender(self, place: int, total: int, contender: Entry) -> None:
-        """The next one's turn."""
-        self._place, self._total, self._contender = place, total, contender
+    def entry_started(self, number: int, total: int, entry: Entry) -> None:
+        """The next entry starts."""
+        self._number, self._total, self._entry = number, total, entry
         self._ended, self._spent, self._best, self._finals = 0, 0.0, float("-inf"), 0
         self._began.append(time.monotonic())
-        log(f"{place}/{total}  {contender.title}")
+        log(f"{number}/{total}  {entry.title}")
         self._move("")
 
     def counted(self, ended: int) -> None:
@@ -64,7 +64,7 @@ class ShownLeaderboard(WithBar, LeaderboardListener):
             log(f"            {trial.reason}")
         self._move("")
 
-    def final(self, contender: Entry, seed: int, figures: dict[str, Any]) -> None:  # noqa: ARG002 - its turn began
+    def final_run(self, entry: Entry, seed: int, figures: dict[str, Any]) -> None:  # noqa: ARG002 - its turn began
         """A final run, now or earlier."""
         self._finals += 1
         of = figures["figures"]
@@ -74,7 +74,7 @@ class ShownLeaderboard(WithBar, LeaderboardListener):
         )
         self._move("final runs")
 
-    def failed(self, contender: Entry, reason: str) -> None:  # noqa: ARG002 - its turn began
+    def failed(self, entry: Entry, reason: str) -> None:  # noqa: ARG002 - its turn began
         """It failed."""
         log(f"     failed: {reason}")
 
@@ -84,7 +84,7 @@ class ShownLeaderboard(WithBar, LeaderboardListener):
 
     @property
     def _of_search(self) -> int:
-        return self._trials if self._contender and self._contender.space else 1
+        return self._trials if self._entry and self._entry.space else 1
 
     def _left(self) -> str:
         """An estimate: this one's trials and final runs at its own pace, the others at the pace of those before."""
@@ -92,13 +92,13 @@ class ShownLeaderboard(WithBar, LeaderboardListener):
         own = self._spent / max(1, self._ended) * runs
         before = [b - a for a, b in zip(self._began, self._began[1:], strict=False)]
         each = sum(before) / len(before) if before else self._spent + own
-        return f"about {_duration(own + each * (self._total - self._place))} left"
+        return f"about {_duration(own + each * (self._total - self._number))} left"
 
     def _move(self, doing: str) -> None:
-        title = self._contender.title if self._contender else ""
+        title = self._entry.title if self._entry else ""
         done = self._ended + self._finals
         self._bar.update(
-            self._task, description=f"{self._place}/{self._total} {title} {doing}",
+            self._task, description=f"{self._number}/{self._total} {title} {doing}",
             total=self._of_search + self._seeds, completed=done,
         )  # fmt: skip
 

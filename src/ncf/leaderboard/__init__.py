@@ -1,1 +1,1 @@
-"""The leaderboard: models and baselines, tuned with the same budget, judged by the same rules, compared by tests."""
+"""Models and baselines, tuned with the same budget, evaluated by the same rules, and compared by tests."""

@@ -1,8 +1,8 @@
-"""Who takes part: models of this package, read from TOML files, and the baselines.
+"""The entries of a leaderboard: models of this package, read from TOML files, and the baselines.
 
-In: a folder of TOML files, one a contender, and `ncf.baselines.BASELINES`. Out: `Entry`s in the order in
-which they are tuned, those that others are made of first. The decision worth knowing: a contender is data. A new file in
-the folder is a new contender, and no line of code names a model.
+In: a folder of TOML files, one for each entry, and `ncf.baselines.BASELINES`. Out: `Entry`s in the order in
+which they are tuned; entries that others are made of come first. The decision worth knowing: an entry is
+data. A new file in the folder is a new entry, and no line of code names a model.
 
     title = "GMF"
     source = "He et al., WWW'17"
@@ -14,7 +14,8 @@ the folder is a new contender, and no line of code names a model.
     [space]
     "train.learning_rate" = { low = 3e-4, high = 1e-2, log = true }
 
-`halves = { gmf = "gmf", mlp = "mlp" }` names the contenders whose tuned models a pre-trained NeuMF is fused from.
+`halves = { gmf = "gmf", mlp = "mlp" }` names the entries whose tuned models a pre-trained NeuMF is fused
+from.
 """
 
 import hashlib
@@ -36,10 +37,11 @@ _HALVES = ("gmf", "mlp")
 
 @dataclass(frozen=True)
 class Entry:
-    """One that is tuned, trained and judged.
+    """A model that is tuned, trained and evaluated.
 
-    `recipe` is that of a model of this package, without data and seed, and None for a baseline, which has `baseline`.
-    `space` is what the search varies, in the form of a space file; where it is empty there is one trial.
+    A model of this package has a `recipe` without data and seed, a baseline has `baseline`. `space` is what
+    the search varies, in the form of a space file; an empty one means one trial. `halves` are the entries
+    that a fused model is made of, and `order` decides which entry is tuned first.
     """
 
     name: str
@@ -57,27 +59,29 @@ class Entry:
         return self.baseline is None or self.baseline.seeded
 
     def digest(self) -> str:
-        """sha256 over what decides its result, apart from the data and the number of trials."""
-        decides = {
+        """sha256 of what determines its result, apart from the data and the number of trials."""
+        determines = {
             "recipe": self.recipe,
             "space": self.space,
             "halves": dict(self.halves),
             "defaults": dict(self.baseline.defaults) if self.baseline else None,
         }
-        return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(determines, sort_keys=True).encode()).hexdigest()
 
 
 def entries(
     folder: str | Path | None = None, only: Sequence[str] = (), skip: Sequence[str] = ()
 ) -> list[Entry]:
-    """All that take part: of `only` (with the halves that they need), without `skip`.
+    """The entries of `folder` (by default the package's) and the baselines, in the order in which they are
+    tuned.
 
-    Raises `ConfigError` for a name that is none, a file that is not valid, and where nobody is left.
+    `only` names the entries to keep, to which the halves they need are added; `skip` names those to leave
+    out. Raises `ConfigError` for an unknown name, a file that is not valid, and where no entry is left.
     """
-    known = {one.name: one for one in [*_models(_folder(folder)), *_baselines()]}
+    known = {entry.name: entry for entry in [*_models(_folder(folder)), *_baselines()]}
     for name in [*only, *skip]:
         if name not in known:
-            raise ConfigError(f"{name!r} is no contender: {', '.join(known)} are.")
+            raise ConfigError(f"There is no entry {name!r}; the entries are {', '.join(known)}.")
     wanted = list(only) or list(known)
     chosen = {name for name in wanted if name not in skip}
     needed = set[str]()
@@ -86,33 +90,31 @@ def entries(
     dropped = sorted(needed & set(skip))
     if dropped:
         raise ConfigError(
-            f"{dropped[0]} cannot be skipped while one that is made of it takes part: skip that as well."
+            f"{dropped[0]} cannot be skipped because another entry is made of it: skip that entry too."
         )
-    found = sorted(
-        (known[name] for name in chosen | needed), key=lambda one: (_depth(one, known), one.order, one.name)
-    )
-    if not found:
-        raise ConfigError("Nobody takes part: give fewer names to --skip.")
-    return found
+    kept = [known[name] for name in chosen | needed]
+    if not kept:
+        raise ConfigError("No entries are left to run: pass fewer names to --skip.")
+    return sorted(kept, key=lambda entry: (_depth(entry, known), entry.order, entry.name))
 
 
-def _depth(contender: Entry, known: Mapping[str, Entry]) -> int:
-    """How many must be there before it can be made."""
-    return 1 + max((_depth(known[half], known) for half in contender.halves.values()), default=-1)
+def _depth(entry: Entry, known: Mapping[str, Entry]) -> int:
+    """The length of the longest chain of entries that it is made of."""
+    return 1 + max((_depth(known[half], known) for half in entry.halves.values()), default=-1)
 
 
-def _halves_of(contender: Entry, known: Mapping[str, Entry]) -> list[str]:
-    for half in contender.halves.values():
+def _halves_of(entry: Entry, known: Mapping[str, Entry]) -> list[str]:
+    for half in entry.halves.values():
         if half not in known or known[half].recipe is None:
-            raise ConfigError(f"{contender.name}: its half {half!r} is no model that takes part.")
-    return list(contender.halves.values())
+            raise ConfigError(f"{entry.name}: its half {half!r} is not a model of this leaderboard: add it.")
+    return list(entry.halves.values())
 
 
 def _folder(folder: str | Path | None) -> Path:
     """The folder that is given, or the package's own."""
     if folder is not None:
         if not Path(folder).is_dir():
-            raise ConfigError(f"There is no folder of contenders {folder}: check the path.")
+            raise ConfigError(f"There is no folder of entries {folder}: check the path.")
         return Path(folder)
     return Path(__file__).parent / "recipes"
 
@@ -125,37 +127,46 @@ def _read(path: Path) -> Entry:
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"The contender {path} cannot be read ({error}): mend the file.") from None
+        raise ConfigError(f"The entry {path} cannot be read ({error}): correct the file.") from None
     unknown = sorted(set(values) - _KEYS)
     if unknown or "recipe" not in values:
         wrong = f"has {unknown[0]!r}" if unknown else "has no [recipe]"
-        raise ConfigError(f"The contender {path} {wrong}: it takes {', '.join(sorted(_KEYS))}.")
+        raise ConfigError(f"The entry {path} {wrong}: it takes {', '.join(sorted(_KEYS))}.")
     halves = values.get("halves", {})
     if halves and set(halves) != set(_HALVES):
-        raise ConfigError(f"The contender {path}: halves names a gmf and an mlp.")
-    contender = Entry(
-        path.stem, values.get("title", path.stem), values.get("source", ""), values.get("space", {}),
-        {"name": path.stem, **values["recipe"]}, halves, None, values.get("order", 50),
-    )  # fmt: skip
+        raise ConfigError(f"The entry {path}: halves must name a gmf and an mlp.")
+    title, source, space = values.get("title", path.stem), values.get("source", ""), values.get("space", {})
+    recipe = {"name": path.stem, **values["recipe"]}
+    entry = Entry(path.stem, title, source, space, recipe, halves, order=values.get("order", 50))
     if not halves:
-        space_of(contender, Experiment.parse(contender.recipe or {}, source=str(path)))
-    return contender
+        space_of(entry, Experiment.parse(entry.recipe or {}, source=str(path)))
+    return entry
 
 
 def _baselines() -> list[Entry]:
     return [
-        Entry(one.name, one.title, one.source, one.space, baseline=one, order=100 + place)
-        for place, one in enumerate(BASELINES.values())
+        Entry(
+            baseline.name,
+            baseline.title,
+            baseline.source,
+            baseline.space,
+            baseline=baseline,
+            order=100 + number,
+        )
+        for number, baseline in enumerate(BASELINES.values())
     ]
 
 
-def space_of(contender: Entry, recipe: Experiment | None = None) -> Space:
-    """What its search varies; may be empty. Raises `ConfigError` for a setting that there is not."""
-    if not contender.space:
+def space_of(entry: Entry, recipe: Experiment | None = None) -> Space:
+    """What the search of `entry` varies, which may be nothing.
+
+    The names are checked against `recipe`, where it is given. Raises `ConfigError` for an unknown setting.
+    """
+    if not entry.space:
         return Space(())
-    if contender.baseline is not None:
-        return Space.of_defaults(contender.space, contender.baseline.defaults, contender.name)
-    space = Space.parse(contender.space, contender.name)
+    if entry.baseline is not None:
+        return Space.of_defaults(entry.space, entry.baseline.defaults, entry.name)
+    space = Space.parse(entry.space, entry.name)
     if recipe is not None:
         space.check(recipe)
     return space

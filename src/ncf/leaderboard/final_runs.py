@@ -1,8 +1,9 @@
-"""A contender with its chosen settings: trained on training and validation positives with one seed, judged once on test.
+"""A final run: an entry with its chosen settings, trained on training and validation positives, evaluated
+once on test.
 
-In: data, settings, a seed. Out: figures (a JSON object) and each measure's value user by user. The decisions worth knowing:
-every contender goes through the same lines of judging and timing, and a user with several held-out positives counts once,
-with their mean, so that users are what intervals and tests are about.
+In: data, settings, a seed. Out: figures (a JSON object) and each measure's value by user. The decisions worth
+knowing: all entries go through the same code for evaluation and timing. A user with several held-out
+positives counts once, with their mean, so intervals and tests are about users.
 
 Legend: V users with held-out positives, T held-out rows.
 """
@@ -39,7 +40,9 @@ _TIMED_USERS, _TIMED_SECONDS, _WARM = 300, 3.0, 10
 
 @dataclass(frozen=True)
 class FittedEntry:
-    """A contender that can be judged. `seconds` is what fitting took, judging and writing left out."""
+    """A fitted entry: its `scorer`, the `seconds` of fitting without evaluation and writing, and its size in
+    `bytes`.
+    """
 
     scorer: Scorer
     seconds: float
@@ -54,10 +57,15 @@ def fit_model(
     halves: Mapping[str, Path],
     stop: Callable[[], bool],
 ) -> FittedEntry:
-    """Train in `folder`, from the beginning, so that the seconds are those of one piece; the artifact cannot serve."""
+    """Train `experiment` on `dataset` in `folder`; the artifact cannot serve.
+
+    `data_path` is where the data are, `halves` are finished runs of the `gmf` and `mlp` to fuse, and `stop`
+    interrupts training. It always starts from the beginning, so the seconds are those of one uninterrupted
+    run.
+    """
     clock = _Clock()
-    manner = RunOptions(overwrite=True, serves=False, tracker=clock, stop=stop)
-    run = train(dataset, experiment, folder, data_path=data_path, manner=manner, **halves)
+    options = RunOptions(overwrite=True, serves=False, tracker=clock, stop=stop)
+    run = train(dataset, experiment, folder, data_path=data_path, manner=options, **halves)
     artifact = open_artifact(run.artifact)
     size = sum(int(weights.nbytes) for weights in artifact.weights.values())
     return FittedEntry(ModelScorer(artifact.model), clock.seconds, size)
@@ -66,16 +74,19 @@ def fit_model(
 def fit_baseline(
     seen: Dataset, baseline: Baseline, settings: Mapping[str, Any], seed: int, pool: Workers
 ) -> FittedEntry:
-    """Fit on the positives of `seen`, which holds those of validation as well."""
+    """Fit `baseline` with `settings` and `seed` on the training positives of `seen`, which include
+    validation.
+    """
     began = time.perf_counter()
-    fitted = baseline.fit(
-        seen.seen_in_training, len(seen.items), {**baseline.defaults, **settings}, seed, pool
-    )
+    settings = {**baseline.defaults, **settings}
+    fitted = baseline.fit(seen.seen_in_training, len(seen.items), settings, seed, pool)
     return FittedEntry(fitted, time.perf_counter() - began, int(fitted.bytes))
 
 
 def final_recipe(chosen: Experiment, seed: int, halves: Mapping[str, Experiment]) -> Experiment:
-    """The chosen recipe, with the validation positives among those of training."""
+    """The chosen recipe with this seed and the recipes of its halves, trained on validation positives as
+    well.
+    """
     values = chosen.model_dump(mode="json")
     for half, experiment in halves.items():
         values["pretraining"][half] = experiment.model_dump(mode="json")
@@ -83,16 +94,20 @@ def final_recipe(chosen: Experiment, seed: int, halves: Mapping[str, Experiment]
 
 
 def evaluate_final(fitted: FittedEntry, seen: Dataset, pool: Workers) -> tuple[dict[str, Any], Values]:
-    """Figures and values of both protocols on test; raises `NcfError` where scores are not numbers."""
+    """Figures of both protocols on the test rows of `seen`, and values by user.
+
+    Raises `NcfError` where scores are not numbers.
+    """
     sampled = evaluate_sampled(fitted.scorer, seen.test, RULES, pool)
     full = evaluate_full(fitted.scorer, seen, seen.test, RULES, pool, TOP)
     if sampled.nonnumbers or full.nonnumbers:
         raise NcfError(
-            f"The scores of {max(sampled.nonnumbers, full.nonnumbers):,} test rows are not numbers: it did not converge."
+            f"The scores of {max(sampled.nonnumbers, full.nonnumbers):,} test rows are not numbers: training "
+            "did not converge."
         )
-    values = {f"sampled/{name}": one for name, one in _by_user(sampled).items()}
-    values |= {f"full/{name}": one for name, one in _by_user(full).items()}
-    figures = {name: float(one.mean()) for name, one in values.items()}
+    values = {f"sampled/{name}": by_user for name, by_user in _by_user(sampled).items()}
+    values |= {f"full/{name}": by_user for name, by_user in _by_user(full).items()}
+    figures = {name: float(by_user.mean()) for name, by_user in values.items()}
     figures |= {f"full/{name}": value for name, value in full.catalogue.items()}
     return {
         "figures": figures,
@@ -103,18 +118,18 @@ def evaluate_final(fitted: FittedEntry, seen: Dataset, pool: Workers) -> tuple[d
     }, values
 
 
-def _by_user(judgement: EvaluationResult) -> Values:
-    """[V] of each measure, in the order of user rows."""
-    values_MT = np.stack([judgement.values[name] for name in MEASURES])
-    sums_MV, rows_V = sums_by_user(values_MT, judgement.user_rows)
+def _by_user(result: EvaluationResult) -> Values:
+    """The mean of each measure over the rows of a user: [V], in the order of user rows."""
+    values_MT = np.stack([result.values[name] for name in MEASURES])
+    sums_MV, rows_V = sums_by_user(values_MT, result.user_rows)
     return dict(zip(MEASURES, sums_MV / rows_V, strict=True))
 
 
 def milliseconds(scorer: Scorer, seen: Dataset) -> float:
-    """Median milliseconds of one user's first 10 items out of the whole catalogue, torch on one thread.
+    """Median milliseconds to find one user's first 10 items in the whole catalogue, with torch on one thread.
 
-    The catalogue is scored, what the user has used is masked, and the first 10 are taken: 300 users drawn at random, fewer
-    where that takes more than three seconds.
+    All items are scored with `scorer`, items used in `seen` are masked, and the first 10 are taken, for 300
+    random users, or fewer where that takes more than three seconds.
     """
     random = np.random.default_rng(seed_of(0, "timed users"))
     users = random.choice(np.unique(seen.test.user_rows), _TIMED_USERS + _WARM).astype(np.int64)
@@ -142,13 +157,15 @@ def _first_items(scorer: Scorer, seen: Dataset, user: np.int64) -> torch.Tensor:
 
 
 class _Clock(Silent):
-    """Seconds from where a run begins to the end of its last epoch, or of its start where it has none."""
+    """Seconds from the start of a run to the end of its last epoch, or of its initialization where it has no
+    epochs.
+    """
 
     def __init__(self) -> None:
         self._began = self._ended = time.perf_counter()
 
     def log(self, sentence: str) -> None:  # noqa: ARG002 - only when matters
-        """The last before the first epoch comes once the start is made."""
+        """The last message before the first epoch comes after the initialization."""
         self._ended = time.perf_counter()
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:  # noqa: ARG002 - only when matters

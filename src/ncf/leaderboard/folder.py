@@ -1,16 +1,18 @@
-"""The folder of a leaderboard: who has got how far, so that a second run goes on where the first ended.
+"""The folder of a leaderboard: the progress of each entry, so that a second run resumes where the first
+ended.
 
-    FOLDER/leaderboard.state.json      which data it is about
-    FOLDER/NAME/contender.json         digest of the contender's recipe and space
-    FOLDER/NAME/search/                the study; `trials/0000.json` for each trial that is over
+    FOLDER/leaderboard.state.json      the data it is about
+    FOLDER/NAME/entry.json             digest of the entry's recipe and space
+    FOLDER/NAME/search/                the study; `trials/0000.json` for each finished trial
     FOLDER/NAME/chosen.json            the settings that the search found
     FOLDER/NAME/recipe.toml            the same as a whole recipe for 'ncf train' (models of this package)
-    FOLDER/NAME/seed-0.json, .npz      figures of one seed, and its values user by user
+    FOLDER/NAME/seed-0.json, .npz      figures of one seed, and its values by user
     FOLDER/NAME/seeds/0/               the run itself, with its artifact (models of this package)
     FOLDER/NAME/failed.json            why it failed
 
-In: what happened. Out: the same again. The decision worth knowing: whatever is there was written whole, so that the page
-can be made from it at any time; what was begun with another recipe or on other data is refused, never mixed in.
+In: what was done. Out: the same, read back. The decision worth knowing: every file is written whole, so the
+page can be made at any time. Entries that were started with another recipe or on other data are refused and
+never mixed in.
 """
 
 import json
@@ -33,14 +35,14 @@ _STATE, _LOCK = "leaderboard.state.json", ".leaderboard.lock"
 
 @contextmanager
 def claimed(folder: Path, data_name: str, data_digest: str, overwrite: bool) -> Iterator[None]:
-    """Keep the folder for this process, as one of a leaderboard on these data.
+    """Reserve `folder` for this process, for a leaderboard on the data with this name and digest.
 
-    Raises `StorageError` for a folder that holds other files or that another process writes to, and `ConfigError` where the
-    leaderboard in it is about other data.
+    `overwrite` removes an earlier leaderboard first. Raises `StorageError` for a folder that holds other
+    files or that another process writes to, and `ConfigError` where its leaderboard is about other data.
     """
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    _refuse_foreign(folder)  # before a lock is laid into somebody else's folder
+    _refuse_foreign(folder)  # before a lock file is left in somebody else's folder
     lock = FileLock(folder / _LOCK)
     try:
         lock.acquire(timeout=0)
@@ -65,15 +67,15 @@ def _claim(folder: Path, data_name: str, data_digest: str, overwrite: bool) -> N
         write(folder / _STATE, {"name": data_name, "digest": data_digest})
     elif known["digest"] != data_digest:
         raise ConfigError(
-            f"The leaderboard in {folder} is about other data ({known['name']}, {known['digest'][:12]}): choose another "
-            "--output, or --overwrite to begin anew."
+            f"The leaderboard in {folder} is about other data ({known['name']}, {known['digest'][:12]}): "
+            "choose another --output, or start over with --overwrite."
         )
 
 
 def _refuse_foreign(folder: Path) -> None:
     if read(folder / _STATE) is None and _contents(folder):
         raise StorageError(
-            f"{folder} holds other files and is no leaderboard: choose an empty or a new --output."
+            f"{folder} holds other files and not a leaderboard: choose an empty or a new --output."
         )
 
 
@@ -88,116 +90,120 @@ def _remove(paths: list[Path]) -> None:
 
 
 def data_of(folder: Path) -> dict[str, Any]:
-    """Name and digest of the data that the leaderboard is about; raises `ConfigError` where there is none."""
+    """Name and digest of the data of the leaderboard in `folder`; `ConfigError` where there is none."""
     known = read(folder / _STATE)
     if known is None:
-        raise ConfigError(f"There is no leaderboard in {folder} yet: leave out --page-only to begin one.")
+        raise ConfigError(f"There is no leaderboard in {folder} yet: leave out --page-only to start one.")
     return known
 
 
 class EntryFolder:
-    """What is known of one contender: its part of the folder."""
+    """The files of one entry of the leaderboard in `folder`."""
 
-    def __init__(self, folder: Path, contender: Entry) -> None:
-        self.folder = folder / contender.name
-        self.contender = contender
+    def __init__(self, folder: Path, entry: Entry) -> None:
+        self.folder = folder / entry.name
+        self.entry = entry
 
     def check(self) -> None:
-        """Raise `ConfigError` where it was begun with another recipe or space; else note with which."""
-        digest = self.contender.digest()
-        known = read(self.folder / "contender.json")
+        """Record its recipe and space; raises `ConfigError` where it was started with others."""
+        digest = self.entry.digest()
+        known = read(self.folder / "entry.json")
         if known is not None and known["digest"] != digest:
             raise ConfigError(
-                f"{self.contender.name} was begun in {self.folder} with another recipe or space: remove that folder to begin "
-                "this one anew, choose another --output, or --overwrite to begin all of them anew."
+                f"{self.entry.name} was started in {self.folder} with another recipe or space: remove that "
+                "folder to restart this entry, choose another --output, or restart all entries with "
+                "--overwrite."
             )
         if known is None:
             with storage_errors(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
-            write(self.folder / "contender.json", {"digest": digest, "title": self.contender.title})
+            write(self.folder / "entry.json", {"digest": digest, "title": self.entry.title})
 
     @property
     def search(self) -> Path:
+        """The folder of its study."""
         return self.folder / "search"
 
     def run(self, seed: int) -> Path:
-        """Where the run of a seed lies."""
+        """The folder of the run with this seed."""
         return self.folder / "seeds" / str(seed)
 
     def chosen(self) -> dict[str, Any] | None:
-        """What the search found: settings, validation figure, trials; None before it has."""
+        """The result of its search (settings, validation figure, trials); None before the search ends."""
         return read(self.folder / "chosen.json")
 
-    def choose(self, found: dict[str, Any]) -> None:
-        """Keep what the search found."""
-        write(self.folder / "chosen.json", found)
+    def choose(self, chosen: dict[str, Any]) -> None:
+        """Keep the result of its search."""
+        write(self.folder / "chosen.json", chosen)
 
     def keep_recipe(self, toml: str) -> None:
-        """The chosen recipe, for 'ncf train'."""
+        """Keep the chosen recipe as TOML, for 'ncf train'."""
         with storage_errors(self.folder):
             write_text(self.folder / "recipe.toml", toml)
 
     def final(self, seed: int) -> dict[str, Any] | None:
-        """The figures of a seed, if they were made with the settings that are chosen now."""
-        found = read(self.folder / f"seed-{seed}.json")
+        """The figures of a seed; None unless they were obtained with the settings that are chosen now."""
+        figures = read(self.folder / f"seed-{seed}.json")
         chosen = self.chosen()
-        return found if found and chosen and found["digest"] == chosen["digest"] else None
+        return figures if figures and chosen and figures["digest"] == chosen["digest"] else None
 
     def finish(self, seed: int, figures: dict[str, Any], values: Values) -> None:
-        """Keep the figures of a seed; the values come first, so that figures are never without them."""
+        """Keep the figures of a seed and its values by user.
+
+        The values are written first, so figures never exist without them.
+        """
         target = self.folder / f"seed-{seed}.npz"
         with storage_errors(target), atomic_file(target) as temporary, temporary.open("wb") as stream:
             np.savez(stream, allow_pickle=False, **values)
         write(self.folder / f"seed-{seed}.json", figures)
 
     def values(self, seed: int) -> Values:
-        """Each measure of a seed, user by user: [V]."""
+        """Each measure of a seed by user: [V]."""
         with np.load(self.folder / f"seed-{seed}.npz") as stored:
             return {name: stored[name] for name in stored.files}
 
     def failure(self) -> str:
-        """Why it failed, or nothing."""
-        found = read(self.folder / "failed.json")
-        return str(found["reason"]) if found else ""
+        """Why it failed; empty if it did not."""
+        failed = read(self.folder / "failed.json")
+        return str(failed["reason"]) if failed else ""
 
     def fail(self, reason: str) -> None:
-        """Keep why it failed."""
+        """Keep the reason why it failed."""
         write(self.folder / "failed.json", {"reason": reason})
 
     def clear_failure(self) -> None:
-        """It is tried once more."""
+        """Remove the reason, because it is tried again."""
         (self.folder / "failed.json").unlink(missing_ok=True)
 
-    def forget_search(self) -> None:
-        """Begin its search anew: what it is made of has changed."""
-        _remove([path for path in (self.search,) if path.exists()])
+    def clear_search(self) -> None:
+        """Remove its study, because what it is made of has changed."""
+        if self.search.exists():
+            _remove([self.search])
 
 
-def begun(folder: Path, everyone: Sequence[Entry]) -> list[Entry]:
-    """Those whom the folder knows, with the recipe and space that they have now."""
-    return [
-        one
-        for one in everyone
-        if (known := read(folder / one.name / "contender.json")) is not None
-        and known["digest"] == one.digest()
-    ]
+def started_entries(folder: Path, entries: Sequence[Entry]) -> list[Entry]:
+    """Those of `entries` that were started in `folder` with the recipe and space that they have now."""
+    known = {entry.name: read(folder / entry.name / "entry.json") for entry in entries}
+    return [entry for entry in entries if (known[entry.name] or {}).get("digest") == entry.digest()]
 
 
 def read(path: Path) -> dict[str, Any] | None:
-    """A JSON object, or None where there is none."""
+    """The JSON object in a file; None where there is no file. Raises `StorageError` for a file that cannot be
+    read.
+    """
     try:
-        found = json.loads(path.read_text("utf-8"))
+        document = json.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise StorageError(
-            f"{path} cannot be read ({error}): delete it, and that part is done again."
+            f"{path} cannot be read ({error}): delete it, and its part is run again."
         ) from None
-    assert isinstance(found, dict)
-    return found
+    assert isinstance(document, dict)
+    return document
 
 
 def write(path: Path, values: dict[str, Any]) -> None:
-    """A JSON object, whole or not at all."""
+    """Write a JSON object, whole or not at all."""
     with storage_errors(path):
         write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")

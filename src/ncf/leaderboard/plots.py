@@ -1,130 +1,118 @@
 """The drawings of the page.
 
-In: a `LeaderboardResults`. Out: `<figure>` strings of the report wing. The decision worth knowing: who is far behind (less than 60% of
-the best) is named below a drawing and not drawn, since it would press all others together; the tables have everybody. Models of this package are filled circles, baselines squares, so
-that the two are told apart on paper as well. Names stand beside their points, where they do not cover each other.
+In: `LeaderboardResults`. Out: drawings of the report wing. The decision worth knowing: a model far behind the
+best (less than 60% of it) is named below a drawing and not drawn, because it would squeeze all others
+together; the tables have every model. Models of this package are circles and baselines squares, so they can
+be told apart on paper as well. A name stands next to its point, where it covers no other.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
 from ncf.analysis.report import svg
-from ncf.analysis.report.html import text
-from ncf.leaderboard.columns import short
+from ncf.analysis.report.page import Drawing
 from ncf.leaderboard.results import FULL_ORDER, ORDER, LeaderboardResults, Row
-from ncf.leaderboard.summary import ranks
+from ncf.leaderboard.summary import ranks, short
 
 _MODEL, _BASELINE = svg.SERIES[0], svg.SERIES[1]
 _NEAR = 0.6
 _LETTER, _LINE = 6.6, 15.0  # CSS pixels of a label's letter and line
-_PLACES = ((8, 4, "left"), (8, -13, "left"), (-8, 4, "right"), (-8, -13, "right"), (8, 14, "left"), (8, -24, "left"),
-           (-8, 14, "right"), (-8, -24, "right"))  # fmt: skip
-
-
-def accuracy(board: LeaderboardResults) -> str:
-    """NDCG@10 under both protocols with 95% intervals, one line a contender."""
-    near, left_out = _near(board, ORDER)
-    rows = near[::-1]
-    drawing, axes = svg.panels(2, 800, 90 + 26 * len(rows), sharey=True)
-    for axis, measure, words in zip(axes, (ORDER, FULL_ORDER), ("sampled", "full"), strict=True):
-        for place, row in enumerate(rows):
-            low, high = row.intervals[measure]
-            axis.plot([low, high], [place, place], color=_colour(row), linewidth=2, solid_capstyle="butt")
-            axis.plot(row.means[measure], place, _marker(row), color=_colour(row))
-        axis.set_xlabel(f"NDCG@10, {words} (95% interval over users)")
-        axis.grid(visible=False, axis="y")
-        axis.set_yticks(range(len(rows)), [row.title for row in rows])
-        axis.tick_params(axis="y", length=0, labelcolor=svg.INK)
-    return svg.framed(
-        drawing, "NDCG@10 of each contender under the sampled and the full protocol", _LEGEND + left_out
-    )
-
-
-def cost(board: LeaderboardResults) -> str:
-    """NDCG@10 against the seconds that training takes, halves included."""
-    rows, left_out = _near(board, ORDER)
-    points = [(max(0.001, row.seconds + row.seconds_of_halves), row.means[ORDER]) for row in rows]
-    return _scatter(
-        rows, points, "seconds to train (a pre-trained model's halves included)", "NDCG@10, sampled",
-        "NDCG@10 against seconds of training", f"Up and to the left is better. {_LEGEND}{left_out}",
-        log=True,
-    )  # fmt: skip
-
-
-def popularity(board: LeaderboardResults) -> str:
-    """NDCG@10 of the full ranking against popularity bias."""
-    rows, left_out = _near(board, FULL_ORDER)
-    points = [(row.means["full/popularity_bias@10"], row.means[FULL_ORDER]) for row in rows]
-    return _scatter(
-        rows, points, "popularity bias@10 (1: items are shown as they are used)", "NDCG@10, full",
-        "NDCG@10 against popularity bias", f"Further right: more of what everybody uses. {_LEGEND}{left_out}",
-    )  # fmt: skip
-
-
-def validation_test_tau(board: LeaderboardResults) -> str:
-    """Test against validation."""
-    rows, left_out = _near(board, ORDER)
-    points = [(row.validation or 0.0, row.means[ORDER]) for row in rows]
-    return _scatter(
-        rows, points, "validation NDCG@10 of the chosen trial, sampled", "test NDCG@10, sampled",
-        "Test NDCG@10 against validation NDCG@10",
-        f"On a rising line validation would order them as test does; Kendall's tau {board.validation_test_tau:.2f} "
-        f"(of all contenders). {_LEGEND}{left_out}",
-    )  # fmt: skip
-
-
-def orders(board: LeaderboardResults) -> str:
-    """The place of each contender under both protocols; lines that cross are pairs in another order."""
-    rows, sampled, full = board.rows, ranks(board, ORDER), ranks(board, FULL_ORDER)
-    drawing, axis = svg.figure(760, 80 + 26 * len(rows))
-    swapped = {title for swap in board.swaps for title in (swap.a, swap.b)}
-    for row in rows:
-        places = [sampled[row.name], full[row.name]]
-        crosses = row.title in swapped
-        axis.plot(
-            [0, 1],
-            places,
-            "o-",
-            color=svg.SERIES[1] if crosses else svg.SOFT,
-            linewidth=2.5 if crosses else 1.2,
-        )
-        words: dict[str, Any] = {"va": "center", "color": svg.INK, "fontsize": 13}
-        axis.text(-0.04, places[0], f"{row.title}  {places[0]}", ha="right", **words)
-        axis.text(1.04, places[1], f"{places[1]}  {row.title}", ha="left", **words)
-    axis.set_xlim(-0.9, 1.9)
-    axis.set_ylim(len(rows) + 0.6, 0.4)
-    axis.set_xticks([0, 1], ["sampled", "full"])
-    axis.set_yticks([])
-    axis.grid(visible=False)
-    axis.spines[["left", "bottom"]].set_visible(False)
-    axis.tick_params(axis="x", length=0, labelcolor=svg.INK)
-    return svg.framed(
-        drawing, "Place of each contender by NDCG@10, sampled and full",
-        f"Thick lines belong to a pair in another order. Kendall's tau {board.agreement:.2f}.",
-    )  # fmt: skip
-
-
+_OFFSETS = (
+    (8, 4, "left"), (8, -13, "left"), (-8, 4, "right"), (-8, -13, "right"), (8, 14, "left"), (8, -24, "left"),
+    (-8, 14, "right"), (-8, -24, "right"),
+)  # fmt: skip
+"""Where a name may stand, relative to its point: x, y, and the side of the name that is there."""
 _LEGEND = "Circles are models of this package, squares are baselines."
 
 
-def _near(board: LeaderboardResults, measure: str) -> tuple[list[Row], str]:
-    """Those who are not far behind the best, and a sentence about the others."""
-    least = _NEAR * max(row.means[measure] for row in board.rows)
-    far = [f"{row.title} ({short(row.means[measure])})" for row in board.rows if row.means[measure] < least]
-    left_out = f" Far behind, and not drawn: {text(', '.join(far))}." if far else ""
-    return [row for row in board.rows if row.means[measure] >= least], left_out
+@svg.styled()
+def accuracy(results: LeaderboardResults) -> Drawing:
+    """NDCG@10 under both protocols with 95% intervals, one line for each model."""
+    near, left_out = _near(results, ORDER)
+    rows = near[::-1]
+    drawing, axes = svg.panels(2, 800, 90 + 26 * len(rows), sharey=True)
+    for axis, measure, protocol in zip(axes, (ORDER, FULL_ORDER), ("sampled", "full"), strict=True):
+        for index, row in enumerate(rows):
+            axis.plot(row.intervals[measure], [index, index], color=_colour(row), solid_capstyle="butt")
+            axis.plot(row.means[measure], index, _marker(row), color=_colour(row))
+        axis.set_xlabel(f"NDCG@10, {protocol} (95% interval over users)")
+        axis.grid(visible=False, axis="y")
+        axis.set_yticks(range(len(rows)), [row.title for row in rows])
+        axis.tick_params(axis="y", length=0)
+    title = "NDCG@10 of each model under the sampled and the full protocol"
+    return svg.framed(drawing, title, _LEGEND + left_out)
 
 
+def cost(results: LeaderboardResults) -> Drawing:
+    """NDCG@10 against the seconds that training takes, halves included."""
+    rows, left_out = _near(results, ORDER)
+    points = [(max(0.001, row.seconds + row.seconds_of_halves), row.means[ORDER]) for row in rows]
+    labels = ("seconds to train (halves of a pre-trained model included)", "NDCG@10, sampled")
+    caption = f"Up and to the left is better. {_LEGEND}{left_out}"
+    return _scatter(rows, points, labels, "NDCG@10 against seconds of training", caption, log=True)
+
+
+def popularity(results: LeaderboardResults) -> Drawing:
+    """NDCG@10 of the full ranking against popularity bias."""
+    rows, left_out = _near(results, FULL_ORDER)
+    points = [(row.means["full/popularity_bias@10"], row.means[FULL_ORDER]) for row in rows]
+    labels = ("popularity bias@10 (1: as popular as the items used)", "NDCG@10, full")
+    caption = f"Further right: more of what everybody uses. {_LEGEND}{left_out}"
+    return _scatter(rows, points, labels, "NDCG@10 against popularity bias", caption)
+
+
+def validation(results: LeaderboardResults) -> Drawing:
+    """Test NDCG@10 against validation NDCG@10."""
+    rows, left_out = _near(results, ORDER)
+    points = [(row.validation or 0.0, row.means[ORDER]) for row in rows]
+    labels = ("validation NDCG@10 of the chosen trial, sampled", "test NDCG@10, sampled")
+    caption = (
+        "On a rising line validation orders the models as test does. Kendall's tau "
+        f"{results.validation_test_tau:.2f} (all models). {_LEGEND}{left_out}"
+    )
+    return _scatter(rows, points, labels, "Test NDCG@10 against validation NDCG@10", caption)
+
+
+@svg.styled()
+def orders(results: LeaderboardResults) -> Drawing:
+    """The rank of each model under both protocols; lines that cross are discordant pairs."""
+    rows, sampled, full = results.rows, ranks(results, ORDER), ranks(results, FULL_ORDER)
+    drawing, axis = svg.figure(760, 80 + 26 * len(rows))
+    moved = {title for pair in results.discordant_pairs for title in (pair.a, pair.b)}
+    for row in rows:
+        left, right = sampled[row.name], full[row.name]
+        colour, width = (svg.SERIES[1], 2.5) if row.title in moved else (svg.SOFT, 1.2)
+        axis.plot([0, 1], [left, right], "o-", color=colour, linewidth=width)
+        axis.text(-0.04, left, f"{row.title}  {left}", ha="right", va="center")
+        axis.text(1.04, right, f"{right}  {row.title}", ha="left", va="center")
+    axis.set(xlim=(-0.9, 1.9), ylim=(len(rows) + 0.6, 0.4), yticks=[])
+    axis.set_xticks([0, 1], ["sampled", "full"])
+    axis.grid(visible=False)
+    axis.spines[["left", "bottom"]].set_visible(False)
+    axis.tick_params(axis="x", length=0)
+    caption = f"Thick lines belong to a pair in another order. Kendall's tau {results.sampled_full_tau:.2f}."
+    return svg.framed(drawing, "Rank of each model by NDCG@10, sampled and full", caption)
+
+
+def _near(results: LeaderboardResults, measure: str) -> tuple[list[Row], str]:
+    """The models that are not far behind the best, and a sentence about the others."""
+    least = _NEAR * max(row.means[measure] for row in results.rows)
+    far = [f"{row.title} ({short(row.means[measure])})" for row in results.rows if row.means[measure] < least]
+    left_out = f" Far behind, not drawn: {', '.join(far)}." if far else ""
+    return [row for row in results.rows if row.means[measure] >= least], left_out
+
+
+@svg.styled()
 def _scatter(
     rows: Sequence[Row],
     points: Sequence[tuple[float, float]],
-    x: str,
-    y: str,
+    labels: tuple[str, str],
     title: str,
     caption: str,
     *,
     log: bool = False,
-) -> str:
+) -> Drawing:
+    """A point for each row; `labels` are those of the x and the y axis."""
     drawing, axis = svg.figure(800, 440)
     for row, point in zip(rows, points, strict=True):
         axis.plot(*point, _marker(row), color=_colour(row), markersize=8)
@@ -132,8 +120,7 @@ def _scatter(
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     axis.margins(0.14, 0.1)
-    axis.set_xlabel(x)
-    axis.set_ylabel(y)
+    axis.set(xlabel=labels[0], ylabel=labels[1])
     _name_points(axis, [row.title for row in rows], points, 700.0, 360.0)
     return svg.framed(drawing, title, caption)
 
@@ -141,30 +128,29 @@ def _scatter(
 def _name_points(
     axis: Any, names: Sequence[str], points: Sequence[tuple[float, float]], width: float, height: float
 ) -> None:
-    """Write each name where it covers no point and no other name, as far as that can be had.
+    """Write each name where it covers no point and no other name, as far as possible.
 
-    `width` and `height` are about what the axes take, in CSS pixels.
+    `width` and `height` are the approximate size of the axes in CSS pixels.
     """
     axis.autoscale_view()
     scaled = axis.transAxes.inverted().transform(axis.transData.transform(points))
     centres = [(x * width, y * height) for x, y in scaled]
     taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in centres]
     for name, (x, y), point in zip(names, centres, points, strict=True):
-        boxes = [_box(x + dx, y + dy, name, side) for dx, dy, side in _PLACES]
+        boxes = [_box(x + dx, y + dy, name, side) for dx, dy, side in _OFFSETS]
         free = (
-            place
-            for place, box in enumerate(boxes)
-            if _inside(box, width) and not any(_meet(box, other) for other in taken)
+            index
+            for index, box in enumerate(boxes)
+            if box[0] >= 0 and box[2] <= width and not any(_overlap(box, other) for other in taken)
         )
         best = next(free, 0)
         taken.append(boxes[best])
-        dx, dy, side = _PLACES[best]
-        axis.annotate(
-            name, point, (dx, dy), textcoords="offset points", ha=side, va="baseline", fontsize=12, color=svg.INK
-        )  # fmt: skip
+        dx, dy, side = _OFFSETS[best]
+        axis.annotate(name, point, (dx, dy), textcoords="offset points", ha=side, va="baseline", fontsize=12)
 
 
 Box = tuple[float, float, float, float]
+"""Left, bottom, right, top in CSS pixels."""
 
 
 def _box(x: float, y: float, name: str, side: str) -> Box:
@@ -173,11 +159,7 @@ def _box(x: float, y: float, name: str, side: str) -> Box:
     return left, y - 3, left + length, y + _LINE - 4
 
 
-def _inside(box: Box, width: float) -> bool:
-    return box[0] >= 0 and box[2] <= width
-
-
-def _meet(a: Box, b: Box) -> bool:
+def _overlap(a: Box, b: Box) -> bool:
     return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 

@@ -1,7 +1,8 @@
-"""The whole leaderboard: each contender is searched, trained with its chosen settings and judged; a failure stops nobody else.
+"""The whole leaderboard: each entry is searched, trained with its chosen settings and evaluated.
 
-In: data, contenders, a plan. Out: a folder (`folder.py`) from which the board is read. What is finished is never done
-again, so the same call goes on after an interruption.
+In: data, entries, a plan. Out: a folder (`folder.py`) from which the results are read. The decisions worth
+knowing: what is finished is never run again, so the same call resumes after an interruption; and an entry
+that fails does not stop the others.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from ncf.errors import DataError, Interrupted, NcfError, StorageError
 from ncf.leaderboard.entries import Entry
 from ncf.leaderboard.final_runs import evaluate_final, final_recipe, fit_baseline, fit_model
 from ncf.leaderboard.folder import EntryFolder, claimed
-from ncf.leaderboard.search import Budget, Found, Halves, find
+from ncf.leaderboard.search import Budget, Halves, SearchResult, search_entry
 from ncf.runtime import Workers, choose_threads, workers
 from ncf.tuning.recipe import to_toml
 from ncf.tuning.study import FAULTS
@@ -26,7 +27,7 @@ from ncf.tuning.trials import ProgressListener
 
 @dataclass(frozen=True)
 class LeaderboardPlan:
-    """How much is done: the budget of each search, and the seeds of the final runs."""
+    """The folder of a leaderboard, the budget of each search, and the number of seeds of the final runs."""
 
     folder: Path
     budget: Budget = Budget()  # noqa: RUF009 - it is frozen
@@ -35,99 +36,117 @@ class LeaderboardPlan:
 
 
 class LeaderboardListener(ProgressListener):
-    """Is told how a leaderboard goes, and of its searches as any watcher is; the base of those that show it."""
+    """Hears of the progress of a leaderboard and of its searches; the base of those that show it."""
 
-    def contender(self, place: int, total: int, contender: Entry) -> None:
-        """A contender's turn begins; `place` counts from 1."""
+    def entry_started(self, number: int, total: int, entry: Entry) -> None:
+        """An entry starts, the `number`th of `total`."""
 
-    def final(self, contender: Entry, seed: int, figures: dict[str, Any]) -> None:
-        """A seed of it was trained and judged, now or in an earlier run."""
+    def final_run(self, entry: Entry, seed: int, figures: dict[str, Any]) -> None:
+        """A seed of the entry was trained and evaluated, now or in an earlier run."""
 
-    def failed(self, contender: Entry, reason: str) -> None:
-        """It failed, and the next one's turn comes."""
+    def failed(self, entry: Entry, reason: str) -> None:
+        """The entry failed, and the next one starts."""
 
 
 @dataclass
 class _Leaderboard:
+    """A leaderboard that runs. `seen` is `dataset` with validation in training; `searches` and `recipes` are
+    the results so far, by entry and by entry and seed."""
+
     dataset: Dataset
     seen: Dataset
     data_path: Path
-    entries: Sequence[Entry]
+    entries: dict[str, Entry]
     plan: LeaderboardPlan
-    audience: LeaderboardListener
+    listener: LeaderboardListener
     stop: Callable[[], bool]
     pool: Workers
-    found: dict[str, Found] = field(default_factory=dict)
+    searches: dict[str, SearchResult] = field(default_factory=dict)
     recipes: dict[tuple[str, int], Experiment] = field(default_factory=dict)
 
-    def take_turn(self, contender: Entry) -> None:
-        place = EntryFolder(self.plan.folder, contender)
-        if place.failure() and place.chosen() is None:
-            place.forget_search()
-        place.clear_failure()
-        halves = self._halves(contender)
-        self._anew_if_halves_changed(place, halves)
-        found = find(
-            self.dataset, contender, place, self.plan.budget, halves, self.data_path, self.audience, self.stop, self.pool
-        )  # fmt: skip
-        self.found[contender.name] = found
-        place.choose(_chosen(found, halves))
-        if found.experiment is not None:
-            place.keep_recipe(to_toml(self._shipped(found.experiment), _comment(contender, found)))
-        for seed in range(self.plan.seeds if contender.seeded else 1):
-            self._final(contender, place, found, seed)
+    def run_entry(self, entry: Entry) -> None:
+        """Search the settings of `entry`, and run its seeds."""
+        files = self._files(entry.name)
+        if files.failure() and files.chosen() is None:
+            files.clear_search()
+        files.clear_failure()
+        halves = self._halves(entry)
+        chosen = files.chosen()
+        if chosen and halves and chosen.get("halves") != _digests(halves):
+            self.listener.log("The settings of its GMF or MLP changed; restarting its search.")
+            files.clear_search()
+        result = search_entry(
+            self.dataset,
+            entry,
+            files,
+            self.plan.budget,
+            halves,
+            self.data_path,
+            self.listener,
+            self.stop,
+            self.pool,
+        )
+        self.searches[entry.name] = result
+        files.choose(_chosen(result, halves))
+        if result.experiment is not None:
+            comment = (
+                f"{entry.title}, the best of {result.trials} trials: validation NDCG@10 {result.value:.4f}."
+            )
+            files.keep_recipe(to_toml(self._shipped(result.experiment), comment))
+        for seed in range(self.plan.seeds if entry.seeded else 1):
+            self._final(entry, files, result, seed)
 
-    def _halves(self, contender: Entry) -> Halves | None:
-        if not contender.halves:
+    def _halves(self, entry: Entry) -> Halves | None:
+        if not entry.halves:
             return None
-        for half in contender.halves.values():
-            if half not in self.found:
-                raise NcfError(f"Its half {half} failed.")
         experiments, runs = {}, {}
-        for part, half in contender.halves.items():
-            experiment = self.found[half].experiment
+        for part, half in entry.halves.items():
+            if half not in self.searches:
+                raise NcfError(f"Its half {half} failed.")
+            experiment = self.searches[half].experiment
             assert experiment is not None
-            experiments[part], runs[part] = experiment, self.found[half].run
+            experiments[part], runs[part] = experiment, self.searches[half].run
         return Halves(experiments, runs)
 
-    def _anew_if_halves_changed(self, place: EntryFolder, halves: Halves | None) -> None:
-        chosen = place.chosen()
-        if chosen and halves and chosen.get("halves") != _digests(halves):
-            self.audience.log("Its halves were chosen anew, so that its search begins anew.")
-            place.forget_search()
-
-    def _final(self, contender: Entry, place: EntryFolder, found: Found, seed: int) -> None:
-        figures = place.final(seed)
+    def _final(self, entry: Entry, files: EntryFolder, result: SearchResult, seed: int) -> None:
+        figures = files.final(seed)
         if figures is None:
             if self.stop():
                 raise Interrupted("Stopped between two runs.")
-            figures = self._carry_out(contender, place, found, seed)
-        self.audience.final(contender, seed, figures)
-        if found.experiment is not None:
-            self.recipes[contender.name, seed] = self._recipe(contender, found.experiment, seed)
+            figures = self._train_and_evaluate(entry, files, result, seed)
+        self.listener.final_run(entry, seed, figures)
+        if result.experiment is not None:
+            self.recipes[entry.name, seed] = self._recipe(entry, result.experiment, seed)
 
-    def _carry_out(self, contender: Entry, place: EntryFolder, found: Found, seed: int) -> dict[str, Any]:
-        chosen = place.chosen()
+    def _train_and_evaluate(
+        self, entry: Entry, files: EntryFolder, result: SearchResult, seed: int
+    ) -> dict[str, Any]:
+        chosen = files.chosen()
         assert chosen is not None
-        added = 0.0
-        if contender.baseline is not None:
-            fitted = fit_baseline(self.seen, contender.baseline, found.settings, seed, self.pool)
+        seconds_of_halves = 0.0
+        if entry.baseline is not None:
+            fitted = fit_baseline(self.seen, entry.baseline, result.settings, seed, self.pool)
         else:
-            assert found.experiment is not None
-            halves = contender.halves.items()
-            runs = {part: self._place(half).run(seed) for part, half in halves}
-            recipe = self._recipe(contender, found.experiment, seed)
-            fitted = fit_model(self.dataset, recipe, place.run(seed), self.data_path, runs, self.stop)
-            added = sum(self._seconds(name, seed) for name in self._made_of(contender))
+            assert result.experiment is not None
+            runs = {part: self._files(half).run(seed) for part, half in entry.halves.items()}
+            recipe = self._recipe(entry, result.experiment, seed)
+            fitted = fit_model(self.dataset, recipe, files.run(seed), self.data_path, runs, self.stop)
+            for half in self._made_of(entry):
+                figures_of_half = self._files(half).final(seed)
+                assert figures_of_half is not None
+                seconds_of_halves += float(figures_of_half["seconds"])
         figures, values = evaluate_final(fitted, self.seen, self.pool)
-        figures |= {"seed": seed, "digest": chosen["digest"], "seconds_of_halves": round(added, 3)}
-        place.finish(seed, figures, values)
+        figures |= {
+            "seed": seed,
+            "digest": chosen["digest"],
+            "seconds_of_halves": round(seconds_of_halves, 3),
+        }
+        files.finish(seed, figures, values)
         return figures
 
-    def _recipe(self, contender: Entry, chosen: Experiment, seed: int) -> Experiment:
-        return final_recipe(
-            chosen, seed, {part: self.recipes[half, seed] for part, half in contender.halves.items()}
-        )
+    def _recipe(self, entry: Entry, chosen: Experiment, seed: int) -> Experiment:
+        halves = {part: self.recipes[half, seed] for part, half in entry.halves.items()}
+        return final_recipe(chosen, seed, halves)
 
     def _shipped(self, chosen: Experiment) -> Experiment:
         """The chosen recipe as 'ncf train' takes it, on these data."""
@@ -136,22 +155,17 @@ class _Leaderboard:
         _train_on_validation(values)
         return Experiment.parse(values)
 
-    def _place(self, name: str) -> EntryFolder:
-        return EntryFolder(self.plan.folder, next(one for one in self.entries if one.name == name))
+    def _files(self, name: str) -> EntryFolder:
+        return EntryFolder(self.plan.folder, self.entries[name])
 
-    def _made_of(self, contender: Entry) -> set[str]:
-        """Its halves, and theirs."""
-        known = {one.name: one for one in self.entries}
-        return {name for half in contender.halves.values() for name in (half, *self._made_of(known[half]))}
-
-    def _seconds(self, half: str, seed: int) -> float:
-        figures = self._place(half).final(seed)
-        assert figures is not None
-        return float(figures["seconds"])
+    def _made_of(self, entry: Entry) -> set[str]:
+        """The names of its halves, and of theirs."""
+        halves = entry.halves.values()
+        return {name for half in halves for name in (half, *self._made_of(self.entries[half]))}
 
 
 def _train_on_validation(recipe: dict[str, Any]) -> None:
-    """A recipe and its halves, as their final runs are."""
+    """Add the validation positives to the training of a recipe and its halves, as in their final runs."""
     recipe["train"]["validation"] = "include"
     for half in ("gmf", "mlp") if recipe.get("pretraining") else ():
         _train_on_validation(recipe["pretraining"][half])
@@ -163,54 +177,60 @@ def run(
     plan: LeaderboardPlan,
     *,
     data_path: Path,
-    audience: LeaderboardListener | None = None,
+    listener: LeaderboardListener | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> list[str]:
-    """Do what is missing; the names of those who failed come back.
+    """Run what is missing of a leaderboard of `entries`, and return the names of those that failed.
 
-    Raises `DataError` where the data hold nothing to tune or to judge on, `Interrupted` when `stop` says so, `ConfigError`
-    where the folder was begun with other recipes or data, `StorageError` where it cannot be written.
+    `data_path` is the folder of `dataset`, and `listener` hears of the progress. Raises `DataError` where the
+    data have no validation or test positives, `Interrupted` once `stop` returns true, `ConfigError` where the
+    folder was started with other recipes or data, and `StorageError` where it cannot be written.
     """
-    audience = audience or LeaderboardListener()
+    listener = listener or LeaderboardListener()
     for held_out, name in ((dataset.validation, "validation"), (dataset.test, "test")):
         if not len(held_out):
-            raise DataError(f"The data hold no {name} positives: prepare them with a split that does.")
+            raise DataError(
+                f"The data have no {name} positives: prepare them with a split that holds some out."
+            )
     failed = []
     with (
         claimed(plan.folder, dataset.name, dataset.digest, plan.overwrite),
         workers(choose_threads()) as pool,
     ):
-        for contender in entries:
-            EntryFolder(plan.folder, contender).check()
+        for entry in entries:
+            EntryFolder(plan.folder, entry).check()
         seen = dataset.with_validation_in_training()
-        board = _Leaderboard(dataset, seen, data_path, entries, plan, audience, stop, pool)
-        for number, contender in enumerate(entries, 1):
-            audience.contender(number, len(entries), contender)
+        by_name = {entry.name: entry for entry in entries}
+        leaderboard = _Leaderboard(dataset, seen, data_path, by_name, plan, listener, stop, pool)
+        for number, entry in enumerate(entries, 1):
+            listener.entry_started(number, len(entries), entry)
             try:
-                board.take_turn(contender)
+                leaderboard.run_entry(entry)
             except (Interrupted, StorageError):
                 raise
             except FAULTS as error:
                 reason = " ".join(str(error).split()) or type(error).__name__
-                EntryFolder(plan.folder, contender).fail(reason)
-                audience.failed(contender, reason)
-                failed.append(contender.name)
+                EntryFolder(plan.folder, entry).fail(reason)
+                listener.failed(entry, reason)
+                failed.append(entry.name)
     return failed
 
 
-def _chosen(found: Found, halves: Halves | None) -> dict[str, Any]:
-    """What is kept of a search; `digest` stands for the settings that the final runs have."""
+def _chosen(result: SearchResult, halves: Halves | None) -> dict[str, Any]:
+    """What is kept of a search; `digest` identifies the settings of the final runs."""
     of_halves = _digests(halves) if halves else {}
-    decides = found.experiment.digest() if found.experiment else found.settings
-    digest = hashlib.sha256(json.dumps([decides, of_halves], sort_keys=True).encode()).hexdigest()
+    determines = result.experiment.digest() if result.experiment else result.settings
+    digest = hashlib.sha256(json.dumps([determines, of_halves], sort_keys=True).encode()).hexdigest()
     return {
-        "settings": found.settings, "validation_ndcg@10": found.value, "trials": found.trials, "failed": found.failed,
-        "seconds": found.seconds, "out_of_time": found.out_of_time, "digest": digest, "halves": of_halves,
-    }  # fmt: skip
-
-
-def _comment(contender: Entry, found: Found) -> str:
-    return f"{contender.title}, the best of {found.trials} trials: validation NDCG@10 {found.value:.4f}."
+        "settings": result.settings,
+        "validation_ndcg@10": result.value,
+        "trials": result.trials,
+        "failed": result.failed,
+        "seconds": result.seconds,
+        "out_of_time": result.out_of_time,
+        "digest": digest,
+        "halves": of_halves,
+    }
 
 
 def _digests(halves: Halves) -> dict[str, str]:

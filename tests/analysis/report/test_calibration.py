@@ -10,6 +10,7 @@ from torch import Tensor
 from ncf.analysis.report.calibration import bins, calibrate, section, wilson
 from ncf.config import TrainConfig
 from ncf.data import HeldOut
+from reports import html
 
 ITEMS, NEGATIVES, TRAINED = 100_000, 49, 4
 
@@ -50,13 +51,13 @@ def test_counts_have_a_bin_for_each_candidate() -> None:
 def test_a_model_that_knows_the_probabilities_is_calibrated_on_lists_of_any_length() -> None:
     scorer, held_out = simulated()
     found = calibrate(scorer, held_out, TRAINED)
-    told = found.to_json()
-    assert told["mean_predicted"] == pytest.approx(told["observed"], rel=0.03)
+    figures = found.to_json()
+    assert figures["mean_predicted"] == pytest.approx(figures["observed"], rel=0.03)
     assert found.error < 0.001
-    low, high = wilson(found.positives[found.there], found.candidates[found.there])
-    said = (found.predicted / np.maximum(found.candidates, 1))[found.there]
-    assert (low - 0.004 <= said).all()
-    assert (said <= high + 0.004).all()
+    low, high = wilson(found.positives[found.filled], found.candidates[found.filled])
+    mean = (found.predicted / np.maximum(found.candidates, 1))[found.filled]
+    assert (low - 0.004 <= mean).all()
+    assert (mean <= high + 0.004).all()
 
 
 def test_without_the_correction_it_would_not_be() -> None:
@@ -110,25 +111,22 @@ def test_wilson_is_that_of_scipy() -> None:
         assert (low[0], high[0]) == pytest.approx((expected.low, expected.high), abs=1e-6)
 
 
-def test_the_section_says_what_is_compared_and_what_a_loss_leaves_open() -> None:
+def test_the_section_states_what_is_compared_and_what_a_loss_leaves_open() -> None:
     scorer, held_out = simulated(50)
     found = calibrate(scorer, held_out, TRAINED)
-    said = section(found, TrainConfig(negatives=TRAINED), NEGATIVES).body
-    assert "1 positive to 49 negatives. Training saw 1 to 4, so that ln(4/49) is added to each logit" in said
-    assert "class='note'" not in said
-    assert (
-        "fixes the order of scores and not their level"
-        in section(found, TrainConfig(loss="bpr"), NEGATIVES).body
+    text = html(section(found, TrainConfig(negatives=TRAINED), NEGATIVES))
+    assert "49 negatives for each positive. Training saw 4, so ln(4/49) is added to each logit" in text
+    assert 'class="note"' not in text
+    assert "fixes the order of scores but not their level" in html(
+        section(found, TrainConfig(loss="bpr"), NEGATIVES)
     )
-    assert (
-        "drew its negatives by popularity"
-        in section(found, TrainConfig(sampler="popularity"), NEGATIVES).body
+    assert "drew its negatives by popularity" in html(
+        section(found, TrainConfig(sampler="popularity"), NEGATIVES)
     )
 
 
 def test_bins_in_which_nobody_was_right_are_drawn_as_bounds() -> None:
     scorer, held_out = simulated(3)
-    assert (
-        "none observed: at most"
-        in section(calibrate(scorer, held_out, TRAINED), TrainConfig(), NEGATIVES).body
+    assert "none observed: at most" in html(
+        section(calibrate(scorer, held_out, TRAINED), TrainConfig(), NEGATIVES)
     )

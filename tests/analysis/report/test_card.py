@@ -12,8 +12,8 @@ def test_a_cell_cannot_end_its_column() -> None:
 
 def test_without_figures_the_card_says_why(run: Path) -> None:
     inputs = open_report_inputs(run)
-    said = card(inputs, {}, "page.html")
+    text = card(inputs, {}, "page.html")
     own = (run / "artifact" / "MODEL_CARD.md").read_text()
-    assert said.startswith(f"{MARK}\n\n{own.rstrip()}")
-    assert "[page.html](page.html)" in said
-    assert "No test interactions were held out, so nothing could be measured." in said
+    assert text.startswith(f"{MARK}\n\n{own.rstrip()}")
+    assert "[page.html](page.html)" in text
+    assert "No test interactions were held out, so nothing could be measured." in text

@@ -16,6 +16,7 @@ from ncf.evaluation import evaluate_full, evaluate_sampled
 from ncf.evaluation.ranking import Scorer
 from ncf.models import ModelScorer
 from ncf.runtime import workers
+from reports import html
 
 
 @pytest.fixture(scope="module")
@@ -44,61 +45,61 @@ def test_places_and_recommendations_are_those_of_the_protocol(
     inputs: ReportInputs, scorer: Scorer, dataset: Dataset
 ) -> None:
     rules = EvaluationConfig(cutoffs=(10,), bootstrap=0)
-    for one in examples(inputs, scorer):
-        row = dataset.test.user_rows == one.user
+    for example in examples(inputs, scorer):
+        row = dataset.test.user_rows == example.user
         own = HeldOut(dataset.test.user_rows[row], dataset.test.candidates[row])
         with workers(1) as pool:
             full = evaluate_full(scorer, dataset, own, rules, pool)
             sampled = evaluate_sampled(scorer, own, rules, pool)
-        assert one.places is not None
-        in_list, of_list, in_all, of_all = one.places
+        assert example.ranks is not None
+        in_list, of_list, in_all, of_all = example.ranks
         assert 1 / in_list == pytest.approx(sampled.values["mrr"][0])
         assert 1 / in_all == pytest.approx(full.values["mrr"][0])
-        assert (of_list, of_all) == (31, 60 - len(dataset.known.row(one.user)) + 1)
-        assert (one.held_out in one.recommended) == (in_all <= 10)
-        scores = scorer.catalogue(torch.tensor([one.user]))[0].numpy()
-        hidden = set(dataset.known.row(one.user).tolist()) - {one.held_out}
+        assert (of_list, of_all) == (31, 60 - len(dataset.known.row(example.user)) + 1)
+        assert (example.held_out in example.recommended) == (in_all <= 10)
+        scores = scorer.catalogue(torch.tensor([example.user]))[0].numpy()
+        hidden = set(dataset.known.row(example.user).tolist()) - {example.held_out}
         best = [item for item in np.argsort(-scores).tolist() if item not in hidden][:10]
-        assert one.recommended == best
+        assert example.recommended == best
 
 
 def test_what_was_used_is_of_the_users_training(
     inputs: ReportInputs, scorer: Scorer, dataset: Dataset
 ) -> None:
-    for one in examples(inputs, scorer):
-        assert set(one.used) <= set(dataset.seen_in_training.row(one.user).tolist())
-        assert one.order == "the most popular"
-        assert len(one.used) == 8
+    for example in examples(inputs, scorer):
+        assert set(example.used) <= set(dataset.seen_in_training.row(example.user).tolist())
+        assert example.order == "the most popular"
+        assert len(example.used) == 8
 
 
 def test_with_times_the_latest_come_first(inputs: ReportInputs, scorer: Scorer, dataset: Dataset) -> None:
     times = np.random.default_rng(0).permutation(len(dataset.train)).astype(np.int64)
     timed = replace(inputs, dataset=replace(dataset, train=replace(dataset.train, timestamps=times)))
-    for one in examples(timed, scorer):
-        at = np.flatnonzero(dataset.train.user_rows == one.user)
-        assert one.order == "the latest"
-        assert one.used == dataset.train.item_rows[at[np.argsort(-times[at])]][:8].tolist()
+    for example in examples(timed, scorer):
+        at = np.flatnonzero(dataset.train.user_rows == example.user)
+        assert example.order == "the latest"
+        assert example.used == dataset.train.item_rows[at[np.argsort(-times[at])]][:8].tolist()
 
 
 def test_titles_are_shown_escaped_and_ids_where_there_are_none(inputs: ReportInputs, scorer: Scorer) -> None:
-    assert "<script" not in section(inputs, scorer).body
+    assert "<script" not in html(section(inputs, scorer))
     untitled = replace(
         inputs, artifact=replace(inputs.artifact, item_columns=inputs.artifact.item_columns.drop("title"))
     )
-    said = section(untitled, scorer).body
-    assert "The data have no titles, so items are named by their ids." in said
-    assert ">500<" in said or ">5" in said
+    text = html(section(untitled, scorer))
+    assert "The data have no titles, so items are named by their ids." in text
+    assert ">500<" in text or ">5" in text
 
 
 def test_without_data_the_artifact_tells_what_was_used(run: Path, scorer: Scorer, tmp_path: Path) -> None:
     shutil.copytree(run / "artifact", tmp_path / "model")
     alone = open_report_inputs(tmp_path / "model")
     shown = examples(alone, scorer)
-    assert [one.places for one in shown] == [None] * 3
-    for one in shown:
-        known = set(alone.artifact.seen.row(one.user).tolist())
-        assert set(one.used) <= known
-        assert not known & set(one.recommended)
-    said = section(alone, scorer).body
-    assert "The data would tell the item that is held out." in said
-    assert "12 known interactions, those held out included" in said
+    assert [example.ranks for example in shown] == [None] * 3
+    for example in shown:
+        known = set(alone.artifact.seen.row(example.user).tolist())
+        assert set(example.used) <= known
+        assert not known & set(example.recommended)
+    text = html(section(alone, scorer))
+    assert "The held-out item is not known without data." in text
+    assert "12 known interactions, including those held out" in text

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from ncf.analysis.report.inputs import open_report_inputs
-from ncf.config import Experiment
 from ncf.data import Dataset
 from ncf.errors import ArtifactError, DataError
 from reports import trained
@@ -40,10 +39,10 @@ def test_an_artifact_alone_says_what_is_missing(run: Path, tmp_path: Path) -> No
     inputs = open_report_inputs(tmp_path / "model")
     assert (inputs.run, inputs.dataset) == (None, None)
     assert inputs.missing == (
-        "The data of training were not there, so what needs them is left out: give --data with the prepared folder of made-up."
+        "Some sections are left out, as the training data were not found: give --data with made-up."
     )
     assert len(inputs.held_out) == 0
-    assert inputs.counted == "known interactions, those held out included"
+    assert inputs.counted == "known interactions, including those held out"
 
 
 def test_data_that_have_moved_or_changed_are_a_sentence_and_given_ones_an_error(
@@ -63,21 +62,14 @@ def test_data_that_have_moved_or_changed_are_a_sentence_and_given_ones_an_error(
         open_report_inputs(moved, tmp_path / "nothing")
 
 
-def test_a_fused_model_has_the_curves_of_its_halves(dataset: Dataset, tmp_path: Path) -> None:
-    gmf, mlp, both = (small(kind, epochs=2) for kind in ("gmf", "mlp", "neumf"))
-    fused = Experiment.parse(
-        both.model_dump() | {"pretraining": {"gmf": gmf.model_dump(), "mlp": mlp.model_dump()}}
-    )
-    run = trained(dataset, fused, tmp_path, "fused")
-    assert {name: len(curve) for name, curve in open_report_inputs(run).histories.items()} == {
-        "gmf": 2,
-        "mlp": 2,
-        "small-neumf": 2,
-    }
+def test_a_fused_model_has_the_curves_of_its_halves(fused: Path, tmp_path: Path) -> None:
+    histories = open_report_inputs(fused).histories
+    assert {name: len(curve) for name, curve in histories.items()} == {"gmf": 2, "mlp": 2, "small-neumf": 2}
+    run = Path(shutil.copytree(fused, tmp_path / "fused"))
     shutil.rmtree(run / "gmf")
     assert list(open_report_inputs(run).histories) == ["mlp", "small-neumf"]
 
 
-def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+def test_anything_but_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="There is no"):
         open_report_inputs(tmp_path / "nothing")

@@ -12,7 +12,7 @@ from ncf.analysis.report import norms as module
 from ncf.analysis.report.inputs import open_report_inputs
 from ncf.analysis.report.norms import Norms, norms, section
 from ncf.data import Dataset
-from reports import trained
+from reports import html, trained
 from support import experiment as small
 
 
@@ -52,7 +52,7 @@ def test_of_a_large_table_a_sample_is_read(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_each_pair_of_tables_is_drawn(run: object) -> None:
-    body = section(open_report_inputs(str(run))).body
+    body = html(section(open_report_inputs(str(run))))
     assert body.count("<svg") == 2
     for words in (
         "GMF: users",
@@ -70,10 +70,10 @@ def test_a_table_of_histories_stands_beside_the_others(
 ) -> None:
     inputs = open_report_inputs(str(trained(dataset, small(kind, epochs=1), tmp_path, "run")))
     found = section(inputs)
-    assert found.body.count("<svg") == drawings
-    assert found.body.count(">GMF: items of a history<") == 1
-    assert "60 items, 60 items of a history by training interactions." in found.body
-    assert "the own part and the history together" in found.text
+    assert html(found).count("<svg") == drawings
+    assert html(found).count(">GMF: items of a history<") == 1
+    assert "60 items, 60 items of a history by training interactions." in html(found)
+    assert "the sum of the user's own part and the history" in found.reading
     look_up = inputs.artifact.look_up
     assert look_up is not None
     drawn = norms(look_up.table_ID, inputs.item_counts, 0)
@@ -82,5 +82,5 @@ def test_a_table_of_histories_stands_beside_the_others(
 
 def test_a_dot_product_is_named_so(dataset: Dataset, tmp_path: Path) -> None:
     found = section(open_report_inputs(str(trained(dataset, small("mf", epochs=1), tmp_path, "run"))))
-    assert ">MF: users<" in found.body
-    assert "history" not in found.body + found.text
+    assert ">MF: users<" in html(found)
+    assert "history" not in html(found)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ncf.analysis.report import ranked_users
-from ncf.analysis.report.ranked_users import Measured, log_edges, measure, sample
+from ncf.analysis.report.ranked_users import RankedUsers, log_edges, rank_users, sample
 from ncf.config import EvaluationConfig
 from ncf.data import Dataset
 from ncf.evaluation.slices import sorted_by_user
@@ -35,13 +35,13 @@ def rules() -> EvaluationConfig:
     return EvaluationConfig(cutoffs=(5,), bootstrap=200)
 
 
-def judged(dataset: Dataset, scorer: object, rules: EvaluationConfig) -> Measured:
+def ranked(dataset: Dataset, scorer: object, rules: EvaluationConfig) -> RankedUsers:
     with workers(1) as pool:
-        return measure(scorer, dataset, sorted_by_user(dataset.test), rules, 0, pool)  # type: ignore[arg-type]
+        return rank_users(scorer, dataset, sorted_by_user(dataset.test), rules, 0, pool)  # type: ignore[arg-type]
 
 
 def test_shares_are_of_every_row_and_add_up(dataset: Dataset, rules: EvaluationConfig) -> None:
-    found = judged(dataset, ModelScorer(model_of("neumf", 90, 60)), rules)
+    found = ranked(dataset, ModelScorer(model_of("neumf", 90, 60)), rules)
     for ranking in (found.sampled, found.full):
         assert ranking.shares.shape == ranking.chance.shape == ranking.edges.shape
         assert ranking.shares.dtype == np.float64
@@ -53,7 +53,7 @@ def test_shares_are_of_every_row_and_add_up(dataset: Dataset, rules: EvaluationC
 
 def test_shares_are_what_counting_places_gives(dataset: Dataset, rules: EvaluationConfig) -> None:
     scorer = ModelScorer(model_of("gmf", 90, 60))
-    found = judged(dataset, scorer, rules)
+    found = ranked(dataset, scorer, rules)
     places, in_catalogue = [], []
     for user, candidates in zip(
         dataset.test.user_rows.tolist(), dataset.test.candidates.tolist(), strict=True
@@ -72,25 +72,25 @@ def test_shares_are_what_counting_places_gives(dataset: Dataset, rules: Evaluati
 
 
 def test_a_model_that_says_nothing_is_chance_itself(dataset: Dataset, rules: EvaluationConfig) -> None:
-    found = judged(dataset, Constant(60), rules)
+    found = ranked(dataset, Constant(60), rules)
     for ranking in (found.sampled, found.full):
         np.testing.assert_allclose(ranking.shares, ranking.chance, atol=1e-12)
 
 
 def test_figures_have_intervals_around_them(dataset: Dataset, rules: EvaluationConfig) -> None:
-    told = judged(dataset, ModelScorer(model_of("mlp", 90, 60)), rules).sampled.to_json()
+    told = ranked(dataset, ModelScorer(model_of("mlp", 90, 60)), rules).sampled.to_json()
     assert list(told["intervals"]) == ["hr@5", "hr@10", "ndcg@5", "ndcg@10", "mrr"]
     for name, (low, high) in told["intervals"].items():
         assert low <= told["metrics"][name] <= high
         assert low < high
 
 
-def test_of_many_rows_a_sample_is_judged(
+def test_of_many_rows_a_sample_is_ranked(
     dataset: Dataset, rules: EvaluationConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ranked_users, "MOST_ROWS", 50)
     monkeypatch.setattr(ranked_users, "MOST_SCORES", 60 * 20)
-    found = judged(dataset, Constant(60), rules)
+    found = ranked(dataset, Constant(60), rules)
     assert (len(found.sampled.rows), len(found.full.rows), found.total) == (50, 20, 90)
     assert set(found.full.rows.user_rows.tolist()) <= set(found.sampled.rows.user_rows.tolist())
 
@@ -106,8 +106,9 @@ def test_a_sample_keeps_rows_together_and_in_their_order(dataset: Dataset) -> No
 
 
 @pytest.mark.parametrize(
-    ("last", "edges"), [(1, [1]), (2, [1, 2]), (7, [1, 2, 5, 7]), (50, [1, 2, 5, 10, 20, 50]), (60, [1, 2, 5, 10, 20, 50, 60])]
-)  # fmt: skip
+    ("last", "edges"),
+    [(1, [1]), (2, [1, 2]), (7, [1, 2, 5, 7]), (50, [1, 2, 5, 10, 20, 50]), (60, [1, 2, 5, 10, 20, 50, 60])],
+)
 def test_edges_grow_and_end_with_the_last_place(last: int, edges: list[int]) -> None:
     assert log_edges(last).tolist() == edges
 
@@ -116,6 +117,6 @@ def test_lists_that_hold_their_positive_twice_are_shorter(dataset: Dataset, rule
     candidates = dataset.test.candidates.copy()
     candidates[:, 1] = candidates[:, 0]
     defective = replace(dataset, test=replace(dataset.test, candidates=candidates))
-    found = judged(defective, Constant(60), rules)
+    found = ranked(defective, Constant(60), rules)
     assert set(found.sampled.ranked.tolist()) == {30}
     np.testing.assert_allclose(found.sampled.shares, found.sampled.chance, atol=1e-12)

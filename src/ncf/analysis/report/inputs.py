@@ -1,8 +1,8 @@
-"""What a report is about: an artifact, and as much of its run and its data as is there.
+"""What a report is about: an artifact, and whatever of its run and its data is available.
 
-In: a run's folder, an artifact folder or a model.tar.gz, and optionally prepared data. Out: a `ReportInputs`. The decision
-worth knowing: a page about an artifact alone is worth having, so data that are not found are no error but a sentence in the page;
-data that are given and are others than those of training are refused.
+In: a run's folder, an artifact folder or a model.tar.gz, and optionally prepared data. Out: `ReportInputs`.
+The decision worth knowing: a page about an artifact alone is still useful, so missing data are a sentence on
+the page and not an error. Data that are given and differ from those of training are refused.
 
 Legend: U users, I items, T held-out rows.
 """
@@ -25,10 +25,12 @@ Counts = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ReportInputs:
-    """An opened artifact with its surroundings.
+    """An open artifact with its run and its data.
 
-    `run` is the run's folder, None for an artifact alone. `dataset` is None where the data are not there, and `missing` then
-    says so; `data` is the folder if one was given. `reason` is why they are not there, which may tell paths. `histories` are the learning curves by name: those of the halves of a pre-trained model, then its own.
+    `given` is the path as it was given. `run` is the run's folder, None for an artifact alone. `dataset` is
+    None where the data are missing; `reason` then says why, with paths. `data` is the prepared folder if one
+    was given. `histories` are the learning curves by model: the halves of a pre-trained model first, then its
+    own.
     """
 
     given: str
@@ -41,27 +43,27 @@ class ReportInputs:
 
     @property
     def name(self) -> str:
-        """Of the experiment."""
+        """Name of the experiment."""
         return self.artifact.experiment.name
 
     @property
     def missing(self) -> str:
-        """What the page says of data that are not there; empty where they are."""
+        """What the page says about missing data; empty where there are data."""
         if self.dataset is not None:
             return ""
         name = self.artifact.manifest["data"]["name"]
-        return f"The data of training were not there, so what needs them is left out: give --data with the prepared folder of {name}."
+        return f"Some sections are left out, as the training data were not found: give --data with {name}."
 
     @property
     def held_out(self) -> HeldOut:
-        """The test rows by user: [T], none where there are no data."""
+        """The test rows [T], sorted by user; none where there are no data."""
         return HeldOut.empty() if self.dataset is None else sorted_by_user(self.dataset.test)
 
     @property
     def user_counts(self) -> Counts:
-        """How many interactions of each user the model was trained on: [U].
+        """Number of interactions of each user that the model was trained on: [U].
 
-        Without data these are the interactions that the artifact knows of, those held out included.
+        Without data these are the interactions that the artifact knows, including those held out.
         """
         if self.dataset is None:
             return np.asarray(self.artifact.seen.counts, np.int64)
@@ -72,21 +74,25 @@ class ReportInputs:
 
     @property
     def counted(self) -> str:
-        """What `user_counts` counts, in words."""
+        """What `user_counts` counts."""
         return (
             "training interactions"
             if self.dataset is not None
-            else "known interactions, those held out included"
+            else "known interactions, including those held out"
         )
 
     @property
     def item_counts(self) -> Counts:
-        """How many interactions of each item the model was trained on: [I]."""
+        """Number of interactions of each item that the model was trained on: [I]."""
         return self.artifact.item_columns["popularity"].to_numpy().astype(np.int64)
 
 
 def open_report_inputs(path: str | Path, data: str | Path | None = None) -> ReportInputs:
-    """Open what is there; raises `ArtifactError` for the artifact, and `DataError` for data that are given and do not fit."""
+    """Open the artifact at `path` and whatever of its run and data is available.
+
+    `data` is the prepared folder; by default the one that the run names. Raises `ArtifactError` for the
+    artifact, and `DataError` for data that are given and do not match.
+    """
     folder = locate_artifact(path)
     artifact = open_artifact(folder)
     run = folder.parent if (folder.parent / "run.json").is_file() else None
@@ -102,14 +108,14 @@ def open_report_inputs(path: str | Path, data: str | Path | None = None) -> Repo
 
 
 def _histories(artifact: Artifact, run: Path | None) -> dict[str, list[dict[str, Any]]]:
-    found: dict[str, list[dict[str, Any]]] = {}
+    histories: dict[str, list[dict[str, Any]]] = {}
     for half in ("gmf", "mlp"):
         if artifact.experiment.pretraining is None or run is None:
             continue
         try:
             metrics = open_artifact(run / half).metrics
         except ArtifactError:
-            continue  # halves that were given with --gmf and --mlp lie elsewhere
-        found[half] = list(metrics.get("history", []))
-    found[artifact.experiment.name] = list(artifact.metrics.get("history", []))
-    return found
+            continue  # halves that were given with --gmf and --mlp are in other folders
+        histories[half] = list(metrics.get("history", []))
+    histories[artifact.experiment.name] = list(artifact.metrics.get("history", []))
+    return histories

@@ -1,64 +1,148 @@
-"""One self-contained HTML document: a title, a lead, and sections, each with a sentence on how to read it.
+"""One self-contained HTML page: a title, a lead, and sections of blocks (text, tables, drawings, …).
 
-In: strings of HTML. Out: the document. It needs no script and no network, and its Content-Security-Policy forbids both.
-The decision worth knowing: every colour is a variable of the page, and drawings (`svg.py`) use the same variables, so
-that one document is legible on a light screen, on a dark one and on paper, which is always light.
+In: plain values. Out: the document. The decision worth knowing: sections hold no HTML.
+`templates/page.html.j2` writes every block, and jinja2 escapes whatever is not `Markup`, so a title from
+somebody's data can never become code of the page.
 
-The colours of series are Okabe and Ito's (Color Universal Design, 2008), which people with any colour vision tell apart,
-a little darker on white and a little lighter on black, so that each has a contrast of 3 or more with its ground.
+A page fetches nothing, which its Content-Security-Policy enforces. It is legible on a light screen, on a dark
+one and on paper, which is always light; `templates/style.css` has the colours. The pages of leaderboards and
+searches use it too.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar
 
-from ncf.analysis.report.html import text
+from ncf.errors import ConfigError
 
-LIGHT: Mapping[str, str] = {
-    "ink": "#1d2733", "soft": "#51606f", "line": "#d5dce3", "back": "#ffffff", "card": "#f4f6f8", "mark": "#e6f1ea",
-    "one": "#0072b2", "two": "#c75000", "three": "#00805c", "four": "#b0558a", "five": "#8a6500", "six": "#51606f",
-}  # fmt: skip
-DARK: Mapping[str, str] = {
-    "ink": "#e6ebf0", "soft": "#a3b1bf", "line": "#2e3842", "back": "#12181e", "card": "#1b232b", "mark": "#1d3428",
-    "one": "#5db4ef", "two": "#f5894a", "three": "#3fc79b", "four": "#e09bc6", "five": "#e0b84a", "six": "#a3b1bf",
-}  # fmt: skip
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; a `note` is set off from the others."""
+
+    text: object
+    note: bool = False
+    block: ClassVar = "text"
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A heading within a section."""
+
+    text: str
+    block: ClassVar = "heading"
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose first `left` columns are words, on the left, and whose other columns are numbers, on the
+    right.
+
+    Rows whose index is in `marked` are highlighted. The first cell of a row is its heading. A wide table
+    scrolls by itself, so the page never gets wider than the screen.
+    """
+
+    head: Sequence[object]
+    rows: Sequence[Sequence[object]]
+    left: int = 1
+    marked: Collection[int] = ()
+    caption: str = ""
+    block: ClassVar = "table"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Pairs of a name and a value."""
+
+    pairs: Sequence[tuple[str, object]]
+    block: ClassVar = "facts"
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """A list of sentences; an empty one leaves no trace."""
+
+    sentences: Sequence[object]
+    block: ClassVar = "sentences"
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Lists side by side: a title, whether it is numbered, and the items, each with a remark."""
+
+    columns: Sequence[tuple[str, bool, Sequence[tuple[str, str]]]]
+    block: ClassVar = "lists"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Lines to copy; in several `columns` where the lines are short."""
+
+    text: str
+    columns: bool = False
+    block: ClassVar = "code"
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Trusted markup: an SVG drawing or a plot. `title` is read to those who cannot see it, `caption` stands
+    below it.
+    """
+
+    markup: str
+    title: str
+    caption: str = ""
+    block: ClassVar = "drawing"
+
+
+Block = Text | Heading | Table | Facts | Sentences | Lists | Code | Drawing
 
 
 @dataclass(frozen=True)
 class Section:
-    """A part of a page: `title` is plain text, `text` (how to read it) and `body` are HTML."""
+    """A part of a page: `reading` says how to read its `blocks`."""
 
     title: str
-    text: str
-    body: str
+    reading: str
+    blocks: Sequence[Block]
 
 
-def page(title: str, lead: str, sections: Sequence[Section]) -> str:
-    """The document; `title` is plain text, `lead` HTML. Sections are listed at its head and can be linked to."""
+def page(
+    title: str, lead: Sequence[Block], sections: Sequence[Section], maker: str, script: bool = False
+) -> str:
+    """The document. Its head lists the sections, each of which can be linked to.
+
+    `lead` stands below the title. `maker` is the command that makes the page, and `script` allows the scripts
+    in it. Raises `ConfigError` where jinja2 is missing.
+    """
     names = _names([section.title for section in sections])
-    links = "".join(
-        f"<li><a href='#{name}'>{text(section.title)}</a></li>"
-        for name, section in zip(names, sections, strict=True)
-    )
-    parts = "".join(_section(name, section) for name, section in zip(names, sections, strict=True))
-    return (
-        "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">'
-        "<meta name='viewport' content='width=device-width, initial-scale=1'><link rel='icon' href='data:,'>"
-        f"<title>{text(title)}</title><style>{_style()}</style></head>\n<body><header><h1>{text(title)}</h1>"
-        f"<div class='lead'>{lead}</div></header>\n<nav aria-label='Contents'><ul>{links}</ul></nav>\n"
-        f"<main>{parts}</main></body></html>\n"
+    return str(
+        _template().render(
+            title=title,
+            lead=lead,
+            sections=list(zip(names, sections, strict=True)),
+            maker=maker,
+            script=script,
+        )
     )
 
 
-def _section(name: str, section: Section) -> str:
-    reading = f"<p class='reading'>{section.text}</p>" if section.text else ""
-    return f"<section id='{name}'><h2>{text(section.title)}</h2>{reading}{section.body}</section>\n"
+@cache
+def _template() -> Any:
+    try:
+        from jinja2 import Environment, FileSystemLoader
+    except ImportError:
+        raise ConfigError("Pages need the package jinja2: pip install 'ncf[judge]'.") from None
+    loader = FileSystemLoader(Path(__file__).parent / "templates")
+    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    return environment.get_template("page.html.j2")
 
 
 def _names(titles: Sequence[str]) -> list[str]:
-    """Anchors: the titles in small letters, each once."""
+    """Anchors: the titles in small letters, numbered where two are alike."""
     names: list[str] = []
     for title in titles:
         name = base = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-") or "section"
@@ -70,34 +154,16 @@ def _names(titles: Sequence[str]) -> list[str]:
     return names
 
 
-def _style() -> str:
-    return (
-        f":root {{ color-scheme: light dark; {_variables(LIGHT)} }}\n"
-        f"@media screen and (prefers-color-scheme: dark) {{ :root {{ {_variables(DARK)} }} }}\n{_RULES}"
-    )
+def number(value: float | None, digits: int = 4) -> str:
+    """A figure with `digits` decimals, or a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _variables(colours: Mapping[str, str]) -> str:
-    return " ".join(f"--{name}: {value};" for name, value in colours.items())
+def interval(pair: Sequence[float] | None, digits: int = 4) -> str:
+    """An interval "low – high" with `digits` decimals, or a dash where there is no interval or it has no
+    width.
 
-
-_RULES = """
-* { box-sizing: border-box }
-body { font: 16px/1.55 system-ui, sans-serif; margin: 0 auto; max-width: 62rem; padding: 1.5rem 1rem 4rem; color: var(--ink); background: var(--back); overflow-wrap: break-word }
-h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 .4rem } h2 { font-size: 1.25rem; margin: 0 0 .3rem } h3 { font-size: 1rem; margin: 1.4rem 0 .3rem }
-p { margin: .3rem 0 .8rem; max-width: 46rem } a { color: var(--one) } .lead, .reading, .note, caption { color: var(--soft) }
-.note { border-left: 3px solid var(--line); padding-left: .8rem } section { margin: 2.8rem 0 0; scroll-margin-top: 1rem }
-nav ul { display: flex; flex-wrap: wrap; gap: .2rem 1.2rem; list-style: none; padding: .6rem 0; margin: 1rem 0 0; border-block: 1px solid var(--line) }
-svg * { stroke-linejoin: round; stroke-linecap: butt } figure { margin: 1rem 0 1.4rem; overflow-x: auto } @media screen { figure svg { min-width: 38rem } } figure svg, section > svg { display: block; width: 100%; height: auto } figcaption { color: var(--soft); font-size: .9rem; max-width: 46rem }
-.wide { overflow-x: auto; margin: .6rem 0 1.2rem } table { border-collapse: collapse; font-variant-numeric: tabular-nums; font-size: .92rem }
-caption { text-align: left; padding-bottom: .3rem } th, td { text-align: right; padding: .3rem .8rem; border-bottom: 1px solid var(--line); vertical-align: top }
-th:first-child, td:first-child { padding-left: 0 } thead th { color: var(--soft); font-weight: 600; vertical-align: bottom } tbody th { font-weight: 500 } .words { text-align: left }
-tr.marked > * { background: var(--mark); font-weight: 600 } dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .25rem 1.2rem; margin: .6rem 0 1.2rem }
-dt { color: var(--soft) } dd { margin: 0; min-width: 0 } code, pre { font-family: ui-monospace, monospace; font-size: .88em } pre.settings { columns: 17rem; white-space: pre-wrap } td:not(.words) { white-space: nowrap } pre { background: var(--card); padding: .8rem; border-radius: 6px; overflow-x: auto }
-.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)); gap: 0 2rem } .columns ol, .columns ul { padding-left: 1.4rem; margin: .2rem 0 }
-@media (max-width: 34rem) { dl { grid-template-columns: 1fr; gap: 0 } dd { margin-bottom: .4rem } }
-@media print {
-  body { font-size: 10.5pt; max-width: none; padding: 0 } nav { display: none } svg, tr.marked > * { print-color-adjust: exact }
-  h2, h3 { break-after: avoid } figure, tr, .reading { break-inside: avoid } .wide, figure { overflow: visible } table { font-size: 8pt } th, td { padding: .15rem .4rem } pre { white-space: pre-wrap } a { color: inherit; text-decoration: none }
-}
-"""
+    Rows that are all alike, such as three misses, stay alike however they are resampled, so their interval
+    says nothing.
+    """
+    return "–" if pair is None or pair[0] == pair[1] else f"{pair[0]:.{digits}f} – {pair[1]:.{digits}f}"

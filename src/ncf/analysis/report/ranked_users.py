@@ -1,8 +1,9 @@
-"""The judgements behind a page: the same held-out rows in their candidate lists and among the whole catalogue.
+"""The rankings behind a page: the same held-out rows in their candidate lists and among the whole catalogue.
 
-In: a scorer, a data set, held-out rows by user. Out: `Measured`. The decision worth knowing: where the held-out item
-stands is taken from hit ratios at many cutoffs, whose differences are the chances of each place; so the tie rule of
-the protocol holds here too. Memory and time are bounded: of many rows a sample is judged, chosen by the seed.
+In: a scorer, a data set, held-out rows by user. Out: `RankedUsers`. The decision worth knowing: the rank of
+the held-out item is taken from hit ratios at many cutoffs, whose differences are the probabilities of each
+rank, so the tie rule of the protocol holds here too. Memory and time are bounded: of many rows a sample is
+evaluated, chosen by the seed.
 
 Legend: T held-out rows, C candidates, I items.
 """
@@ -20,9 +21,9 @@ from ncf.evaluation.ranking import Scorer
 from ncf.runtime import Workers, seed_of
 
 MOST_ROWS = 20_000
-"""Held-out rows that are judged in their candidate lists."""
+"""Most held-out rows that are evaluated in their candidate lists."""
 MOST_SCORES = 2**26
-"""Scores of the full ranking: rows times items."""
+"""Most scores of the full ranking: rows times items."""
 K = 10
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -30,68 +31,75 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Ranking:
-    """Rows judged under one protocol; `judgement` has hit ratios at every cutoff of `edges`."""
+    """Rows evaluated under one protocol.
+
+    `result` has hit ratios at every cutoff of `edges`. `ranked` [T] is the number of items that each positive
+    is ranked among, itself included. `intervals` are the 95% intervals of the metrics that are shown.
+    """
 
     rows: HeldOut
-    judgement: EvaluationResult
+    result: EvaluationResult
     edges: Ints
     ranked: Ints
-    """[T]: how many items each positive is ranked among, itself included."""
     intervals: dict[str, tuple[float, float]]
 
     @property
     def shares(self) -> Floats:
-        """[len(edges)]: the share of rows whose positive stands after the edge before and not after this one."""
-        reached = [self.judgement.means[f"hr@{edge}"] for edge in self.edges.tolist()]
+        """[len(edges)]: the share of rows whose positive ranks after the previous edge and up to this one."""
+        reached = [self.result.means[f"hr@{edge}"] for edge in self.edges.tolist()]
         return np.diff(np.array([0.0, *reached]))
 
     @property
     def chance(self) -> Floats:
-        """The same for a model that guesses."""
+        """[len(edges)]: the same shares for a model that guesses."""
         reached = np.minimum(self.edges[:, None], self.ranked[None]) / self.ranked[None]
         return np.diff(reached.mean(axis=1), prepend=0.0)
 
     def to_json(self) -> dict[str, Any]:
-        """Figures at the cutoffs that have an interval."""
+        """The metrics that have an interval, and those of the recommended lists."""
+        metrics = {name: self.result.means[name] for name in self.intervals} | self.result.catalogue
         return {
             "rows": len(self.rows),
-            "ties": self.judgement.ties,
-            "metrics": {name: self.judgement.means[name] for name in self.intervals}
-            | self.judgement.catalogue,
+            "ties": self.result.ties,
+            "metrics": metrics,
             "intervals": {name: list(pair) for name, pair in self.intervals.items()},
         }
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Both rankings; `total` test rows there are."""
+class RankedUsers:
+    """Both rankings, and the number of test rows there are in `total`."""
 
     sampled: Ranking
     full: Ranking
     total: int
 
 
-def measure(
+def rank_users(
     scorer: Scorer, dataset: Dataset, held_out: HeldOut, config: EvaluationConfig, seed: int, pool: Workers
-) -> Measured:
-    """Judge `held_out`, which is sorted by user and not empty."""
+) -> RankedUsers:
+    """Rank the positives of `held_out`, which is sorted by user and not empty, with the scores of `scorer`.
+
+    `dataset` gives the catalogue and the known items, `config` the cutoffs, tie rule and number of resamples.
+    `seed` chooses the samples.
+    """
     rows = sample(held_out, MOST_ROWS, seed)
     cutoffs = sorted({*config.cutoffs, K})
     candidates = rows.candidates
     edges = np.arange(1, candidates.shape[1] + 1)
-    judged = evaluate_sampled(scorer, rows, _rules(config, edges, cutoffs), pool)
+    result = evaluate_sampled(scorer, rows, _rules(config, edges, cutoffs), pool)
     ranked = 1 + (candidates != candidates[:, :1]).sum(1)
-    sampled = Ranking(rows, judged, edges, ranked, _intervals(judged, cutoffs, config.bootstrap))
+    sampled = Ranking(rows, result, edges, ranked, _intervals(result, cutoffs, config.bootstrap))
     few = sample(rows, max(1, MOST_SCORES // len(dataset.items)), seed)
     edges = log_edges(len(dataset.items))
-    judged = evaluate_full(scorer, dataset, few, _rules(config, edges, cutoffs), pool)
+    result = evaluate_full(scorer, dataset, few, _rules(config, edges, cutoffs), pool)
     ranked = len(dataset.items) + 1 - dataset.known.counts[few.user_rows]
-    full = Ranking(few, judged, edges, ranked, _intervals(judged, cutoffs, config.bootstrap))
-    return Measured(sampled, full, len(held_out))
+    full = Ranking(few, result, edges, ranked, _intervals(result, cutoffs, config.bootstrap))
+    return RankedUsers(sampled, full, len(held_out))
 
 
 def sample(held_out: HeldOut, most: int, seed: int) -> HeldOut:
-    """At most so many of the rows, in their order."""
+    """At most `most` of the rows, in their order, chosen by the seed."""
     if len(held_out) <= most:
         return held_out
     random = np.random.default_rng(seed_of(seed, "report-rows"))
@@ -111,9 +119,9 @@ def _rules(config: EvaluationConfig, edges: Ints, cutoffs: list[int]) -> Evaluat
 
 
 def _intervals(
-    judged: EvaluationResult, cutoffs: list[int], resamples: int
+    result: EvaluationResult, cutoffs: list[int], resamples: int
 ) -> dict[str, tuple[float, float]]:
     names = [f"{metric}@{k}" for metric in ("hr", "ndcg") for k in cutoffs] + ["mrr"]
-    values = np.stack([judged.values[name] for name in names])
-    pairs = significance.intervals(values, resamples or 1000, users=judged.user_rows)
+    values = np.stack([result.values[name] for name in names])
+    pairs = significance.intervals(values, resamples or 1000, users=result.user_rows)
     return {name: (float(low), float(high)) for name, (low, high) in zip(names, pairs, strict=True)}

@@ -1,30 +1,19 @@
-"""The report of a run: judge, draw, write a page and the model card beside it.
+"""The report of a run: evaluate it, draw it, and write a page and a model card.
 
-In: a run, an artifact folder or a model.tar.gz. Out: `report.html` and `MODEL_CARD.md`. What is not there is left out
-and said: data, test rows, titles, curves. The decision worth knowing: the page is one function of the run and its data, with no
-date of its own, so the same run gives the same bytes.
+In: a run, an artifact folder or a model.tar.gz. Out: `report.html` and `MODEL_CARD.md`. Whatever is missing
+(data, test rows, titles, curves) is left out, and the page says so. The decision worth knowing: the page
+depends on the run and its data alone and has no date of its own, so the same run gives the same bytes.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ncf.analysis.report import (
-    calibration,
-    curves,
-    examples,
-    figures,
-    norms,
-    ranked_users,
-    ranks,
-    settings,
-    slices,
-)
+from ncf.analysis.report import calibration, curves, examples, figures, norms, ranks, settings, slices, svg
 from ncf.analysis.report.card import MARK, card
-from ncf.analysis.report.html import text
 from ncf.analysis.report.inputs import ReportInputs, open_report_inputs
-from ncf.analysis.report.page import Section, page
-from ncf.analysis.report.svg import styled
+from ncf.analysis.report.page import Section, Text, page
+from ncf.analysis.report.ranked_users import rank_users
 from ncf.data.files import atomic_file, write_text
 from ncf.errors import ConfigError, StorageError
 from ncf.evaluation.ranking import Scorer
@@ -37,7 +26,9 @@ _PAGE_MARK = "made by ncf report"
 
 @dataclass(frozen=True)
 class Report:
-    """What was written, and the figures in it as JSON values."""
+    """The files of a report, its `figures` as JSON values, and a sentence on `missing` data, which may be
+    empty.
+    """
 
     page: Path
     card: Path
@@ -45,13 +36,9 @@ class Report:
     missing: str
 
     def to_json(self) -> dict[str, Any]:
-        """What `--json` prints."""
-        return {
-            "page": str(self.page),
-            "card": str(self.card),
-            "missing": self.missing or None,
-            **self.figures,
-        }
+        """The object that `--json` prints."""
+        paths = {"page": str(self.page), "card": str(self.card), "missing": self.missing or None}
+        return {**paths, **self.figures}
 
 
 def write_report(
@@ -61,105 +48,101 @@ def write_report(
     *,
     overwrite: bool = False,
 ) -> Report:
-    """Write the page and the card of a run; an earlier report is replaced, other files only with `overwrite`.
+    """Write the page and the card of a run.
 
-    Raises `ConfigError` where matplotlib is missing, `StorageError` for files that may not be replaced, and what
-    `open_report_inputs` raises.
+    `path` is the run or artifact, `output` the page's file (by default in the run), `data` the prepared
+    folder if the run does not name one. An earlier report is replaced, other files only with `overwrite`.
+    Raises `ConfigError` where matplotlib or jinja2 is missing, `StorageError` for files that may not be
+    replaced, and what `open_report_inputs` raises.
     """
-    with styled():  # nothing is judged in vain where nothing can be drawn
+    with svg.styled():  # a missing matplotlib is noticed before the evaluation, not after it
         inputs = open_report_inputs(path, data)
         target = Path(output) if output is not None else _default(inputs)
-        beside = target.parent / CARD
-        _refuse(target, beside, overwrite)
-        sections, found = _sections(inputs)
-    lead = f"<p>{text(_lead(inputs))}</p>" + (
-        f"<p class='note'>{text(inputs.missing)}</p>" if inputs.missing else ""
-    )
-    document = page(f"{inputs.name}: report", lead, sections).replace(
-        "</head>", f"<!-- {_PAGE_MARK} --></head>", 1
-    )
-    for file, content in ((target, document), (beside, card(inputs, found, target.name))):
+        card_file = target.parent / CARD
+        _refuse(target, card_file, overwrite)
+        sections, values = _sections(inputs)
+    lead = [Text(_lead(inputs)), *([Text(inputs.missing, note=True)] if inputs.missing else [])]
+    document = page(f"{inputs.name}: report", lead, sections, _PAGE_MARK)
+    for file, content in ((target, document), (card_file, card(inputs, values, target.name))):
         with atomic_file(file) as temporary:
             write_text(temporary, content)
-    missing = f"What needs the data is left out. {inputs.reason}" if inputs.reason else ""
-    return Report(target, beside, found, missing)
+    missing = f"Sections that need the data are left out. {inputs.reason}" if inputs.reason else ""
+    return Report(target, card_file, values, missing)
 
 
 def _sections(inputs: ReportInputs) -> tuple[list[Section], dict[str, Any]]:
     """The page's sections, and the figures in them."""
     experiment, metrics = inputs.artifact.experiment, inputs.artifact.metrics
     scorer: Scorer = ModelScorer(inputs.artifact.model)
-    judged: list[Section] = [figures.recorded(metrics)]
-    found: dict[str, Any] = {"name": inputs.name}
+    selected = str(metrics.get("selected", "an epoch that was not recorded"))
+    learning = curves.section(inputs.histories, experiment.train.loss, selected)
+    evaluated: list[Section] = [figures.recorded(metrics)]
+    values: dict[str, Any] = {}
     if len(inputs.held_out):
-        judged, more = _judged(inputs, scorer)
-        found |= more
-    learning = curves.section(
-        inputs.histories,
-        experiment.train.loss,
-        str(metrics.get("selected", "an epoch that was not recorded")),
-    )
+        evaluated, values = _evaluated(inputs, scorer)
     rest = [norms.section(inputs), examples.section(inputs, scorer), settings.section(inputs)]
-    return [judged[0], learning, *judged[1:], *rest], found
+    return [evaluated[0], learning, *evaluated[1:], *rest], {"name": inputs.name, **values}
 
 
-def _judged(inputs: ReportInputs, scorer: Scorer) -> tuple[list[Section], dict[str, Any]]:
+def _evaluated(inputs: ReportInputs, scorer: Scorer) -> tuple[list[Section], dict[str, Any]]:
     experiment, dataset = inputs.artifact.experiment, inputs.dataset
     assert dataset is not None
+    rules, train = experiment.evaluation, experiment.train
     with workers(choose_threads()) as pool:
-        rankings = ranked_users.measure(
-            scorer, dataset, inputs.held_out, experiment.evaluation, experiment.train.seed, pool
-        )
+        rankings = rank_users(scorer, dataset, inputs.held_out, rules, train.seed, pool)
     rows = rankings.sampled.rows
-    reliability = calibration.calibrate(scorer, rows, experiment.train.negatives)
+    reliability = calibration.calibrate(scorer, rows, train.negatives)
     by_user, by_item = slices.activity(inputs, rankings), slices.popularity(inputs, rankings)
     sections = [
         figures.section(experiment, rankings),
         slices.section(by_user, by_item),
         ranks.section(rankings),
-        calibration.section(reliability, experiment.train, rows.candidates.shape[1] - 1),
+        calibration.section(reliability, train, rows.candidates.shape[1] - 1),
     ]
-    found = {
+    values = {
         "sampled": rankings.sampled.to_json(),
         "full": rankings.full.to_json(),
-        "activity": _json(by_user),
-        "popularity": _json(by_item),
+        "activity": {protocol: [group.to_json() for group in groups] for protocol, groups in by_user.items()},
+        "popularity": {
+            protocol: [group.to_json() for group in groups] for protocol, groups in by_item.items()
+        },
         "calibration": reliability.to_json(),
     }
-    return sections, found
-
-
-def _json(by: slices.Groups) -> dict[str, Any]:
-    return {protocol: [group.to_json() for group in found] for protocol, found in by.items()}
+    return sections, values
 
 
 def _lead(inputs: ReportInputs) -> str:
-    kind = inputs.artifact.experiment.model.kind
+    artifact = inputs.artifact
+    selected = artifact.metrics.get("selected", "an epoch that was not recorded")
     return (
-        f"A model of kind {kind}, trained by ncf on {inputs.artifact.manifest['data']['name']}: {len(inputs.artifact.users):,} users, "
-        f"{len(inputs.artifact.items):,} items. Weights of {inputs.artifact.metrics.get('selected', 'an epoch that was not recorded')}."
+        f"A {artifact.experiment.model.kind} model, trained by ncf on {artifact.manifest['data']['name']}: "
+        f"{len(artifact.users):,} users, {len(artifact.items):,} items. Weights of {selected}."
     )
 
 
 def _default(inputs: ReportInputs) -> Path:
-    """`report.html` in the run, or in a folder beside an artifact, whose own files the manifest vouches for."""
+    """`report.html` in the run, or in a folder next to an artifact, because an artifact's files have
+    checksums.
+    """
     if inputs.run is not None:
         return inputs.run / "report.html"
-    given = Path(inputs.given)
-    return given.resolve().parent / f"{given.resolve().name.removesuffix('.tar.gz')}-report" / "report.html"
+    given = Path(inputs.given).resolve()
+    return given.parent / f"{given.name.removesuffix('.tar.gz')}-report" / "report.html"
 
 
-def _refuse(target: Path, beside: Path, overwrite: bool) -> None:
+def _refuse(target: Path, card_file: Path, overwrite: bool) -> None:
     if target.is_dir() or target.name == CARD:
         raise ConfigError(
-            f"--output is the page's file, such as {target / 'report.html'}, and {target} is none."
+            f"--output must be a file for the page, such as {target / 'report.html'}, not {target}."
         )
     if (target.parent / "manifest.json").is_file():
         raise ConfigError(
-            f"{target.parent} is an artifact, whose model card is its own: choose an --output outside of it."
+            f"{target.parent} is an artifact and has a model card of its own: choose an --output outside of "
+            "it."
         )
-    for file, mark in ((target, _PAGE_MARK), (beside, MARK)):
+    for file, mark in ((target, _PAGE_MARK), (card_file, MARK)):
         if file.is_file() and not overwrite and mark not in file.read_text("utf-8", errors="replace"):
             raise StorageError(
-                f"{file} is there and was not made by 'ncf report': choose another --output, or replace it with --overwrite."
+                f"{file} exists and was not made by 'ncf report': choose another --output, or replace it "
+                "with --overwrite."
             )
