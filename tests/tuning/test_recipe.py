@@ -1,4 +1,6 @@
-"""Recipes of a search: validation is held out for trials, and the best recipe is complete and reads back the same."""
+"""Recipes of a search: validation is held out for trials, and the best recipe is complete and reads back the
+same.
+"""
 
 import tomllib
 from pathlib import Path

@@ -1,10 +1,10 @@
-"""Recipes of a search: what a trial trains, and the complete TOML of the best one.
+"""Recipes of a search: what a trial trains, and the complete TOML of the best recipe.
 
-The one decision worth knowing: trials are judged on validation positives that they did not train on, so a recipe that
-trains on them (`validation = "include"`) is held to hold-out while it is searched; the best recipe has it back.
+The decision worth knowing: trials are evaluated on validation positives that they did not train on. A recipe
+that trains on them (`validation = "include"`) holds them out during the search, and the best recipe includes
+them again.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from ncf.errors import ConfigError
 
 
 def for_trials(recipe: Experiment) -> tuple[Experiment, bool]:
-    """The recipe as trials train it, and whether its validation positives had to be held out for that."""
+    """The recipe as trials train it, and whether validation positives had to be held out for it."""
     values = recipe.model_dump(mode="json")
     held = [prefix for prefix in _parts(recipe) if _at(values, f"{prefix}train.validation") == "include"]
     cutoffs = sorted({*recipe.evaluation.cutoffs, 10})
@@ -24,7 +24,7 @@ def for_trials(recipe: Experiment) -> tuple[Experiment, bool]:
 
 
 def _parts(recipe: Experiment, prefix: str = "") -> Iterator[str]:
-    """Prefixes of the settings of a recipe, of the halves it is made of, and of theirs."""
+    """The prefixes of the settings of a recipe, of the halves that it is made of, and of their halves."""
     yield prefix
     if recipe.pretraining is not None:
         for half, inner in (("gmf", recipe.pretraining.gmf), ("mlp", recipe.pretraining.mlp)):
@@ -32,9 +32,11 @@ def _parts(recipe: Experiment, prefix: str = "") -> Iterator[str]:
 
 
 def best_recipe(recipe: Experiment, overrides: list[str], data_path: str | None) -> tuple[Experiment, bool]:
-    """The recipe with the best values, and whether it trains on validation positives as the recipe did.
+    """The recipe with the best values, and whether it trains on validation positives as `recipe` does.
 
-    A searched `patience` needs them held out, so there the best recipe holds them out as well.
+    `overrides` are the best values as `Experiment.parse` takes them, and `data_path` is the prepared folder,
+    if one was given. A searched `patience` needs held-out validation positives, so the best recipe then holds
+    them out.
     """
     values = recipe.model_dump(mode="json")
     if data_path is not None:
@@ -48,36 +50,22 @@ def best_recipe(recipe: Experiment, overrides: list[str], data_path: str | None)
 
 
 def value_of(recipe: Experiment, name: str) -> Any:
-    """A setting by its dotted name, as a JSON value."""
+    """The setting of `recipe` with the dotted `name`, as a JSON value."""
     return _at(recipe.model_dump(mode="json"), name)
 
 
 def to_toml(recipe: Experiment, comment: str = "") -> str:
-    """A recipe with every setting written out; reading it gives the same recipe."""
-    lines = [f"# {line}" for line in comment.splitlines()]
-    lines += _tables(recipe.model_dump(mode="json", exclude_none=True), "")
-    return "\n".join(lines) + "\n"
-
-
-def _tables(values: Mapping[str, Any], name: str) -> Iterator[str]:
-    """Settings first and then the tables in them, as TOML wants it."""
-    inner = {key: value for key, value in values.items() if isinstance(value, dict)}
-    plain = {key: value for key, value in values.items() if key not in inner}
-    if name and plain:
-        yield from ("", f"[{name}]")
-    for key, value in plain.items():
-        yield f"{_key(key)} = {json.dumps(value, ensure_ascii=False)}"
-    for key, value in inner.items():
-        yield from _tables(value, f"{name}.{_key(key)}" if name else _key(key))
-
-
-def _key(name: str) -> str:
-    bare = name.replace("_", "").replace("-", "")
-    return name if bare.isascii() and bare.isalnum() else json.dumps(name)
+    """A recipe as TOML with every setting, below the lines of `comment`; reading it gives the same recipe."""
+    try:
+        import tomli_w
+    except ImportError:
+        raise ConfigError("Writing a recipe needs the package tomli-w: pip install 'ncf[tune]'.") from None
+    lines = [f"# {line}\n" for line in comment.splitlines()]
+    return "".join(lines) + tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
 
 
 def _at(values: Mapping[str, Any], name: str) -> Any:
-    found: Any = values
+    value: Any = values
     for part in name.split("."):
-        found = found[part]
-    return found
+        value = value[part]
+    return value
