@@ -59,9 +59,9 @@ def test_texts_and_lists_become_overrides_that_are_read_back() -> None:
     ("values", "words"),
     [
         ({}, "no settings to search"),
-        ({"train.lr": {"low": 1, "high": 2}}, "train.lr is no setting"),
-        ({"data.path": {"values": ["x"]}}, "data.path is no setting"),
-        ({"name": {"values": ["x"]}}, "name is no setting"),
+        ({"train.lr": {"low": 1, "high": 2}}, "train.lr is not a setting"),
+        ({"data.path": {"values": ["x"]}}, "data.path is not a setting"),
+        ({"name": {"values": ["x"]}}, "name is not a setting"),
         ({"train.seed": {"low": 1, "high": 2}}, "train.seed is not searched over"),
         ({"train.epochs": {"low": 5, "high": 2}}, "low is 5 and high is 2"),
         ({"train.epochs": {"low": 0.5, "high": 2}}, "valid integer"),
@@ -72,18 +72,18 @@ def test_texts_and_lists_become_overrides_that_are_read_back() -> None:
         ({"train.epochs": {"low": 1, "high": 2, "hgih": 3}}, "'hgih'"),
         ({"train.epochs": {"low": 1, "high": 10, "step": 4}}, "set high to 9"),
         ({"train.epochs": {"low": 1, "high": 2, "step": 0.5}}, "its step 0.5 is not"),
-        ({"train.epochs": {"low": 1, "high": 3, "step": -1}}, "step is a number above zero"),
-        ({"train.epochs": {"low": 1, "high": 4, "log": True, "step": 1}}, "leave out one of log and step"),
-        ({"train.warmup": {"low": 0, "high": 0.5, "log": True}}, "begins above zero"),
+        ({"train.epochs": {"low": 1, "high": 3, "step": -1}}, "step must be a number above zero"),
+        ({"train.epochs": {"low": 1, "high": 4, "log": True, "step": 1}}, "leave out log or step"),
+        ({"train.warmup": {"low": 0, "high": 0.5, "log": True}}, "must start above zero"),
         ({"train.warmup": {"low": 0, "high": 0.5, "log": "yes"}}, "true or false"),
         ({"train.learning_rate": {"low": 0, "high": 1}}, "greater than 0"),
         ({"train.loss": {"low": 1, "high": 2}}, "is not a number"),
         ({"train.loss": {"values": ["bce", "hinge"]}}, "'hinge'"),
         ({"train.loss": {"values": []}}, "at least one value"),
         ({"train.epochs": {"values": [1], "low": 1, "high": 2}}, "keep one of the two"),
-        ({"train.epochs": {"values": [2, 2]}}, "a value is there twice"),
-        ({"train.epochs": {"values": [2]}, "train": {"epochs": {"values": [3]}}}, "is there twice"),
-        ({"pretraining.gmf.model.kind": {"values": ["mlp"]}}, "is no setting"),
+        ({"train.epochs": {"values": [2, 2]}}, "a value is given twice"),
+        ({"train.epochs": {"values": [2]}, "train": {"epochs": {"values": [3]}}}, "is given twice"),
+        ({"pretraining.gmf.model.kind": {"values": ["mlp"]}}, "is not a setting"),
     ],
 )
 def test_a_mistake_is_one_sentence(values: dict[str, Any], words: str) -> None:
@@ -126,7 +126,10 @@ def test_a_space_of_other_settings_takes_their_kinds_from_the_defaults() -> None
     assert [parameter.kind for parameter in space] == ["integer", "float", "categorical"]
     assert list(Space.of_defaults({}, defaults, "ials")) == []
     for wrong, sentence in (
-        ({"shrink": {"low": 1, "high": 2}}, "ials: shrink is no setting: factors, l2, mode are"),
+        (
+            {"shrink": {"low": 1, "high": 2}},
+            "ials: shrink is not a setting; the settings are factors, l2, mode",
+        ),
         ({"l2": {"low": 2, "high": 1}}, "ials: l2: low is 2 and high is 1"),
         ({"l2": {"low": 2}}, "ials: l2 takes"),
     ):

@@ -47,29 +47,41 @@ def data() -> Dataset:
     return support.checkerboard()
 
 
-def run(data: Dataset, folder: Path, space: Any = None, heard: Heard | None = None, stop: Any = lambda: False,
-        recipe: Experiment | None = None, **plan: Any) -> StudyResult:  # fmt: skip
+def run(
+    data: Dataset,
+    folder: Path,
+    space: Any = None,
+    heard: Heard | None = None,
+    stop: Any = lambda: False,
+    recipe: Experiment | None = None,
+    **plan: Any,
+) -> StudyResult:
     plan = {"trials": 3, "pruner": "none"} | plan
     return search(
-        data, recipe or support.experiment(epochs=2), Space.parse(space or SPACE), StudyPlan(folder, **plan), data_path=folder,
-        watcher=heard, stop=stop,
-    )  # fmt: skip
+        data,
+        recipe or support.experiment(epochs=2),
+        Space.parse(space or SPACE),
+        StudyPlan(folder, **plan),
+        data_path=folder,
+        watcher=heard,
+        stop=stop,
+    )
 
 
-def drawn(outcome: StudyResult) -> list[tuple[dict[str, Any], float | None]]:
-    return [(trial.parameters, trial.value) for trial in outcome.trials]
+def drawn(result: StudyResult) -> list[tuple[dict[str, Any], float | None]]:
+    return [(trial.parameters, trial.value) for trial in result.trials]
 
 
 def test_the_first_trial_is_the_recipe_and_the_best_has_the_highest_validation_figure(
     data: Dataset, tmp_path: Path
 ) -> None:
-    outcome = run(data, tmp_path)
-    assert [trial.state for trial in outcome.trials] == ["complete"] * 3
-    assert outcome.trials[0].parameters == {"train.learning_rate": 0.01, "model.tower": [16, 8]}
-    values = [trial.value or 0.0 for trial in outcome.trials]
-    assert outcome.best is not None
-    assert outcome.best.value == max(values)
-    for trial in outcome.trials:
+    result = run(data, tmp_path)
+    assert [trial.state for trial in result.trials] == ["complete"] * 3
+    assert result.trials[0].parameters == {"train.learning_rate": 0.01, "model.tower": [16, 8]}
+    values = [trial.value or 0.0 for trial in result.trials]
+    assert result.best is not None
+    assert result.best.value == max(values)
+    for trial in result.trials:
         metrics = json.loads((tmp_path / "trials" / trial.folder / "artifact" / "metrics.json").read_text())
         assert trial.value == metrics["validation"]["metrics"]["ndcg@10"]
         assert not (tmp_path / "trials" / trial.folder / "checkpoints").exists()
@@ -97,10 +109,10 @@ def test_a_trial_that_was_stopped_goes_on_from_its_checkpoint(data: Dataset, tmp
     with pytest.raises(Interrupted):
         run(data, tmp_path / "parts", trials=2, heard=heard, stop=lambda: (1, 1) in heard.epochs)
     again = Heard()
-    outcome = run(data, tmp_path / "parts", trials=2, heard=again)
-    assert [trial.state for trial in outcome.trials] == ["complete", "interrupted", "complete"]
-    assert drawn(outcome)[2] == drawn(whole)[1]
-    assert "goes on from its checkpoint" in again.sentences[0]
+    result = run(data, tmp_path / "parts", trials=2, heard=again)
+    assert [trial.state for trial in result.trials] == ["complete", "interrupted", "complete"]
+    assert drawn(result)[2] == drawn(whole)[1]
+    assert "resumes from its checkpoint" in again.sentences[0]
     notes = (tmp_path / "parts" / "trials" / "0001" / "events.jsonl").read_text()
     assert "Resumed after 1 epochs" in notes
     assert again.epochs == [(2, 1), (2, 2)]
@@ -111,8 +123,21 @@ def test_a_killed_search_goes_on_with_the_same_trial(data: Dataset, tmp_path: Pa
     recipe = support.experiment(epochs=150).model_dump_json()
     (tmp_path / "recipe.json").write_text(recipe)
     (tmp_path / "space.toml").write_text('"train.learning_rate" = { low = 1e-3, high = 1e-1, log = true }\n')
-    command = [sys.executable, "-m", "ncf", "tune", "recipe.json", "--space", "space.toml", "--trials", "1", "--data", "data",
-               "--output", "search"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "ncf",
+        "tune",
+        "recipe.json",
+        "--space",
+        "space.toml",
+        "--trials",
+        "1",
+        "--data",
+        "data",
+        "--output",
+        "search",
+    ]
     process = subprocess.Popen(
         command,
         cwd=tmp_path,
@@ -130,11 +155,11 @@ def test_a_killed_search_goes_on_with_the_same_trial(data: Dataset, tmp_path: Pa
     heard = Heard()
     space = {"train.learning_rate": SPACE["train.learning_rate"]}
     experiment = Experiment.parse(json.loads(recipe))
-    outcome = run(data, tmp_path / "search", space, heard, recipe=experiment, trials=1, name=experiment.name)
-    assert [trial.state for trial in outcome.trials] == ["interrupted", "complete"]
-    assert {trial.folder for trial in outcome.trials} == {"0000"}
+    result = run(data, tmp_path / "search", space, heard, recipe=experiment, trials=1, name=experiment.name)
+    assert [trial.state for trial in result.trials] == ["interrupted", "complete"]
+    assert {trial.folder for trial in result.trials} == {"0000"}
     assert "Resumed after" in (tmp_path / "search" / "trials" / "0000" / "events.jsonl").read_text()
-    assert outcome.trials[0].parameters == outcome.trials[1].parameters == {"train.learning_rate": 0.01}
+    assert result.trials[0].parameters == result.trials[1].parameters == {"train.learning_rate": 0.01}
 
 
 def test_a_trial_of_a_living_process_is_left_alone(data: Dataset, tmp_path: Path) -> None:
@@ -145,9 +170,9 @@ def test_a_trial_of_a_living_process_is_left_alone(data: Dataset, tmp_path: Path
             if not heard.trials:
                 run(data, tmp_path, heard=heard, trials=2)
 
-    outcome = run(data, tmp_path, heard=Nested(), trials=2)
+    result = run(data, tmp_path, heard=Nested(), trials=2)
     assert [trial.number for trial in heard.trials] == [1]
-    assert [trial.state for trial in outcome.trials] == ["complete", "complete"]
+    assert [trial.state for trial in result.trials] == ["complete", "complete"]
     assert not heard.sentences
 
 
@@ -155,8 +180,22 @@ def test_two_processes_share_a_study(data: Dataset, tmp_path: Path) -> None:
     data.save(tmp_path / "data")
     (tmp_path / "recipe.json").write_text(support.experiment(epochs=1).model_dump_json())
     (tmp_path / "space.toml").write_text('"train.learning_rate" = { low = 1e-3, high = 1e-1, log = true }\n')
-    command = [sys.executable, "-m", "ncf", "tune", "recipe.json", "--space", "space.toml", "--trials", "6", "--data", "data",
-               "--output", "search", "--json"]  # fmt: skip
+    command = [
+        sys.executable,
+        "-m",
+        "ncf",
+        "tune",
+        "recipe.json",
+        "--space",
+        "space.toml",
+        "--trials",
+        "6",
+        "--data",
+        "data",
+        "--output",
+        "search",
+        "--json",
+    ]
     both = [
         subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(2)
@@ -175,8 +214,8 @@ def test_a_pruned_trial_has_no_artifact_and_no_checkpoints(data: Dataset, tmp_pa
     space = {"train.learning_rate": {"values": [0.05, 1e-7]}}
     heard = Heard()
     recipe = support.experiment(epochs=4, learning_rate=0.05)
-    outcome = run(data, tmp_path, space, heard, recipe=recipe, trials=14, pruner="median")
-    pruned = [trial for trial in outcome.trials if trial.state == "pruned"]
+    result = run(data, tmp_path, space, heard, recipe=recipe, trials=14, pruner="median")
+    pruned = [trial for trial in result.trials if trial.state == "pruned"]
     assert pruned
     for trial in pruned:
         folder = tmp_path / "trials" / trial.folder
@@ -187,11 +226,11 @@ def test_a_pruned_trial_has_no_artifact_and_no_checkpoints(data: Dataset, tmp_pa
 
 def test_a_trial_that_fails_is_told_and_the_search_goes_on(data: Dataset, tmp_path: Path) -> None:
     space = {"train.epochs": {"values": [2, 0]}}
-    outcome = run(data, tmp_path, space, trials=6)
-    failed = [trial for trial in outcome.trials if trial.state == "failed"]
+    result = run(data, tmp_path, space, trials=6)
+    failed = [trial for trial in result.trials if trial.state == "failed"]
     assert failed
     assert all("train.epochs = 0 only makes sense" in trial.reason for trial in failed)
-    assert any(trial.state == "complete" for trial in outcome.trials)
+    assert any(trial.state == "complete" for trial in result.trials)
 
 
 def test_a_search_in_which_all_fail_is_one_sentence(data: Dataset, tmp_path: Path) -> None:
@@ -204,7 +243,7 @@ def test_a_recipe_that_trains_on_validation_is_searched_without_and_says_so(
 ) -> None:
     heard = Heard()
     run(data, tmp_path, heard=heard, recipe=support.experiment(epochs=1, validation="include"), trials=1)
-    assert "for the search they are held out" in heard.sentences[0]
+    assert "They are held out for the search" in heard.sentences[0]
     settings = json.loads((tmp_path / "trials" / "0000" / "run.json").read_text())["experiment"]
     assert settings["train"]["validation"] == "hold-out"
 
@@ -214,28 +253,28 @@ def test_halves_of_pretraining_do_not_count_as_epochs_of_the_trial(data: Dataset
     whole = support.experiment(epochs=1).model_dump(mode="json") | {"pretraining": halves}
     heard = Heard()
     space = {"pretraining.alpha": {"low": 0.2, "high": 0.8}}
-    outcome = run(data, tmp_path, space, heard, recipe=Experiment.parse(whole), trials=1)
+    result = run(data, tmp_path, space, heard, recipe=Experiment.parse(whole), trials=1)
     assert heard.epochs == [(0, 1)]
-    assert outcome.trials[0].parameters == {"pretraining.alpha": 0.5}
+    assert result.trials[0].parameters == {"pretraining.alpha": 0.5}
     assert not list((tmp_path / "trials").rglob("checkpoints"))
 
 
-@pytest.mark.parametrize("what", ["recipe", "space", "data"])
-def test_a_study_of_something_else_is_refused(data: Dataset, tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("part", ["recipe", "space", "data"])
+def test_a_study_of_something_else_is_refused(data: Dataset, tmp_path: Path, part: str) -> None:
     run(data, tmp_path, trials=1)
     other = {
         "recipe": lambda: run(data, tmp_path, recipe=support.experiment(epochs=3)),
         "space": lambda: run(data, tmp_path, {"train.epochs": {"low": 1, "high": 2}}),
         "data": lambda: run(support.checkerboard(30), tmp_path),
     }
-    with pytest.raises(ConfigError, match=f"begun with another {what}"):
-        other[what]()
+    with pytest.raises(ConfigError, match=f"started with another {part}"):
+        other[part]()
 
 
 def test_no_trial_is_begun_after_the_time_is_over(data: Dataset, tmp_path: Path) -> None:
     began = time.monotonic()
-    outcome = run(data, tmp_path, trials=1000, timeout=0.5)
-    assert 1 <= len(outcome.trials) < 1000
+    result = run(data, tmp_path, trials=1000, timeout=0.5)
+    assert 1 <= len(result.trials) < 1000
     assert time.monotonic() - began < 100
 
 

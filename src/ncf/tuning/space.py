@@ -4,8 +4,8 @@
     "model.factors" = { values = [8, 16, 32] }
     "train.epochs" = { low = 4, high = 20, step = 4 }
 
-In: a file or a mapping. Out: a `Space` of plain `Parameter`s, every bound and value of which its setting admits. Whether
-a range is of integers or of floats is the setting's own doing, not the file's.
+In: a file or a mapping. Out: a `Space` of `Parameter`s, whose bounds and values are all valid for their
+settings. The setting, not the file, decides whether a range is of integers or of floats.
 """
 
 import json
@@ -28,15 +28,15 @@ _SECTIONS: dict[str, type[BaseModel]] = {"model": ModelConfig, "train": TrainCon
 _NOT_TUNED = {
     "validation", "seed", "threads", "device", "evaluate_every", "checkpoint_every", "keep_checkpoints",
 }  # fmt: skip
-"""Settings of [train] that decide how a trial is judged or carried out, not what is best."""
+"""Settings of [train] that decide how a trial is run or evaluated, not how good it is."""
 
 
 @dataclass(frozen=True)
 class Parameter:
     """One setting that varies: a range with `low` and `high`, both included, or a choice among `values`.
 
-    `values` holds JSON values (numbers, texts, true and false, lists) and is empty for a range; `low`, `high` and `step`
-    are None for a choice, and `step` where none was given.
+    `values` holds JSON values (numbers, strings, booleans, lists) and is empty for a range. `low`, `high` and
+    `step` are None for a choice; `step` is also None for a range without one.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Space:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """Read a space file; raises `ConfigError` with the first mistake."""
+        """The space in the file `path`; raises `ConfigError` for the first mistake."""
         try:
             values = tomllib.loads(Path(path).read_text("utf-8"))
         except FileNotFoundError:
@@ -73,44 +73,46 @@ class Space:
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], source: str = "space") -> Self:
-        """A space from a mapping, nested tables or dotted names; raises `ConfigError` named after `source`."""
-        found = tuple(_parameter(name, entry, source) for name, entry in _entries(values, ""))
-        if not found:
+        """The space of `values`, nested tables or dotted names; `source` names it in a `ConfigError`."""
+        parameters = tuple(_parameter(name, entry, source) for name, entry in _entries(values, ""))
+        if not parameters:
             raise ConfigError(
-                f'{source} has no settings to search: add lines such as "model.factors" = {{ values = [8, 16, 32] }}.'
+                f"{source} has no settings to search: add one, as in recipes/spaces/default.toml."
             )
-        names = [parameter.name for parameter in found]
+        names = [parameter.name for parameter in parameters]
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice:
-            raise ConfigError(f"{source}: {twice} is there twice: keep one of the two.")
-        return cls(found)
+            raise ConfigError(f"{source}: {twice} is given twice: keep one of the two.")
+        return cls(parameters)
 
     @classmethod
     def of_defaults(cls, values: Mapping[str, Any], defaults: Mapping[str, Any], source: str) -> Self:
-        """A space of settings that are not of a recipe: a range is of integers where the setting's default is one.
+        """The space of settings that have `defaults` instead of a recipe; it may be empty.
 
-        May be empty. Raises `ConfigError` named after `source`.
+        A range is of integers where the default of its setting is one. `source` names it in a `ConfigError`.
         """
-        found = []
+        parameters = []
         for name, entry in values.items():
             where = f"{source}: {name}"
             if name not in defaults:
-                raise ConfigError(f"{where} is no setting: {', '.join(defaults)} are.")
+                raise ConfigError(f"{where} is not a setting; the settings are {', '.join(defaults)}.")
             _shaped(entry, where)
             if "values" in entry:
-                found.append(Parameter(name, "categorical", values=tuple(entry["values"])))
+                parameters.append(Parameter(name, "categorical", values=tuple(entry["values"])))
                 continue
             low, high, log, step = (entry.get(key) for key in ("low", "high", "log", "step"))
             _sound_range(low, high, step, log or False, where)
             kind: Kind = "integer" if isinstance(defaults[name], int) else "float"
-            found.append(Parameter(name, kind, low, high, log or False, step))
-        return cls(tuple(found))
+            parameters.append(Parameter(name, kind, low, high, log or False, step))
+        return cls(tuple(parameters))
 
     def __iter__(self) -> Iterator[Parameter]:
         return iter(self.parameters)
 
     def check(self, experiment: Experiment) -> None:
-        """Raise `ConfigError` where a parameter names a half of pre-training and the recipe has none."""
+        """Raise `ConfigError` where a parameter names a half of pre-training and `experiment` has no pre-
+        training.
+        """
         for parameter in self:
             if parameter.name.startswith("pretraining.") and experiment.pretraining is None:
                 raise ConfigError(f"{parameter.name}: the recipe has no [pretraining] table to vary.")
@@ -121,7 +123,7 @@ class Space:
 
 
 def _entries(values: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]]:
-    """Dotted names with what they admit; a table without low, high or values is a section."""
+    """Dotted names with their range or choice; a table without low, high or values is a section."""
     for name, value in values.items():
         if isinstance(value, dict) and value and not _KEYS & set(value):
             yield from _entries(value, f"{prefix}{name}.")
@@ -144,11 +146,13 @@ def _shaped(entry: Any, where: str) -> None:
         )
     unknown = sorted(set(entry) - _KEYS)
     if unknown:
-        raise ConfigError(f"{where} has {unknown[0]!r}, and only low, high, log, step and values are known.")
+        raise ConfigError(
+            f"{where} has the unknown key {unknown[0]!r}: the keys are low, high, log, step and values."
+        )
 
 
 def _setting(name: str, source: str) -> FieldInfo:
-    """The field of the settings that a dotted name means."""
+    """The field of a recipe that a dotted name means."""
     *sections, key = name.split(".")
     halves = sections[:2] in (["pretraining", "gmf"], ["pretraining", "mlp"])
     inner = sections[2:] if halves else sections
@@ -157,15 +161,15 @@ def _setting(name: str, source: str) -> FieldInfo:
         fields = _SECTIONS[inner[0]].model_fields
         if inner[0] == "train" and key in _NOT_TUNED:
             raise ConfigError(
-                f"{source}: {name} is not searched over, since it decides how a trial is run or judged: "
+                f"{source}: {name} is not searched over, because it decides how a trial is run or evaluated: "
                 "set it in the recipe."
             )
     elif sections == ["pretraining"] and key == "alpha":
         fields = PretrainingConfig.model_fields
     if key not in fields or (halves and inner == ["model"] and key == "kind"):
         raise ConfigError(
-            f"{source}: {name} is no setting that can be searched: model.… and train.… are, and pretraining.alpha; "
-            "see docs/training.md for the list."
+            f"{source}: {name} is not a setting that can be searched. Those of model, train and "
+            "pretraining.alpha can: see docs/training.md for the list."
         )
     return fields[key]
 
@@ -175,47 +179,45 @@ def _choice(name: str, entry: Mapping[str, Any], setting: FieldInfo, where: str)
     if set(entry) != {"values"}:
         raise ConfigError(f"{where} has values and a range: keep one of the two.")
     if not isinstance(values, list) or not values:
-        raise ConfigError(f"{where}: values is a list of at least one value, such as [8, 16, 32].")
+        raise ConfigError(f"{where}: values must be a list of at least one value, such as [8, 16, 32].")
     for value in values:
         _admitted(setting, value, where)
     if len({json.dumps(value) for value in values}) < len(values):
-        raise ConfigError(f"{where}: a value is there twice.")
+        raise ConfigError(f"{where}: a value is given twice: remove one.")
     return Parameter(name, "categorical", values=tuple(values))
 
 
 def _range(name: str, entry: Mapping[str, Any], setting: FieldInfo, where: str) -> Parameter:
     if setting.annotation not in (int, float):
-        raise ConfigError(f"{where} is not a number, so it takes {{ values = […] }} and no range.")
+        raise ConfigError(f"{where} is not a number, so it takes {{ values = […] }} instead of a range.")
     low, high, step, log = entry["low"], entry["high"], entry.get("step"), entry.get("log", False)
     for value in (low, high):
         _admitted(setting, value, where)
     _sound_range(low, high, step, log, where)
     if setting.annotation is int:
         if step is not None and not isinstance(step, int):
-            raise ConfigError(f"{where} is a whole number, and its step {step} is not.")
+            raise ConfigError(f"{where} is an integer, but its step {step} is not.")
         return Parameter(name, "integer", low, high, log, step)
     return Parameter(name, "float", float(low), float(high), log, None if step is None else float(step))
 
 
 def _sound_range(low: float, high: float, step: Any, log: Any, where: str) -> None:
     if low > high:
-        raise ConfigError(f"{where}: low is {low} and high is {high}: low comes first.")
+        raise ConfigError(f"{where}: low is {low} and high is {high}: low must not exceed high.")
     if not isinstance(log, bool):
-        raise ConfigError(f"{where}: log is true or false, and not {log!r}.")
+        raise ConfigError(f"{where}: log must be true or false, not {log!r}.")
     if log and low <= 0:
-        raise ConfigError(f"{where}: a logarithmic range begins above zero, and low is {low}.")
+        raise ConfigError(f"{where}: a logarithmic range must start above zero, but low is {low}.")
     if step is None:
         return
     if log:
-        raise ConfigError(f"{where}: a logarithmic range has no step: leave out one of log and step.")
+        raise ConfigError(f"{where}: a logarithmic range cannot have a step: leave out log or step.")
     if isinstance(step, bool) or not isinstance(step, int | float) or not math.isfinite(step) or step <= 0:
-        raise ConfigError(f"{where}: step is a number above zero, and not {step!r}.")
+        raise ConfigError(f"{where}: step must be a number above zero, not {step!r}.")
     steps = (high - low) / step
     if abs(steps - round(steps)) > 1e-6:
         last = low + math.floor(steps) * step
-        raise ConfigError(
-            f"{where}: steps of {step} from {low} do not arrive at {high}: set high to {last:g}."
-        )
+        raise ConfigError(f"{where}: steps of {step} from {low} do not reach {high}: set high to {last:g}.")
 
 
 def _admitted(setting: FieldInfo, value: Any, where: str) -> None:
@@ -227,4 +229,4 @@ def _admitted(setting: FieldInfo, value: Any, where: str) -> None:
         TypeAdapter(kind).validate_python(value)
     except ValidationError as error:
         message = error.errors()[0]["msg"]
-        raise ConfigError(f"{where}: {message}, and not {value!r}.") from None
+        raise ConfigError(f"{where}: {message}, not {value!r}.") from None

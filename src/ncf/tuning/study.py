@@ -1,9 +1,10 @@
-"""A search: trials drawn by Optuna's TPE, kept in a database, so that it can be ended and gone on with at any time.
+"""A search: trials drawn by Optuna's TPE and kept in a database, so it can be interrupted and resumed at any
+time.
 
-In: data, a recipe, a space. Out: the trials and the best recipe. Each trial has a folder and holds a lock on it while it
-runs; a trial that the database calls running and whose lock is free was interrupted (ctrl-C, kill -9), and is put first in
-the queue with its parameters and its folder, in which it goes on from its checkpoint. So several processes may work on
-one study. A draw depends on the seed, the number of trials before it and what came out of them, on nothing else.
+In: data, a recipe, a space. Out: the trials. Each trial has a folder and locks it while it runs. A trial that
+the database calls running but whose lock is free was interrupted (ctrl-C, kill -9). It is put first in the
+queue with its parameters and its folder, where it resumes from its checkpoint, so several processes may work
+on one study. A draw depends only on the seed, the number of trials before it, and their results.
 """
 
 import json
@@ -28,15 +29,21 @@ from ncf.tuning.trials import GivenUp, ProgressListener, Report, State, Trial, r
 
 Values = dict[str, Any]
 Objective = Callable[[int, Values, Path, Report], float]
-"""Carries out a trial: its number, its values, its folder and whom to tell of epochs -> what is to be maximised."""
+"""Runs a trial: takes its number, values, folder and a function to report epochs to, returns what to
+maximise.
+"""
 FAULTS = (NcfError, RuntimeError, MemoryError, ArithmeticError, LinAlgError)
-"""What a trial may end with while the search goes on; anything else is a defect."""
+"""Errors that fail a trial while the search continues; any other is a defect."""
 PRUNERS = ("median", "hyperband", "none")
 
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """How to search. `trials` counts those of earlier calls; no trial is begun after `timeout` seconds."""
+    """How to search. `trials` includes those of earlier calls, and no trial starts after `timeout` seconds.
+
+    `storage` is the address of a database; by default it is in `folder`. Raises `ConfigError` for a bad
+    value.
+    """
 
     folder: Path
     trials: int = 20
@@ -50,12 +57,12 @@ class StudyPlan:
         if self.trials < 1:
             raise ConfigError("--trials must be 1 or more.")
         if self.pruner not in PRUNERS:
-            raise ConfigError(f"--pruner takes one of {', '.join(PRUNERS)}, and not {self.pruner!r}.")
+            raise ConfigError(f"--pruner takes one of {', '.join(PRUNERS)}, not {self.pruner!r}.")
 
 
 @dataclass(frozen=True)
 class StudyResult:
-    """A study as it stands: its trials in order, and Optuna's study for those who draw it."""
+    """A study as it stands: its trials in order, and Optuna's own study, from which pages are drawn."""
 
     trials: list[Trial]
     study: Any
@@ -79,24 +86,26 @@ def search(
     halves: Mapping[str, Path] | None = None,
     serves: bool = True,
 ) -> StudyResult:
-    """Run trials of a recipe until the study has as many as planned.
+    """Run trials of `recipe` on `dataset` until the study has as many as `plan` says.
 
-    `halves` are finished runs of a pre-trained NeuMF's `gmf` and `mlp`, to fuse instead of training them in each trial. Without
-    `serves` the trials' artifacts can be judged and not served, which saves most of a short trial's time.
-    Raises `Interrupted` when `stop` says so; `ConfigError` where space, recipe, data or study do not fit; `NcfError` where
-    every trial failed.
+    `space` has the settings to vary, `data_path` is where the data are, and `watcher` hears of the progress.
+    `halves` are finished runs of a pre-trained NeuMF's `gmf` and `mlp`, to fuse instead of training them in
+    each trial. Without `serves` the artifacts of trials can be evaluated but not served, which saves most of
+    a short trial's time. Raises `Interrupted` once `stop` returns true; `ConfigError` where space, recipe,
+    data or study do not match; `NcfError` where every trial failed.
     """
     watcher = watcher or ProgressListener()
     space.check(recipe)
     if not len(dataset.validation):
         raise ConfigError(
-            "These data have no validation positives to judge trials on: prepare them with a validation hold-out."
+            "These data have no validation positives to evaluate trials on: prepare them with a validation "
+            "hold-out."
         )
     base, held = for_trials(recipe)
     if held:
         watcher.log(
-            "The recipe trains on the validation positives; for the search they are held out, and the best recipe "
-            "trains on them again."
+            "The recipe trains on the validation positives. They are held out for the search, and the best "
+            "recipe trains on them again."
         )
 
     def objective(number: int, values: Values, folder: Path, report: Report) -> float:
@@ -118,18 +127,19 @@ def explore(
     identity: Mapping[str, str],
     watcher: ProgressListener,
 ) -> StudyResult:
-    """Run trials of any objective; `first` are the values of the first one, where the space admits them.
+    """Run trials of any `objective` over `space`, as `plan` says.
 
-    `identity` names what the study is about: one that was begun with another is refused. Raises what the objective raises as
-    `Interrupted` and `StorageError`; other errors of ours, of memory and of arithmetic make a failed trial.
+    `first` are the values of the first trial, if the space admits them. `identity` has the digests of what
+    the study is about: a study that was started with others is refused. `watcher` hears of the progress.
+    `Interrupted` and `StorageError` from the objective end the search; the other `FAULTS` fail the trial.
     """
     with storage_errors(plan.folder):
         (plan.folder / "trials").mkdir(parents=True, exist_ok=True)
     with open_study(plan.folder, plan.name, plan.storage, plan.pruner, identity) as study:
         _Search(objective, first, space, plan, watcher, study).run()
-        outcome = StudyResult([trial_of(trial, space) for trial in study.get_trials(deepcopy=False)], study)
-    _not_all_failed(outcome)
-    return outcome
+        result = StudyResult([trial_of(trial, space) for trial in study.get_trials(deepcopy=False)], study)
+    _not_all_failed(result)
+    return result
 
 
 @dataclass
@@ -155,7 +165,7 @@ class _Search:
                 lock.release()
 
     def _begin(self) -> tuple[Any, FileLock] | None:
-        """The next trial with the lock of its folder; None where the study has all that were planned."""
+        """The next trial with the lock of its folder; None where the study has all planned trials."""
         with FileLock(self.plan.folder / ".study.lock"):
             self._requeue_interrupted()
             known = self._known()
@@ -174,7 +184,7 @@ class _Search:
             return trial, lock
 
     def _known(self) -> list[Any]:
-        """Trials that count: begun or over, and not taken up by another after an interruption."""
+        """Trials that count: started or ended, and not continued by another trial after an interruption."""
         trials = self.study.get_trials(deepcopy=False)
         return [t for t in trials if t.state.name != "WAITING" and not t.user_attrs.get("interrupted")]
 
@@ -183,24 +193,27 @@ class _Search:
 
         for trial in self.study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             folder = trial.user_attrs.get("folder")
-            place = self.plan.folder / "trials" / f"{folder}"
-            if folder is None or not (place.is_dir() or place.with_suffix(".lock").exists()):
-                continue  # of a process that keeps its trials elsewhere
+            path = self.plan.folder / "trials" / f"{folder}"
+            if folder is None or not (path.is_dir() or path.with_suffix(".lock").exists()):
+                continue  # it belongs to a process with another --output
             try:
-                with FileLock(place.with_suffix(".lock"), timeout=0):
+                with FileLock(path.with_suffix(".lock"), timeout=0):
+                    # Its process may have ended it between the listing and the lock, so look again.
                     if not self.study._storage.get_trial(trial._trial_id).state.is_finished():
-                        self._requeue(trial, folder)  # its process may have ended it since it was listed
+                        self._requeue(trial, folder)
             except Timeout:
-                continue
+                continue  # its process is alive
 
     def _requeue(self, trial: Any, folder: str) -> None:
         self.study._storage.set_trial_user_attr(trial._trial_id, "interrupted", True)
         self.study.tell(trial.number, state=state_of("FAIL"))
         self.study.enqueue_trial(trial.params, user_attrs={"folder": folder})
-        self.watcher.log(f"Trial {trial.number} was interrupted and goes on from its checkpoint.")
+        self.watcher.log(f"Trial {trial.number} was interrupted and resumes from its checkpoint.")
 
     def _enqueue_first(self) -> None:
-        """The recipe itself is the first trial, where the space admits it: a search never ends below its start."""
+        """Make the recipe itself the first trial, if the space admits it, so a search never ends below its
+        start.
+        """
         if all(holds(parameter, self.first[parameter.name]) for parameter in self.space):
             self.study.enqueue_trial({p.name: stored(self.first[p.name]) for p in self.space})
 
@@ -221,18 +234,17 @@ class _Search:
             trial.set_user_attr("reason", reason)
         trial.set_user_attr("seconds", round(time.monotonic() - began, 2))
         names = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
-        told = self.study.tell(trial, value, state=state_of(names[state]))
-        self.watcher.ended(trial_of(told, self.space))
+        ended = self.study.tell(trial, value, state=state_of(names[state]))
+        self.watcher.ended(trial_of(ended, self.space))
 
     def _report(self, trial: Any) -> Report:
-        told: set[int] = (
-            set()
-        )  # an epoch of before an interruption may be trained once more, to the same value
+        # An epoch before an interruption may be trained again, to the same value; Optuna takes it once.
+        reported: set[int] = set()
 
         def report(epoch: int, value: float) -> bool:
-            if epoch not in told:
+            if epoch not in reported:
                 trial.report(value, epoch)
-            told.add(epoch)
+            reported.add(epoch)
             self.watcher.epoch(trial.number, epoch, value)
             return bool(trial.should_prune())
 
@@ -243,7 +255,7 @@ def _identity(base: Experiment, space: Space, dataset: Dataset) -> dict[str, str
     return {"recipe": base.digest(), "space": json.dumps([repr(p) for p in space]), "data": dataset.digest}
 
 
-def _not_all_failed(outcome: StudyResult) -> None:
-    ended = [trial for trial in outcome.trials if trial.state in ("complete", "pruned", "failed")]
+def _not_all_failed(result: StudyResult) -> None:
+    ended = [trial for trial in result.trials if trial.state in ("complete", "pruned", "failed")]
     if ended and all(trial.state == "failed" for trial in ended):
         raise NcfError(f"Every one of {len(ended)} trials failed; the first: {ended[0].reason}")

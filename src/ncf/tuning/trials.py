@@ -1,7 +1,9 @@
-"""One trial of a search: a run like any other, judged on validation after each epoch and given up where it is behind.
+"""One trial of a search: a run like any other, evaluated on validation after each epoch and pruned when it
+falls behind.
 
-In: a recipe and a folder. Out: validation NDCG@10 of the weights that were kept, never a test figure. A trial that is
-given up has no artifact and no checkpoints; a trial that was interrupted has them, and goes on from them.
+In: a recipe and a folder. Out: validation NDCG@10 of the weights that were kept, never a test figure. A
+pruned trial keeps no artifact and no checkpoints; an interrupted trial keeps its checkpoints and resumes from
+them.
 """
 
 import shutil
@@ -19,13 +21,17 @@ from ncf.training.loop import SELECTION_METRIC
 
 OBJECTIVE = f"validation_{SELECTION_METRIC}"
 Report = Callable[[int, float], bool]
-"""Told an epoch and its value; says whether to give the trial up."""
+"""Takes an epoch and its value, and returns whether to prune the trial."""
 State = Literal["complete", "pruned", "failed", "interrupted", "running", "waiting"]
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What is known of a trial. `value` is validation NDCG@10: of the kept weights, or the last before it was pruned."""
+    """A trial. `value` is validation NDCG@10: of the kept weights, or the last one before it was pruned.
+
+    `epochs` is the last epoch that was evaluated, `folder` the name of its folder, and `reason` why it
+    failed.
+    """
 
     number: int
     state: State
@@ -38,37 +44,41 @@ class Trial:
 
 
 class GivenUp(Exception):
-    """The trial is behind the others; no mistake, so no `NcfError`."""
+    """Pruned: the trial is behind the others. This is not a mistake, so not an `NcfError`."""
 
 
 class ProgressListener:
-    """Is told how a search goes; the base of those that show it."""
+    """Hears of the progress of a search; the base of those that show it."""
 
     def counted(self, ended: int) -> None:
-        """So many trials of the study are over when the search begins."""
+        """The search starts, and `ended` trials of the study are finished already."""
 
     def begun(self, number: int, epochs: int) -> None:
-        """A trial begins, or goes on."""
+        """A trial of so many epochs starts or resumes."""
 
     def epoch(self, number: int, epoch: int, value: float) -> None:
-        """An epoch of it was judged."""
+        """An epoch of the trial was evaluated."""
 
     def ended(self, trial: Trial) -> None:
-        """It is over."""
+        """The trial ended."""
 
     def log(self, sentence: str) -> None:
-        """Something worth a line."""
+        """A sentence for the user."""
 
 
 @dataclass
 class Pruning(Silent):
-    """Tells each epoch of the trial's own run (not of its halves) to `report`, and gives up where that says so."""
+    """Passes each epoch of the trial's own run (not of its halves) to `report`, and prunes the trial where it
+    asks.
+    """
 
     report: Report
     _open: list[Path] = field(default_factory=list)
 
     def opened(self, folder: Path) -> None:
-        """Epochs up to the next `finish` are of the run in `folder`; those of before an interruption are told again."""
+        """Epochs up to the next `finish` are of the run in `folder`; those before an interruption are
+        reported again.
+        """
         self._open.append(folder)
         if len(self._open) == 1:
             for epoch, figures in sorted(epochs_of(folder).items()):
@@ -76,12 +86,12 @@ class Pruning(Silent):
                     self.report(epoch, figures[OBJECTIVE])
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Raise `GivenUp` where the trial is behind."""
+        """Raise `GivenUp` where the trial is to be pruned."""
         if len(self._open) == 1 and OBJECTIVE in figures and self.report(epoch, figures[OBJECTIVE]):
             raise GivenUp
 
     def finish(self, figures: Mapping[str, Any]) -> None:  # noqa: ARG002 - the run's metrics are read instead
-        """One run less is open."""
+        """The last opened run is finished."""
         self._open.pop()
 
 
@@ -95,19 +105,23 @@ def run_trial(
     halves: Mapping[str, Path] | None = None,
     serves: bool = True,
 ) -> float:
-    """Train in `folder`, going on where it was; `report(epoch, value)` says whether to give up.
+    """Train `experiment` on `dataset` in `folder`, resuming where it stopped; validation NDCG@10 is returned.
 
-    `halves` are runs of a pre-trained NeuMF's `gmf` and `mlp`, to fuse instead of training them. `serves`: see `RunOptions`.
-
-    Raises `GivenUp` then, `Interrupted` when `stop` says so, and what else training raises.
+    `data_path` is where the data are, and `report(epoch, value)` returns whether to prune the trial. `halves`
+    are runs of a pre-trained NeuMF's `gmf` and `mlp`, to fuse instead of training them. Without `serves` the
+    artifact cannot serve. Raises `GivenUp` for a pruned trial, `Interrupted` once `stop` returns true, and
+    whatever else training raises.
     """
-    manner = RunOptions(resume=True, serves=serves, tracker=Pruning(report), stop=stop)
+    options = RunOptions(resume=True, serves=serves, tracker=Pruning(report), stop=stop)
     try:
-        run = train(dataset, experiment, folder, data_path=data_path, manner=manner, **(halves or {}))
+        run = train(dataset, experiment, folder, data_path=data_path, manner=options, **(halves or {}))
     except GivenUp:
-        for left in folder.rglob("checkpoints"):
-            shutil.rmtree(left)
+        _remove_checkpoints(folder)
         raise
-    for left in folder.rglob("checkpoints"):
-        shutil.rmtree(left)
+    _remove_checkpoints(folder)
     return float(run.metrics["validation"]["metrics"][SELECTION_METRIC])
+
+
+def _remove_checkpoints(folder: Path) -> None:
+    for checkpoints in folder.rglob("checkpoints"):
+        shutil.rmtree(checkpoints)
