@@ -45,7 +45,7 @@ def test_values_that_are_the_same_do_not_differ() -> None:
 def test_a_true_null_hypothesis_is_rejected_as_often_as_the_level_says() -> None:
     random = np.random.default_rng(1)
     found = [
-        compare_all(["a", "b"], random.normal(size=(2, 60)), 400, seed)[0].p_value for seed in range(400)
+        compare_all(["a", "b"], random.normal(size=(2, 60)), 200, seed)[0].p_value for seed in range(400)
     ]
     assert np.mean(np.array(found) < 0.05) == pytest.approx(0.05, abs=0.03)
 

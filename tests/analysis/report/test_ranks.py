@@ -26,7 +26,7 @@ def test_both_distributions_have_axes_chance_and_numbers(items: int) -> None:
     assert body.count(">chance<") == body.count(">model<") == 2
     for words in (
         "In candidate lists of 100",
-        "share of lists (%)",
+        "share of held-out items (%)",
         "rank of the held-out item in its list",
         "share of held-out items (%)",
     ):

@@ -28,7 +28,6 @@ Ints = npt.NDArray[np.int64]
 _A_DECADE = 3
 _DECADES = 5
 _SCORES_AT_ONCE = 2**20
-_Z = 1.959964
 
 
 @dataclass(frozen=True)
@@ -94,10 +93,11 @@ def bins(probability: Floats) -> Ints:
 
 def wilson(hits: Ints, of: Ints) -> tuple[Floats, Floats]:
     """Both ends of 95% intervals of `hits` / `of` (Wilson, JASA 1927), which stay within 0 and 1."""
-    share = hits / of
-    centre = (share + _Z**2 / (2 * of)) / (1 + _Z**2 / of)
-    half = _Z * np.sqrt(share * (1 - share) / of + _Z**2 / (4 * of**2)) / (1 + _Z**2 / of)
-    return np.maximum(centre - half, 0.0), np.minimum(centre + half, 1.0)
+    from scipy.stats import binomtest
+
+    tests = (binomtest(*pair) for pair in zip(hits.tolist(), of.tolist(), strict=True))
+    low, high = np.array([test.proportion_ci(method="wilson") for test in tests]).reshape(-1, 2).T
+    return low, high
 
 
 def section(calibration: Calibration, train: TrainConfig, negatives: int) -> Section:

@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from ncf.errors import ConfigError
 
@@ -25,7 +25,6 @@ class Text:
 
     text: object
     note: bool = False
-    block: ClassVar = "text"
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,6 @@ class Heading:
     """A heading within a section."""
 
     text: str
-    block: ClassVar = "heading"
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,6 @@ class Table:
     left: int = 1
     marked: Collection[int] = ()
     caption: str = ""
-    block: ClassVar = "table"
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,6 @@ class Facts:
     """Pairs of a name and a value."""
 
     pairs: Sequence[tuple[str, object]]
-    block: ClassVar = "facts"
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,6 @@ class Sentences:
     """A list of sentences; an empty one leaves no trace."""
 
     sentences: Sequence[object]
-    block: ClassVar = "sentences"
 
 
 @dataclass(frozen=True)
@@ -74,7 +69,6 @@ class Lists:
     """Lists side by side: a title, whether it is numbered, and the items, each with a remark."""
 
     columns: Sequence[tuple[str, bool, Sequence[tuple[str, str]]]]
-    block: ClassVar = "lists"
 
 
 @dataclass(frozen=True)
@@ -83,7 +77,6 @@ class Code:
 
     text: str
     columns: bool = False
-    block: ClassVar = "code"
 
 
 @dataclass(frozen=True)
@@ -95,7 +88,6 @@ class Drawing:
     markup: str
     title: str
     caption: str = ""
-    block: ClassVar = "drawing"
 
 
 Block = Text | Heading | Table | Facts | Sentences | Lists | Code | Drawing

@@ -84,17 +84,15 @@ def rank_users(
     `seed` chooses the samples.
     """
     rows = sample(held_out, MOST_ROWS, seed)
-    cutoffs = sorted({*config.cutoffs, K})
-    candidates = rows.candidates
-    edges = np.arange(1, candidates.shape[1] + 1)
-    result = evaluate_sampled(scorer, rows, _rules(config, edges, cutoffs), pool)
-    ranked = 1 + (candidates != candidates[:, :1]).sum(1)
-    sampled = Ranking(rows, result, edges, ranked, _intervals(result, cutoffs, config.bootstrap))
+    edges = np.arange(1, rows.candidates.shape[1] + 1)
+    result = evaluate_sampled(scorer, rows, _rules(config, edges), pool)
+    ranked = 1 + (rows.candidates != rows.candidates[:, :1]).sum(1)
+    sampled = Ranking(rows, result, edges, ranked, _intervals(result, config))
     few = sample(rows, max(1, MOST_SCORES // len(dataset.items)), seed)
     edges = log_edges(len(dataset.items))
-    result = evaluate_full(scorer, dataset, few, _rules(config, edges, cutoffs), pool)
+    result = evaluate_full(scorer, dataset, few, _rules(config, edges), pool)
     ranked = len(dataset.items) + 1 - dataset.known.counts[few.user_rows]
-    full = Ranking(few, result, edges, ranked, _intervals(result, cutoffs, config.bootstrap))
+    full = Ranking(few, result, edges, ranked, _intervals(result, config))
     return RankedUsers(sampled, full, len(held_out))
 
 
@@ -113,15 +111,17 @@ def log_edges(last: int) -> Ints:
     return np.array([*(step for step in steps if step < last), last], np.int64)
 
 
-def _rules(config: EvaluationConfig, edges: Ints, cutoffs: list[int]) -> EvaluationConfig:
-    changes = {"cutoffs": tuple(sorted({*edges.tolist(), *cutoffs})), "bootstrap": 0}
-    return config.model_copy(update=changes)
+def _cutoffs(config: EvaluationConfig) -> list[int]:
+    return sorted({*config.cutoffs, K})
 
 
-def _intervals(
-    result: EvaluationResult, cutoffs: list[int], resamples: int
-) -> dict[str, tuple[float, float]]:
-    names = [f"{metric}@{k}" for metric in ("hr", "ndcg") for k in cutoffs] + ["mrr"]
+def _rules(config: EvaluationConfig, edges: Ints) -> EvaluationConfig:
+    cutoffs = tuple(sorted({*edges.tolist(), *_cutoffs(config)}))
+    return config.model_copy(update={"cutoffs": cutoffs, "bootstrap": 0})
+
+
+def _intervals(result: EvaluationResult, config: EvaluationConfig) -> dict[str, tuple[float, float]]:
+    names = [f"{metric}@{k}" for metric in ("hr", "ndcg") for k in _cutoffs(config)] + ["mrr"]
     values = np.stack([result.values[name] for name in names])
-    pairs = significance.intervals(values, resamples or 1000, users=result.user_rows)
+    pairs = significance.intervals(values, config.bootstrap or 1000, users=result.user_rows)
     return {name: (float(low), float(high)) for name, (low, high) in zip(names, pairs, strict=True)}

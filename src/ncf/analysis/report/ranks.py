@@ -3,8 +3,6 @@
 In: `RankedUsers`. Out: a section. A model that guesses is drawn next to the model.
 """
 
-from typing import Any
-
 import numpy as np
 
 from ncf.analysis.report import svg
@@ -18,44 +16,34 @@ def section(rankings: RankedUsers) -> Section:
         "The share of held-out items at each rank, the best rank being 1. The dashed line is a model that "
         "guesses. A good model has most of its weight on the left."
     )
-    return Section(
-        "Rank of the held-out item", reading, [_lists(rankings.sampled), _catalogue(rankings.full)]
+    lists, full = rankings.sampled, rankings.full
+    last = int(lists.edges[-1])
+    shown = {1, last, *range(10, last - 4, 10)} if last > 12 else set(range(1, last + 1))
+    labels = [str(rank) if rank in shown else "" for rank in lists.edges.tolist()]
+    drawn = _drawn(
+        lists, labels, f"In candidate lists of {last}", "in its list", f"{len(lists.rows):,} test lists."
     )
+    median = f"a median of {int(np.median(full.ranked)):,} items"
+    caption = f"{len(full.rows):,} test rows, each ranked among {median}."
+    where = "in the catalogue (bins widen; k: thousands)"
+    in_catalogue = _drawn(full, _labels(full), "Among every item that the user has not used", where, caption)
+    return Section("Rank of the held-out item", reading, [drawn, in_catalogue])
 
 
 @svg.styled()
-def _lists(ranking: Ranking) -> Drawing:
+def _drawn(ranking: Ranking, labels: list[str], title: str, where: str, caption: str) -> Drawing:
     drawing, axes = svg.figure(760, 300)
-    axes.bar(ranking.edges, 100 * ranking.shares, width=0.85, color=svg.SERIES[0], label="model")
-    axes.plot(
-        ranking.edges, 100 * ranking.chance, color=svg.SERIES[1], linestyle=svg.DASHES[1], label="chance"
-    )
-    last = int(ranking.edges[-1])
-    axes.set(title=f"In candidate lists of {last}", ylabel="share of lists (%)", xlim=(0.4, last + 0.6))
-    axes.set_xlabel("rank of the held-out item in its list")
-    axes.set_xticks(sorted({1, last, *range(10, last - 4, 10)}) if last > 12 else list(range(1, last + 1)))
+    at = np.arange(len(ranking.edges))
+    axes.bar(at, 100 * ranking.shares, width=0.85, color=svg.SERIES[0], label="model")
+    axes.plot(at, 100 * ranking.chance, color=svg.SERIES[1], linestyle=svg.DASHES[1], label="chance")
+    ticks = [(index, label) for index, label in enumerate(labels) if label]
+    axes.set_xticks([index for index, _ in ticks], labels=[label for _, label in ticks])
+    axes.set(title=title, xlabel=f"rank of the held-out item {where}", ylabel="share of held-out items (%)")
+    axes.set_xlim(-0.6, len(at) - 0.4)
     axes.grid(visible=False, axis="x")
     svg.legend_above(axes)
-    title = "Distribution of the held-out item's rank in its candidate list"
-    return svg.framed(drawing, title, f"{len(ranking.rows):,} test lists.")
-
-
-@svg.styled()
-def _catalogue(ranking: Ranking) -> Drawing:
-    drawing, axes = svg.figure(760, 300)
-    shares, chance = 100 * ranking.shares, 100 * ranking.chance
-    at = np.arange(len(shares))
-    line: Any = {"linestyle": svg.DASHES[1], "marker": "s", "markersize": 4}
-    axes.bar(at, shares, width=0.8, color=svg.SERIES[0], label="model")
-    axes.plot(at, chance, color=svg.SERIES[1], label="chance", **line)
-    axes.set_xticks(at, labels=_labels(ranking))
-    axes.set(title="Among every item that the user has not used", ylabel="share of held-out items (%)")
-    axes.set_xlabel("rank of the held-out item in the catalogue (bins widen; k: thousands)")
-    axes.grid(visible=False, axis="x")
-    svg.legend_above(axes)
-    items = f"a median of {int(np.median(ranking.ranked)):,} items"
-    title = "Distribution of the held-out item's rank in the catalogue"
-    return svg.framed(drawing, title, f"{len(ranking.rows):,} test rows, each ranked among {items}.")
+    place = where.partition(" (")[0]
+    return svg.framed(drawing, f"Distribution of the held-out item's rank {place}", caption)
 
 
 def _labels(ranking: Ranking) -> list[str]:
