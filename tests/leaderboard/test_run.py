@@ -84,8 +84,13 @@ def test_a_run_that_was_stopped_is_resumed_to_the_same_figures(
     go: Any, files: Path, finished: Path, tmp_path: Path
 ) -> None:
     chosen, calls = entries(files, ["gmf", "ease"]), iter(range(10_000))
+
+    def in_the_second_final_run() -> bool:
+        return (tmp_path / "b" / "gmf" / "seed-0.json").is_file() and next(calls) > 2
+
     with pytest.raises(Interrupted):
-        go(tmp_path / "b", chosen, stop=lambda: next(calls) > 15)
+        go(tmp_path / "b", chosen, stop=in_the_second_final_run)
+    assert (tmp_path / "b" / "gmf" / "seeds" / "1").is_dir()
     expected = {
         name: of_seed for name, of_seed in figures_of(finished).items() if name.startswith(("gmf/", "ease/"))
     }

@@ -124,7 +124,7 @@ def _importances(go: Any, study: Any) -> Any:
     labels = {"text": [f"{value:.0%}" for value in values], "textposition": "outside", "cliponaxis": False}
     figure = go.Figure(go.Bar(x=values, y=names, orientation="h", marker={"color": SERIES[0]}, **labels))
     figure.update_xaxes(tickformat=".0%", range=[0, max(values) * 1.15 or 1])
-    figure.update_yaxes(automargin=True)
+    figure.update_yaxes(automargin=True, showgrid=False)
     return figure.update_layout(height=100 + 34 * len(names), margin={"t": 10})
 
 
@@ -133,7 +133,7 @@ def _coordinates(go: Any, trials: Sequence[Trial]) -> Any:
     axes = [_axis(name, [trial.parameters[name] for trial in trials]) for name in trials[0].parameters]
     figures = [trial.value for trial in trials]
     axes.append({"label": "NDCG@10", "values": figures, "tickformat": ".4f"})
-    line = {"color": figures, "colorscale": "Viridis", "reversescale": True, "showscale": False}
+    line = {"color": figures, "colorscale": [[0, SOFT], [1, SERIES[1]]], "showscale": False}
     figure = go.Figure(go.Parcoords(dimensions=axes, line=line, labelside="top"))
     return figure.update_layout(height=430, margin={"t": 60})
 
