@@ -59,10 +59,7 @@ ONLY_IN = {
     "fbgemm_gpu": "training/parallel/torchrec.py", "prometheus_client": "serving/metrics.py",
 }  # fmt: skip
 NEVER_BELOW_THE_APP = {"http", "starlette", "uvicorn", "requests", "httpx", "socket", "socketserver"}
-SAME_NAMES = {
-    "Column", "Fitted", "Kind", "Outcome", "Pair", "Parts", "Place", "Plan", "Recording", "Scorer", "Section", "Store",
-    "Subject", "Trial", "Watch",
-}  # fmt: skip
+SAME_NAMES: set[str] = set()
 SMALL_FILES = {"ncf.baselines.bpr", "ncf.cli.artifact", "ncf.cli.report", "ncf.cli.sagemaker.distributed",
                "ncf.cli.sagemaker.image"}  # fmt: skip
 FILES = sorted(SOURCE.rglob("*.py"))

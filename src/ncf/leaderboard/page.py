@@ -10,7 +10,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from ncf.analysis.report.page import Block, Facts, Heading, Section, Sentences, Table, Text, page
+from ncf.analysis.report.page import Block, Facts, Heading, Section, Sentences, TableBlock, Text, page
 from ncf.data.files import storage_errors, write_text
 from ncf.leaderboard import plots, summary
 from ncf.leaderboard.export import ACCURACY, COST, LISTS, Column, interval, markdown, setting, to_json
@@ -77,9 +77,9 @@ def _cost(results: LeaderboardResults) -> Section:
     return Section("Lists and cost", reading, blocks)
 
 
-def _rows(results: LeaderboardResults, columns: Sequence[Column], marked: Sequence[int] = ()) -> Table:
+def _rows(results: LeaderboardResults, columns: Sequence[Column], marked: Sequence[int] = ()) -> TableBlock:
     rows = [[_title(row), *(column.text(row) for column in columns)] for row in results.rows]
-    return Table(["model", *(column.heading for column in columns)], rows, marked=marked)
+    return TableBlock(["model", *(column.heading for column in columns)], rows, marked=marked)
 
 
 def _pairs(results: LeaderboardResults) -> Section:
@@ -93,14 +93,14 @@ def _pairs(results: LeaderboardResults) -> Section:
     return Section("Every pair", reading, blocks)
 
 
-def _matrix(results: LeaderboardResults, measure: str) -> Table:
+def _matrix(results: LeaderboardResults, measure: str) -> TableBlock:
     """The models in their order; only the lower half, because the upper one mirrors it."""
     head = ["", *(str(rank) for rank in range(1, len(results.rows)))]
     rows = []
     for index, row in enumerate(results.rows[1:], 1):
         cells = [_cell(results, measure, row, other) for other in results.rows[:index]]
         rows.append([_title(row, f"{index + 1} "), *cells, *[""] * (len(results.rows) - 1 - index)])
-    return Table(head, rows)
+    return TableBlock(head, rows)
 
 
 def _cell(results: LeaderboardResults, measure: str, row: Row, other: Row) -> Markup:
@@ -122,7 +122,7 @@ def _protocols(results: LeaderboardResults) -> Section:
         rows = [
             [pair.a, pair.b, "yes" if pair.both_significant else "no"] for pair in results.discordant_pairs
         ]
-        pairs = Table(head, rows, left=3)
+        pairs = TableBlock(head, rows, left=3)
     return Section("Sampled and full ranking", reading, [plots.orders(results), pairs])
 
 
@@ -140,7 +140,11 @@ def _search(results: LeaderboardResults) -> Section:
     for row in results.rows:
         figures = [short(row.validation or 0.0), row.trials, f"{row.search_seconds:,.0f}", row.seeds]
         rows.append([_title(row), _settings(row), *figures])
-    blocks: list[Block] = [Table(head, rows, left=2), Sentences(summary.remarks(results)), Heading("Sources")]
+    blocks: list[Block] = [
+        TableBlock(head, rows, left=2),
+        Sentences(summary.remarks(results)),
+        Heading("Sources"),
+    ]
     return Section("Settings", reading, [*blocks, Facts([(row.title, row.source) for row in results.rows])])
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ncf.analysis.report.page import Block, Drawing, Section, Table, Text, page
+from ncf.analysis.report.page import Block, Drawing, Section, TableBlock, Text, page
 from ncf.analysis.report.svg import SERIES, SOFT
 from ncf.data.files import storage_errors, write_text
 from ncf.errors import ConfigError
@@ -169,4 +169,4 @@ def _table(trials: Sequence[Trial]) -> Block:
     for trial in best:
         cells = [str(trial.number), f"{trial.value:.4f}", str(trial.epochs), f"{trial.seconds:.1f}"]
         rows.append([*cells, *(written(trial.parameters.get(name)) for name in names)])
-    return Table(["trial", "NDCG@10", "epochs", "seconds", *names], rows, marked=[0])
+    return TableBlock(["trial", "NDCG@10", "epochs", "seconds", *names], rows, marked=[0])

@@ -16,10 +16,10 @@ from ncf.analysis.report.page import (
     Drawing,
     Facts,
     Heading,
-    Lists,
+    ListsBlock,
     Section,
     Sentences,
-    Table,
+    TableBlock,
     Text,
     interval,
     number,
@@ -67,11 +67,11 @@ def test_whatever_is_not_markup_is_escaped() -> None:
     blocks = [
         Text(HOSTILE),
         Heading(HOSTILE),
-        Table([HOSTILE], [[HOSTILE, HOSTILE]], caption=HOSTILE),
+        TableBlock([HOSTILE], [[HOSTILE, HOSTILE]], caption=HOSTILE),
         Code(HOSTILE),
         Facts([(HOSTILE, HOSTILE)]),
         Sentences([HOSTILE]),
-        Lists([(HOSTILE, True, [(HOSTILE, HOSTILE)])]),
+        ListsBlock([(HOSTILE, True, [(HOSTILE, HOSTILE)])]),
         Drawing("", HOSTILE, HOSTILE),
     ]
     assert "<img" not in html(Section(HOSTILE, HOSTILE, blocks))
@@ -85,7 +85,7 @@ def test_no_text_brings_a_tag_or_ends_an_attribute(value: str) -> None:
 
 
 def test_words_stand_left_and_marked_rows_are_highlighted() -> None:
-    table = Table(["model", "kind", "HR@10"], [["a", "gmf", 0.5], ["b", "mlp", 0.6]], left=2, marked=[1])
+    table = TableBlock(["model", "kind", "HR@10"], [["a", "gmf", 0.5], ["b", "mlp", 0.6]], left=2, marked=[1])
     made = html(Section("", "", [table]))
     assert '<th scope="col">HR@10</th>' in made
     row = '<th scope="row" class="words">b</th><td class="words">mlp</td><td>0.6</td>'

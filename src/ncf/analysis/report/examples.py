@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 
 from ncf.analysis.report.inputs import ReportInputs
-from ncf.analysis.report.page import Block, Heading, Lists, Section, Text
+from ncf.analysis.report.page import Block, Heading, ListsBlock, Section, Text
 from ncf.data import HeldOut
 from ncf.evaluation.metrics import TiedRanks, rank
 from ncf.evaluation.ranking import Scorer
@@ -139,7 +139,7 @@ def _shown(inputs: ReportInputs, example: Example) -> list[Block]:
     heading = f"User {user}, {example.level} activity: {example.count:,} {inputs.counted}"
     used = (f"Used ({example.order} {len(example.used)})", False, _items(inputs, example.used))
     recommended = ("Recommended", True, _items(inputs, example.recommended, example.held_out))
-    return [Heading(heading), Lists([used, recommended]), Text(_held_out(inputs, example))]
+    return [Heading(heading), ListsBlock([used, recommended]), Text(_held_out(inputs, example))]
 
 
 def _held_out(inputs: ReportInputs, example: Example) -> str:

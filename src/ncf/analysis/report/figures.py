@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ncf.analysis.report import svg
-from ncf.analysis.report.page import Block, Drawing, Section, Table, Text, interval, number
+from ncf.analysis.report.page import Block, Drawing, Section, TableBlock, Text, interval, number
 from ncf.analysis.report.ranked_users import K, RankedUsers
 from ncf.config import Experiment
 
@@ -50,11 +50,11 @@ def recorded(metrics: dict[str, Any]) -> Section:
     ]
     rules = f"{test['protocol']} protocol, {test['ties']} ties, {test['rows']:,} test rows"
     reading = f"As recorded by the training run: {rules}."
-    blocks: list[Block] = [Text(WARNING, note=True), Table(["metric", "value", "95% interval"], rows)]
+    blocks: list[Block] = [Text(WARNING, note=True), TableBlock(["metric", "value", "95% interval"], rows)]
     return Section("Headline figures", reading, blocks)
 
 
-def _table(experiment: Experiment, sampled: dict[str, Any], full: dict[str, Any]) -> Table:
+def _table(experiment: Experiment, sampled: dict[str, Any], full: dict[str, Any]) -> TableBlock:
     published = experiment.published.metrics if experiment.published else {}
     head = ["metric", "candidate lists", "95% interval", "full ranking", "95% interval"]
     rows = []
@@ -64,7 +64,7 @@ def _table(experiment: Experiment, sampled: dict[str, Any], full: dict[str, Any]
         rows.append(row + ([number(published.get(name))] if published else []))
     drawn = [index for index, row in enumerate(rows) if row[0].lower() in _DRAWN]
     marked = drawn if len(rows) > len(_DRAWN) else []
-    return Table(head + (["published, lists"] if published else []), rows, marked=marked)
+    return TableBlock(head + (["published, lists"] if published else []), rows, marked=marked)
 
 
 def _catalogue(full: dict[str, Any]) -> list[Block]:

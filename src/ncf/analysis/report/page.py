@@ -35,7 +35,7 @@ class Heading:
 
 
 @dataclass(frozen=True)
-class Table:
+class TableBlock:
     """A table whose first `left` columns are words, on the left, and whose other columns are numbers, on the
     right.
 
@@ -65,7 +65,7 @@ class Sentences:
 
 
 @dataclass(frozen=True)
-class Lists:
+class ListsBlock:
     """Lists side by side: a title, whether it is numbered, and the items, each with a remark."""
 
     columns: Sequence[tuple[str, bool, Sequence[tuple[str, str]]]]
@@ -90,7 +90,7 @@ class Drawing:
     caption: str = ""
 
 
-Block = Text | Heading | Table | Facts | Sentences | Lists | Code | Drawing
+Block = Text | Heading | TableBlock | Facts | Sentences | ListsBlock | Code | Drawing
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ncf.analysis.report.inputs import ReportInputs
-from ncf.analysis.report.page import Block, Code, Facts, Heading, Section, Table
+from ncf.analysis.report.page import Block, Code, Facts, Heading, Section, TableBlock
 
 
 def section(inputs: ReportInputs) -> Section:
@@ -81,7 +81,7 @@ def _audit(inputs: ReportInputs) -> list[Block]:
     rows = [
         (name.replace("_", " "), *(f"{counts.get(name, 0):,}" for counts in audit.values())) for name in names
     ]
-    return [Table(["audit of the candidate lists", *audit], rows)]
+    return [TableBlock(["audit of the candidate lists", *audit], rows)]
 
 
 def _commands(inputs: ReportInputs) -> str:

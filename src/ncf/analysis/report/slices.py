@@ -13,7 +13,7 @@ import numpy as np
 
 from ncf.analysis.report import svg
 from ncf.analysis.report.inputs import ReportInputs
-from ncf.analysis.report.page import Block, Drawing, Section, Table, Text, interval, number
+from ncf.analysis.report.page import Block, Drawing, Section, TableBlock, Text, interval, number
 from ncf.analysis.report.ranked_users import K, RankedUsers, Ranking
 from ncf.evaluation.slices import Group, by_activity, by_item_count
 
@@ -65,7 +65,7 @@ def _part(groups: Groups, axis: str, grouped_by: str) -> list[Block]:
     full = {group.label: group for group in groups["full"]}
     rows = [_row(group, full.get(group.label)) for group in groups["sampled"]]
     lists, catalogue = (sum(group.rows for group in groups[protocol]) for protocol in _PROTOCOLS)
-    blocks: list[Block] = [_drawn(groups, axis, grouped_by), Table(head, rows)]
+    blocks: list[Block] = [_drawn(groups, axis, grouped_by), TableBlock(head, rows)]
     if catalogue < lists:
         blocks.append(
             Text(f"The full ranking covers a sample of {catalogue:,} of these {lists:,} rows.", note=True)
