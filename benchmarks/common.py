@@ -145,7 +145,7 @@ def trained(dataset: Dataset, settings: Experiment, seed: int, pool: Workers) ->
     trainer = Trainer(dataset, model, config, pool)
     for _ in range(config.epochs):
         trainer.train_epoch()
-    return ModelScorer(trainer.judged)
+    return ModelScorer(trainer.evaluated_model)
 
 
 def machine() -> dict[str, object]:

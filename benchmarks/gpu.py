@@ -289,7 +289,7 @@ def main(arguments: argparse.Namespace) -> None:
     report.keep("card", card(device))
     report.log(", ".join(f"{name} {value}" for name, value in report.document["card"].items()))
     # In a dry run the trainer takes a GPU's way on the CPU, where nothing is recorded.
-    as_on_a_gpu = patch("ncf.training.trainer._has_graphs", lambda _: True) if dry else nullcontext()
+    as_on_a_gpu = patch("ncf.training.step_runner._has_graphs", lambda _: True) if dry else nullcontext()
     with as_on_a_gpu, workers(1):
         large = made_up(sizes)
         small = large if dry else movielens()

@@ -20,7 +20,9 @@ from ncf.config import ModelConfig
 from ncf.models import ModelScorer, build_model
 from ncf.runtime import Workers
 from ncf.training.gpu.step import DeviceRows
-from ncf.training.kernels.step import Batch, Objective, StepParts, loss_and_gradients
+from ncf.training.kernels.batch import Batch
+from ncf.training.kernels.branch import Objective, StepParts
+from ncf.training.kernels.step import loss_and_gradients
 from ncf.training.losses import LOSSES
 from roofline import flops_a_sample
 

@@ -32,6 +32,7 @@ from ncf.training import Trainer
 from ncf.training.history_table import HistoryTable
 from ncf.training.losses import LOSSES
 from ncf.training.sampling import GroupSampler
+from ncf.training.step_runner import HistoryRunner
 
 FACTORS, NEGATIVES = 128, 4
 BATCHES, THREADS, EVERY = (4096, 8192), (1, 2), (0, 4, 2, 1)
@@ -111,11 +112,11 @@ def compare(
     least = {name: _least(one, whole if name == NAIVE else 1.0) for name, one in timings.items()}
     rows: list[tuple[object, ...]] = []
     for name, (wall, processor) in least.items():
-        history = trainers[name].history if name in trainers else None
+        runner = trainers[name].runner if name in trainers else None
         rows.append(
             (
                 name,
-                "" if history is None else history.every,
+                runner.table.every if isinstance(runner, HistoryRunner) else "",
                 f"{wall:.1f}",
                 f"{processor:.1f}",
                 f"{processor / least[PLAIN][1]:.2f}",
@@ -148,13 +149,14 @@ def by_part(dataset: Dataset, batch: int, every: int) -> dict[str, float]:
         while (block := following()) is not None:
             yield block
 
-    assert isinstance(trainer.history, HistoryTable)
-    history, epoch = trainer.history, trainer.sampler.epoch
+    assert isinstance(trainer.runner, HistoryRunner)
+    history, optimizer, epoch = trainer.runner.table, trainer.runner.optimizer, trainer.sampler.epoch
+    assert isinstance(history, HistoryTable)
     with (
         torch_threads(1),
         patch.object(history, "refresh", clocked("sums of all users", history.refresh)),
         patch.object(history, "_gradient", clocked("gradient of the history's table", history._gradient)),
-        patch.object(trainer.optimizer, "step", clocked("optimiser", trainer.optimizer.step)),
+        patch.object(optimizer, "step", clocked("optimiser", optimizer.step)),
         patch.object(trainer.sampler, "epoch", drawn),
     ):
         began = time.thread_time()

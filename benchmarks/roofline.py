@@ -23,6 +23,7 @@ from ncf.config import ModelConfig
 from ncf.runtime import Workers
 from ncf.training import Trainer
 from ncf.training.sampling import Step
+from ncf.training.step_runner import CpuRunner
 
 FORMULA = (
     "FLOP a sample = 3 x ( 2 D [GMF] + 2 E H_1 / C [user's half, once a group] + 2 I E H_1 / (B C) "
@@ -110,7 +111,9 @@ def _repeats(work: Callable[[], object]) -> float:
 
 def profiled_epoch(trainer: Trainer, model: ModelConfig) -> dict[str, float]:
     """Seconds of an epoch by part; what is in no operation is Python's and the dispatcher's."""
-    epoch, step = trainer.sampler.epoch, trainer.optimizer.step
+    assert isinstance(trainer.runner, CpuRunner)
+    optimizer = trainer.runner.optimizer
+    epoch, step = trainer.sampler.epoch, optimizer.step
 
     def labelled_epoch(*arguments: Any) -> Iterator[Step]:
         blocks = epoch(*arguments)
@@ -127,7 +130,7 @@ def profiled_epoch(trainer: Trainer, model: ModelConfig) -> dict[str, float]:
 
     with (
         patch.object(trainer.sampler, "epoch", labelled_epoch),
-        patch.object(trainer.optimizer, "step", labelled_step),
+        patch.object(optimizer, "step", labelled_step),
         profile(activities=[ProfilerActivity.CPU], record_shapes=True) as profiler,
     ):
         began = time.perf_counter()

@@ -200,7 +200,7 @@ def measure(dataset: Dataset, batch: int, seconds: float, pool: Workers) -> tupl
         "steady_samples_per_second": samples / spent,
         "epoch_seconds": epoch,
         "samples_per_second": len(dataset.train) * (1 + NEGATIVES) / epoch,
-        "lazy_tables": sorted(trainer.lazy),
+        "lazy_tables": sorted(trainer.runner.lazy),
         "precision": str(trainer.objective.precision).removeprefix("torch."),
     }, model
 

@@ -30,9 +30,8 @@ from torch import Tensor
 import cost_model
 from common import Report, command_line
 from cost_model import Costs, Job, memory, on_network
-from ncf.training.kernels.step import Gradients
+from ncf.training.kernels.batch import Gradients, RowGradient
 from ncf.training.parallel.communicator import SingleProcess
-from ncf.training.rows import RowGradient
 from scaling_worker import Answer, Group
 
 FACTOR, OVERHEAD, SENT, WITHIN = 1.8, 0.01, 0.02, 0.2

@@ -29,12 +29,13 @@ from ncf.data import Dataset, HeldOut, Interactions, Vocabulary
 from ncf.models import build_model
 from ncf.runtime import Workers, generator, workers
 from ncf.training import Trainer
+from ncf.training.kernels.batch import Batch, Gradients, RowGradient
 from ncf.training.kernels.mlp import MlpStep
-from ncf.training.kernels.step import Batch, Gradients
 from ncf.training.parallel.communicator import Collective, Communicator, SingleProcess
 from ncf.training.parallel.connect import connect
 from ncf.training.parallel.sharding import ShardedTables
-from ncf.training.rows import RowGradient
+from ncf.training.sampling import Step
+from ncf.training.step_runner import CpuRunner
 from ncf.training.trainer import Position
 
 Answer = dict[str, Any]
@@ -142,23 +143,25 @@ class Clocks:
 
     def watch(self, trainer: Trainer) -> None:
         """Count the optimiser, the search for rows, and how many rows there were."""
-        self.time(trainer.optimizer, "step", "optimizer")
-        self.time(trainer, "_batch", "unique")
-        batch_of, step = trainer._batch, trainer.optimizer.step
+        runner = trainer.runner
+        assert isinstance(runner, CpuRunner)
+        self.time(runner.optimizer, "step", "optimizer")
+        self.time(runner, "batch", "unique")
+        batch_of, move = runner.batch, runner.optimizer.step
 
-        def counted(users: Tensor, items: Tensor) -> Batch:
-            batch = batch_of(users, items)
+        def counted(step: Step) -> Batch:
+            batch = batch_of(step)
             self.spent["user_rows"] += batch.users.count
             self.spent["item_rows"] += batch.items.count
             return batch
 
         def moved(gradients: Gradients, rate: float, pool: Workers) -> None:
             self.spent["moved_rows"] += sum(len(g.rows) for g in gradients.values() if g.rows is not None) / 2
-            step(gradients, rate, pool)
+            move(gradients, rate, pool)
 
         for owner, method, replacement in (
-            (trainer, "_batch", counted),
-            (trainer.optimizer, "step", moved),
+            (runner, "batch", counted),
+            (runner.optimizer, "step", moved),
         ):
             setattr(owner, method, replacement)
 

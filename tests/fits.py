@@ -11,7 +11,7 @@ from ncf.errors import Interrupted
 from ncf.models import Model, build_model
 from ncf.runtime import Workers, generator
 from ncf.tracking.tracker import Silent
-from ncf.training import EvaluationPlan, FitResult, Trainer, fit
+from ncf.training import EvaluationPlan, FitResult, Trainer, evaluator, fit
 from ncf.training.checkpoint import Checkpoints
 
 
@@ -54,8 +54,8 @@ def run(
 
     checkpoints = checkpoints_of(settings, dataset, folder) if folder else None
     try:
-        judging = EvaluationPlan(dataset, settings.evaluation)
-        return trainer.model, recorder, fit(trainer, judging, recorder, checkpoints, resume, stop)
+        plan = EvaluationPlan(evaluator(trainer), dataset, settings.evaluation)
+        return trainer.model, recorder, fit(trainer, plan, recorder, checkpoints, resume, stop)
     except Interrupted:
         return trainer.model, recorder, None
 

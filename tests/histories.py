@@ -5,8 +5,8 @@ from torch import Tensor
 
 from ncf.models import GMF, HistoryGMF, Model, NeuMF, halves, history_half
 from ncf.runtime import generator
-from ncf.training.kernels.step import Batch, Objective
-from ncf.training.rows import Gradients, Rows
+from ncf.training.kernels.batch import Batch, Gradients, Rows
+from ncf.training.kernels.branch import Objective
 
 USERS, ITEMS = 20, 30
 KINDS = ["history-gmf", "history-neumf"]

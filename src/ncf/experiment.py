@@ -27,7 +27,7 @@ from ncf.runtime import Workers, choose_device, choose_threads, generator, worke
 from ncf.serving.artifact import Artifact, open_artifact, write_artifact
 from ncf.serving.card import model_card
 from ncf.tracking.tracker import JsonLines, Silent, Tracker, Trackers
-from ncf.training import EvaluationPlan, FitResult, Trainer, fit
+from ncf.training import EvaluationPlan, FitResult, Trainer, evaluator, fit
 from ncf.training.checkpoint import Checkpoints
 from ncf.training.initialization import Initializer
 from ncf.training.parallel.communicator import Communicator, SingleProcess, assert_same
@@ -163,9 +163,10 @@ def _train_here(
     communicator.broadcast_tensors(model.state_dict())
     trainer = Trainer(seen, model, config, pool, communicator, sharded)
     _say_what(trainer, seen, tracker)
-    judging = EvaluationPlan(seen, experiment.evaluation, manner.report_best_on_test)
-    fitted = fit(trainer, judging, tracker, checkpoints, manner.resume, manner.stop)
-    metrics = _measure(trainer, seen, experiment, fitted)
+    plan = EvaluationPlan(evaluator(trainer), seen, experiment.evaluation, manner.report_best_on_test)
+    fitted = fit(trainer, plan, tracker, checkpoints, manner.resume, manner.stop)
+    communicator.phase("evaluating")
+    metrics = _measure(plan, fitted)
     metrics["seconds"] = round(time.perf_counter() - began, 2)
     artifact, weights = folder / "artifact", None
     communicator.phase("writing the artifact")
@@ -175,7 +176,15 @@ def _train_here(
     if communicator.rank == 0:
         card = model_card(experiment, dataset, metrics, trainer.parameters)
         write_artifact(
-            artifact, trainer.judged, experiment, seen, metrics, card, dataset.digest, weights, manner.serves
+            artifact,
+            trainer.evaluated_model,
+            experiment,
+            seen,
+            metrics,
+            card,
+            dataset.digest,
+            weights,
+            manner.serves,
         )
     tracker.finish({"metrics": metrics["test"]["metrics"], "artifact": str(artifact)})
     communicator.barrier()  # nobody's end is success before the artifact is there
@@ -243,22 +252,22 @@ def _seen(dataset: Dataset, config: TrainConfig) -> Dataset:
 
 def _say_what(trainer: Trainer, dataset: Dataset, tracker: Tracker) -> None:
     precision = str(trainer.objective.precision).removeprefix("torch.")
-    lazily = f"; updated lazily: {', '.join(sorted(trainer.lazy))}" if trainer.lazy else ""
+    lazy = sorted(trainer.runner.lazy)
+    lazily = f"; updated lazily: {', '.join(lazy)}" if lazy else ""
     tracker.log(
         f"{trainer.parameters:,} parameters, {len(dataset.train):,} positives an epoch in "
         f"{trainer.sampler.steps:,} steps, {trainer.workers.threads} threads, tower in {precision}{lazily}."
     )
 
 
-def _measure(trainer: Trainer, dataset: Dataset, experiment: Experiment, fitted: FitResult) -> dict[str, Any]:
-    trainer.communicator.phase("judging")
-    rules = experiment.evaluation
+def _measure(plan: EvaluationPlan, fitted: FitResult) -> dict[str, Any]:
+    """`metrics.json` of the artifact, but for the seconds."""
     metrics: dict[str, Any] = {
-        "test": trainer.judge(dataset.test, rules).to_json(),
+        "test": plan.evaluate(plan.dataset.test, plan.rules).to_json(),
         "selected": _selected(fitted),
     }
-    if len(dataset.validation):
-        metrics["validation"] = trainer.judge(dataset.validation, rules).to_json()
+    if len(plan.dataset.validation):
+        metrics["validation"] = plan.evaluate(plan.dataset.validation, plan.rules).to_json()
     best = max(
         (row for row in fitted.history if "test_hr@10" in row),
         key=lambda row: row["test_hr@10"],

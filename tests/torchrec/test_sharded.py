@@ -22,11 +22,12 @@ from ncf.models import GMF, Model, build_model, halves
 from ncf.runtime import generator, workers
 from ncf.serving.artifact import open_artifact
 from ncf.serving.recommender import Recommender
-from ncf.training.kernels.step import Batch, Objective, loss_and_gradients
+from ncf.training.kernels.batch import Batch, Rows
+from ncf.training.kernels.branch import Objective
+from ncf.training.kernels.step import loss_and_gradients
 from ncf.training.losses import LOSSES
 from ncf.training.optimizers import Optimizer, learning_rate, tables
 from ncf.training.parallel.sharding import rate_factor
-from ncf.training.rows import Rows
 from ncf.training.sampling import GroupSampler
 from support import planted
 

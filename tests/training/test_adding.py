@@ -9,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from ncf.training.kernels.step import Gradients
+from ncf.training.kernels.batch import Gradients, RowGradient
 from ncf.training.parallel import communicator
 from ncf.training.parallel.communicator import Collective
-from ncf.training.rows import RowGradient
 
 ROWS, WIDTHS, LAYER = 1000, (4, 8), torch.zeros(3)
 

@@ -8,8 +8,8 @@ import torch
 from ncf.config import ModelConfig, TrainConfig
 from ncf.errors import ConfigError
 from ncf.models import build_model
-from ncf.training.kernels.step import add_in_pairs
-from ncf.training.trainer import choose_parts
+from ncf.training.kernels.branch import add_in_pairs
+from ncf.training.step_runner import choose_parts
 from together import losses, run, weights
 
 MODEL = ModelConfig(kind="gmf", factors=4)

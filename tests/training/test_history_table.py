@@ -7,7 +7,8 @@ import torch
 from histories import ITEMS, KINDS, USERS, check_gradients, groups, half_of
 from ncf.runtime import Workers
 from ncf.training.history_table import HistoryTable, steps_between_moves
-from ncf.training.kernels.step import Objective, loss_and_gradients
+from ncf.training.kernels.branch import Objective
+from ncf.training.kernels.step import loss_and_gradients
 from ncf.training.losses import LOSSES
 from support import model_of
 

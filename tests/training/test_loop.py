@@ -9,7 +9,7 @@ import torch
 from fits import run, same, trainer_of
 from ncf.errors import CheckpointError, ConfigError, NcfError
 from ncf.tracking.tracker import Silent
-from ncf.training import EvaluationPlan, fit
+from ncf.training import EvaluationPlan, evaluator, fit
 from support import checkerboard, experiment, planted
 
 SMALL = {"epochs": 3, "batch_size": 64}
@@ -95,9 +95,9 @@ def test_patience_stops_and_keeps_the_best_epoch(tmp_path: Path) -> None:
 def test_averaged_weights_are_the_ones_judged() -> None:
     settings, dataset = experiment(**SMALL, averaging=0.95), planted()
     trainer = trainer_of(settings, dataset)
-    fit(trainer, EvaluationPlan(dataset, settings.evaluation), Silent())
-    assert trainer.judged is not trainer.model
-    assert not same(trainer.judged, trainer.model)
+    fit(trainer, EvaluationPlan(evaluator(trainer), dataset, settings.evaluation), Silent())
+    assert trainer.evaluated_model is not trainer.model
+    assert not same(trainer.evaluated_model, trainer.model)
 
 
 def test_averaging_with_lazy_tables_is_refused() -> None:
@@ -120,7 +120,9 @@ def test_test_figures_of_each_epoch_come_only_when_asked() -> None:
     for asked in (False, True):
         trainer = trainer_of(settings, dataset)
         fitted = fit(
-            trainer, EvaluationPlan(dataset, settings.evaluation, every_epoch_on_test=asked), Silent()
+            trainer,
+            EvaluationPlan(evaluator(trainer), dataset, settings.evaluation, every_epoch_on_test=asked),
+            Silent(),
         )
         assert all(("test_hr@10" in row) == asked for row in fitted.history)
 
@@ -131,4 +133,4 @@ def test_a_loss_that_is_no_number_ends_with_a_sentence() -> None:
     with torch.no_grad():
         next(trainer.model.parameters())[0] = torch.nan
     with pytest.raises(NcfError, match="no longer a number after epoch 1: lower train.learning_rate"):
-        fit(trainer, EvaluationPlan(dataset, settings.evaluation), Silent())
+        fit(trainer, EvaluationPlan(evaluator(trainer), dataset, settings.evaluation), Silent())

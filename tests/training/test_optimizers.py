@@ -6,8 +6,8 @@ import torch
 from ncf.config import TrainConfig
 from ncf.runtime import Workers
 from ncf.training import optimizers
+from ncf.training.kernels.batch import RowGradient
 from ncf.training.optimizers import LazyAdam, Optimizer, lazy_tables, learning_rate, tables
-from ncf.training.rows import RowGradient
 from support import experiment, model_of
 
 

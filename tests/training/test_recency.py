@@ -16,10 +16,11 @@ from ncf.data import Dataset, Interactions
 from ncf.errors import ConfigError
 from ncf.models import Model, history_of
 from ncf.runtime import Workers, generator
+from ncf.training.kernels.batch import Batch, Rows
+from ncf.training.kernels.branch import Objective, StepParts
 from ncf.training.kernels.recency import RecentTable
-from ncf.training.kernels.step import Batch, Objective, StepParts, loss_and_gradients
+from ncf.training.kernels.step import loss_and_gradients
 from ncf.training.losses import LOSSES
-from ncf.training.rows import Rows
 from support import dataset_of, model_of, planted
 from support import experiment as small_experiment
 

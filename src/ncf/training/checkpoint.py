@@ -30,10 +30,16 @@ class Checkpoint:
     tensors: dict[str, Tensor]
     state: dict[str, Any]
 
-    def part(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors under `prefix.`, without the prefix."""
-        start = len(prefix) + 1
-        return {name[start:]: value for name, value in self.tensors.items() if name.startswith(f"{prefix}.")}
+
+def add_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, named `prefix.name`."""
+    return {f"{prefix}.{name}": value for name, value in tensors.items()}
+
+
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors named `prefix.…`, without the prefix."""
+    start = len(prefix) + 1
+    return {name[start:]: value for name, value in tensors.items() if name.startswith(f"{prefix}.")}
 
 
 class Checkpoints:

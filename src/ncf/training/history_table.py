@@ -19,7 +19,7 @@ from ncf.models import History, HistoryGMF
 from ncf.models.recency import scale
 from ncf.runtime import Workers, seed_of, spans
 from ncf.training.counter_rng import fractions
-from ncf.training.rows import Gradients, RowGradient
+from ncf.training.kernels.batch import Gradients, RowGradient
 
 _INTERACTIONS_A_CANDIDATE = 30
 """As many interactions of a move cost three quarters of what one candidate of a step does (docs/performance.md)."""

@@ -1,60 +1,79 @@
-"""The loop around the trainer: judge after each epoch, stop early, save checkpoints, tell the tracker.
+"""The loop around the trainer: evaluate after each epoch, stop early, save checkpoints, report to the tracker.
 
-In: a trainer and what to judge it on. Out: the trainer's model with its final weights, and a `FitResult` that says how they
-came about. Selection is on validation only; test figures of single epochs are made when asked for, and never used.
+In: a trainer and an `EvaluationPlan`. Out: the trainer's model with its final weights, and a `FitResult` that says how
+they came about. The decision worth knowing: epochs are selected on validation only. Test metrics of single epochs are
+computed when asked for, and never used.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ncf.config import EvaluationConfig
 from ncf.data import Dataset, HeldOut
 from ncf.errors import Interrupted, NcfError
-from ncf.evaluation import EvaluationResult
+from ncf.evaluation import EvaluationResult, evaluate_sampled
 from ncf.tracking.tracker import Tracker
-from ncf.training.checkpoint import Checkpoint, Checkpoints
+from ncf.training.checkpoint import Checkpoint, Checkpoints, add_prefix, part
 from ncf.training.parallel.communicator import broadcast_checkpoint
-from ncf.training.parallel.sharded_checkpoint import forget_tables, load_tables, save_tables
 from ncf.training.trainer import EpochResult, Trainer
 
 SELECTION_METRIC = "ndcg@10"
+Evaluate = Callable[[HeldOut, EvaluationConfig], EvaluationResult]
+"""Ranks the positives of held-out rows among their candidates; of several processes all call it."""
 
 
 @dataclass
 class FitResult:
-    """What came out of a run. `history` has one dictionary an epoch; `best` is the epoch kept, None for the last."""
+    """How the weights came about: one dictionary an epoch, and the epoch kept (None: the last)."""
 
     history: list[dict[str, Any]] = field(default_factory=list)
     best: int | None = None
-    best_figure: float = -1.0
+    best_value: float = -1.0
     best_weights: dict[str, Tensor] = field(default_factory=dict)
     stopped_early: bool = False
 
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """How `fit` judges: the data, the rules, and whether the test figures of every epoch are wanted as well."""
+    """What `fit` evaluates after an epoch, and with what."""
 
+    evaluate: Evaluate
     dataset: Dataset
-    evaluation: EvaluationConfig
+    rules: EvaluationConfig
     every_epoch_on_test: bool = False
+
+
+def evaluator(trainer: Trainer) -> Evaluate:
+    """Evaluates the trainer's model as it is when called, on the trainer's threads, device and processes."""
+
+    def evaluate(held_out: HeldOut, rules: EvaluationConfig) -> EvaluationResult:
+        tables = trainer.runner.tables
+        score = tables.scorer(trainer.evaluated_model)
+        device, communicator = trainer.sampler.device, trainer.communicator
+        return evaluate_sampled(
+            score, held_out, rules, trainer.workers, device, communicator, tables.collective
+        )
+
+    return evaluate
 
 
 def fit(
     trainer: Trainer,
-    judging: EvaluationPlan,
+    plan: EvaluationPlan,
     tracker: Tracker,
     checkpoints: Checkpoints | None = None,
     resume: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> FitResult:
-    """Train to the end, or to the best epoch on validation where `patience` is set; the model then has its weights.
+    """Train to the end, or to the best epoch on validation with `train.patience`; the model then has its weights.
 
-    Raises `Interrupted` when `stop` asks to end, after a checkpoint was written.
+    `resume` goes on from the newest of the `checkpoints`, if there is one; without `checkpoints` nothing is saved.
+    `tracker` is told of every step and epoch. Raises `Interrupted` when `stop` says so, after a checkpoint was written,
+    and `NcfError` when the loss is no longer a number.
     """
     fitted = FitResult()
     if resume and checkpoints is not None:
@@ -65,60 +84,62 @@ def fit(
         if result is None:
             _save(trainer, fitted, checkpoints)
             raise Interrupted(_farewell(trainer, checkpoints))
-        _after_epoch(trainer, judging, fitted, result, tracker)
+        _after_epoch(trainer, plan, fitted, result, tracker)
         last = trainer.position.epoch == config.epochs or fitted.stopped_early
         stopping = trainer.communicator.broadcast(stop()) and not last
-        if checkpoints is not None and (last or stopping or result.epoch % config.checkpoint_every == 0):
+        if last or stopping or result.epoch % config.checkpoint_every == 0:
             _save(trainer, fitted, checkpoints)
         if stopping:
             raise Interrupted(_farewell(trainer, checkpoints))
     if fitted.best is not None:
-        trainer.judged.load_state_dict(fitted.best_weights)
-        if trainer.sharded is not None:
-            trainer.sharded.take_best()
+        trainer.evaluated_model.load_state_dict(fitted.best_weights)
+        trainer.runner.tables.take_best()
     return fitted
 
 
 def _after_epoch(
-    trainer: Trainer, judging: EvaluationPlan, fitted: FitResult, result: EpochResult, tracker: Tracker
+    trainer: Trainer, plan: EvaluationPlan, fitted: FitResult, result: EpochResult, tracker: Tracker
 ) -> None:
-    if not torch.isfinite(torch.tensor(result.loss)):
+    if not math.isfinite(result.loss):
         raise NcfError(
             f"The loss is no longer a number after epoch {result.epoch}: lower train.learning_rate, "
             "or set train.precision = 'float32'."
         )
-    figures: dict[str, Any] = {
+    row: dict[str, Any] = {
         "epoch": result.epoch,
         "loss": result.loss,
         "seconds": round(result.seconds, 3),
         "samples_per_second": round(result.samples / max(result.seconds, 1e-9)),
     }
-    quick = judging.evaluation.model_copy(update={"cutoffs": (10,), "bootstrap": 0})
     due = result.epoch % trainer.config.evaluate_every == 0 or result.epoch == trainer.config.epochs
-    if due and len(judging.dataset.validation):
-        means = _judge(trainer, judging.dataset.validation, quick).means
-        figures |= {f"validation_{name}": value for name, value in means.items() if name != "recall@10"}
+    trainer.communicator.phase(f"evaluating after epoch {result.epoch}")
+    if due and len(plan.dataset.validation):
+        means = _means_at_10(plan, plan.dataset.validation)
+        row |= {f"validation_{name}": value for name, value in means.items()}
         _keep_best(trainer, fitted, result.epoch, means[SELECTION_METRIC])
-    if judging.every_epoch_on_test:
-        means = _judge(trainer, judging.dataset.test, quick).means
-        figures |= {f"test_{name}": value for name, value in means.items() if name != "recall@10"}
-    fitted.history.append(figures)
-    tracker.epoch(result.epoch, {name: value for name, value in figures.items() if name != "epoch"})
+    if plan.every_epoch_on_test:
+        row |= {f"test_{name}": value for name, value in _means_at_10(plan, plan.dataset.test).items()}
+    fitted.history.append(row)
+    tracker.epoch(result.epoch, {name: value for name, value in row.items() if name != "epoch"})
 
 
-def _judge(trainer: Trainer, held_out: HeldOut, evaluation: EvaluationConfig) -> EvaluationResult:
-    trainer.communicator.phase(f"judging after epoch {trainer.position.epoch}")
-    return trainer.judge(held_out, evaluation)
+def _means_at_10(plan: EvaluationPlan, held_out: HeldOut) -> dict[str, float]:
+    """What an epoch is followed by: metrics at 10, without intervals, which take longer than the epoch."""
+    quick = plan.rules.model_copy(update={"cutoffs": (10,), "bootstrap": 0})
+    means = plan.evaluate(held_out, quick).means
+    return {name: value for name, value in means.items() if name != "recall@10"}
 
 
-def _keep_best(trainer: Trainer, fitted: FitResult, epoch: int, figure: float) -> None:
+def _keep_best(trainer: Trainer, fitted: FitResult, epoch: int, value: float) -> None:
+    """Remember the weights of the best epoch so far, or stop where none was better for `patience` epochs."""
     if not trainer.config.patience:
         return
-    if figure > fitted.best_figure:
-        fitted.best, fitted.best_figure = epoch, figure
-        fitted.best_weights = {name: value.clone() for name, value in trainer.judged.state_dict().items()}
-        if trainer.sharded is not None:
-            trainer.sharded.keep_best()
+    if value > fitted.best_value:
+        fitted.best, fitted.best_value = epoch, value
+        fitted.best_weights = {
+            name: tensor.clone() for name, tensor in trainer.evaluated_model.state_dict().items()
+        }
+        trainer.runner.tables.keep_best()
     elif fitted.best is not None and epoch - fitted.best >= trainer.config.patience:
         fitted.stopped_early = True
 
@@ -127,24 +148,23 @@ def _save(trainer: Trainer, fitted: FitResult, checkpoints: Checkpoints | None) 
     trainer.communicator.phase(f"writing a checkpoint after epoch {trainer.position.epoch}")
     if checkpoints is None:
         return
-    position, sharded = trainer.position, {}
-    if trainer.sharded is not None:
-        sharded = save_tables(trainer.sharded, checkpoints, position.epoch, position.step)
+    position, tables = trainer.position, trainer.runner.tables
+    stored = tables.save(checkpoints, position.epoch, position.step)
     if trainer.communicator.rank:
         return
-    tensors = trainer.tensors() | {f"best.{name}": value for name, value in fitted.best_weights.items()}
     state = {
         "position": asdict(position),
-        "tables": sharded,
+        "tables": stored,
         "threads": trainer.workers.threads,
         "processes": trainer.communicator.size,
         "history": fitted.history,
         "best": fitted.best,
-        "best_figure": fitted.best_figure,
+        "best_figure": fitted.best_value,
         "stopped_early": fitted.stopped_early,
     }
+    tensors = trainer.tensors() | add_prefix("best", fitted.best_weights)
     checkpoints.save(position.epoch, position.step, Checkpoint(tensors, state))
-    forget_tables(checkpoints)
+    tables.forget(checkpoints)
 
 
 def _resume(trainer: Trainer, checkpoints: Checkpoints, tracker: Tracker) -> FitResult:
@@ -154,19 +174,19 @@ def _resume(trainer: Trainer, checkpoints: Checkpoints, tracker: Tracker) -> Fit
     if checkpoint is None:
         tracker.log(f"There is no checkpoint in {checkpoints.folder} yet: starting from the beginning.")
         return FitResult()
-    trainer.restore(checkpoint)
-    if trainer.sharded is not None:
-        load_tables(trainer.sharded, checkpoints, checkpoint.state["tables"])
-    position, state = trainer.position, checkpoint.state
+    position, state = trainer.restore(checkpoint), checkpoint.state
+    trainer.runner.tables.load(checkpoints, state["tables"])
     tracker.log(f"Resumed after {position.epoch} epochs and {position.step} steps.")
     made, now = (state["processes"], state["threads"]), (communicator.size, trainer.workers.threads)
     if made != now:
         tracker.log(
-            f"The checkpoint was made by {made[0]} processes with {made[1]} threads each and this run has {now[0]} with "
-            f"{now[1]}: losses will agree closely, not to the last bit (--nproc and train.threads make them equal)."
+            f"The checkpoint was made by {made[0]} processes with {made[1]} threads each, and this run has {now[0]} "
+            f"with {now[1]}. Losses will agree closely, but not to the last bit; for that, set --nproc and "
+            "train.threads as they were."
         )
+    best_weights = part(checkpoint.tensors, "best")
     return FitResult(
-        state["history"], state["best"], state["best_figure"], checkpoint.part("best"), state["stopped_early"]
+        state["history"], state["best"], state["best_figure"], best_weights, state["stopped_early"]
     )
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from ncf.config import TrainConfig
 from ncf.models import Model
 from ncf.runtime import Workers, spans
-from ncf.training.kernels.step import Gradients
+from ncf.training.kernels.batch import Gradients
 
 BETAS = (0.9, 0.999)
 EPS = 1e-8

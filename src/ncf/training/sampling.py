@@ -90,6 +90,7 @@ class NegativeSampler:
 class Step:
     """This process's part of a step: `users` [B] and `items` [B, 1 + K], of `groups` over all processes."""
 
+    epoch: int
     number: int
     groups: int
     users: Tensor
@@ -194,7 +195,9 @@ class GroupSampler:
         ).view(-1, self.negatives)
         items_BC = torch.cat([items_B[:, None], negatives_BK], dim=1)
         parts = zip(numbers, torch.split(users_B, cut), torch.split(items_BC, cut), strict=True)
-        return [Step(number, self._end(number + 1) - self._end(number), u, i) for number, u, i in parts]
+        return [
+            Step(epoch, number, self._end(number + 1) - self._end(number), u, i) for number, u, i in parts
+        ]
 
     def _positions_of(self, steps: range, orders: dict[int, Tensor]) -> tuple[Tensor, list[int]]:
         """Which positives of training this process has in the steps, one after the other, and how many in each."""

@@ -18,11 +18,10 @@ from ncf.training import Trainer
 from ncf.training.checkpoint import Checkpoint
 from ncf.training.gpu.graphs import Recorder
 from ncf.training.gpu.optimizer import DeviceLazyAdam, DeviceOptimizer
-from ncf.training.gpu.step import DeviceRows
-from ncf.training.kernels.step import Gradients
+from ncf.training.gpu.step import DeviceRows, GpuRunner
+from ncf.training.kernels.batch import Gradients, RowGradient, Rows
 from ncf.training.optimizers import LazyAdam, Optimizer
 from ncf.training.parallel.communicator import Collective, Communicator, SingleProcess
-from ncf.training.rows import RowGradient, Rows
 from support import experiment, model_of, planted
 
 DRAWS = st.lists(st.integers(0, 11), min_size=1, max_size=30)
@@ -32,7 +31,7 @@ RECORDERS = pytest.mark.parametrize("recorder", [None, Replayed], ids=["as it is
 @given(draws=DRAWS)
 def test_padded_rows_mean_what_was_drawn(draws: list[int]) -> None:
     drawn = torch.tensor(draws)
-    rows, used = DeviceRows.padded(drawn), Rows.used(drawn)
+    rows, used = DeviceRows.used(drawn), Rows.used(drawn)
     assert rows.rows is not None
     assert used.rows is not None
     assert (rows.rows.shape, rows.rows.dtype, rows.count) == (drawn.shape, torch.int64, len(draws))
@@ -49,7 +48,7 @@ def test_padding_moves_nothing(draws: list[int], seed: int) -> None:
     padded, lazy = DeviceLazyAdam(ours), LazyAdam(theirs)
     for step in range(4):
         drawn = torch.tensor(draws[step:] + draws[:step][: step + 1])
-        rows, used = DeviceRows.padded(drawn), Rows.used(drawn)
+        rows, used = DeviceRows.used(drawn), Rows.used(drawn)
         assert rows.rows is not None
         assert used.rows is not None
         values = torch.randn(len(drawn), 3, generator=generator(seed, "gradient", step))
@@ -119,8 +118,8 @@ def trainer_of(
     sizes = recipe.model.model_copy(update={"dropout": dropout})
     model = build_model(sizes, 300, 120, generator(3, "init"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ncf.training.trainer._has_graphs", lambda _: device)
-        patch.setattr("ncf.training.trainer.recorder_of", lambda _: recorder)
+        patch.setattr("ncf.training.step_runner._has_graphs", lambda _: device)
+        patch.setattr("ncf.training.step_runner.recorder_of", lambda _: recorder)
         return Trainer(planted(), model, recipe.train, Workers(1), communicator)
 
 
@@ -130,7 +129,7 @@ def trainer_of(
 def test_an_epoch_is_the_cpus(kind: str, optimizer: str, recorder: Recorder | None) -> None:
     theirs = trainer_of(kind, False, None, optimizer=optimizer)
     ours = trainer_of(kind, True, recorder, optimizer=optimizer)
-    assert isinstance(ours.optimizer, DeviceOptimizer)
+    assert isinstance(ours.runner, GpuRunner)
     for _ in range(2):
         expected, found = theirs.train_epoch(), ours.train_epoch()
         assert expected is not None
@@ -151,7 +150,7 @@ def test_an_epoch_is_the_cpus_with(changes: dict[str, Any], recorder: Recorder |
     )
     for trainer in (theirs, ours):
         trainer.train_epoch()
-    close(ours.judged, theirs.judged)
+    close(ours.evaluated_model, theirs.evaluated_model)
 
 
 def test_bfloat16_stays_near() -> None:

@@ -6,9 +6,10 @@ from torch import Tensor
 
 from ncf.models import GMF, Model, halves
 from ncf.runtime import Workers, generator
-from ncf.training.kernels.step import Batch, Gradients, Objective, loss_and_gradients
+from ncf.training.kernels.batch import Batch, Gradients, Rows
+from ncf.training.kernels.branch import Objective
+from ncf.training.kernels.step import loss_and_gradients
 from ncf.training.losses import LOSSES
-from ncf.training.rows import Rows
 from support import model_of
 
 KINDS = ["gmf", "mlp", "neumf"]

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from ncf.errors import ConfigError
+from ncf.training.kernels.batch import RowGradient
 from ncf.training.parallel.communicator import SingleProcess
 from ncf.training.parallel.connect import processes
-from ncf.training.rows import RowGradient
 from together import losses, run, weights
 
 

@@ -18,7 +18,7 @@ from torch.optim.adamw import adamw
 from ncf.config import TrainConfig
 from ncf.models import Model
 from ncf.runtime import Workers
-from ncf.training.kernels.step import Gradients
+from ncf.training.kernels.batch import Gradients
 from ncf.training.optimizers import BETAS, EPS, LazyAdam, tables
 
 

@@ -10,38 +10,43 @@ large tables in several processes, whose rows in use are as many as the step hap
 Legend: B groups of this process, C = 1 + K candidates, N draws, R rows that take part.
 """
 
-from dataclasses import dataclass
 from functools import cached_property
+from typing import Self
 
 import torch
 from torch import Tensor
 
+from ncf.config import TrainConfig
 from ncf.models import Model
 from ncf.runtime import Workers
+from ncf.training.checkpoint import add_prefix, part
 from ncf.training.gpu.graphs import Recorded, Recorder
 from ncf.training.gpu.optimizer import DeviceOptimizer
-from ncf.training.kernels.step import Batch, Gradients, Objective, StepParts, loss_and_gradients
+from ncf.training.gpu.sampling import DeviceGroupSampler
+from ncf.training.kernels.batch import Batch, Gradients, RowGradient, Rows, RowSelection
+from ncf.training.kernels.branch import Objective, StepParts
+from ncf.training.kernels.step import dropout_generators, loss_and_gradients
 from ncf.training.parallel.communicator import Communicator
-from ncf.training.rows import RowGradient, Rows
-from ncf.training.sampling import Step
+from ncf.training.sampling import GroupSampler, Step
+from ncf.training.table_store import TableStore
 
+Generators = list[torch.Generator] | None
 _ALONE = Workers(1)
 
 
-@dataclass(frozen=True)
 class DeviceRows(Rows):
-    """`Rows` whose number does not depend on what is drawn."""
+    """`Rows` whose number does not depend on what is drawn, so that nobody waits for the device to tell it."""
 
     @classmethod
-    def padded(cls, draws: Tensor) -> "DeviceRows":
-        """The N rows that N draws could mean at most: the distinct ones ascending, then zeros, which are never meant."""
+    def used(cls, draws: Tensor) -> Self:
+        """N rows for N draws: the distinct ones ascending, then zeros as padding, which no draw means."""
         flat_N = draws.reshape(-1)
-        sorted_N, place_N = flat_N.sort()
+        sorted_N, order_N = flat_N.sort()
         fresh_N = torch.ones_like(flat_N)
         fresh_N[1:] = sorted_N[1:] != sorted_N[:-1]
         segment_N = fresh_N.cumsum(0).sub_(1)
         rows_N = torch.zeros_like(flat_N).scatter_(0, segment_N, sorted_N)
-        index_N = torch.empty_like(flat_N).scatter_(0, place_N, segment_N)
+        index_N = torch.empty_like(flat_N).scatter_(0, order_N, segment_N)
         return cls(rows_N, index_N.view(draws.shape), len(flat_N))
 
     @cached_property
@@ -52,94 +57,82 @@ class DeviceRows(Rows):
         return ones_N.new_zeros(self.count).index_add_(0, flat_N, ones_N)
 
 
-@dataclass(frozen=True)
-class Tables:
-    """Numbers of users and items, and whether the rows of either side are updated lazily."""
+class GpuRunner:
+    """The `StepRunner` of a GPU."""
 
-    users: int
-    items: int
-    lazy_users: bool = False
-    lazy_items: bool = False
-
-    @property
-    def lazy(self) -> bool:
-        """Whether those of any side are."""
-        return self.lazy_users or self.lazy_items
-
-
-class DeviceStep:
-    """Carries out steps; `recorder` makes recordings of what can be recorded, None records nothing."""
+    sampler: type[GroupSampler] = DeviceGroupSampler
+    tables: TableStore = TableStore()
 
     def __init__(
         self,
         model: Model,
+        config: TrainConfig,
         objective: Objective,
-        optimizer: DeviceOptimizer,
-        tables: Tables,
+        rows: RowSelection,
+        lazy: set[str],
         communicator: Communicator,
         recorder: Recorder | None = None,
     ) -> None:
-        self._model, self._objective, self._optimizer = model, objective, optimizer
-        self._tables, self._communicator = tables, communicator
+        """`lazy` tables are updated by the `rows` in use; without a `recorder` nothing is recorded."""
+        self.lazy, self.optimizer = lazy, DeviceOptimizer(model, config, lazy)
+        self._model, self._seed, self._objective = model, config.seed, objective
+        self._rows, self._communicator = rows, communicator
         self._whole = Recorded(self._train, recorder)
         self._part = Recorded(self._differentiate, recorder)
         self._update = Recorded(self._move, recorder)
 
-    def __call__(
-        self, step: Step, rate: float, asked: bool, generator: torch.Generator | None = None
-    ) -> tuple[Tensor, bool]:
-        """The loss over all processes, and whether any of them was `asked` to stop. `generator` draws dropout masks."""
-        self._optimizer.set_rate(rate)
+    def run(self, step: Step, rate: float, stop: bool) -> tuple[Tensor, bool]:
+        self.optimizer.set_rate(rate)
+        parts = StepParts([slice(0, len(step.users))], 1, self._communicator.rank)
+        generators = dropout_generators(self._model, self._seed, step.epoch, step.number, parts)
         if self._communicator.size > 1:
-            return self._together(step, asked, generator)
+            return self._together(step, stop, generators)
         inputs = [step.users, step.items]
-        if generator is not None:
-            return self._train(inputs, generator), asked
-        return self._whole(inputs).clone(), asked
+        if generators is not None:
+            return self._train(inputs, generators), stop
+        # A copy, since the next replay overwrites the loss.
+        return self._whole(inputs).clone(), stop
 
-    def _train(self, inputs: list[Tensor], generator: torch.Generator | None = None) -> Tensor:
-        loss, gradients = self._gradients(self._batch(inputs, padded=True), generator)
-        self._optimizer.move(gradients)
+    def _train(self, inputs: list[Tensor], generators: Generators = None) -> Tensor:
+        """A whole step of a single process; its loss."""
+        loss, gradients = self._gradients(self._batch(inputs, DeviceRows), generators)
+        self.optimizer.move(gradients)
         return loss
 
-    def _together(self, step: Step, asked: bool, generator: torch.Generator | None) -> tuple[Tensor, bool]:
-        """Each process its part, then one sum of everything that is whole; the stop flag makes them wait for it."""
+    def _together(self, step: Step, stop: bool, generators: Generators) -> tuple[Tensor, bool]:
+        """Each process its own groups, then one sum of everything that is whole, the stop flag included."""
         counts, inputs = step.counts, list(step.filled())
-        if self._tables.lazy or generator is not None:
-            batch = self._batch(inputs, False, step.groups, counts)
-            loss, gradients = self._gradients(batch, generator)
-            loss, stopping = self._communicator.sum([loss, loss.new_full((), float(asked))])
-            self._optimizer.move(self._communicator.add(gradients))
+        if self._rows.lazy or generators is not None:
+            batch = self._batch(inputs, Rows, step.groups, counts)
+            loss, gradients = self._gradients(batch, generators)
+            loss, stopping = self._communicator.sum([loss, loss.new_full((), float(stop))])
+            self.optimizer.move(self._communicator.add(gradients))
             return loss, bool(stopping > 0)
         loss, *values = self._part(inputs, step.groups, counts)
-        *summed, loss, stopping = self._communicator.sum([*values, loss, loss.new_full((), float(asked))])
+        *summed, loss, stopping = self._communicator.sum([*values, loss, loss.new_full((), float(stop))])
         self._update(summed)
         return loss, bool(stopping > 0)
 
     def _differentiate(self, inputs: list[Tensor], groups: int, counts: bool) -> list[Tensor]:
         """The loss of this process's groups, and the gradient of every parameter in the optimiser's order."""
-        loss, gradients = self._gradients(self._batch(inputs, True, groups, counts), None)
-        return [loss, *(gradients[parameter].values for parameter in self._optimizer.dense)]
+        loss, gradients = self._gradients(self._batch(inputs, DeviceRows, groups, counts), None)
+        return [loss, *(gradients[parameter].values for parameter in self.optimizer.dense)]
 
     def _move(self, values: list[Tensor]) -> None:
-        parameters = self._optimizer.dense
-        self._optimizer.move(
-            {p: RowGradient(None, value) for p, value in zip(parameters, values, strict=True)}
-        )
+        pairs = zip(self.optimizer.dense, values, strict=True)
+        self.optimizer.move({parameter: RowGradient(None, value) for parameter, value in pairs})
 
-    def _gradients(self, batch: Batch, generator: torch.Generator | None) -> tuple[Tensor, Gradients]:
-        """All groups as one part."""
-        generators = None if generator is None else [generator]
+    def _batch(self, inputs: list[Tensor], rows: type[Rows], total: int = 0, counts: bool = True) -> Batch:
+        users_B, items_BC = inputs
+        return self._rows.batch(users_B, items_BC, total, counts, rows)
+
+    def _gradients(self, batch: Batch, generators: Generators) -> tuple[Tensor, Gradients]:
+        """Of this process's groups, as one part."""
         parts = StepParts([slice(0, batch.groups)], 1)
         return loss_and_gradients(self._model, batch, self._objective, _ALONE, generators, parts)
 
-    def _batch(self, inputs: list[Tensor], padded: bool, groups: int = 0, counts: bool = True) -> Batch:
-        users_B, items_BC = inputs
-        used = DeviceRows.padded if padded else Rows.used
-        tables = self._tables
-        return Batch(
-            used(users_B) if tables.lazy_users else DeviceRows.whole(users_B, tables.users),
-            used(items_BC) if tables.lazy_items else DeviceRows.whole(items_BC, tables.items),
-            groups,
-            counts,
-        )
+    def state(self) -> dict[str, Tensor]:
+        return add_prefix("optimizer", self.optimizer.state())
+
+    def load_state(self, tensors: dict[str, Tensor]) -> None:
+        self.optimizer.load_state(part(tensors, "optimizer"))

@@ -13,35 +13,8 @@ from torch import Tensor
 
 from ncf.models import GMF, MLP
 from ncf.runtime import Workers
+from ncf.training.kernels.batch import Batch, Gradients, RowGradient
 from ncf.training.losses import Loss
-from ncf.training.rows import Gradients, RowGradient, Rows
-
-
-@dataclass(frozen=True)
-class Batch:
-    """B groups: the rows of the user table and of the item table [B, C] (positive first) that they mean."""
-
-    users: Rows
-    items: Rows
-    total: int = 0
-    """Groups of the step over all processes, where these are only a part of it."""
-    counts: bool = True
-    """False where there is no group: then there is one that does not count, so that shapes are as elsewhere."""
-
-    @property
-    def groups(self) -> int:
-        """B."""
-        return len(self.users.index)
-
-    @property
-    def all_groups(self) -> int:
-        """B over all processes."""
-        return self.total or self.groups
-
-    @property
-    def candidates(self) -> int:
-        """C."""
-        return self.items.index.shape[1]
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ncf.models import GMF
-from ncf.training.kernels.branch import Batch, BranchStep, Objective, add_l2
-from ncf.training.rows import Gradients, RowGradient
+from ncf.training.kernels.batch import Batch, Gradients, RowGradient
+from ncf.training.kernels.branch import BranchStep, Objective, add_l2
 
 
 class GmfStep(BranchStep):

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ncf.models import MLP
 from ncf.runtime import Workers, spans
-from ncf.training.kernels.branch import Batch, BranchStep, Objective, add_in_pairs
-from ncf.training.rows import Gradients, RowGradient
+from ncf.training.kernels.batch import Batch, Gradients, RowGradient
+from ncf.training.kernels.branch import BranchStep, Objective, add_in_pairs
 
 _INTEGERS = {torch.bfloat16: torch.int16, torch.float32: torch.int32}
 

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from ncf.models import HistoryGMF
 from ncf.models.recency import RecentHistory
-from ncf.training.kernels.branch import Batch, Objective
+from ncf.training.kernels.batch import Batch, Gradients, RowGradient
+from ncf.training.kernels.branch import Objective
 from ncf.training.kernels.gmf import GmfStep, GmfWorker
-from ncf.training.rows import Gradients, RowGradient
 
 
 class RecentStep(GmfStep):

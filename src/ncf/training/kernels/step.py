@@ -25,15 +25,14 @@ import torch
 from torch import Tensor
 
 from ncf.models import GMF, MLP, HistoryGMF, Model, halves
-from ncf.runtime import Workers, spans
-from ncf.training.kernels.branch import Batch, Objective, StepParts, add_in_pairs
+from ncf.runtime import Workers, generator, spans
+from ncf.training.kernels.batch import Batch, Gradients
+from ncf.training.kernels.branch import Objective, StepParts, add_in_pairs
 from ncf.training.kernels.gmf import GmfStep, GmfWorker
 from ncf.training.kernels.history import HistoryStep
 from ncf.training.kernels.mlp import MlpStep, MlpWorker
 from ncf.training.kernels.recency import RecentStep
-from ncf.training.rows import Gradients
 
-__all__ = ["Batch", "Gradients", "Objective", "StepParts", "add_in_pairs", "loss_and_gradients"]
 Exchange = Callable[[list[Tensor]], list[Tensor]]
 
 
@@ -81,6 +80,20 @@ def loss_and_gradients(
     for step in steps:
         gradients.update(step.gradients())
     return loss, gradients
+
+
+def dropout_generators(
+    model: Model, seed: int, epoch: int, step: int, parts: StepParts
+) -> list[torch.Generator] | None:
+    """A generator of dropout masks for each of this process's parts; None where the model has no dropout.
+
+    A mask follows from (seed, epoch, step, part) alone, so a resumed run draws the same ones.
+    """
+    if not any(isinstance(half, MLP) and half.tower.dropout > 0.0 for half in halves(model)):
+        return None
+    device = next(model.parameters()).device
+    numbers = range(parts.first, parts.first + len(parts.own))
+    return [generator(seed, "dropout", epoch, step, number, device=device) for number in numbers]
 
 
 def _step(half: GMF | MLP, batch: Batch, objective: Objective) -> GmfStep | MlpStep:

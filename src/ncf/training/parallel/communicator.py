@@ -20,9 +20,9 @@ from torch import Tensor
 
 from ncf.errors import ConfigError
 from ncf.training.checkpoint import Checkpoint
-from ncf.training.kernels.step import Gradients, add_in_pairs
+from ncf.training.kernels.batch import Gradients, RowGradient
+from ncf.training.kernels.branch import add_in_pairs
 from ncf.training.parallel.watchdog import Watchdog
-from ncf.training.rows import RowGradient
 
 Value = TypeVar("Value")
 KINDS = ("auto", "torchrun", "horovod", "smddp")

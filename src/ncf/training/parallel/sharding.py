@@ -26,10 +26,9 @@ from torch import Tensor, nn
 from ncf.config import Experiment, TrainConfig
 from ncf.errors import ConfigError
 from ncf.models import Model, ModelScorer, halves
-from ncf.training.kernels.step import Batch, Gradients
+from ncf.training.kernels.batch import Batch, Gradients, Rows
 from ncf.training.parallel.communicator import Communicator
 from ncf.training.parallel.torchrec import Collection, need_torchrec
-from ncf.training.rows import Rows
 
 _MULTIPLE = 4
 _GOES_AS_FAR = 0.3
