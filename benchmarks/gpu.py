@@ -174,7 +174,7 @@ def time_to_hit(data: Dataset, device: torch.device, dry: bool, report: Report) 
             dataset,
             experiment,
             Path(folder) / "run",
-            manner=RunOptions(report_best_on_test=True, tracker=clock),
+            options=RunOptions(report_best_on_test=True, tracker=clock),
         )
     report.table(
         f"{experiment.name}: wall seconds since the start",

@@ -404,8 +404,8 @@ def time_to_target(recipe: Path, report: Report) -> None:
         prepare_catalog("ml-1m")[0].save(data)
         clock = Clock()
         dataset = Dataset.open(data)
-        manner = RunOptions(report_best_on_test=True, tracker=clock)
-        train(dataset, experiment, Path(folder) / "run", data_path=data, manner=manner)
+        options = RunOptions(report_best_on_test=True, tracker=clock)
+        train(dataset, experiment, Path(folder) / "run", data_path=data, options=options)
         whole = time.perf_counter() - clock.began
     trained = [epoch["seconds"] for epoch in clock.epochs]
     report.table(

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ncf.models import GMF, HistoryGMF, Model, NeuMF, halves, history_half
+from ncf.models import GMF, HistoryGMF, Model, NeuMF, branches, history_branch
 from ncf.runtime import generator
 from ncf.training.kernels.batch import Batch, Gradients, Rows
 from ncf.training.kernels.branch import Objective
@@ -13,7 +13,7 @@ KINDS = ["history-gmf", "history-neumf"]
 
 
 def half_of(model: Model) -> HistoryGMF:
-    half = history_half(model)
+    half = history_branch(model)
     assert half is not None
     return half
 
@@ -41,7 +41,7 @@ def by_autograd(
     labels = torch.zeros_like(predicted)
     labels[:, 0] = 1.0
     loss = torch.nn.functional.binary_cross_entropy_with_logits(predicted, labels)
-    for each in halves(model):
+    for each in branches(model):
         strength = objective.l2_gmf if isinstance(each, GMF) else objective.l2_mlp
         loss = loss + strength * each.user_table[users].pow(2).sum(1).mean()
         loss = loss + strength * each.item_table[items].pow(2).sum(2).mean()

@@ -8,7 +8,7 @@ import torch
 
 from ncf.config import Experiment
 from ncf.data import Csr, Dataset, HeldOut, Interactions, Vocabulary
-from ncf.models import History, Model, build_model, history_half
+from ncf.models import History, Model, build_model, history_branch
 from ncf.runtime import generator
 
 NO_BOOTSTRAP = {"bootstrap": 0}
@@ -114,7 +114,7 @@ def model_of(kind: str = "neumf", users: int = 20, items: int = 30, seed: int = 
                 parameter.add_(
                     0.1 * torch.randn(parameter.shape, generator=generator(seed, "bias", parameter.numel()))
                 )
-    half = history_half(built)
+    half = history_branch(built)
     if half is not None:
         random = generator(seed, "history")
         pairs = torch.rand(users, items, generator=random) < 0.3

@@ -267,7 +267,7 @@ def test_a_stopped_run_says_how_to_go_on_and_ends_like_one_that_was_not(
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130, said
-    assert "run the same command with --resume to go on" in said
+    assert "run the same command with --resume to continue" in said
     assert "has not finished" in refused("evaluate", tmp_path / "stopped", cwd=project)
     resumed = parsed(ncf(*arguments, tmp_path / "stopped", "--resume", "--json", cwd=project))
     whole = parsed(ncf(*arguments, tmp_path / "whole", "--json", cwd=project))
@@ -304,7 +304,7 @@ def test_a_second_run_over_the_first_is_refused_or_asked_for(project: Path, tmp_
     )
     ncf(*arguments, cwd=project)
     before = (tmp_path / "run/artifact/manifest.json").read_bytes()
-    assert "--resume goes on with it, --overwrite replaces it" in refused(*arguments, cwd=project)
+    assert "continue it with --resume, replace it with --overwrite" in refused(*arguments, cwd=project)
     assert (tmp_path / "run/artifact/manifest.json").read_bytes() == before
     ncf(*arguments, "--overwrite", cwd=project)
     (tmp_path / "mine").mkdir()
@@ -319,7 +319,7 @@ def test_a_second_run_over_the_first_is_refused_or_asked_for(project: Path, tmp_
         "--overwrite",
         cwd=project,
     )
-    assert "holds other files and is no run" in sentence
+    assert "holds files that are not a run" in sentence
     assert (tmp_path / "mine/thesis.txt").read_text() == "precious"
 
 
@@ -381,7 +381,7 @@ def test_exactly_one_source_and_somewhere_to_write(tmp_path: Path) -> None:
 
 def test_mistakes_of_training_are_sentences(project: Path, tmp_path: Path) -> None:
     assert "There is no recipe" in refused("train", "absent.toml", cwd=project)
-    assert "Which data?" in refused("train", "small.toml", cwd=project)
+    assert "No data set is named" in refused("train", "small.toml", cwd=project)
     assert "is not a prepared data folder" in refused("train", "small.toml", "--data", tmp_path, cwd=project)
     assert "train.epoch is no setting" in refused(
         "train", "small.toml", "--set", "train.epoch=3", cwd=project

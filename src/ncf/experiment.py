@@ -1,7 +1,8 @@
-"""The whole way in one place: train a model on a prepared data set, judge it, write the artifact.
+"""A run from start to end: train a model on a prepared data set, evaluate it, write the artifact.
 
-A run is a folder: `run.json` (settings, where the data are), `events.jsonl`, `checkpoints/`, `artifact/`, and for a
-pre-trained NeuMF the runs of its halves in `gmf/` and `mlp/`.
+In: data and an `Experiment`. Out: a run's folder: `run.json` (settings, where the data are), `events.jsonl`,
+`checkpoints/`, `artifact/`, and for a pre-trained NeuMF the runs of its halves in `gmf/` and `mlp/`. The
+decision worth knowing: of several processes all call `train` alike, and only process 0 writes.
 """
 
 import json
@@ -20,8 +21,8 @@ from ncf.config import Experiment, TrainConfig
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
 from ncf.data.files import storage_errors, write_text
 from ncf.errors import ConfigError, DataError, StorageError
-from ncf.models import GMF, Model, build_model, history_half, history_of
-from ncf.models.frozen import thaw
+from ncf.models import GMF, Model, build_model, history_branch, history_of
+from ncf.models.build import thaw
 from ncf.models.recency import require_times
 from ncf.runtime import Workers, choose_device, choose_threads, generator, workers
 from ncf.serving.artifact import Artifact, open_artifact, write_artifact
@@ -37,7 +38,7 @@ from ncf.training.parallel.sharding import process_group, refuse_what_shards_can
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: its folder, its artifact, and what was measured (`metrics.json` of the artifact)."""
+    """A finished run: its folder, its artifact, and its metrics (`metrics.json` of the artifact)."""
 
     folder: Path
     artifact: Path
@@ -49,28 +50,37 @@ class RunOptions:
     """How a run is carried out, apart from what it computes."""
 
     resume: bool = False
+    """Continue from the newest checkpoint in the run's folder, if there is one."""
     overwrite: bool = False
+    """Replace a run that is in the folder already."""
     report_best_on_test: bool = False
+    """Evaluate every epoch on test as well and report the best, as papers do. It selects nothing."""
     serves: bool = True
-    """False leaves out of the artifact what serving prepares (candidates, fold-in), which takes longer than training on
-    small data; such an artifact can be judged and fused."""
+    """False leaves out of the artifact what serving prepares (candidates, fold-in), which on small data takes
+    longer than training. Such an artifact can be evaluated and fused."""
     tracker: Tracker = Silent()  # noqa: RUF009 - it has no state
     stop: Callable[[], bool] = lambda: False
-    communicator: Communicator = SingleProcess()  # noqa: RUF009 - nor has it
-    """Of several processes each calls `train` with the same arguments; process 0 alone writes to `output`."""
+    """Asked between steps; once it returns True, a checkpoint is written and `Interrupted` is raised."""
+    communicator: Communicator = SingleProcess()  # noqa: RUF009 - nor has this
+    """With several processes, each calls `train` with the same arguments; only process 0 writes."""
 
 
 def open_data(
     experiment: Experiment, folder: str | None, log: Callable[[str], None] = print
 ) -> tuple[Dataset, Path]:
-    """The data set of a run: the folder that is given, or the recipe's; a known set is prepared on first use."""
+    """The data set of a run and its folder: the given `folder` or the recipe's.
+
+    A set of the catalog is prepared on first use, which goes to `log`. Raises `ConfigError` without any data.
+    """
     path = folder or experiment.data.path
     name = experiment.data.catalog
     if path is None and name is None:
-        raise ConfigError("Which data? Give --data FOLDER, or set data.path or data.catalog in the recipe.")
+        raise ConfigError(
+            "No data set is named: give --data FOLDER, or set data.path or data.catalog in the recipe."
+        )
     target = Path(path or f"data/{name}")
     if path is None and name is not None and not (target / "dataset.json").is_file():
-        log(f"Preparing the known data set {name} in {target}.")
+        log(f"Preparing {name} of the catalog in {target}.")
         dataset, report = prepare_catalog(name, PrepareOptions())
         dataset.save(target)
         for line in report.lines():
@@ -86,23 +96,28 @@ def train(
     data_path: str | Path | None = None,
     gmf: str | Path | None = None,
     mlp: str | Path | None = None,
-    manner: RunOptions | None = None,
+    options: RunOptions | None = None,
 ) -> Run:
-    """Train, judge on test, write the artifact. `gmf` and `mlp` are runs to fuse instead of training them first.
+    """Train, evaluate on test, write the artifact.
 
-    `output` is the run's folder; without it a new one is made in `runs/`, named after the experiment. A folder that
-    holds a run already is refused, unless the manner is to resume or to overwrite it.
+    `output` is the run's folder; by default a new one in `runs/`, named after the experiment. A folder that
+    holds a run already is refused, unless the `options` say to resume or to overwrite it. `data_path` is
+    recorded as the folder of `dataset`. `gmf` and `mlp` are runs to fuse, instead of training the halves
+    first.
+
+    Raises `ConfigError` for settings that do not go together, `StorageError` for an unusable folder, and what
+    `fit` raises.
     """
-    manner = manner or RunOptions()
-    communicator = manner.communicator
+    options = options or RunOptions()
+    communicator = options.communicator
     assert_same(communicator, _facts(dataset, experiment))
     if experiment.train.tables == "sharded":
         refuse_what_shards_cannot(experiment, communicator)
     require_times(dataset.train, experiment.model.history_half_life)
-    tracker = manner.tracker
+    tracker = options.tracker
     folder = Path()
     if communicator.rank == 0:
-        folder = _claim(Path(output) if output else fresh_folder(experiment.name), manner)
+        folder = _claim(Path(output) if output else fresh_folder(experiment.name), options)
         tracker = Trackers([JsonLines(folder / "events.jsonl"), tracker])
         data = {
             "path": str(Path(data_path).resolve()) if data_path else None,
@@ -114,17 +129,17 @@ def train(
             write_text(folder / "run.json", json.dumps(document, indent=2))
     folder = communicator.broadcast(folder)
     tracker.opened(folder)
-    pretrained = _pretrain(dataset, experiment, folder, gmf, mlp, manner)
+    pretrained = _pretrain(dataset, experiment, folder, gmf, mlp, options)
     tracker.start(experiment.name, experiment.model_dump(mode="json"))
     with ExitStack() as stack:
         if experiment.train.tables == "sharded":
             stack.enter_context(process_group(choose_device(experiment.train.device)))
         pool = stack.enter_context(workers(choose_threads(experiment.train.threads)))
-        return _train_here(dataset, experiment, folder, pretrained, manner, tracker, pool)
+        return _train_here(dataset, experiment, folder, pretrained, options, tracker, pool)
 
 
 def _facts(dataset: Dataset, experiment: Experiment) -> dict[str, str]:
-    """What several processes must have in common."""
+    """What must be the same on all processes."""
     return {
         "data": dataset.digest,
         "recipe": experiment.digest(),
@@ -138,33 +153,34 @@ def _train_here(
     experiment: Experiment,
     folder: Path,
     pretrained: tuple[Model, Model] | None,
-    manner: RunOptions,
+    options: RunOptions,
     tracker: Tracker,
     pool: Workers,
 ) -> Run:
     began = time.perf_counter()
-    communicator = manner.communicator
-    communicator.phase("making the model's first values")
+    communicator = options.communicator
+    communicator.phase("initializing the model")
     config = experiment.train
     seen = _seen(dataset, config)
-    whole = (len(dataset.users), len(dataset.items)) if config.tables == "replicated" else (0, 0)
+    # Sharded tables are not in the model: it is built with no rows.
+    sizes = (len(dataset.users), len(dataset.items)) if config.tables == "replicated" else (0, 0)
     random = generator(config.seed, "init")
-    model = build_model(experiment.model, *whole, random).to(choose_device(config.device))
+    model = build_model(experiment.model, *sizes, random).to(choose_device(config.device))
     checkpoints = Checkpoints(
         folder / "checkpoints", experiment.digest(), dataset.digest, config.keep_checkpoints
     )
-    fresh = communicator.broadcast(not (manner.resume and checkpoints.exist()))
-    first_values = Initializer(seen, experiment, tracker, pool)
+    fresh = communicator.broadcast(not (options.resume and checkpoints.exist()))
+    initializer = Initializer(seen, experiment, tracker, pool)
     sharded = None
     if config.tables == "sharded":
-        sharded = first_values.shard(model, communicator, fresh)
+        sharded = initializer.shard(model, communicator, fresh)
     else:
-        first_values.fill(model, pretrained, begins=fresh and communicator.rank == 0)
+        initializer.fill(model, pretrained, begins=fresh and communicator.rank == 0)
     communicator.broadcast_tensors(model.state_dict())
     trainer = Trainer(seen, model, config, pool, communicator, sharded)
-    _say_what(trainer, seen, tracker)
-    plan = EvaluationPlan(evaluator(trainer), seen, experiment.evaluation, manner.report_best_on_test)
-    fitted = fit(trainer, plan, tracker, checkpoints, manner.resume, manner.stop)
+    _log_setup(trainer, seen, tracker)
+    plan = EvaluationPlan(evaluator(trainer), seen, experiment.evaluation, options.report_best_on_test)
+    fitted = fit(trainer, plan, tracker, checkpoints, options.resume, options.stop)
     communicator.phase("evaluating")
     metrics = _measure(plan, fitted)
     metrics["seconds"] = round(time.perf_counter() - began, 2)
@@ -184,10 +200,10 @@ def _train_here(
             card,
             dataset.digest,
             weights,
-            manner.serves,
+            options.serves,
         )
     tracker.finish({"metrics": metrics["test"]["metrics"], "artifact": str(artifact)})
-    communicator.barrier()  # nobody's end is success before the artifact is there
+    communicator.barrier()  # no process succeeds before the artifact is written
     return Run(folder, artifact, metrics)
 
 
@@ -197,9 +213,9 @@ def _pretrain(
     folder: Path,
     gmf: str | Path | None,
     mlp: str | Path | None,
-    manner: RunOptions,
+    options: RunOptions,
 ) -> tuple[Model, Model] | None:
-    """Both halves, from runs that are given or trained now."""
+    """The trained GMF and MLP of a recipe with pre-training, given or trained now; else None."""
     recipe = experiment.pretraining
     if recipe is None:
         if gmf or mlp:
@@ -207,18 +223,18 @@ def _pretrain(
         return None
     given = {"gmf": gmf, "mlp": mlp}
     halves = {"gmf": recipe.gmf, "mlp": recipe.mlp}
-    found = [_half(dataset, halves[name], folder / name, given[name], manner) for name in halves]
-    return found[0], found[1]
+    first, second = (_half(dataset, halves[name], folder / name, given[name], options) for name in halves)
+    return first, second
 
 
 def _half(
-    dataset: Dataset, half: Experiment, target: Path, given: str | Path | None, manner: RunOptions
+    dataset: Dataset, half: Experiment, target: Path, given: str | Path | None, options: RunOptions
 ) -> Model:
-    """The model of a run that is given, or that an earlier try has finished in `target`, or that is trained there now."""
-    communicator = manner.communicator
-    finished = communicator.broadcast(manner.resume and (target / "artifact" / "manifest.json").is_file())
+    """The model of the `given` run, of one finished in `target` before, or of one trained there now."""
+    communicator = options.communicator
+    finished = communicator.broadcast(options.resume and (target / "artifact" / "manifest.json").is_file())
     if given is None and not finished:
-        train(dataset, half, target, manner=replace(manner, report_best_on_test=False))
+        train(dataset, half, target, options=replace(options, report_best_on_test=False))
     artifact = None
     if communicator.rank == 0:
         artifact = open_artifact(given or target)
@@ -226,31 +242,31 @@ def _half(
     config = communicator.broadcast(artifact.experiment.model if artifact else half.model)
     model = build_model(config, len(dataset.users), len(dataset.items))
     if artifact is not None:
-        _take(model, artifact, dataset)
+        _load_trained(model, artifact, dataset)
     communicator.broadcast_tensors(model.state_dict())
     return model
 
 
-def _take(model: Model, artifact: Artifact, dataset: Dataset) -> None:
-    """The weights of a run that goes on being trained."""
-    half = history_half(model)
-    if half is None:
+def _load_trained(model: Model, artifact: Artifact, dataset: Dataset) -> None:
+    """Fill `model` with the weights of an artifact, for more training."""
+    branch = history_branch(model)
+    if branch is None:
         model.load_state_dict(artifact.model.state_dict())
         return
     if not isinstance(artifact.model, GMF):
-        raise ConfigError("--gmf takes a run of kind gmf or history-gmf, and no NeuMF.")
-    half.attach(history_of(_seen(dataset, artifact.experiment.train), half.half_life))
+        raise ConfigError("--gmf takes a run of kind gmf or history-gmf, not a NeuMF.")
+    branch.attach(history_of(_seen(dataset, artifact.experiment.train), branch.half_life))
     look_up = artifact.look_up
     assert look_up is not None
-    thaw(half, artifact.model, torch.from_numpy(look_up.table_ID.copy()))
+    thaw(branch, artifact.model, torch.from_numpy(look_up.table_ID.copy()))
 
 
 def _seen(dataset: Dataset, config: TrainConfig) -> Dataset:
-    """The data as a run with these settings sees them."""
+    """The data as a run with these settings sees them: perhaps with validation in training."""
     return dataset.with_validation_in_training() if config.validation == "include" else dataset
 
 
-def _say_what(trainer: Trainer, dataset: Dataset, tracker: Tracker) -> None:
+def _log_setup(trainer: Trainer, dataset: Dataset, tracker: Tracker) -> None:
     precision = str(trainer.objective.precision).removeprefix("torch.")
     lazy = sorted(trainer.runner.lazy)
     lazily = f"; updated lazily: {', '.join(lazy)}" if lazy else ""
@@ -275,7 +291,7 @@ def _measure(plan: EvaluationPlan, fitted: FitResult) -> dict[str, Any]:
     )
     if best is not None:
         metrics["best_on_test"] = {
-            "warning": "chosen on the test set, as papers print it: it flatters and is no estimate",
+            "warning": "chosen on the test set, as in many papers: optimistic, not an estimate",
             **{name: best[name] for name in ("epoch", "test_hr@10", "test_ndcg@10")},
         }
     metrics["history"] = fitted.history
@@ -293,17 +309,17 @@ def _selected(fitted: FitResult) -> str:
 
 
 def same_data(artifact: Artifact, dataset: Dataset) -> None:
-    """Raise `DataError` where the artifact was trained on other data."""
+    """Raise `DataError` if the artifact was trained on other data than `dataset`."""
     trained_on = artifact.manifest["data"]
     if trained_on["digest"] != dataset.digest:
         raise DataError(
-            f"{artifact.folder} was trained on {trained_on['name']} ({trained_on['digest'][:12]}) and these data are "
-            f"{dataset.name} ({dataset.digest[:12]}): give --data with the folder it was trained on."
+            f"{artifact.folder} was trained on {trained_on['name']} ({trained_on['digest'][:12]}), but these "
+            f"data are {dataset.name} ({dataset.digest[:12]}): give --data with the folder it was trained on."
         )
 
 
 def fresh_folder(name: str) -> Path:
-    """A run's folder in `runs/` that is not there yet."""
+    """A folder in `runs/` for a run of this name that does not exist yet."""
     number, folder = 1, Path("runs") / name
     while folder.exists():
         number += 1
@@ -311,20 +327,21 @@ def fresh_folder(name: str) -> Path:
     return folder
 
 
-def _claim(folder: Path, manner: RunOptions) -> Path:
-    """Make the run's folder; one that holds a run, or anything else, is not touched unasked."""
+def _claim(folder: Path, options: RunOptions) -> Path:
+    """Make the run's folder. One that is not empty is left alone, unless the options say otherwise."""
     with storage_errors(folder):
-        if folder.is_dir() and any(folder.iterdir()) and not manner.resume:
-            _clear(folder, manner)
+        if folder.is_dir() and any(folder.iterdir()) and not options.resume:
+            _clear(folder, options)
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
-def _clear(folder: Path, manner: RunOptions) -> None:
+def _clear(folder: Path, options: RunOptions) -> None:
     if not (folder / "run.json").is_file():
-        raise StorageError(f"{folder} holds other files and is no run: choose an empty or a new --output.")
-    if not manner.overwrite:
+        raise StorageError(f"{folder} holds files that are not a run: choose an empty or a new --output.")
+    if not options.overwrite:
         raise StorageError(
-            f"{folder} holds a run already: --resume goes on with it, --overwrite replaces it, or choose another --output."
+            f"{folder} holds a run already: continue it with --resume, replace it with --overwrite, or "
+            "choose another --output."
         )
     shutil.rmtree(folder)

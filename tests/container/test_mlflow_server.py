@@ -68,8 +68,8 @@ def test_runs_are_recorded_over_http_listed_and_compared(
     for epochs in (1, 2):
         with open_tracker(server, "http", said.append) as tracker:
             settings = support.experiment(epochs=epochs)
-            manner = RunOptions(tracker=tracker)
-            finished = train(support.checkerboard(), settings, tmp_path / str(epochs), manner=manner)
+            options = RunOptions(tracker=tracker)
+            finished = train(support.checkerboard(), settings, tmp_path / str(epochs), options=options)
     assert said == []
     assert capfd.readouterr().out == ""
     track = ("--track", server)

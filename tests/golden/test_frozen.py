@@ -212,8 +212,8 @@ class Bench:
             }
         data = "ml-100k" if name.endswith(", all of ml-100k") else "core"
         folder = self.folder / "runs" / name.replace(" ", "-").replace(",", "")
-        manner, where = RunOptions(serves=name in SERVED), self.data_folder(data)
-        return train(self.data(data), recipe(name), folder, data_path=where, manner=manner, **halves)
+        options, where = RunOptions(serves=name in SERVED), self.data_folder(data)
+        return train(self.data(data), recipe(name), folder, data_path=where, options=options, **halves)
 
 
 def recipe(name: str) -> Experiment:

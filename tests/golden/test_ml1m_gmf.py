@@ -21,7 +21,7 @@ BAND = {"hr@10": (0.7337, 0.005), "ndcg@10": (0.4570, 0.004)}
 def test_gmf_on_ml_1m_lands_in_the_stated_band(tmp_path: Path) -> None:
     dataset, _ = prepare_catalog("ml-1m", PrepareOptions(validation_popularity_exponent=0.3))
     recipe = Experiment.load(ROOT / "recipes" / "ml-1m-gmf.toml", ["evaluation.bootstrap=0"])
-    run = experiment.train(dataset, recipe, tmp_path / "run", manner=experiment.RunOptions(serves=False))
+    run = experiment.train(dataset, recipe, tmp_path / "run", options=experiment.RunOptions(serves=False))
     found = run.metrics["test"]["metrics"]
     assert run.metrics["test"]["rows"] == 6040
     for name, (middle, band) in BAND.items():

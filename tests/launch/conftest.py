@@ -49,13 +49,13 @@ def single(
     data: str = "data",
     recipe: str = "small.toml",
     halves: Any = None,
-    **manner: Any,
+    **options: Any,
 ) -> Path:
     """A run of one process: this one."""
     settings = Experiment.load(folder / recipe, [])
     done = experiment.train(
         Dataset.open(folder / data), settings, folder / output, data_path=folder / data, **(halves or {}),
-        manner=experiment.RunOptions(**manner),
+        options=experiment.RunOptions(**options),
     )  # fmt: skip
     return done.folder
 

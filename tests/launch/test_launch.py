@@ -38,7 +38,7 @@ def test_a_run_that_is_there_is_refused_with_one_sentence(folder: Path, pair: Pa
         [*train(), "--output", "pair", "--nproc", 2, "--max-restarts", 1, "--quiet"], folder
     ) as started:
         assert started.ended(2) == (
-            "ncf: pair holds a run already: --resume goes on with it, --overwrite replaces it, or choose another --output.\n"
+            "ncf: pair holds a run already: continue it with --resume, replace it with --overwrite, or choose another --output.\n"
         )
         assert started.out == ""
     assert metrics(pair) == before

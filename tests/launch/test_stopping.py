@@ -21,7 +21,7 @@ def test_ctrl_c_saves_a_checkpoint_and_one_process_goes_on(folder: Path, alone: 
         errors = started.ended(130)
     assert errors.splitlines()[-1] == (
         "ncf: Stopped after 2 epochs and 8 steps of the next; the checkpoint is in stopped/checkpoints: run the same "
-        "command with --resume to go on."
+        "command with --resume to continue."
     )
     assert errors.count("Stopped") == 1
     assert "signal" not in errors

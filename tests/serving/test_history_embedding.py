@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from ncf import experiment
 from ncf.data import Dataset, Interactions
-from ncf.models import History, freeze, history_half
+from ncf.models import History, freeze, history_branch
 from ncf.serving.artifact import open_artifact
 from ncf.serving.fold_in import FoldIn
 from ncf.serving.history_embedding import HistoryEmbedding, last_of_each
@@ -52,7 +52,7 @@ def test_it_is_the_scaled_sum_in_any_order(history: list[int], random: object) -
 def test_a_visitor_has_the_vector_of_a_user_without_an_own_one(kind: str) -> None:
     """Where nobody has an own part, the first half's vector is what training made of a user with this history."""
     model = model_of(kind)
-    half = history_half(model)
+    half = history_branch(model)
     assert half is not None
     half.user_table.data.zero_()
     seen = csr_of([[2, 9, 17, 28], *[[user, user + 3] for user in range(19)]])
@@ -67,7 +67,7 @@ def test_a_visitor_has_the_vector_of_a_user_without_an_own_one(kind: str) -> Non
 def test_own_parts_are_guessed_as_the_vectors_of_other_models_are() -> None:
     """With a table of zeros nothing can be looked up, and the map is the map of a model without a history."""
     model = model_of("history-gmf")
-    half = history_half(model)
+    half = history_branch(model)
     assert half is not None
     half.history_table.data.zero_()
     network = NumpyModel({name: value.numpy() for name, value in freeze(model).state_dict().items()})
@@ -212,14 +212,14 @@ def test_an_artifact_with_a_half_life_asks_what_came_last(kind: str, tmp_path: P
 
 def test_thawing_is_the_way_back_from_freezing() -> None:
     from ncf.models import GMF, build_model
-    from ncf.models.frozen import thaw
+    from ncf.models.build import thaw
     from support import experiment as settings
 
-    half = history_half(model_of("history-gmf"))
+    half = history_branch(model_of("history-gmf"))
     assert half is not None
     frozen = freeze(half)
     assert isinstance(frozen, GMF)
-    fresh = history_half(build_model(settings("history-gmf").model, 20, 30))
+    fresh = history_branch(build_model(settings("history-gmf").model, 20, 30))
     assert fresh is not None
     fresh.attach(half.attached)
     thaw(fresh, frozen, half.history_table.detach())

@@ -46,11 +46,13 @@ def train(settings: dict[str, Any], recipe: Experiment, communicator: Communicat
     """A run, from its checkpoint where there is one."""
     tracker = StopAfter(int(settings.get("steps", 10**9)))
     stops = settings.get("stopper") == communicator.rank
-    manner = experiment.RunOptions(
+    options = experiment.RunOptions(
         resume=True, tracker=tracker, communicator=communicator, stop=lambda: stops and tracker.left <= 0
     )
     try:
-        experiment.train(planted(settings["users"], settings["items"]), recipe, output / "run", manner=manner)
+        experiment.train(
+            planted(settings["users"], settings["items"]), recipe, output / "run", options=options
+        )
     except Interrupted:
         print("stopped")
 

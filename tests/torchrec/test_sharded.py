@@ -18,7 +18,7 @@ import torch
 from safetensors.numpy import load_file
 
 from ncf.config import Experiment
-from ncf.models import GMF, Model, build_model, halves
+from ncf.models import GMF, Model, branches, build_model
 from ncf.runtime import generator, workers
 from ncf.serving.artifact import open_artifact
 from ncf.serving.recommender import Recommender
@@ -110,13 +110,16 @@ def test_it_is_row_wise_adagrad_on_the_tables_and_adamw_on_the_layers(alone: Pat
 
 
 def train_plainly(model: Model, recipe: Experiment) -> None:
-    """One epoch over whole tables, a row's sum of squares over all halves of its side."""
+    """One epoch over whole tables, a row's sum of squares over all branches of its side."""
     config = recipe.train
     data = planted(USERS, ITEMS)
     sampler = GroupSampler(data, batch_size=config.batch_size, negatives=config.negatives, seed=config.seed)
     objective = Objective(LOSSES[config.loss], config.l2_gmf, config.l2_mlp)
     adamw = Optimizer(model, config, set(), tables(model))
-    sides = [[half.user_table for half in halves(model)], [half.item_table for half in halves(model)]]
+    sides = [
+        [branch.user_table for branch in branches(model)],
+        [branch.item_table for branch in branches(model)],
+    ]
     factor = rate_factor(config, len(data.train), USERS)
     sums = [torch.zeros(len(side[0])) for side in sides]
     with workers(1) as pool:

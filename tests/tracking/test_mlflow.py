@@ -33,9 +33,9 @@ def run(folder: Path, settings: Experiment | None = None, *, resume: bool = Fals
     """Train on made-up data in `folder`/run, recorded in `folder`/mlflow.db.d."""
     said = [] if said is None else said
     with open_tracker(address or str(folder / "mlflow.db.d"), log=said.append) as tracker:
-        manner = RunOptions(resume=resume, tracker=tracker, stop=stop)
+        options = RunOptions(resume=resume, tracker=tracker, stop=stop)
         return train(
-            support.checkerboard(), settings or support.experiment(epochs=3), folder / "run", manner=manner
+            support.checkerboard(), settings or support.experiment(epochs=3), folder / "run", options=options
         )
 
 

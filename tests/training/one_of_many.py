@@ -44,11 +44,11 @@ def main(rank: int, size: int, port: str, settings: dict[str, object], output: P
     tracker = StopAfter(int(settings.get("steps", 10**9)))
     stops = settings.get("stopper") == rank
     with processes("127.0.0.1", int(port), rank, size) as communicator:
-        manner = experiment.RunOptions(
+        options = experiment.RunOptions(
             resume=True, tracker=tracker, communicator=communicator, stop=lambda: stops and tracker.left <= 0
         )
         try:
-            run = experiment.train(planted(), recipe, output / "run", manner=manner)
+            run = experiment.train(planted(), recipe, output / "run", options=options)
         except Interrupted:
             print("stopped")
             return

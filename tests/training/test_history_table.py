@@ -97,7 +97,7 @@ def test_a_dropped_positive_is_not_taken_out_of_the_sum() -> None:
     sums, history = half.__dict__["training_sums"], half.attached
     from ncf.training.kernels.history import HistoryStep
 
-    share = HistoryStep(half, batch, Objective(LOSSES["bce"])).share(slice(0, 23), None)
+    share = HistoryStep(half, batch, Objective(LOSSES["bce"])).worker(slice(0, 23), None)
     vectors = share.vectors(slice(0, 23))
     for group, (user, positive) in enumerate(zip(users.tolist(), items[:, 0].tolist(), strict=True)):
         others = [

@@ -104,7 +104,7 @@ def test_it_finds_that_each_item_follows_another(tmp_path: Path) -> None:
     for half_life in (0.0, 1.0):
         found = settings("history-gmf", half_life, epochs=15, l2_history=0.0)
         metrics = experiment.train(
-            dataset, found, tmp_path / str(half_life), manner=experiment.RunOptions(serves=False)
+            dataset, found, tmp_path / str(half_life), options=experiment.RunOptions(serves=False)
         ).metrics
         hits[half_life] = metrics["test"]["metrics"]["hr@1"]
     assert hits[1.0] > hits[0.0] + 0.1

@@ -91,7 +91,7 @@ def test_an_automatic_start_is_spectral_where_it_can_be(
         monkeypatch.setattr(spectral_init, "ITEMS_LIMIT", limit)
         notes = Notes()
         settings = experiment("gmf", init="auto", epochs=1)
-        train(checkerboard(), settings, tmp_path / str(limit), manner=RunOptions(tracker=notes))
+        train(checkerboard(), settings, tmp_path / str(limit), options=RunOptions(tracker=notes))
         assert notes.said[0].startswith(expected)
 
 

@@ -105,7 +105,7 @@ def evaluate_by_time(
         options = RunOptions(
             resume=begun and finished is None, overwrite=finished is not None, tracker=tracker, stop=stop
         )
-        train(dataset, settings, target, data_path=data_path, manner=options)
+        train(dataset, settings, target, data_path=data_path, options=options)
     later = open_run(target, data_path, ties=run.rules.ties, cutoffs=run.rules.cutoffs)
     runs = {"leave one out": run, "time": later}
     results = {name: evaluate_both(evaluated) for name, evaluated in runs.items()}

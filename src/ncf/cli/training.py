@@ -118,7 +118,7 @@ def train(
         again = restarted() and output is not None and begun(output)
         resume = communicator.broadcast(resume or again)
         tracker = Trackers([shown, recorder, *begin])
-        manner = experiment.RunOptions(
+        options = experiment.RunOptions(
             resume,
             overwrite,
             report_best_on_test,
@@ -127,7 +127,7 @@ def train(
             communicator=communicator,
         )
         run = experiment.train(
-            dataset, settings, output, data_path=data_path, gmf=gmf, mlp=mlp, manner=manner
+            dataset, settings, output, data_path=data_path, gmf=gmf, mlp=mlp, options=options
         )
     if first:
         _print_run(run, as_json)

@@ -65,7 +65,7 @@ def fit_model(
     """
     clock = _Clock()
     options = RunOptions(overwrite=True, serves=False, tracker=clock, stop=stop)
-    run = train(dataset, experiment, folder, data_path=data_path, manner=options, **halves)
+    run = train(dataset, experiment, folder, data_path=data_path, options=options, **halves)
     artifact = open_artifact(run.artifact)
     size = sum(int(weights.nbytes) for weights in artifact.weights.values())
     return FittedEntry(ModelScorer(artifact.model), clock.seconds, size)

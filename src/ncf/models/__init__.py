@@ -1,11 +1,21 @@
 """GMF, MLP, NeuMF and their kin: what comes in are table rows, what goes out are logits."""
 
-from ncf.models.build import Model, build_model, halves, history_half, parameter_count
-from ncf.models.frozen import build_frozen, freeze
+from ncf.models.build import (
+    Model,
+    branches,
+    build_frozen,
+    build_model,
+    freeze,
+    history_branch,
+    parameter_count,
+)
 from ncf.models.gmf import GMF, MF
 from ncf.models.history import History, HistoryGMF, history_of
 from ncf.models.inference import ModelScorer, mask_items
 from ncf.models.mlp import MLP
 from ncf.models.neumf import NeuMF
 
-__all__ = ["GMF", "MF", "MLP", "History", "HistoryGMF", "Model", "ModelScorer", "NeuMF", "build_frozen", "build_model", "freeze", "halves", "history_half", "history_of", "mask_items", "parameter_count"]  # fmt: skip
+__all__ = [
+    "GMF", "MF", "MLP", "History", "HistoryGMF", "Model", "ModelScorer", "NeuMF", "branches", "build_frozen",
+    "build_model", "freeze", "history_branch", "history_of", "mask_items", "parameter_count",
+]  # fmt: skip

@@ -1,6 +1,14 @@
-"""`ModelConfig` -> module, and the fusion of two trained models into one (He et al., WWW'17, section 3.4.1)."""
+"""From a `ModelConfig` to a model, and from a trained model to one with a single vector for each user.
+
+In: a configuration, or a model of any kind. Out: a model, all zeros or random; or a frozen model with the
+same scores, in which each user's own vector and history are added up, so that only tables are needed. The
+decision worth knowing: evaluation, serving and retrieval see only frozen models, and so know no histories.
+
+Legend: U users, I items, D factors.
+"""
 
 import torch
+from torch import Tensor
 
 from ncf.config import ModelConfig
 from ncf.models.gmf import GMF, MF
@@ -14,18 +22,14 @@ Model = GMF | MLP | NeuMF
 def build_model(
     config: ModelConfig, users: int, items: int, generator: torch.Generator | None = None
 ) -> Model:
-    """The architecture of `config` for `users` x `items`; all zeros without a generator (for loading weights)."""
-    model = _assemble(config, users, items)
+    """A model of `config` for these numbers of users and items; without a `generator` it is all zeros."""
+    if config.kind == "mlp":
+        model: Model = _mlp(config, users, items)
+    else:
+        model = _with_mlp(_gmf(config, users, items), config)
     if generator is not None:
         model.reset(generator)
     return model
-
-
-def _assemble(config: ModelConfig, users: int, items: int) -> Model:
-    if config.kind == "mlp":
-        return mlp_of(config, users, items)
-    gmf = _gmf(config, users, items)
-    return NeuMF(gmf, mlp_of(config, users, items)) if config.kind.endswith("neumf") else gmf
 
 
 def _gmf(config: ModelConfig, users: int, items: int) -> GMF:
@@ -36,21 +40,70 @@ def _gmf(config: ModelConfig, users: int, items: int) -> GMF:
     return MF(*sizes) if config.kind == "mf" else GMF(*sizes)
 
 
-def mlp_of(config: ModelConfig, users: int, items: int) -> MLP:
-    """The MLP half of `config`, all zeros."""
+def _mlp(config: ModelConfig, users: int, items: int) -> MLP:
     return MLP(users, items, config.embedding, config.tower, config.dropout, config.mlp_init_std)
 
 
-def halves(model: Model) -> list[GMF | MLP]:
+def _with_mlp(gmf: GMF, config: ModelConfig) -> Model:
+    """The GMF, in a NeuMF where `config` is of one."""
+    users, items = len(gmf.user_table), len(gmf.item_table)
+    return NeuMF(gmf, _mlp(config, users, items)) if config.kind.endswith("neumf") else gmf
+
+
+def branches(model: Model) -> list[GMF | MLP]:
     """The parts whose logits add up to the model's."""
     return [model.gmf, model.mlp] if isinstance(model, NeuMF) else [model]
 
 
 def parameter_count(model: torch.nn.Module) -> int:
-    """Numbers that training decides."""
+    """The number of trained values."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def history_half(model: Model) -> HistoryGMF | None:
-    """The half that knows its users' history, where the model has one."""
-    return next((half for half in halves(model) if isinstance(half, HistoryGMF)), None)
+def history_branch(model: Model) -> HistoryGMF | None:
+    """The history-aware branch, if the model has one."""
+    return next((branch for branch in branches(model) if isinstance(branch, HistoryGMF)), None)
+
+
+@torch.no_grad()
+def freeze(model: Model) -> Model:
+    """A model with the same scores and no history; a model that has no history is returned unchanged."""
+    first, *others = (frozen_branch(branch) for branch in branches(model))
+    if first is branches(model)[0]:
+        return model
+    if not others:
+        return first
+    assert isinstance(first, GMF)
+    assert isinstance(others[0], MLP)
+    return NeuMF(first, others[0])
+
+
+def build_frozen(config: ModelConfig, users: int, items: int) -> Model | None:
+    """What `freeze` makes of a history-aware model of `config`, all zeros; None for other kinds."""
+    if not config.kind.startswith("history"):
+        return None
+    return _with_mlp(MF(users, items, config.factors), config)
+
+
+@torch.no_grad()
+def frozen_branch(branch: GMF | MLP) -> GMF | MLP:
+    """The same branch without a history."""
+    if not isinstance(branch, HistoryGMF):
+        return branch
+    assert branch.item_bias is not None
+    users, factors = branch.user_table.shape
+    plain = MF(users, len(branch.item_table), factors, branch.init_std).to(branch.user_table.device)
+    plain.load_state_dict({k: v for k, v in branch.state_dict().items() if k != "history_table"})
+    plain.user_table.copy_(branch.users())
+    return plain.requires_grad_(False)
+
+
+@torch.no_grad()
+def thaw(branch: HistoryGMF, frozen: GMF, history_table: Tensor) -> None:
+    """The way back from `freeze`, for more training: fill `branch`, whose history is attached.
+
+    `frozen` is what `freeze` made of it, and `history_table` [I, D] its history's table.
+    """
+    branch.load_state_dict({**frozen.state_dict(), "history_table": history_table})
+    branch.user_table.zero_()
+    branch.user_table.copy_(frozen.user_table - branch.users())

@@ -3,15 +3,18 @@
     v_u = p_u + n_u^-a * sum over the history's items j of y_j
     y_ui = a( h^T (v_u * q_i) + b_i + b )
 
-The form of SVD++ (Koren, KDD'08) and, with what follows, of FISM (Kabbur et al., KDD'13) under GMF's output layer. In training
-the positive that a group is about is left out of its user's history: v_u then has n_u - 1 items, or the sum would hold the
-answer. Whoever comes later has a vector without training: the sum is a look-up, and p_u is guessed (`serving/fold_in.py`).
+The form is that of SVD++ (Koren, KDD'08) and of FISM (Kabbur et al., KDD'13), under GMF's output layer. In
+training, the positive of a group is left out of its user's history, as the sum would hold the answer: v_u
+then has n_u - 1 items. A user who comes later has a vector without training: the sum is a look-up, and p_u is
+estimated (`serving/fold_in.py`).
 
-The one decision worth knowing: the sums of all users are one product of the history (a sparse matrix of ones) with the
-history's table, much dearer than a step. So that table stays as it is for some steps, in which the sums are exact, and then
-moves once with the mean of their gradients, which is one product with the transposed history (`training/history_table.py`).
+The decision worth knowing: the sums of all users are one product of the history (a sparse matrix of ones)
+with the history's table, which takes much longer than a step. So that table stays as it is for some steps, in
+which the sums are exact. Then it moves once with the mean of their gradients, one product with the transposed
+history (`training/history_table.py`).
 
-With a half-life the latest items count most, and a positive is predicted from what came before it alone: `recency.py`.
+With a half-life the latest items count most, and a positive is predicted only from what came before it:
+`recency.py`.
 
 Legend: B batch, C candidates of a user, U users, I items, N interactions, D factors.
 """
@@ -30,7 +33,7 @@ from ncf.models.recency import RecentHistory, scale
 
 @dataclass(frozen=True)
 class History:
-    """Who has used what, by user and by item: offsets [U + 1] and items [N]; offsets [I + 1] and users [N]; all int64."""
+    """The items of each user and the users of each item: offsets [U + 1] or [I + 1], rows [N]; all int64."""
 
     offsets: Tensor
     items: Tensor
@@ -39,7 +42,7 @@ class History:
 
     @classmethod
     def of(cls, seen: Csr, items: int) -> "History":
-        """From the items of each user."""
+        """The history of users who have `seen` these items, of `items` in all."""
         offsets = torch.from_numpy(seen.offsets.astype("int64"))
         columns = torch.from_numpy(seen.columns.astype("int64"))
         rows = torch.repeat_interleave(torch.arange(seen.users), offsets.diff())
@@ -48,7 +51,7 @@ class History:
         return cls(offsets, columns, item_offsets, rows[columns.argsort(stable=True)])
 
     def to(self, device: torch.device) -> "History":
-        """The same on a device."""
+        """A copy on `device`."""
         return History(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
     @property
@@ -57,20 +60,20 @@ class History:
         return self.offsets.diff().float()
 
     def vectors(self, table_ID: Tensor, exponent: float) -> Tensor:
-        """[U, D]: scaled sums of whole histories."""
+        """[U, D]: the scaled sums of whole histories; `exponent` is a."""
         return scale(self.counts, exponent)[:, None] * self.sums(table_ID)
 
     def vectors_without(self, table_ID: Tensor, exponent: float, users_B: Tensor, items_B: Tensor) -> Tensor:
-        """[B, D]: without one item each."""
+        """[B, D]: the same for B users, each without one item."""
         scale_B1 = scale(self.counts - 1, exponent)[users_B, None]
         return scale_B1 * (self.sums(table_ID)[users_B] - table_ID[items_B])
 
     def sums(self, table_ID: Tensor, part: slice = slice(None), weights_N: Tensor | None = None) -> Tensor:
-        """[users of the part, D]: the sum of the rows of each user's items, each times its weight."""
+        """[users in `part`, D]: the sum of the rows of each user's items, times `weights_N`."""
         return _sums(self.offsets, self.items, table_ID, part, weights_N)
 
     def back(self, values_UD: Tensor, part: slice = slice(None), weights_N: Tensor | None = None) -> Tensor:
-        """[items of the part, D]: the sum over each item's users; `weights_N` in the order of `users`."""
+        """[items in `part`, D]: the sum over each item's users; `weights_N` in the order of `users`."""
         return _sums(self.item_offsets, self.users, values_UD, part, weights_N)
 
     def __deepcopy__(self, _: dict[int, Any]) -> "History":
@@ -78,7 +81,7 @@ class History:
 
 
 def _sums(offsets: Tensor, rows: Tensor, table: Tensor, part: slice, weights: Tensor | None) -> Tensor:
-    """Each bag in the order of its rows, whoever adds it up, so that the result is the same to the last bit."""
+    """Each bag is summed in the order of its rows, so that threads do not change the last bit of a sum."""
     first, end, _ = part.indices(len(offsets) - 1)
     cut = offsets[first : end + 1]
     if len(cut) < 2:
@@ -95,7 +98,7 @@ def _sums(offsets: Tensor, rows: Tensor, table: Tensor, part: slice, weights: Te
 
 
 def history_of(dataset: Dataset, half_life: float = 0.0) -> History | RecentHistory:
-    """What the users of a data set have used in training; raises `ConfigError` for a half-life where there are no times."""
+    """The users' histories in training; raises `ConfigError` for a half-life without times."""
     users, items = len(dataset.users), len(dataset.items)
     if half_life:
         return RecentHistory.of(dataset.train, users, items, half_life)
@@ -103,7 +106,7 @@ def history_of(dataset: Dataset, half_life: float = 0.0) -> History | RecentHist
 
 
 class HistoryGMF(GMF):
-    """A GMF with `history_table` [I, D] and `item_bias` [I]; knows its users' history once it is attached."""
+    """A GMF with `history_table` [I, D] and `item_bias` [I]; the users' histories are attached to it."""
 
     history: History | RecentHistory | None = None
 
@@ -123,24 +126,24 @@ class HistoryGMF(GMF):
         self.exponent, self.dropout, self.half_life = exponent, dropout, half_life
 
     def reset(self, generator: torch.Generator) -> None:
-        """As a GMF's; the history's table is drawn ten times smaller, since many of its rows add up."""
+        """Draw the first values as a GMF does; the history's are ten times smaller, as many add up."""
         super().reset(generator)
         nn.init.normal_(self.history_table, std=self.init_std / 10, generator=generator)
         assert self.item_bias is not None
         nn.init.zeros_(self.item_bias)
 
     def attach(self, history: History | RecentHistory) -> None:
-        """Give the model what its users have used."""
+        """Give the model its users' histories."""
         self.history = history.to(self.user_table.device)
 
     @property
     def attached(self) -> History | RecentHistory:
-        """The history that was attached."""
-        assert self.history is not None, "HistoryGMF.attach gives the model its users' history"
+        """The histories that were attached."""
+        assert self.history is not None, "HistoryGMF.attach gives the model its users' histories"
         return self.history
 
     def users(self) -> Tensor:
-        """[U, D]: own vectors and whole histories."""
+        """[U, D]: the users' own vectors plus their whole histories."""
         return self.user_table + self.attached.vectors(self.history_table, self.exponent)
 
     def without_positive(self, users_B: Tensor, items_BC: Tensor) -> Tensor:

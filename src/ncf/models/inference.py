@@ -1,7 +1,8 @@
 """A trained model, ready to score: what depends on items alone is computed once, and layers run in place.
 
-Used wherever a model is judged or serves. Equal to the model's own `forward` and `catalogue` up to the last bits of
-float32 (tests/models/test_inference.py).
+In: a model, as it is now. Out: logits of candidates or of all items. The decision worth knowing: it is equal
+to the model's own `forward` and `catalogue` up to the last bits of float32 (tests/models/test_inference.py),
+and several times as fast, as evaluation needs it.
 
 Legend: B batch, C candidates of a user, I items, H hidden width.
 """
@@ -13,8 +14,7 @@ import torch
 from torch import Tensor
 
 from ncf.data import Csr
-from ncf.models.build import Model, halves
-from ncf.models.frozen import frozen_half
+from ncf.models.build import Model, branches, frozen_branch
 from ncf.models.gmf import GMF
 from ncf.models.mlp import MLP
 from ncf.runtime import spans
@@ -24,35 +24,35 @@ _DEVICE_CHUNK_SCORES = 2**16  # 32 MB of 128 hidden units: within the cache of a
 
 
 class ModelScorer:
-    """Scores in float32 from a snapshot of the model's item side; make a new one after training has moved on."""
+    """Scores in float32 from a snapshot of the model's item side; after more training, make a new one."""
 
     def __init__(self, model: Model) -> None:
         with torch.inference_mode():
-            self._halves = [
-                _GmfScorer(half) if isinstance(half, GMF) else _MlpScorer(half)
-                for half in map(frozen_half, halves(model))
+            self._branches = [
+                _GmfScorer(branch) if isinstance(branch, GMF) else _MlpScorer(branch)
+                for branch in map(frozen_branch, branches(model))
             ]
 
     @torch.inference_mode()
     def __call__(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
         """Logits [B, C] of C candidates for each user."""
         return self._in_chunks(
-            users_B, items_BC.shape[1], lambda half, part: half.pairs(users_B[part], items_BC[part])
+            users_B, items_BC.shape[1], lambda branch, part: branch.pairs(users_B[part], items_BC[part])
         )
 
     @torch.inference_mode()
     def catalogue(self, users_B: Tensor) -> Tensor:
         """Logits [B, I] of every item."""
         return self._in_chunks(
-            users_B, self._halves[0].items, lambda half, part: half.catalogue(users_B[part])
+            users_B, self._branches[0].items, lambda branch, part: branch.catalogue(users_B[part])
         )
 
-    def _in_chunks(self, users_B: Tensor, width: int, score: Callable[["_Half", slice], Tensor]) -> Tensor:
+    def _in_chunks(self, users_B: Tensor, width: int, score: Callable[["_Branch", slice], Tensor]) -> Tensor:
         logits = torch.empty(len(users_B), width, device=users_B.device)
         at_once = _CHUNK_SCORES if users_B.device.type == "cpu" else _DEVICE_CHUNK_SCORES
         chunks = -(-len(users_B) * width // at_once)
         for part in spans(len(users_B), chunks) if len(users_B) else []:
-            first, *others = (score(half, part) for half in self._halves)
+            first, *others = (score(branch, part) for branch in self._branches)
             logits[part] = first
             for more in others:
                 logits[part] += more
@@ -92,7 +92,7 @@ class _MlpScorer:
         return self._tower(users_B, self._item_half.repeat(len(users_B), 1, 1))
 
     def _tower(self, users_B: Tensor, hidden_BCH: Tensor) -> Tensor:
-        """The item halves become the activations: they are overwritten."""
+        """The items' halves of the first layer become the activations: they are overwritten."""
         shape = hidden_BCH.shape[:2]
         hidden_BCH += self._first.user_half(self._users.index_select(0, users_B))[:, None]
         hidden = hidden_BCH.view(-1, hidden_BCH.shape[2]).relu_()
@@ -112,4 +112,4 @@ def mask_items(scores_BI: Tensor, items_of: Csr, users_B: np.ndarray) -> None:
     scores_BI[torch.from_numpy(rows), torch.from_numpy(columns.astype(np.int64))] = -torch.inf
 
 
-_Half = _GmfScorer | _MlpScorer
+_Branch = _GmfScorer | _MlpScorer

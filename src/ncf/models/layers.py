@@ -1,10 +1,10 @@
 """The factored first layer and the tower above it.
 
-Legend: E embedding width, H hidden width.
+The decision worth knowing: the paper's first layer acts on the concatenation [p_u ; q_i]. A matrix times a
+concatenation is the sum of two products, W [p_u ; q_i] = W_user p_u + W_item q_i. So the user's half is
+computed once a user and the item's half once an item, never once a pair.
 
-The one decision worth knowing: the paper's first layer acts on the concatenation [p_u ; q_i]. A matrix times a
-concatenation is the sum of two products, W [p_u ; q_i] = W_user p_u + W_item q_i, so the user's half is computed
-once a user and the item's half once an item, never once a pair.
+Legend: E embedding width, H hidden width.
 """
 
 import math

@@ -14,7 +14,9 @@ _CATALOGUE_CHUNK_BYTES = 64 * 2**20
 
 
 class MLP(nn.Module):
-    """Tables [U, E] and [I, E], first layer in two halves, tower, output weight h [H_last], output bias [1]."""
+    """Tables [U, E] and [I, E], first layer in two halves, tower, output weight h [H_last], output bias b
+    [1].
+    """
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class MLP(nn.Module):
         return hidden @ self.output + self.bias
 
     def catalogue(self, users_B: Tensor) -> Tensor:
-        """Logits [B, I] of every item; users go through in chunks, so that memory stays bounded."""
+        """Logits [B, I] of every item, a chunk of users at a time, so that memory stays bounded."""
         user_half_BH = self.first.user_half(self.user_table[users_B])
         item_half_IH = self.first.item_half(self.item_table)
         chunk = max(1, _CATALOGUE_CHUNK_BYTES // (4 * item_half_IH.numel()))
@@ -63,11 +65,11 @@ class MLP(nn.Module):
         return torch.cat(parts) if parts else user_half_BH.new_zeros(0, len(item_half_IH))
 
     def item_vectors(self) -> Tensor:
-        """[I, H_1]: what the tower sees of an item. Comparable by cosine."""
+        """[I, H_1]: what the tower sees of an item, to be compared by cosine."""
         return self.first.item_half(self.item_table)
 
     def _item_half(self, items_BC: Tensor) -> Tensor:
-        """[B, C, H]: gathered before or after the product, whichever multiplies fewer rows."""
+        """[B, C, H]: rows gathered before or after the product, whichever multiplies fewer rows."""
         if items_BC.numel() < len(self.item_table):
             return self.first.item_half(self.item_table[items_BC])
         return self.first.item_half(self.item_table)[items_BC]

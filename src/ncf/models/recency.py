@@ -1,14 +1,15 @@
-"""Recency: histories in order of time, in which an item counts half of the latest after a half-life of later items.
+"""Recency: histories in order of time, in which an item's weight halves after a half-life of later items.
 
-In: the training interactions with their times. Out: for each positive what its user had used before it, for each user all of
-it, and what each of these items counts: w = 2^(-r / half-life), where r is how many of the user's items are later than it
-and earlier than the positive (or later at all). The sum of the weighted rows is divided by (sum of w)^a.
+In: the training interactions with their times. Out: for each positive what its user had used before it, and
+for each user the whole history. The weight of an item is w = 2^(-r / half-life), where r is how many of the
+user's items are later than it and earlier than the positive (or later at all). The sum of the weighted rows
+is divided by (sum of w)^a.
 
-Two decisions worth knowing. An age is a number of items, not of days: users who come once a year and users who come every
-day share one half-life; items of one moment share one age, and none of them is before another. And a positive is predicted
-from what came before it alone: weights that look back from the end of a history with the positive left out were tried, and
-bring nothing (docs/experiments.md). Such sums are different for each positive, so each group adds up its own, of the latest
-`window` items; what is left out in training counts less than 1/256 each.
+Two decisions worth knowing. An age is a number of items, not of days, so users who come once a year and users
+who come every day share one half-life. Items of one moment share one age, and none of them is before another.
+And a positive is predicted only from what came before it; weights that look back from the end of a history,
+with the positive left out, bring nothing (docs/experiments.md). Such sums differ for each positive, so each
+group adds up its own, over the latest `window` items; an item that is left out of it weighs less than 1/256.
 
 Legend: B groups, n items of their windows, N interactions, U users, I items, D factors.
 """
@@ -30,38 +31,36 @@ _HALVINGS = 8
 
 
 def require_times(train: Interactions, half_life: float) -> None:
-    """Raise `ConfigError` for a half-life where nobody knows what is late."""
+    """Raise `ConfigError` for a half-life where the interactions have no times."""
     if half_life and train.timestamps is None:
         raise ConfigError(
-            f"model.history_half_life = {half_life:g} needs the times of interactions, and these data have none: "
-            "prepare them with a time column (--time), or set model.history_half_life = 0."
+            f"model.history_half_life = {half_life:g} needs the times of interactions, and these data have "
+            "none: prepare them with a time column (--time), or set model.history_half_life = 0."
         )
 
 
 def ages(train: Interactions) -> Ages:
-    """[N]: how many of its user's items are strictly later than each interaction; `train` has times.
-
-    Interactions may be in any order; the answer is in the same one.
-    """
+    """[N]: how many of its user's items are strictly later than each interaction, in the order of `train`."""
     assert train.timestamps is not None, "require_times comes first"
     users, times = train.user_rows, train.timestamps
-    found = np.empty(len(train), np.int32)
+    ages_N = np.empty(len(train), np.int32)
     order = np.lexsort((times, users))[::-1]  # a user's latest first
     users, times = users[order], times[order]
     starts = _starts(users[1:] != users[:-1])
-    found[order] = _starts((users[1:] != users[:-1]) | (times[1:] != times[:-1])) - starts
-    return found
+    ages_N[order] = _starts((users[1:] != users[:-1]) | (times[1:] != times[:-1])) - starts
+    return ages_N
 
 
 def _starts(differs: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
-    """[N]: where the run of equal values that each of N places is in begins; `differs` [N - 1] from the place before."""
-    places = np.arange(len(differs) + 1)
-    return np.maximum.accumulate(np.where(np.append(True, differs), places, 0))
+    """[N]: where the run of equal values around a position begins; `differs` [N - 1] compares neighbours."""
+    positions = np.arange(len(differs) + 1)
+    return np.maximum.accumulate(np.where(np.append(True, differs), positions, 0))
 
 
 @dataclass(frozen=True)
 class Bags:
-    """B bags of items: `rows` [n] of the items, `owners` [n] of the bags, `offsets` [B + 1], `weights` [n] float32.
+    """B bags of items: `rows` [n] of the items, `owners` [n] of the bags, `offsets` [B + 1], `weights` [n]
+    float32.
 
     Weights are divided by their bag's sum to the power that was asked for.
     """
@@ -83,7 +82,7 @@ class Bags:
         )
 
     def back(self, values_BD: Tensor, out_ID: Tensor) -> None:
-        """Add to `out_ID` what the gradients of the sums are to the rows."""
+        """Add to `out_ID` the gradients of the rows that follow from `values_BD`, those of the sums."""
         out_ID.index_add_(0, self.rows, values_BD.index_select(0, self.owners).mul_(self.weights[:, None]))
 
 
@@ -91,8 +90,9 @@ class Bags:
 class RecentHistory:
     """`items` [N], user by user at `offsets` [U + 1], oldest first.
 
-    `begins` and `ends` [N]: the places where the items of the same user and moment begin and end. `pairs` [N] are user and item
-    as one ascending number, and `places` [N] where each is in `items`. All int64. `catalogue` is I.
+    `begins` and `ends` [N] are where the items of the same user and moment begin and end. `pairs` [N] are
+    user and item as one ascending number, and `places` [N] where each is in `items`. All are int64.
+    `catalogue` is I.
     """
 
     catalogue: int
@@ -106,7 +106,7 @@ class RecentHistory:
 
     @classmethod
     def of(cls, train: Interactions, users: int, items: int, half_life: float) -> "RecentHistory":
-        """From interactions; raises `ConfigError` where they have no times."""
+        """The histories of `users` and `items` in `train`; raises `ConfigError` where it has no times."""
         require_times(train, half_life)
         age = ages(train)
         order = np.lexsort((train.item_rows, -age, train.user_rows))
@@ -120,7 +120,7 @@ class RecentHistory:
         return cls(items, half_life, *map(torch.from_numpy, arrays))
 
     def to(self, device: torch.device) -> "RecentHistory":
-        """The same on a device."""
+        """A copy on `device`."""
         moved = {
             field.name: getattr(self, field.name).to(device) for field in fields(self) if field.type is Tensor
         }
@@ -128,19 +128,19 @@ class RecentHistory:
 
     @property
     def window(self) -> int:
-        """How many items before a positive are looked at."""
+        """How many items before a positive are used."""
         return math.ceil(_HALVINGS * self.half_life)
 
     def vectors(self, table_ID: Tensor, exponent: float) -> Tensor:
-        """[U, D]: of whole histories."""
+        """[U, D]: the scaled sums of whole histories; `exponent` is a."""
         return self._bags(self.offsets[:-1], self.offsets[1:], exponent).sums(table_ID)
 
     def vectors_without(self, table_ID: Tensor, exponent: float, users_B: Tensor, items_B: Tensor) -> Tensor:
-        """[B, D]: of what users had used before positives, as training sees them."""
+        """[B, D]: the scaled sums of what each user had used before one of its positives, as in training."""
         return self.before(users_B, items_B, exponent).sums(table_ID)
 
     def before(self, users_B: Tensor, items_B: Tensor, exponent: float) -> Bags:
-        """What users had used before positives of theirs; the latest `window` items of it."""
+        """The latest `window` items that each user had used before one of its positives."""
         at_B = self.places.index_select(0, torch.searchsorted(self.pairs, users_B * self.catalogue + items_B))
         stops_B = self.begins.index_select(0, at_B)
         firsts_B = torch.maximum(self.offsets.index_select(0, users_B), stops_B - self.window)
@@ -165,5 +165,5 @@ class RecentHistory:
 
 
 def scale(totals: Tensor, exponent: float) -> Tensor:
-    """n^-a of numbers of items, or of what they count together; one where there is none."""
+    """n^-a for numbers of items, or for sums of their weights; one for an empty history."""
     return totals.clamp(min=1).pow(-exponent)

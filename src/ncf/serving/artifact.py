@@ -146,14 +146,14 @@ def write_artifact(
 
 def _look_up(model: Model, dataset: Dataset) -> HistoryEmbedding | None:
     """What makes vectors of histories, in a history-aware model trained on `dataset`."""
-    from ncf.models import history_half
+    from ncf.models import history_branch
 
-    half = history_half(model)
-    if half is None:
+    branch = history_branch(model)
+    if branch is None:
         return None
-    table_ID = half.history_table.detach().float().cpu().numpy()
+    table_ID = branch.history_table.detach().float().cpu().numpy()
     return HistoryEmbedding(
-        table_ID, half.exponent, half.half_life, _ages(dataset) if half.half_life else None
+        table_ID, branch.exponent, branch.half_life, _ages(dataset) if branch.half_life else None
     )
 
 

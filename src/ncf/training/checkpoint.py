@@ -1,8 +1,8 @@
 """Checkpoints: everything that the next step depends on, in a folder that is whole or not there.
 
-`tensors.safetensors` holds weights, optimiser moments, the averaged weights and the best weights so far; `state.json`
-the position in the run, the history and two digests. A checkpoint of another experiment or other data is refused.
-The newest `keep` stay.
+In: the tensors and the state of a run. Out: folders of `tensors.safetensors` (weights, optimiser moments, the
+averaged and the best weights) and `state.json` (position, history of epochs, digests). The decision worth
+knowing: a checkpoint of another experiment or of other data is refused. Only the newest are kept.
 """
 
 import json
@@ -43,7 +43,7 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 class Checkpoints:
-    """The checkpoints of one run, in one folder."""
+    """The checkpoints of one run in `folder`; the newest `keep` stay. The digests identify the run."""
 
     def __init__(self, folder: Path, experiment_digest: str, data_digest: str, keep: int = 2) -> None:
         self.folder = folder
@@ -55,9 +55,9 @@ class Checkpoints:
         self._keep = keep
 
     def save(self, epoch: int, step: int, checkpoint: Checkpoint) -> Path:
-        """Write the checkpoint of (epoch, step) and remove all but the newest."""
+        """Write the checkpoint of (epoch, step), and remove all but the newest; the new folder."""
         target = self.folder / f"epoch-{epoch:05d}-step-{step:09d}"
-        for unfinished in self.folder.glob(".epoch-*.part"):  # of a process that was killed as it wrote
+        for unfinished in self.folder.glob(".epoch-*.part"):  # of a process that was killed while writing
             shutil.rmtree(unfinished, ignore_errors=True)
         with atomic_folder(target) as temporary:
             save_file(
@@ -66,24 +66,26 @@ class Checkpoints:
             )
             state = {**checkpoint.state, **self._identity, "sha256": sha256_of(temporary / _TENSORS)}
             write_text(temporary / _STATE, json.dumps(state))
-        for old in self._found()[: -self._keep]:
+        for old in self._folders()[: -self._keep]:
             shutil.rmtree(old, ignore_errors=True)
         return target
 
     def latest(self) -> Checkpoint | None:
-        """The newest checkpoint, verified; None where there is none."""
-        found = self._found()
-        return self._load(found[-1]) if found else None
+        """The newest checkpoint, verified, or None. Raises `CheckpointError` if it cannot be used."""
+        folders = self._folders()
+        return self._load(folders[-1]) if folders else None
 
     def exist(self) -> bool:
         """Whether there is one to resume from."""
-        return bool(self._found())
+        return bool(self._folders())
 
-    def _found(self) -> list[Path]:
+    def _folders(self) -> list[Path]:
         return sorted(path for path in self.folder.glob("epoch-*") if path.is_dir())
 
     def _load(self, path: Path) -> Checkpoint:
-        damaged = f"The checkpoint {path} is damaged: remove it to go on from an earlier one, or start again."
+        damaged = (
+            f"The checkpoint {path} is damaged: remove it to resume from an earlier one, or start again."
+        )
         try:
             state = json.loads((path / _STATE).read_text("utf-8"))
             if not isinstance(state, dict) or state.get("sha256") != sha256_of(path / _TENSORS):
@@ -95,14 +97,14 @@ class Checkpoints:
         return Checkpoint(tensors, state)
 
     def _refuse_foreign(self, path: Path, state: dict[str, Any]) -> None:
-        words = {
+        reasons = {
             "schema_version": "was written by another version of ncf",
             "experiment": "belongs to another experiment (its settings differ)",
             "data": "was trained on other data",
         }
-        for key, what in words.items():
+        for key, reason in reasons.items():
             if state.get(key) != self._identity[key]:
                 raise CheckpointError(
-                    f"The checkpoint {path} {what}: train with the settings and data it was made with, "
-                    "or start again into another --output."
+                    f"The checkpoint {path} {reason}: train with the settings and data it was made with, "
+                    "or start again with another --output."
                 )

@@ -1,10 +1,12 @@
 """The history's table of a model in training: the sums that steps use, and the moves of the table.
 
-In: a model whose users' history is attached, and the gradients of steps. Out: sums [U, D] that are exact between two moves,
-and the table's gradient for a move. `models/history.py` says why the table moves only now and then.
+In: a model whose users' histories are attached, and the gradients of steps. Out: sums [U, D] that are exact
+between two moves, and the table's gradient for a move. `models/history.py` says why the table moves only
+every few steps.
 
-With dropout a share of all (user, item) pairs is left out of the sums, drawn anew at each move from (seed, number of the
-move, pair) by a counter, so that a pair's fate is known wherever it is asked for: in the sums, and for a positive.
+The decision worth knowing: dropout leaves a share of all (user, item) pairs out of the sums. Which ones
+follows by a counter from (seed, number of the move, pair), so it is known wherever it is needed: in the sums,
+and for a positive.
 
 Legend: U users, I items, N interactions, b groups, D factors.
 """
@@ -22,17 +24,20 @@ from ncf.training.counter_rng import fractions
 from ncf.training.kernels.batch import Gradients, RowGradient
 
 _INTERACTIONS_A_CANDIDATE = 30
-"""As many interactions of a move cost three quarters of what one candidate of a step does (docs/performance.md)."""
+"""That many interactions of a move cost three quarters of one candidate of a step (docs/performance.md)."""
 
 
 def steps_between_moves(interactions: int, groups: int, candidates: int) -> int:
-    """So many that moves cost about three quarters of the steps at most; 1 where steps are not much smaller than the history."""
+    """The steps between two moves, so that moves cost about three quarters of the steps at most; at least 1.
+
+    `interactions` are those of the history; a step has `groups` of `candidates`.
+    """
     return max(1, round(interactions / (_INTERACTIONS_A_CANDIDATE * groups * candidates)))
 
 
 @dataclass
 class Sums:
-    """`values` [U, D] and `scale_U1` [U, 1] of a history without one item, and which pairs count."""
+    """`values` [U, D] of whole histories, `scale_U1` [U, 1] of those without one item; which pairs count."""
 
     values: Tensor
     scale_U1: Tensor
@@ -42,13 +47,13 @@ class Sums:
 
     @classmethod
     def of(cls, model: HistoryGMF) -> "Sums":
-        """Those that a `HistoryTable` keeps for the model."""
-        found = model.__dict__.get("training_sums")
-        assert isinstance(found, Sums), "a HistoryTable makes the sums that steps use"
-        return found
+        """The sums that a `HistoryTable` keeps for the model."""
+        sums = model.__dict__.get("training_sums")
+        assert isinstance(sums, Sums), "a HistoryTable makes the sums that steps use"
+        return sums
 
     def kept(self, users: Tensor, items: Tensor) -> Tensor | None:
-        """[.., 1]: what each pair counts, zero or 1 / (1 - dropout); None where there is no dropout."""
+        """[N, 1]: what each pair counts, zero or 1 / (1 - dropout); None where there is no dropout."""
         if not self.dropout:
             return None
         draws = fractions(self.seed, users * self.items + items)
@@ -56,7 +61,10 @@ class Sums:
 
 
 class HistoryTable:
-    """Keeps the sums of a model, gathers the gradients of its history's table, and says when it moves."""
+    """Keeps the sums of a model, gathers the gradients of its history's table, and moves it when it is time.
+
+    It moves `every` so many steps, with L2 of strength `l2`; `seed` draws the dropout.
+    """
 
     def __init__(self, model: HistoryGMF, every: int, l2: float, seed: int, workers: Workers) -> None:
         self.model, self.every, self.l2, self.seed, self.workers = model, every, l2, seed, workers
@@ -73,12 +81,13 @@ class HistoryTable:
             len(table),
             model.dropout,
         )
+        # Without dropout all pairs count alike, and no weights are needed.
         self._users_N = torch.repeat_interleave(history.offsets.diff()) if model.dropout else None
         model.__dict__["training_sums"] = self._sums
         self.refresh()
 
     def refresh(self) -> None:
-        """The sums of the table as it is now."""
+        """Compute the sums of the table as it is now."""
         history, table = self._history, self.model.history_table.detach()
         self._sums.seed = seed_of(self.seed, "history dropout", self.moves)
         weights_N = self._weights(self._users_N, history.items) if self._users_N is not None else None
@@ -86,10 +95,14 @@ class HistoryTable:
         def add_up(part: slice) -> None:
             self._sums.values[part] = history.sums(table, part, weights_N)
 
-        self.workers.map(add_up, _even(history.offsets, self.workers.threads))
+        self.workers.map(add_up, _even_spans(history.offsets, self.workers.threads))
 
     def gather(self, gradients: Gradients) -> Gradients:
-        """Keep a step's gradients of the sums and the positives; the table's gradient is there once it is time to move."""
+        """A step's gradients for the optimiser, with that of the history's table only when it is time to move
+        it.
+
+        `gradients` have those of the sums and of the positives left out of them, which are kept until then.
+        """
         others = dict(gradients)
         self.d_sums += others.pop(self._sums.values).values
         self.d_left_out += others.pop(self.model.history_table).values
@@ -99,7 +112,7 @@ class HistoryTable:
         return others
 
     def _gradient(self) -> Tensor:
-        """[I, D]: the mean over the steps, and L2 once a positive."""
+        """[I, D]: the mean gradient of the kept steps, with L2 once a positive."""
         history = self._history
         weights_N = None
         if self._users_N is not None:
@@ -110,12 +123,12 @@ class HistoryTable:
         def back(part: slice) -> None:
             gradient[part] = history.back(self.d_sums, part, weights_N)
 
-        self.workers.map(back, _even(history.item_offsets, self.workers.threads))
+        self.workers.map(back, _even_spans(history.item_offsets, self.workers.threads))
         gradient.add_(self.d_left_out).div_(self.steps)
         return gradient.addcmul_(self.model.history_table.detach(), self._shares_I1, value=2.0 * self.l2)
 
     def after(self) -> None:
-        """After the optimiser's step: where the table has moved, begin anew."""
+        """After the optimiser's step: if the table has moved, compute its sums and start to gather anew."""
         if self.steps < self.every:
             return
         self.moves, self.steps = self.moves + 1, 0
@@ -129,20 +142,20 @@ class HistoryTable:
         return kept[:, 0]
 
     def state(self) -> dict[str, Tensor]:
-        """What is gathered, for a checkpoint in the middle of an epoch."""
+        """What has been gathered, for a checkpoint in the middle of an epoch."""
         counts = torch.tensor([self.moves, self.steps])
         return {"d_sums": self.d_sums, "d_left_out": self.d_left_out, "counts": counts}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Go on from there, with the table as it is now."""
+        """Put back what `state` gave; the sums are those of the table as it is now."""
         self.d_sums.copy_(state["d_sums"])
         self.d_left_out.copy_(state["d_left_out"])
         self.moves, self.steps = (int(count) for count in state["counts"])
         self.refresh()
 
 
-def _even(offsets: Tensor, parts: int) -> list[slice]:
-    """Rows cut into at most `parts` spans of about as many interactions each."""
+def _even_spans(offsets: Tensor, parts: int) -> list[slice]:
+    """The rows, cut into at most `parts` spans with about equally many interactions."""
     rows, total = len(offsets) - 1, int(offsets[-1])
     if parts < 2 or not total:
         return spans(rows, 1)

@@ -1,4 +1,17 @@
-"""The first values of a model: random ones, those of a closed form of its data, or those of trained models (halves, teachers)."""
+"""The first values of a model: random, from a closed form of its data, or from trained models.
+
+In: the data as the run sees them, the settings, and perhaps a trained GMF and MLP. Out: a model whose random
+values are replaced. Trained models either become the branches of a NeuMF, or are distilled into a wider GMF,
+whose tables are the truncated singular value decomposition of
+
+    alpha (closed form + GMF) / 2 + (1 - alpha) MLP
+
+over all users and items. The student is of its teachers' family, as in born-again networks (Furlanello et
+al., ICML'18). The decision worth knowing: this is a decomposition, not a descent. It holds the logits of all
+pairs, so its limits are those of the spectral initialization.
+
+Legend: U users, I items.
+"""
 
 from dataclasses import dataclass
 
@@ -34,16 +47,19 @@ class Initializer:
     pool: Workers
 
     def fill(self, model: Model, pretrained: tuple[Model, Model] | None, begins: bool) -> None:
-        """Replace the random values of `model`; what takes long is left to the process that `begins`, if there is one."""
+        """Replace the random values of `model`, perhaps with those of `pretrained`, a GMF and an MLP.
+
+        Only a process that `begins` a run, rather than resuming it, does what takes long.
+        """
         if pretrained is not None and isinstance(model, NeuMF):
             self._fuse(model, pretrained)
         elif begins and pretrained is not None:
-            self._teach(model, pretrained)
+            self._distill(model, pretrained)
         elif begins and self._is_spectral():
-            self._start(model)
+            self._init_spectral(model)
 
     def shard(self, model: Model, communicator: Communicator, fresh: bool) -> ShardedTables:
-        """The tables of `model`, spread over the processes, with their first values."""
+        """The tables of `model`, spread over the processes; in a `fresh` run they get first values."""
         users, items = len(self.dataset.users), len(self.dataset.items)
         config = self.experiment.train
         factor = rate_factor(config, len(self.dataset.train), users)
@@ -51,23 +67,23 @@ class Initializer:
         draw(tables, config.seed)
         if fresh and self._is_spectral():
             weights = None
-            if communicator.rank == 0:  # a closed form needs all of it anyway
+            if communicator.rank == 0:  # a closed form needs the whole model anyway
                 started = build_model(self.experiment.model, users, items, generator(config.seed, "init"))
-                self._start(started)
+                self._init_spectral(started)
                 weights = {name: value.numpy() for name, value in started.state_dict().items()}
                 tables.load_layers(weights)
             spread(tables, weights)
         return tables
 
     def _is_spectral(self) -> bool:
-        """Whether the tables start from a closed form; says so where the data are too large for one."""
-        start = self.experiment.train.init
-        if start == "auto" and not is_small_enough(len(self.dataset.users), len(self.dataset.items)):
+        """Whether the tables start from a closed form; logs where the data are too large for one."""
+        init = self.experiment.train.init
+        if init == "auto" and not is_small_enough(len(self.dataset.users), len(self.dataset.items)):
             self.tracker.log("Random start: the data are too large for a spectral one.")
             return False
-        return start != "random"
+        return init != "random"
 
-    def _start(self, model: Model) -> None:
+    def _init_spectral(self, model: Model) -> None:
         """First values of the tables from a closed form of the same data."""
         config = self.experiment.train
         self.tracker.log("Spectral start: fitting the closed-form model and taking its singular vectors.")
@@ -75,7 +91,7 @@ class Initializer:
         items, exponent = len(self.dataset.items), config.negatives_exponent
         init_spectral(model, train_csr, items, config.negatives, config.seed, self.pool, exponent)
 
-    def _teach(self, student: Model, teachers: tuple[Model, Model]) -> None:
+    def _distill(self, student: Model, teachers: tuple[Model, Model]) -> None:
         """First values of a GMF's tables from a closed form and two trained models."""
         gmf, mlp = teachers
         assert isinstance(student, GMF)
@@ -83,7 +99,7 @@ class Initializer:
         if type(gmf) is not GMF or not isinstance(mlp, MLP):
             raise ConfigError("--gmf takes a run of kind gmf and --mlp one of kind mlp.")
         self.tracker.log(
-            "Taught start: the singular vectors of what a closed form, the GMF and the MLP say together."
+            "Distilled start: taking the singular vectors of a closed form, the GMF and the MLP together."
         )
         config, alpha = self.experiment.train, self.experiment.pretraining.alpha
         train_csr = self.dataset.seen_in_training
@@ -93,7 +109,7 @@ class Initializer:
         )
 
     def _fuse(self, model: NeuMF, pretrained: tuple[Model, Model]) -> None:
-        """First values of a NeuMF from its trained halves."""
+        """First values of a NeuMF from its trained branches."""
         gmf, mlp = pretrained
         assert self.experiment.pretraining is not None
         if type(gmf) is not type(model.gmf) or not isinstance(mlp, MLP):
@@ -123,16 +139,20 @@ def init_from_ensemble(
     workers: Workers,
     exponent: float = 0.0,
 ) -> None:
-    """Overwrite the tables and the output layer of `student`. Raises `ConfigError` for data too large for a closed form."""
+    """Overwrite the tables and the output layer of `student` with the decomposed logits of its teachers.
+
+    `alpha` is the share of the closed form and the `gmf`; the other arguments are those of `init_spectral`.
+    Raises `ConfigError` for data that are too large for a closed form.
+    """
     items = len(student.item_table)
     refuse_too_large(train.users, items, "leave [pretraining] out and set train.init = 'random'")
     closed = closed_form_logits(train, items, negatives, seed, workers, exponent)
-    taught = closed.centred.add_(closed.mean).mul_(alpha / 2)
-    taught.add_(all_logits(gmf, train.users, workers), alpha=alpha / 2)
-    taught.add_(all_logits(mlp, train.users, workers), alpha=1.0 - alpha)
-    mean = taught.mean().item()
+    logits = closed.centred.add_(closed.mean).mul_(alpha / 2)
+    logits.add_(all_logits(gmf, train.users, workers), alpha=alpha / 2)
+    logits.add_(all_logits(mlp, train.users, workers), alpha=1.0 - alpha)
+    mean = logits.mean().item()
     with torch.no_grad():
-        init_gmf(student, Logits(taught.sub_(mean), mean), seed)
+        init_gmf(student, Logits(logits.sub_(mean), mean), seed)
 
 
 def all_logits(model: GMF | MLP, users: int, workers: Workers) -> Tensor:

@@ -1,8 +1,8 @@
-"""The loop around the trainer: evaluate after each epoch, stop early, save checkpoints, report to the tracker.
+"""The loop around the trainer: evaluate each epoch, stop early, save checkpoints, report to the tracker.
 
-In: a trainer and an `EvaluationPlan`. Out: the trainer's model with its final weights, and a `FitResult` that says how
-they came about. The decision worth knowing: epochs are selected on validation only. Test metrics of single epochs are
-computed when asked for, and never used.
+In: a trainer and an `EvaluationPlan`. Out: the trainer's model with its final weights, and a `FitResult` that
+says how they came about. The decision worth knowing: epochs are selected on validation only. Test metrics of
+single epochs are computed when asked for, and never used.
 """
 
 import math
@@ -51,7 +51,7 @@ def evaluator(trainer: Trainer) -> Evaluate:
     """Evaluates the trainer's model as it is when called, on the trainer's threads, device and processes."""
 
     def evaluate(held_out: HeldOut, rules: EvaluationConfig) -> EvaluationResult:
-        tables = trainer.runner.tables
+        tables = trainer.tables
         score = tables.scorer(trainer.evaluated_model)
         device, communicator = trainer.sampler.device, trainer.communicator
         return evaluate_sampled(
@@ -69,11 +69,11 @@ def fit(
     resume: bool = False,
     stop: Callable[[], bool] = lambda: False,
 ) -> FitResult:
-    """Train to the end, or to the best epoch on validation with `train.patience`; the model then has its weights.
+    """Train to the end, or with `train.patience` to the best epoch on validation, whose weights are kept.
 
-    `resume` goes on from the newest of the `checkpoints`, if there is one; without `checkpoints` nothing is saved.
-    `tracker` is told of every step and epoch. Raises `Interrupted` when `stop` says so, after a checkpoint was written,
-    and `NcfError` when the loss is no longer a number.
+    `resume` goes on from the newest of the `checkpoints`, if there is one; without `checkpoints` nothing is
+    saved. `tracker` is told of every step and epoch. Raises `Interrupted` when `stop` says so, after a
+    checkpoint was written, and `NcfError` when the loss is no longer a number.
     """
     fitted = FitResult()
     if resume and checkpoints is not None:
@@ -93,7 +93,7 @@ def fit(
             raise Interrupted(_farewell(trainer, checkpoints))
     if fitted.best is not None:
         trainer.evaluated_model.load_state_dict(fitted.best_weights)
-        trainer.runner.tables.take_best()
+        trainer.tables.take_best()
     return fitted
 
 
@@ -139,7 +139,7 @@ def _keep_best(trainer: Trainer, fitted: FitResult, epoch: int, value: float) ->
         fitted.best_weights = {
             name: tensor.clone() for name, tensor in trainer.evaluated_model.state_dict().items()
         }
-        trainer.runner.tables.keep_best()
+        trainer.tables.keep_best()
     elif fitted.best is not None and epoch - fitted.best >= trainer.config.patience:
         fitted.stopped_early = True
 
@@ -148,7 +148,7 @@ def _save(trainer: Trainer, fitted: FitResult, checkpoints: Checkpoints | None) 
     trainer.communicator.phase(f"writing a checkpoint after epoch {trainer.position.epoch}")
     if checkpoints is None:
         return
-    position, tables = trainer.position, trainer.runner.tables
+    position, tables = trainer.position, trainer.tables
     stored = tables.save(checkpoints, position.epoch, position.step)
     if trainer.communicator.rank:
         return
@@ -175,14 +175,14 @@ def _resume(trainer: Trainer, checkpoints: Checkpoints, tracker: Tracker) -> Fit
         tracker.log(f"There is no checkpoint in {checkpoints.folder} yet: starting from the beginning.")
         return FitResult()
     position, state = trainer.restore(checkpoint), checkpoint.state
-    trainer.runner.tables.load(checkpoints, state["tables"])
+    trainer.tables.load(checkpoints, state["tables"])
     tracker.log(f"Resumed after {position.epoch} epochs and {position.step} steps.")
     made, now = (state["processes"], state["threads"]), (communicator.size, trainer.workers.threads)
     if made != now:
         tracker.log(
-            f"The checkpoint was made by {made[0]} processes with {made[1]} threads each, and this run has {now[0]} "
-            f"with {now[1]}. Losses will agree closely, but not to the last bit; for that, set --nproc and "
-            "train.threads as they were."
+            f"The checkpoint was made by {made[0]} processes with {made[1]} threads each, and this run has "
+            f"{now[0]} with {now[1]}. Losses will agree closely, but not to the last bit; for that, set "
+            "--nproc and train.threads as they were."
         )
     best_weights = part(checkpoint.tensors, "best")
     return FitResult(
@@ -195,4 +195,6 @@ def _farewell(trainer: Trainer, checkpoints: Checkpoints | None) -> str:
     where = f"Stopped after {position.epoch} epochs and {position.step} steps of the next"
     if checkpoints is None:
         return f"{where}; nothing was saved, since no output folder was given."
-    return f"{where}; the checkpoint is in {checkpoints.folder}: run the same command with --resume to go on."
+    return (
+        f"{where}; the checkpoint is in {checkpoints.folder}: run the same command with --resume to continue."
+    )

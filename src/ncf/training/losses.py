@@ -1,7 +1,8 @@
 """Losses over groups of one positive and K negatives, each with its derivative written out.
 
-In: logits [B, C], the positive in column 0, the K = C - 1 negatives after it. Out: the loss summed over the batch,
-and its derivative to the logits [B, C]. `terms` says by how much a sum is divided to give the mean that is minimised.
+In: logits [B, C], the positive in column 0, the K = C - 1 negatives after it. Out: the loss summed over the
+batch, and its derivative to the logits [B, C]. `terms` says by how much a sum is divided to give the mean
+that is minimised.
 
 | name | loss of a group | source |
 | --- | --- | --- |
@@ -20,11 +21,13 @@ from torch.nn.functional import softplus
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss: `sum_and_gradient(logits_BC)` and the number of `terms` in a batch of B groups of C candidates."""
+    """A loss and its derivative."""
 
     name: str
     sum_and_gradient: Callable[[Tensor], tuple[Tensor, Tensor]]
+    """From logits [B, C] to the summed loss (a scalar) and its derivative [B, C]."""
     terms: Callable[[int, int], int]
+    """The number of terms in the sum over B groups of C candidates."""
 
 
 def _bce(logits_BC: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,8 +1,14 @@
 """AdamW over layers and small tables, and a lazy Adam that touches only the rows of a batch for large ones.
 
-AdamW: Loshchilov & Hutter, ICLR'19. The lazy form keeps the moments of a row as they are while the row is not in a
-batch, and corrects their bias by the number of times the row was updated; a dense optimiser reads and writes
-every row, its moments and its gradient in every step, which for a million rows is almost all of the time.
+In: the gradients of a step, by parameter. Out: moved parameters. AdamW is that of Loshchilov & Hutter,
+ICLR'19.
+
+The decision worth knowing: a dense optimiser reads and writes every row, its moments and its gradient in
+every step, which for a million rows is almost all of the time. The lazy form keeps the moments of a row as
+they are while the row is not in a batch, and corrects their bias by the number of times that the row was
+updated.
+
+Legend: R rows that take part.
 """
 
 import math
@@ -31,8 +37,9 @@ def tables(model: Model) -> dict[str, nn.Parameter]:
 def lazy_tables(model: Model, choice: str, user_draws: int, item_draws: int) -> set[str]:
     """The names of the tables that are updated lazily: all, none, or (`auto`) those where it pays.
 
-    It pays for a side, users or items, that has a table of 64 MiB or more and more rows than a step draws; all tables of
-    a side are treated alike, since they are used with the same rows.
+    It pays for a side, users or items, with a table of 64 MiB or more, and with more rows than the
+    `user_draws` or `item_draws` of a step. All tables of a side are treated alike, since they are used with
+    the same rows. `choice` is `train.optimizer`.
     """
     named = tables(model)
     if choice != "auto":
@@ -47,7 +54,11 @@ def lazy_tables(model: Model, choice: str, user_draws: int, item_draws: int) -> 
 
 
 def learning_rate(config: TrainConfig, step: int, total: int) -> float:
-    """`learning_rate`, scaled as asked to the steps' size; linear warm-up over `warmup` of all steps, then constant or half a cosine down to zero."""
+    """The learning rate of a `step` from 0, of `total` steps in the run.
+
+    `train.learning_rate`, scaled with the batch size as `learning_rate_scaling` says, rises linearly over the
+    share `warmup` of all steps. After that it is constant or falls to zero as half a cosine (`schedule`).
+    """
     warm = max(1.0, config.warmup * total)
     ratio = config.batch_size / config.learning_rate_batch
     scale = {"none": 1.0, "linear": ratio, "sqrt": math.sqrt(ratio)}[config.learning_rate_scaling]
@@ -61,6 +72,7 @@ class LazyAdam:
     """Adam for one table: a step reads and writes only the rows it is given."""
 
     def __init__(self, table: nn.Parameter) -> None:
+        """`first` and `second` are Adam's moments of each row, `updates` the number of its updates."""
         self.table = table
         self.first = torch.zeros_like(table, requires_grad=False)
         self.second = torch.zeros_like(table, requires_grad=False)
@@ -68,7 +80,7 @@ class LazyAdam:
 
     @torch.no_grad()
     def step(self, rows: Tensor, gradient: Tensor, rate: float) -> None:
-        """`rows` [R] are distinct; `gradient` is [R, width]. Chunk by chunk, so that a chunk stays in cache."""
+        """Move distinct `rows` [R] by `gradient` [R, width]; chunk by chunk, so that a chunk stays in cache."""
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
             self._step(rows[part], gradient[part], rate)
@@ -78,6 +90,8 @@ class LazyAdam:
         first = self.first.index_select(0, rows).lerp_(gradient, 1.0 - BETAS[0])
         second = self.second.index_select(0, rows).mul_(BETAS[1])
         second.addcmul_(gradient, gradient, value=1.0 - BETAS[1])
+        # The bias of the moments shrinks with each update of the row, not with each step of the run: a row
+        # that is first drawn late moves as far as one that was drawn in the first step.
         self.updates.index_copy_(0, rows, updates)
         self.first.index_copy_(0, rows, first)
         self.second.index_copy_(0, rows, second)
@@ -91,12 +105,12 @@ class LazyAdam:
 
 
 class Optimizer:
-    """Takes the gradients of a step and moves all parameters, each in its way."""
+    """Moves all parameters by the gradients of a step."""
 
     def __init__(
         self, model: Model, config: TrainConfig, lazy: set[str], elsewhere: Collection[str] = ()
     ) -> None:
-        """The tables named in `lazy` are updated lazily; those `elsewhere` by whoever holds them."""
+        """Tables named in `lazy` are updated lazily; parameters named in `elsewhere` are not moved here."""
         named = {name: p for name, p in model.named_parameters() if name not in elsewhere}
         self._lazy = {name: LazyAdam(named[name]) for name in sorted(lazy)}
         self._dense = {name: parameter for name, parameter in named.items() if name not in lazy}
@@ -108,15 +122,17 @@ class Optimizer:
             for parameters, decay in ((decayed, config.weight_decay), (plain, 0.0))
             if parameters
         ]
-        alone = [
+        # One AdamW for each table and one for all layers, so that the threads can share them out.
+        single = [
             [{"params": [p], "weight_decay": 0.0}] for name, p in self._dense.items() if name in table_names
         ]
         self._adamws = [
-            torch.optim.AdamW(groups, lr=1.0, betas=BETAS, eps=EPS, fused=True) for groups in [*alone, layers]
+            torch.optim.AdamW(groups, lr=1.0, betas=BETAS, eps=EPS, fused=True)
+            for groups in [*single, layers]
         ]
 
     def step(self, gradients: Gradients, rate: float, workers: Workers) -> None:
-        """One update with learning rate `rate`; the threads share the tables out. What has no gradient stays as it is."""
+        """One update with learning rate `rate`, shared by the `workers`; without a gradient nothing moves."""
         for parameter in self._dense.values():
             parameter.grad = gradients[parameter].values if parameter in gradients else None
 
@@ -152,7 +168,7 @@ class Optimizer:
         return state
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Put back what `state` gave."""
+        """Put back what `state` gave, here or on another kind of device."""
         for name, adam in self._lazy.items():
             for key, value in adam.state().items():
                 value.copy_(state[f"{name}.{key}"])

@@ -1,16 +1,19 @@
 """An epoch's groups: positives in a new order, each with K negatives drawn afresh and verified.
 
-In: training positives, and for every user the positives that no negative may be: those of training, or all that are
-known (train, validation and test). Out: the steps of an epoch: users [B] and items [B, 1 + K] with the positive in
-column 0. What a step holds follows from (seed, epoch, position) alone, so a resumed run draws what the killed one would
-have, and each of several processes draws only its own part of what one process would.
+In: training positives, and for every user the positives that no negative may be: those of training, or all
+that are known (train, validation and test). Out: the steps of an epoch: users [B] and items [B, 1 + K] with
+the positive in column 0. What a step holds follows from (seed, epoch, position) alone. So a resumed run draws
+what the killed one would have drawn, and each of several processes draws only its own part of one process's
+steps.
 
-Two decisions worth knowing. The positives, sorted by user, are cut into `shards`, and every step takes its share of
-each: a process meets the same few shards all the time, so it reads and remembers only their interactions and users.
-And sparing the held-out positives tells the model something about them, which flatters what is measured afterwards
-(docs/protocol.md has the figures); so measured runs exclude the positives of training only.
+Two decisions worth knowing. The positives, sorted by user, are cut into `shards`, and every step takes its
+share of each. So a process meets the same few shards all the time, and reads and remembers only their
+interactions and users. And never drawing held-out positives would tell the model something about them, which
+flatters the measurements (docs/protocol.md has the figures). So measured runs exclude only the positives of
+training.
 
-Legend: N draws, U users, I items, B groups of this process in a step, K negatives of a positive, S shards.
+Legend: N draws, U users, I items, B groups of this process in a step, K negatives of a positive, S shards, n
+steps drawn together.
 """
 
 from collections.abc import Iterator
@@ -35,12 +38,15 @@ _MOST_SHARDS = 64
 
 
 def draw_weights(popularity: Tensor, exponent: float) -> Tensor:
-    """[I] float64: what each item is drawn in proportion to, (1 + popularity)^exponent."""
+    """[I] float64: the weights (1 + popularity)^exponent that items are drawn in proportion to."""
     return (1.0 + popularity.double()).pow(exponent)
 
 
 class NegativeSampler:
-    """Draws items, uniformly or in proportion to (1 + popularity)^exponent, and redraws what is known."""
+    """Draws items, uniformly or in proportion to `draw_weights`, and redraws those that are known.
+
+    `popularity` [I] and a positive `exponent` give the weights; without them items are drawn uniformly.
+    """
 
     def __init__(
         self, known: KnownPositives, popularity: Tensor | None = None, exponent: float = 0.0
@@ -53,12 +59,16 @@ class NegativeSampler:
             self._cumulative = (weights.cumsum(0) / weights.sum()).contiguous().to(known.device)
 
     def draw(self, users_N: Tensor, counters_N: Tensor, seed: int) -> Tensor:
-        """[N] int64: one verified negative for each user; equal (user, counter, seed) get the same."""
+        """[N] int64: a verified negative for each user; equal (user, counter, seed) always get the same item.
+
+        `users_N` are rows of the known positives, and `counters_N` number the draws, both int64.
+        """
         at_once = _DRAWS_AT_ONCE.get(users_N.device.type, 2**20)
         parts = zip(torch.split(users_N, at_once), torch.split(counters_N, at_once), strict=True)
         return torch.cat([self._draw(users, counters, seed) for users, counters in parts])
 
     def _draw(self, users_N: Tensor, counters_N: Tensor, seed: int) -> Tensor:
+        # Each draw owns COUNTERS_A_DRAW counters: its ROUNDS proposals, and one for `_choose`.
         counters_N = counters_N * COUNTERS_A_DRAW
         items_N = self._propose(counters_N, seed)
         pending = self._known.contains(users_N, items_N).nonzero().squeeze(1)
@@ -74,10 +84,11 @@ class NegativeSampler:
     def _choose(
         self, pending: Tensor, users_N: Tensor, counters_N: Tensor, seed: int, items_N: Tensor
     ) -> None:
-        """Write what is free for the few that only ever drew what is known."""
-        for place in pending.tolist():
-            free = self._known.negatives_of(int(users_N[place]))
-            items_N[place] = free[int(counter_rng.below(seed, counters_N[place].view(1) + ROUNDS, len(free)))]
+        """Draw from the list of a user's negatives, for the few who only ever drew known items."""
+        for index in pending.tolist():
+            negatives = self._known.negatives_of(int(users_N[index]))
+            last = counters_N[index].view(1) + ROUNDS
+            items_N[index] = negatives[int(counter_rng.below(seed, last, len(negatives)))]
 
     def _propose(self, counters_N: Tensor, seed: int) -> Tensor:
         if self._cumulative is None:
@@ -98,18 +109,18 @@ class Step:
 
     @property
     def counts(self) -> bool:
-        """False where there are more processes than groups, and this one has none."""
+        """False where this process has no group, since there are more processes than groups."""
         return len(self.users) > 0
 
     def filled(self) -> tuple[Tensor, Tensor]:
-        """Users and items; where there is no group any one, which does not count, so that shapes are as elsewhere."""
+        """Users and items; without a group, one that does not count, so that shapes are as elsewhere."""
         if self.counts:
             return self.users, self.items
         return self.users.new_zeros(1), self.items.new_zeros(1, self.items.shape[1])
 
 
 class GroupSampler:
-    """All of an epoch, or the part of process `rank` of `size`, step by step; only a few exist at a time."""
+    """Draws the steps of an epoch, or process `rank`'s part of them; only a few steps exist at a time."""
 
     def __init__(
         self,
@@ -124,6 +135,11 @@ class GroupSampler:
         rank: int = 0,
         size: int = 1,
     ) -> None:
+        """`batch_size` is the largest number of groups in a step, over all processes.
+
+        `negatives` is K, `exponent` that of `draw_weights`, and `exclude` which positives no negative may be:
+        "training" or "known". Steps are on `device`. Raises `DataError` where a user has no negatives.
+        """
         self.device = torch.device(device)
         self.batch_size, self.negatives, self.seed = batch_size, negatives, seed
         self._rank, self._size = rank, size
@@ -157,7 +173,7 @@ class GroupSampler:
                 yield from block
 
     def _orders(self, epoch: int, workers: Workers) -> dict[int, Tensor]:
-        """The order of the positives of each shard that this process may meet."""
+        """By shard that this process may meet, the order of its positives in this epoch."""
         lengths = np.diff(self._bounds)
 
         def order(shard: int) -> Tensor:
@@ -169,21 +185,21 @@ class GroupSampler:
         return dict(zip(own, workers.map(order, list(own)), strict=True))
 
     def _own_shards(self) -> range:
-        """Shares are rounded, so a group or two of a span may lie in a neighbouring shard."""
         shards = len(self._bounds) - 1
+        # Shares are rounded, so a group or two may lie in a neighbouring shard: one more on each side.
         return range(
             max(0, shards * self._rank // self._size - 1),
             min(shards, -(-shards * (self._rank + 1) // self._size) + 1),
         )
 
     def _own_users(self) -> tuple[int, int]:
-        """First and last user of those shards; nobody where there is no positive."""
+        """First and last user of those shards; (0, -1) where there is no positive."""
         own = self._own_shards()
         first, end = int(self._bounds[own.start]), int(self._bounds[own.stop])
         return (int(self._users[first]), int(self._users[end - 1])) if end > first else (0, -1)
 
     def _block(self, epoch: int, first_step: int, orders: dict[int, Tensor]) -> list[Step]:
-        """Consecutive steps, drawn together."""
+        """Consecutive steps from `first_step` on, drawn together."""
         numbers = range(first_step, min(self.steps, first_step + self._steps_a_block))
         positions_B, cut = self._positions_of(numbers, orders)
         users_B, items_B = self._read(positions_B)
@@ -200,7 +216,7 @@ class GroupSampler:
         ]
 
     def _positions_of(self, steps: range, orders: dict[int, Tensor]) -> tuple[Tensor, list[int]]:
-        """Which positives of training this process has in the steps, one after the other, and how many in each."""
+        """[B] positions of this process's positives, step after step, and how many are in each step."""
         starts, lengths = self._pieces(steps)
         pieces = [torch.zeros(0, dtype=torch.int64, device=self.device)]
         for step, shard in np.argwhere(lengths).tolist():
@@ -210,38 +226,42 @@ class GroupSampler:
         return torch.cat(pieces), lengths.sum(axis=1).tolist()
 
     def _pieces(self, steps: range) -> tuple[np.ndarray, np.ndarray]:
-        """[n, S] int64 each: where in a shard's order this process's part of each of n steps begins, and how long it is."""
+        """[n, S] int64 twice: where this process's part of a step begins in a shard's order; its length."""
         ends = np.array([self._end(step) for step in range(steps.start, steps.stop + 1)], dtype=np.int64)
-        # Of any number of positives, each shard has given its share, rounded so that the shares add up.
+        # given[t, s]: how many positives the shards before s have given to the steps before t. It is a
+        # rounded share, but its differences telescope: along s to whole steps, along t to whole shards. So
+        # every positive is given exactly once, though no number needs the steps before it.
         given = ends[:, None] * self._bounds // self.positives
-        taken, places = (
-            np.diff(given[:-1], axis=1),
-            np.diff(given, axis=0),
-        )  # [n, S + 1]: where shards begin in a step
-        low, high = (places[:, -1:] * rank // self._size for rank in (self._rank, self._rank + 1))
-        begin = np.maximum(places[:, :-1], low)
-        lengths = np.maximum(np.minimum(places[:, 1:], high) - begin, 0)
-        return taken + begin - places[:, :-1], lengths
+        taken = np.diff(given[:-1], axis=1)  # [n, S]: what each shard gave before each step
+        starts = np.diff(given, axis=0)  # [n, S + 1]: where each shard's groups begin in a step, and its end
+        # This process has the groups from low to high of each step: of a shard, what lies between these.
+        low, high = (starts[:, -1:] * rank // self._size for rank in (self._rank, self._rank + 1))
+        begin = np.maximum(starts[:, :-1], low)
+        lengths = np.maximum(np.minimum(starts[:, 1:], high) - begin, 0)
+        return taken + begin - starts[:, :-1], lengths
 
     def _end(self, step: int) -> int:
-        """Positives before `step`, over all processes: steps of equal size, to one group, so no small one is left over."""
+        """Positives before `step`, over all processes. Sizes of steps differ by one group at most."""
         return self.positives * step // self.steps
 
     def _read(self, positions_B: Tensor) -> tuple[Tensor, Tensor]:
         """Users and items [B] of these positives."""
-        places = positions_B.cpu().numpy()
-        users, items = (torch.from_numpy(array[places]) for array in (self._users, self._items))
+        positions = positions_B.cpu().numpy()
+        users, items = (torch.from_numpy(array[positions]) for array in (self._users, self._items))
         return users.long().to(self.device), items.long().to(self.device)
 
 
 def _shard_bounds(positives: int, batch_size: int) -> np.ndarray:
-    """[S + 1] int64: so few shards that each gives something to every step, whatever the number of processes."""
+    """[S + 1] int64: bounds of the shards, so few that each gives something to every step.
+
+    They do not depend on the number of processes, nor does what is drawn.
+    """
     shards = max(1, min(batch_size // _GROUPS_A_SHARD, positives // _GROUPS_A_SHARD, _MOST_SHARDS))
     return np.array([0, *(part.stop for part in spans(positives, shards))], dtype=np.int64)
 
 
 def _known_of(dataset: Dataset, exclude: str, first: int, last: int) -> Csr:
-    """The excluded positives of the users from `first` to `last`, counted from `first`."""
+    """The excluded positives of the users from row `first` to `last`; row 0 of the answer is `first`."""
     if exclude == "known":
         return dataset.known.between(first, last + 1)
     return dataset.train.csr_between(first, last + 1)
@@ -252,6 +272,6 @@ def _refuse_users_without_negatives(dataset: Dataset, first: int, last: int) -> 
     if len(full):
         user = dataset.users.ids_of(full[:1] + first)[0]
         raise DataError(
-            f"{len(full)} users have used every item (the first is {user!r}), so no negative exists for them: "
-            "remove them, or prepare again with more items."
+            f"{len(full)} users have used every item (the first is {user!r}), so no negative exists for "
+            "them: remove them, or prepare the data again with more items."
         )

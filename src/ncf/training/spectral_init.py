@@ -1,18 +1,19 @@
-"""A spectral warm start: tables that begin at what a closed-form model already knows.
+"""Spectral initialization: tables that start at what a closed-form model already knows.
 
 In: the training interactions. Out: first values of the tables. Three steps, each of seconds on ML-1M:
 
-1. EASE (Steck, WWW'19) in its denoising form (Steck, NeurIPS'20), twice: item-item weights B = I - P diag(P)^-1 with
-   P = (G + lambda I + p / (1 - p) diag(G))^-1 and G = X'WX, diagonal zero, so the score X B of a used item does not count
-   its own use (W weighs users by n_u^-1/2: an item in a short history says more); and user-user weights, which are the same
-   of X transposed. One sees what items are used together, the other who uses the same.
-2. Calibration, of each: a logistic regression on (s, log(max(s, 0) + .01)) of sampled positives and negatives turns scores
-   into the logits of the probabilities that cross-entropy training looks for. Their mean goes on.
-3. Truncated singular value decomposition (Halko et al., SIAM Review '11) of these logits, centred, and rotated at random
-   so that no column of a table is more important than another.
+1. EASE (Steck, WWW'19) in its denoising form (Steck, NeurIPS'20), twice. Item-item weights are
+   B = I - P diag(P)^-1 with P = (G + lambda I + p / (1 - p) diag(G))^-1 and G = X'WX. The diagonal of B is
+   zero, so the score X B of a used item does not count its own use. W weighs users by n_u^-1/2, as an item in
+   a short history says more. User-user weights are the same of X transposed.
+2. Calibration of each: a logistic regression turns scores into the logits of the probabilities that training
+   with cross-entropy looks for. The mean of the two is used.
+3. Truncated singular value decomposition (Halko et al., SIAM Review '11) of these logits, centred, and
+   rotated at random so that no column of a table is more important than another.
 
-Gradient descent then starts near the best low-rank model instead of at noise. Nothing but the model's first values
-changes, and nothing is read but training interactions. docs/accuracy.md has what it brings.
+Gradient descent then starts near the best low-rank model instead of at noise. The decision worth knowing:
+only the model's first values change, and only training interactions are read. docs/accuracy.md has what it
+brings.
 
 Legend: U users, I items, N sampled pairs, D table width.
 """
@@ -27,7 +28,7 @@ from ncf.baselines.base import dense_rows
 from ncf.baselines.ease import ITEMS_LIMIT, ease_weights, user_side_scores
 from ncf.data import Csr
 from ncf.errors import ConfigError
-from ncf.models import GMF, Model, halves
+from ncf.models import GMF, Model, branches
 from ncf.runtime import Workers, generator, seed_of, spans
 from ncf.training.sampling import draw_weights
 
@@ -51,23 +52,21 @@ class Logits:
 
 
 def init_spectral(
-    model: Model,
-    train: Csr,
-    items: int,
-    negatives: int,
-    seed: int,
-    workers: Workers,
-    exponent: float = 0.0,
+    model: Model, train: Csr, items: int, negatives: int, seed: int, workers: Workers, exponent: float = 0.0
 ) -> None:
-    """Overwrite the tables of `model`. Raises `ConfigError` for data too large for a closed form."""
+    """Overwrite the tables of `model` from the `items` of the users in `train`.
+
+    `negatives` and `exponent` are those of training: negatives a positive, drawn by (1 +
+    popularity)^exponent. Raises `ConfigError` for data that are too large for a closed form.
+    """
     refuse_too_large(train.users, items, "set train.init = 'random'")
     logits = closed_form_logits(train, items, negatives, seed, workers, exponent)
-    for half in halves(model):
+    for branch in branches(model):
         with torch.no_grad():
-            if isinstance(half, GMF):
-                init_gmf(half, logits, seed)
+            if isinstance(branch, GMF):
+                init_gmf(branch, logits, seed)
             else:
-                _init_mlp(half.user_table, half.item_table, logits, seed)
+                _init_mlp(branch.user_table, branch.item_table, logits, seed)
 
 
 def is_small_enough(users: int, items: int) -> bool:
@@ -76,26 +75,26 @@ def is_small_enough(users: int, items: int) -> bool:
 
 
 def refuse_too_large(users: int, items: int, remedy: str) -> None:
-    """Raise `ConfigError` where the closed form does not fit."""
+    """Raise `ConfigError` where the closed form does not fit; `remedy` ends its message."""
     if not is_small_enough(users, items):
         raise ConfigError(
-            f"A closed form inverts an items x items matrix and holds users x items logits, which for "
+            "A closed form inverts an items x items matrix and holds users x items logits, which for "
             f"{users:,} users and {items:,} items is too much: {remedy}."
         )
 
 
-def init_gmf(half: GMF, logits: Logits, seed: int) -> None:
-    """p . q is the rank-D approximation of the centred logits; h is one, the bias their mean."""
-    users, items = factorise(logits.centred, half.output.numel(), generator(seed, "spectral", 0))
+def init_gmf(branch: GMF, logits: Logits, seed: int) -> None:
+    """Set p . q to the rank-D approximation of the centred logits, h to one, and the bias to their mean."""
+    users, items = factorise(logits.centred, branch.output.numel(), generator(seed, "spectral", 0))
     balance = (users.std() / items.std()).sqrt()
-    half.user_table.copy_(users / balance)
-    half.item_table.copy_(items * balance)
-    half.output.fill_(1.0)
-    half.bias.fill_(logits.mean)
+    branch.user_table.copy_(users / balance)
+    branch.item_table.copy_(items * balance)
+    branch.output.fill_(1.0)
+    branch.bias.fill_(logits.mean)
 
 
 def _init_mlp(user_table: Tensor, item_table: Tensor, logits: Logits, seed: int) -> None:
-    """Directions only, to a common scale: the tower learns what to make of them. Items lose their popularity."""
+    """Set the tables to directions of one scale, without the items' popularity; the tower learns the rest."""
     centred = logits.centred - logits.centred.mean(0, keepdim=True)
     for table, values in zip(
         (user_table, item_table),
@@ -108,9 +107,9 @@ def _init_mlp(user_table: Tensor, item_table: Tensor, logits: Logits, seed: int)
 def closed_form_logits(
     train: Csr, items: int, negatives: int, seed: int, workers: Workers, exponent: float = 0.0
 ) -> Logits:
-    """The mean of the item side's and the user side's logits; where both take more than 4 GB the item side alone.
+    """The mean of the logits of both sides; where both take more than 4 GB, those of the item side alone.
 
-    They are those of training whose negatives are drawn in proportion to (1 + popularity)^exponent.
+    The arguments are those of `init_spectral`.
     """
     logits = _scores(train, items, start_weights(train, items, workers), workers)
     _calibrate(logits, train, items, negatives, seed, workers)
@@ -125,7 +124,10 @@ def closed_form_logits(
 
 
 def _log_density(train: Csr, items: int, exponent: float) -> Tensor:
-    """[I]: how much likelier each item is drawn as a negative than uniformly, as a logarithm: so much its logit is lower."""
+    """[I]: the logarithm of how much likelier than uniformly each item is drawn as a negative.
+
+    Training against such negatives learns logits that are lower by just that.
+    """
     weights = draw_weights(torch.from_numpy(np.bincount(train.columns, minlength=items)), exponent)
     return (weights / weights.mean()).log().float()
 
@@ -144,6 +146,7 @@ def _scores(train: Csr, items: int, weights: Tensor, workers: Workers) -> Tensor
 def _calibrate(scores: Tensor, train: Csr, items: int, negatives: int, seed: int, workers: Workers) -> None:
     """Turn scores [U, I] into logits, in place, calibrated to one positive among `negatives` negatives."""
     weights_of = _calibration(scores, train, items, negatives, seed)
+    # Clamped to probabilities of 1e-4 and 1 - 1e-4: a few extreme scores would take up singular vectors.
 
     def calibrate(part: slice) -> None:
         features = _features(scores[part])
@@ -154,7 +157,7 @@ def _calibrate(scores: Tensor, train: Csr, items: int, negatives: int, seed: int
 
 
 def start_weights(train: Csr, items: int, workers: Workers) -> Tensor:
-    """[I, I]: the item-item weights of the start's item side."""
+    """[I, I]: the item-item weights of the item side."""
     return ease_weights(train, items, workers, _EASE_L2, _EASE_DROPOUT, _WEIGHT_EXPONENT)
 
 
@@ -164,12 +167,14 @@ def _features(scores: Tensor) -> list[Tensor]:
 
 
 def _calibration(scores: Tensor, train: Csr, items: int, negatives: int, seed: int) -> list[float]:
-    """Logistic regression by Newton's method on sampled positives and unverified-then-filtered negatives."""
+    """The weights of `_features` that predict which sampled pairs are positives: a logistic regression."""
     random = np.random.default_rng(seed_of(seed, "calibration"))
     size = min(_FIT_POSITIVES, len(train.columns))
     chosen = random.choice(len(train.columns), size, replace=False)
     users = np.searchsorted(train.offsets, chosen, side="right") - 1
     drawn_users, drawn = np.repeat(users, negatives), random.integers(0, items, size * negatives)
+    # The scores are of a model without self-similarity, so a positive is scored as a held-out item would be;
+    # the regression may be fitted on training pairs. Drawn pairs that are positives are left out.
     fresh = ~train.contains(drawn_users, drawn)
     all_users = torch.from_numpy(np.concatenate([users, drawn_users[fresh]]))
     all_items = torch.from_numpy(np.concatenate([train.columns[chosen].astype(np.int64), drawn[fresh]]))
@@ -178,6 +183,7 @@ def _calibration(scores: Tensor, train: Csr, items: int, negatives: int, seed: i
     features = torch.stack(_features(scores[all_users, all_items]), dim=1).double()
     weights = torch.zeros(3, dtype=torch.float64)
     ridge = 1e-6 * torch.eye(3, dtype=torch.float64)
+    # Newton's method in three dimensions; the ridge keeps it solvable where a feature is constant.
     for _ in range(_NEWTON_STEPS):
         shares = torch.sigmoid(features @ weights)
         curvature = (features * (shares * (1.0 - shares))[:, None]).T @ features + ridge
@@ -186,14 +192,16 @@ def _calibration(scores: Tensor, train: Csr, items: int, negatives: int, seed: i
 
 
 def factorise(matrix: Tensor, width: int, random: torch.Generator) -> tuple[Tensor, Tensor]:
-    """[U, D] and [I, D] whose product is the best rank-D approximation of `matrix`, up to the random projection.
+    """[U, D] and [I, D] whose product is the best rank-D approximation of `matrix` [U, I], D = `width`.
 
-    Where the matrix has fewer than D singular values, the other columns are zero before the rotation.
+    It is the best up to the random projection, which `random` draws. Where the matrix has fewer than D
+    singular values, the other columns are zero before the rotation.
     """
     rank = min(width, *matrix.shape)
     sketch = matrix @ torch.randn(
         matrix.shape[1], min(width + _OVERSAMPLE, *matrix.shape), generator=random, dtype=matrix.dtype
     )
+    # Power iterations sharpen the sketch where singular values decay slowly; QR keeps its columns apart.
     for _ in range(_POWER_ITERATIONS):
         sketch = matrix @ (matrix.T @ torch.linalg.qr(sketch).Q)
     basis = torch.linalg.qr(sketch).Q

@@ -1,14 +1,17 @@
 """What a training step is in this run: on CPU, with histories, with sharded tables, or on a GPU.
 
-In: a `Step` of groups, a learning rate, and whether this process was asked to stop. Out: moved weights, the loss over
-all processes, and whether any of them was asked to stop. The decision worth knowing: `choose_runner` decides once, when
-the trainer is made. Neither the trainer nor the loop asks again.
+In: a `Step` of groups, a learning rate, and whether this process was asked to stop. Out: moved weights, the
+loss over all processes, and whether any of them was asked to stop. The decision worth knowing:
+`choose_runner` decides once, when the trainer is made. It also chooses the `TableStore`, which knows what
+happens to the tables between steps. So neither the trainer nor the loop asks again.
+
+Legend: B users or groups, C candidates.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,9 +19,9 @@ from torch import Tensor
 from ncf.config import TrainConfig
 from ncf.data import Dataset
 from ncf.errors import ConfigError
-from ncf.models import HistoryGMF, Model, history_half, history_of
+from ncf.models import HistoryGMF, Model, ModelScorer, history_branch, history_of
 from ncf.runtime import Workers, keep_freed_memory, spans
-from ncf.training.checkpoint import add_prefix, part
+from ncf.training.checkpoint import Checkpoints, add_prefix, part
 from ncf.training.gpu.graphs import recorder_of
 from ncf.training.gpu.sampling import DeviceGroupSampler
 from ncf.training.gpu.step import GpuRunner
@@ -29,11 +32,13 @@ from ncf.training.kernels.recency import RecentTable
 from ncf.training.kernels.step import dropout_generators, loss_and_gradients
 from ncf.training.optimizers import Optimizer, lazy_tables, tables
 from ncf.training.parallel.communicator import Communicator
+from ncf.training.parallel.sharded_checkpoint import forget_tables, load_tables, save_tables
 from ncf.training.parallel.sharding import ShardedTables
 from ncf.training.sampling import GroupSampler, Step
-from ncf.training.table_store import ShardedStore, TableStore
 
 _PARTS, _SMALL_TABLE, _LARGE_STEP = 4, 16 * 2**20, 16384
+Score = Callable[[Tensor, Tensor], Tensor]
+"""From users [B] and items [B, C] to logits [B, C]."""
 
 
 class StepRunner(Protocol):
@@ -43,10 +48,9 @@ class StepRunner(Protocol):
     """Names of the tables that are updated lazily."""
     sampler: type[GroupSampler]
     """What draws the steps."""
-    tables: TableStore
 
     def run(self, step: Step, rate: float, stop: bool) -> tuple[Tensor, bool]:
-        """Move the weights by one step with learning rate `rate`; `stop` says that this process was asked to stop.
+        """Move the weights by one step with learning rate `rate`; `stop` says that this process is to stop.
 
         Returns the loss summed over the terms of all processes, and whether any process was asked to stop.
         """
@@ -71,14 +75,13 @@ class RunContext:
 
 
 class CpuRunner:
-    """The kernels and the optimiser of `optimizers.py`.
+    """A step through the kernels and `Optimizer`, operation by operation, whatever the device.
 
-    Gradients of whole tables are summed over the processes inside the kernels. Where tables take part by their rows in
-    use, each process finds the gradients of its own rows, and these are added up afterwards.
+    Gradients of whole tables are summed over the processes inside the kernels. Where tables take part by
+    their rows in use, each process finds the gradients of its own rows, and these are added up afterwards.
     """
 
     sampler: type[GroupSampler] = GroupSampler
-    tables: TableStore = TableStore()
 
     def __init__(
         self, context: RunContext, rows: RowSelection, lazy: set[str], elsewhere: Collection[str] = ()
@@ -106,7 +109,7 @@ class CpuRunner:
         return self._rows.batch(*step.filled(), step.groups, step.counts)
 
     def _gradients(self, step: Step, stop: bool, of_all: bool) -> tuple[Tensor, Gradients, bool]:
-        """The loss and the stop flag of all processes; gradients `of_all` groups, or of this process's only."""
+        """The loss and stop flag of all processes; gradients `of_all` groups or of this process's only."""
         context, batch = self.context, self.batch(step)
         parts = self._parts_of(step, batch.groups)
         flags: list[Tensor] = []
@@ -131,7 +134,7 @@ class CpuRunner:
         return loss, gradients, bool(flags[0] > 0)
 
     def _parts_of(self, step: Step, groups: int) -> StepParts:
-        """This process's parts of a step, cut where one process would cut them; without fixed parts, one a thread."""
+        """This process's parts of a step, cut where one process would cut them; by default one a thread."""
         communicator, threads = self.context.communicator, self.context.workers.threads
         size, rank = communicator.size, communicator.rank
         if not self._parts or step.groups < self._parts:
@@ -174,7 +177,7 @@ class ShardedRunner(CpuRunner):
 
     def __init__(self, context: RunContext, rows: RowSelection, sharded: ShardedTables) -> None:
         super().__init__(context, rows, set(), elsewhere=tables(context.model))
-        self.sharded, self.tables = sharded, ShardedStore(sharded)
+        self.sharded = sharded
         self.sampler = DeviceGroupSampler if _has_graphs(sharded.device) else GroupSampler
 
     def run(self, step: Step, rate: float, stop: bool) -> tuple[Tensor, bool]:
@@ -187,45 +190,104 @@ class ShardedRunner(CpuRunner):
         return replace(batch, total=step.groups, counts=step.counts)
 
     def differentiate(self, step: Step, stop: bool) -> tuple[Tensor, Gradients, bool]:
-        """As elsewhere, but without the tables' gradients: those have gone to the processes that hold the rows."""
+        """As elsewhere, but without the tables' gradients, which go to the processes that hold the rows."""
         loss, own, stopping = self._gradients(step, stop, of_all=False)
         return loss, self.context.communicator.add(self.sharded.update(own)), stopping
 
 
-def choose_runner(context: RunContext, sharded: ShardedTables | None = None) -> StepRunner:
-    """What carries out the steps of this run; `sharded` holds the tables where the model does not.
+class TableStore:
+    """Tables that lie whole in the model on every process: the model's own weights are all there is."""
 
-    Raises `ConfigError` where the settings do not go together with the model or with the number of processes.
+    parameters = 0
+    """Trained numbers that are not the model's own."""
+    collective = False
+    """Whether all processes must call the scorer equally often."""
+
+    def scorer(self, model: Model) -> Score:
+        """The logits of `model` as it is now."""
+        return ModelScorer(model)
+
+    def keep_best(self) -> None:
+        """Remember the tables as they are now."""
+
+    def take_best(self) -> None:
+        """Go back to the tables that were remembered."""
+
+    def save(self, _checkpoints: Checkpoints, _epoch: int, _step: int) -> dict[str, Any]:
+        """Write the tables of (epoch, step); what the checkpoint's state must say about them. Collective."""
+        return {}
+
+    def load(self, _checkpoints: Checkpoints, _state: dict[str, Any]) -> None:
+        """Read the tables that `save` described as `_state`. Collective."""
+
+    def forget(self, _checkpoints: Checkpoints) -> None:
+        """Remove the tables of checkpoints that are gone. Only process 0 calls it."""
+
+
+class ShardedStore(TableStore):
+    """Tables whose rows are spread over the processes."""
+
+    collective = True
+
+    def __init__(self, sharded: ShardedTables) -> None:
+        self._sharded, self.parameters = sharded, sharded.parameters
+
+    def scorer(self, _: Model) -> Score:
+        return self._sharded.score
+
+    def keep_best(self) -> None:
+        self._sharded.keep_best()
+
+    def take_best(self) -> None:
+        self._sharded.take_best()
+
+    def save(self, checkpoints: Checkpoints, epoch: int, step: int) -> dict[str, Any]:
+        return save_tables(self._sharded, checkpoints, epoch, step)
+
+    def load(self, checkpoints: Checkpoints, state: dict[str, Any]) -> None:
+        load_tables(self._sharded, checkpoints, state)
+
+    def forget(self, checkpoints: Checkpoints) -> None:
+        forget_tables(checkpoints)
+
+
+def choose_runner(context: RunContext, sharded: ShardedTables | None = None) -> tuple[StepRunner, TableStore]:
+    """What carries out the steps of this run, and where its tables are between them.
+
+    `sharded` holds the tables where the model does not. Raises `ConfigError` where the settings do not go
+    together with the model or with the number of processes.
     """
     model, config, dataset = context.model, context.config, context.dataset
-    device, history = next(model.parameters()).device, history_half(model)
+    device, history = next(model.parameters()).device, history_branch(model)
     rows = RowSelection(len(dataset.users), len(dataset.items))
     if sharded is not None:
         _keep_memory_on_cpu(device)
-        return ShardedRunner(context, rows, sharded)
+        return ShardedRunner(context, rows, sharded), ShardedStore(sharded)
     if history is not None:
         if config.optimizer == "lazy":
             raise ConfigError(
                 "A history-aware model moves its tables whole: set train.optimizer = 'auto' or 'dense'."
             )
-        return HistoryRunner(context, rows, history)
+        return HistoryRunner(context, rows, history), TableStore()
     groups = config.batch_size
     lazy = lazy_tables(model, config.optimizer, groups, groups * (1 + config.negatives))
     if lazy:
         if config.averaging:
             raise ConfigError(
                 "train.averaging keeps a second copy of every row in step, which the lazy update of "
-                f"{', '.join(sorted(lazy))} does not allow: set train.averaging = 0 or train.optimizer = 'dense'."
+                f"{', '.join(sorted(lazy))} does not allow: set train.averaging = 0 or train.optimizer = "
+                "'dense'."
             )
         _keep_memory_on_cpu(device)
         sides = {name.rsplit(".", 1)[-1] for name in lazy}
         rows = replace(rows, lazy_users="user_table" in sides, lazy_items="item_table" in sides)
     if not _has_graphs(device):
-        return CpuRunner(context, rows, lazy)
+        return CpuRunner(context, rows, lazy), TableStore()
+    communicator, recorder = context.communicator, recorder_of(device)
     choose_parts(
-        model, config, rows.lazy, context.communicator.size
-    )  # refuses what no CPU would accept either
-    return GpuRunner(model, config, context.objective, rows, lazy, context.communicator, recorder_of(device))
+        model, config, rows.lazy, communicator.size
+    )  # a GPU has one part, but refuses the same settings
+    return GpuRunner(model, config, context.objective, rows, lazy, communicator, recorder), TableStore()
 
 
 def _has_graphs(device: torch.device) -> bool:
@@ -241,14 +303,15 @@ def _keep_memory_on_cpu(device: torch.device) -> None:
 def choose_parts(model: Model, config: TrainConfig, by_rows: bool, processes: int) -> int:
     """The number of parts that a step is cut into on any number of processes; 0 is one a thread.
 
-    Fixed parts make sums independent of threads and processes, but each has gradients of its own, as large as the
-    tables. So they are the default only where tables are small, steps are large, and the parts can be shared out.
-    `by_rows` says that tables take part by their rows in use. Raises `ConfigError` where `train.parts` cannot be
-    shared out among the `processes`.
+    Fixed parts make sums independent of threads and processes, but each has gradients of its own, as large as
+    the tables. So they are the default only where tables are small, steps are large, and the parts can be
+    shared out. `by_rows` says that tables take part by their rows in use. Raises `ConfigError` where
+    `train.parts` cannot be shared out among the `processes`.
     """
     if config.parts and config.parts % processes:
         raise ConfigError(
-            f"train.parts = {config.parts} cannot be shared out among {processes} processes: make it a multiple."
+            f"train.parts = {config.parts} cannot be shared out among {processes} processes: make it a "
+            "multiple."
         )
     if config.parts:
         return config.parts
@@ -258,7 +321,7 @@ def choose_parts(model: Model, config: TrainConfig, by_rows: bool, processes: in
 
 
 def _history_table(context: RunContext, history: HistoryGMF) -> HistoryTable | RecentTable:
-    """The training state of the history's table; attaches the users' histories where the model has none yet."""
+    """How the history's table is trained; attaches the users' histories where the model has none yet."""
     config, dataset = context.config, context.dataset
     if history.history is None:
         history.attach(history_of(dataset, history.half_life))

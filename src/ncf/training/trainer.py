@@ -1,8 +1,8 @@
-"""The trainer: one model and its position in a run. `train_epoch` moves the weights; `StepRunner` says what a step is.
+"""The trainer: one model and its position in a run. A `StepRunner` says what each step is.
 
-After every epoch the trainer's model can be used as it is. A run that was stopped in the middle of an epoch goes on from
-the same step to the same losses: the order of the positives, the negatives and the dropout masks all follow from
-(seed, epoch, step).
+After every epoch the trainer's model can be used as it is. A run that was stopped in the middle of an epoch
+goes on from the same step to the same losses: the order of the positives, the negatives and the dropout masks
+all follow from (seed, epoch, step).
 """
 
 import copy
@@ -34,7 +34,7 @@ Progress = Callable[[int, int, int], None]
 
 @dataclass
 class Position:
-    """Where a run is: whole epochs done, steps done of the next, and the loss summed over its terms so far."""
+    """Where a run is: whole epochs done, steps done of the next, the sum of its losses and their terms."""
 
     epoch: int = 0
     step: int = 0
@@ -44,12 +44,14 @@ class Position:
 
 @dataclass(frozen=True)
 class EpochResult:
-    """`loss` is the mean over all terms of the epoch; `samples` are the logits trained on since the last start."""
+    """What came out of an epoch; `seconds` and `samples` count from the last start or resumption."""
 
     epoch: int
     loss: float
+    """Mean over all terms of the epoch."""
     seconds: float
     samples: int
+    """Logits trained on."""
 
 
 class Trainer:
@@ -66,8 +68,8 @@ class Trainer:
     ) -> None:
         """`workers` are this process's threads and `communicator` its link to the others, if there are any.
 
-        With `sharded`, which holds the tables, `model` is the rest. Raises `ConfigError` for settings that do not go
-        together, and `DataError` for users without negatives.
+        With `sharded`, which holds the tables, `model` is the rest. Raises `ConfigError` for settings that do
+        not go together, and `DataError` for users without negatives.
         """
         device = next(model.parameters()).device
         self.model, self.config, self.workers = model, config, workers
@@ -81,7 +83,7 @@ class Trainer:
             _CPU_CHUNK if device.type == "cpu" else _DEVICE_CHUNK,
         )
         context = RunContext(dataset, model, config, self.objective, workers, self.communicator)
-        self.runner = choose_runner(context, sharded)
+        self.runner, self.tables = choose_runner(context, sharded)
         # The copy comes after the runner, which gives a history-aware model its users' histories.
         self.average = copy.deepcopy(model) if config.averaging else None
         self.sampler = self.runner.sampler(
@@ -98,21 +100,21 @@ class Trainer:
 
     @property
     def evaluated_model(self) -> Model:
-        """The model that is evaluated and kept: the averaged weights with `train.averaging`, else the weights."""
+        """The model that is evaluated and kept: the average with `train.averaging`, else the model itself."""
         return self.model if self.average is None else self.average
 
     @property
     def parameters(self) -> int:
         """How many numbers are trained."""
-        return parameter_count(self.model) + self.runner.tables.parameters
+        return parameter_count(self.model) + self.tables.parameters
 
     def train_epoch(
         self, progress: Progress | None = None, stop: Callable[[], bool] = lambda: False
     ) -> EpochResult | None:
         """Train to the end of the epoch.
 
-        `progress` is called after each step. `stop` is asked before each step but the last of an epoch; once it says
-        yes, the current step is finished and None is returned, and `position` says where the run is.
+        `progress` is called after each step. `stop` is asked before each step but the last of an epoch; once
+        it says yes, the current step is finished and None is returned, and `position` says where the run is.
         """
         position, began, samples = self.position, time.perf_counter(), 0
         losses: list[Tensor] = []
@@ -138,7 +140,7 @@ class Trainer:
         return result
 
     def _add_losses(self, losses: list[Tensor]) -> None:
-        """Add the losses one by one, so that a stopped and resumed epoch adds the same numbers in the same order."""
+        """Add the losses one by one: a stopped and resumed epoch adds the same numbers in the same order."""
         for loss in torch.stack(losses).double().tolist() if losses else []:
             self.position.loss += loss
 

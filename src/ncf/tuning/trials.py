@@ -114,7 +114,7 @@ def run_trial(
     """
     options = RunOptions(resume=True, serves=serves, tracker=Pruning(report), stop=stop)
     try:
-        run = train(dataset, experiment, folder, data_path=data_path, manner=options, **(halves or {}))
+        run = train(dataset, experiment, folder, data_path=data_path, options=options, **(halves or {}))
     except GivenUp:
         _remove_checkpoints(folder)
         raise

@@ -32,7 +32,7 @@ def run(folder: Path) -> HostFailure:
             support.checkerboard(),
             support.experiment(epochs=1),
             folder / "run",
-            manner=RunOptions(tracker=tracker),
+            options=RunOptions(tracker=tracker),
         )
     return said
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from ncf.models import GMF, Model, halves
+from ncf.models import GMF, Model, branches
 from ncf.runtime import Workers, generator
 from ncf.training.kernels.batch import Batch, Gradients, Rows
 from ncf.training.kernels.branch import Objective
@@ -35,10 +35,10 @@ def by_autograd(model: Model, users: Tensor, items: Tensor, objective: Objective
         loss = -torch.nn.functional.logsigmoid(logits[:, :1] - logits[:, 1:]).mean()
     else:
         loss = torch.nn.functional.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.long))
-    for half in halves(model):
-        strength = objective.l2_gmf if isinstance(half, GMF) else objective.l2_mlp
-        of_users = half.user_table[users].pow(2).sum(1).mean()
-        loss = loss + strength * (of_users + half.item_table[items].pow(2).sum(2).mean())
+    for branch in branches(model):
+        strength = objective.l2_gmf if isinstance(branch, GMF) else objective.l2_mlp
+        of_users = branch.user_table[users].pow(2).sum(1).mean()
+        loss = loss + strength * (of_users + branch.item_table[items].pow(2).sum(2).mean())
     model.zero_grad()
     loss.backward()
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}

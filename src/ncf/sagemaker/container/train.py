@@ -121,12 +121,12 @@ def _train(job: Job, stop: Callable[[], bool], communicator: "Communicator") -> 
 
     data, halves = Dataset.open(job.data), {"gmf": job.gmf, "mlp": job.mlp}
     if communicator.rank:
-        manner = experiment.RunOptions(resume=True, tracker=Silent(), stop=stop, communicator=communicator)
-        experiment.train(data, job.experiment, job.run, manner=manner, **halves)
+        options = experiment.RunOptions(resume=True, tracker=Silent(), stop=stop, communicator=communicator)
+        experiment.train(data, job.experiment, job.run, options=options, **halves)
         return
     with tracked(MetricLines()) as tracker:
-        manner = experiment.RunOptions(resume=True, tracker=tracker, stop=stop, communicator=communicator)
-        run = experiment.train(data, job.experiment, job.run, data_path=job.data, manner=manner, **halves)
+        options = experiment.RunOptions(resume=True, tracker=tracker, stop=stop, communicator=communicator)
+        run = experiment.train(data, job.experiment, job.run, data_path=job.data, options=options, **halves)
     communicator.phase("copying the artifact")
     with storage_errors(job.model):
         _copy(run.artifact.iterdir(), job.model)

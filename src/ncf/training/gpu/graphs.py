@@ -1,11 +1,12 @@
-"""A function of tensors that is recorded once for each set of shapes and then replayed as one launch (CUDA graphs).
+"""A function of tensors, recorded once for each set of shapes and then replayed as one launch (CUDA graphs).
 
-In: a function whose work depends on nothing but its tensors, what it keeps on the device, and a few constants. Out: what it
-returns. A step of training is a hundred small kernels; launched one by one from Python they take longer than they run.
+In: a function that depends only on its tensors, on what it keeps on the device, and on a few constants. Out:
+what it returns. A training step is a hundred small kernels; launching them one by one from Python takes
+longer than they run.
 
-The decision worth knowing: the first calls run as they are, and only then is a call recorded, since libraries set
-themselves up on first use and a recording must not wait for that. A replay reads the buffers of its recording and writes
-into its outputs: whoever keeps an output beyond the next call makes a copy.
+The decision worth knowing: the first calls run unrecorded, since libraries set themselves up on first use and
+a recording must not wait for that. A replay reads the buffers of its recording and writes into the same
+outputs, so a caller that keeps an output beyond the next call makes a copy.
 """
 
 from collections.abc import Callable
@@ -17,16 +18,16 @@ from torch import Tensor
 
 Result = TypeVar("Result")
 WARM_UP = 3
-"""Calls that run as they are."""
+"""Calls before the first recording."""
 
 
 class GraphRecording(Protocol):
-    """A recorded call; recording it has not carried it out."""
+    """A recorded call. Recording does not carry it out."""
 
     outputs: Any
 
     def replay(self) -> None:
-        """Carry it out again, from the same inputs' memory to the same outputs' memory."""
+        """Carry it out, from the memory of its inputs to that of its outputs."""
 
 
 Recorder = Callable[[Callable[[], Any]], GraphRecording]
@@ -41,17 +42,16 @@ class CudaRecording:
             self.outputs = call()
 
     def replay(self) -> None:
-        """One launch."""
         self._graph.replay()
 
 
 def recorder_of(device: torch.device) -> Recorder | None:
-    """What records on this device; None where nothing does, and functions run as they are."""
+    """What records on this device; None where functions run unrecorded."""
     return partial(CudaRecording, device) if device.type == "cuda" else None
 
 
 class Recorded(Generic[Result]):
-    """`function(inputs, *constants)`; constants are numbers that a recording has built in."""
+    """`function(inputs, *constants)`; the constants are numbers that become part of the recording."""
 
     def __init__(self, function: Callable[..., Result], recorder: Recorder | None) -> None:
         self._function, self._recorder = function, recorder

@@ -1,12 +1,13 @@
-"""The optimiser for a GPU: few launches, nothing that waits, and a learning rate that a recorded step reads from memory.
+"""The optimiser for a GPU: few launches, no waits, and a learning rate that a recorded step reads from
+memory.
 
-In: the gradients of a step. Out: moved parameters, as `optimizers.Optimizer` moves them, with state of the same names, so a
-run can be stopped on one kind of device and resumed on another. AdamW moves all tables and layers of one weight decay in
-one fused launch.
+In: the gradients of a step. Out: moved parameters, as `optimizers.Optimizer` moves them. The state has the
+same names, so a run can be stopped on one kind of device and resumed on another. AdamW moves all parameters
+of one weight decay in one fused launch.
 
-The decision worth knowing: how many rows of a large table a step draws is known only to the device. So a step takes as many
-rows as it has draws, the distinct ones first and in ascending order; a row that is not above the one before it is padding,
-and its change is multiplied by zero.
+The decision worth knowing: only the device knows how many rows of a large table a step draws. So a step takes
+as many rows as it has draws: the distinct ones in ascending order, then padding, whose change is multiplied
+by zero.
 
 Legend: R rows, padding included.
 """
@@ -27,7 +28,8 @@ class DeviceLazyAdam(LazyAdam):
 
     @torch.no_grad()
     def move(self, rows_R: Tensor, gradient: Tensor, rate: Tensor) -> None:
-        """`rows_R` ascends, then comes padding; `gradient` is [R, width], `rate` a number on the device."""
+        """`rows_R` ascends, then comes padding; `gradient` is [R, width], `rate` a scalar on the device."""
+        # A row that is not above the one before it is padding.
         live_R = torch.ones_like(rows_R, dtype=torch.bool)
         torch.gt(rows_R[1:], rows_R[:-1], out=live_R[1:])
         share = live_R.float()[:, None]
@@ -45,7 +47,7 @@ class DeviceLazyAdam(LazyAdam):
 
 
 class DeviceOptimizer:
-    """Takes the gradients of a step and moves all parameters, each in its way."""
+    """Moves all parameters by the gradients of a step, those named in `lazy` only by their rows in use."""
 
     def __init__(self, model: Model, config: TrainConfig, lazy: set[str]) -> None:
         named, table_names = dict(model.named_parameters()), set(tables(model))
@@ -73,17 +75,17 @@ class DeviceOptimizer:
         return list(self._dense.values())
 
     def set_rate(self, rate: float) -> None:
-        """The learning rate of the updates from now on, recorded ones too."""
+        """Set the learning rate of the updates from now on, recorded ones included."""
         self._rate.fill_(rate)
 
     def step(self, gradients: Gradients, rate: float, _: Workers) -> None:
-        """One update with learning rate `rate`."""
+        """One update with learning rate `rate`, as `Optimizer.step`."""
         self.set_rate(rate)
         self.move(gradients)
 
     @torch.no_grad()
     def move(self, gradients: Gradients) -> None:
-        """One update with the rate that was set."""
+        """One update with the learning rate that was set."""
         for decay, names in self._decays.items():
             states = [self._state[name] for name in names]
             parameters: list[Tensor] = [self._dense[name] for name in names]
@@ -117,7 +119,7 @@ class DeviceOptimizer:
         return {f"{name}.{key}": value for name, values in kept.items() for key, value in values.items()}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """Put back what `state` gave, here or on another kind of device; what is missing begins at zero."""
+        """Put back what a `state` gave, here or on another kind of device; what is missing starts at zero."""
         for name, value in self.state().items():
             if name in state:
                 value.copy_(state[name])

@@ -1,12 +1,14 @@
-"""The sampler for a GPU: positives, their order and the known positives lie there, and a block of steps is drawn there.
+"""The sampler for a GPU: positives, their order and the known positives are in its memory, and it draws the
+steps.
 
 In and out: as `sampling.GroupSampler`, and the same steps bit by bit, as draws follow from counters.
 
-The decision worth knowing: what has to wait for the device is done once a block, never once a step. A block is large, most
-of an epoch of a million positives. Where each step's positives begin is worked out on the CPU in one go and sent over; of
-the negatives, the known ones are redrawn several times before anybody looks at how many are left.
+The decision worth knowing: what has to wait for the device is done once a block, never once a step. A block
+is large: most of an epoch of a million positives. The CPU computes where each step's positives begin, for all
+steps of a block at once. Known negatives are redrawn several times before the CPU asks how many are left.
 
-Legend: N draws, B groups of this process in a block, n steps, S shards, P pieces: what a step takes of a shard.
+Legend: N draws, B groups of this process in a block, n steps, S shards, P pieces: what a step takes of a
+shard.
 """
 
 from collections.abc import Iterator
@@ -27,7 +29,7 @@ _BITMAP_LIMIT_BYTES = 4 * 2**30
 
 
 class DeviceNegativeSampler(NegativeSampler):
-    """Redraws all that is pending for several rounds at a time; what has been settled keeps its item."""
+    """Redraws all pending items for several rounds at a time; those that are no longer known stay."""
 
     def _draw(self, users_N: Tensor, counters_N: Tensor, seed: int) -> Tensor:
         counters_N = counters_N * COUNTERS_A_DRAW
@@ -44,7 +46,7 @@ class DeviceNegativeSampler(NegativeSampler):
         return items_N
 
     def _redraw(self, users_N: Tensor, counters_N: Tensor, rounds: range, seed: int) -> tuple[Tensor, Tensor]:
-        """[N] items after these rounds, and [N] bool: those that are known still."""
+        """[N] items after these rounds, and [N] bool: which of them are still known."""
         items_N, known_N = torch.zeros_like(users_N), torch.ones_like(users_N, dtype=torch.bool)
         for number in rounds:
             items_N = torch.where(known_N, self._propose(counters_N + number, seed), items_N)
@@ -73,17 +75,19 @@ class DeviceGroupSampler(GroupSampler):
         return DeviceNegativeSampler(positives, popularity, exponent)
 
     def epoch(self, epoch: int, workers: Workers, first_step: int = 0) -> Iterator[Step]:  # noqa: ARG002
-        """One block at a time: the device has threads enough."""
+        """As on CPU, but one block at a time: the device is parallel in itself."""
         return super().epoch(epoch, self._alone, first_step)
 
     def _orders(self, epoch: int, workers: Workers) -> dict[int, Tensor]:
-        """All shards' orders as one, under the first of them: positions counted from this process's first."""
+        """The orders of all shards as one, under the first of them; positions count from this process's
+        first.
+        """
         orders = super()._orders(epoch, workers)
         moved = [order.add_(int(self._bounds[shard]) - self._first) for shard, order in orders.items()]
         return {min(orders): torch.cat(moved)}
 
     def _positions_of(self, steps: range, orders: dict[int, Tensor]) -> tuple[Tensor, list[int]]:
-        """Piece after piece of the order; only where they begin and how long they are is sent to the device."""
+        """As on CPU; only the starts and lengths of the pieces are sent to the device."""
         (order,) = orders.values()
         starts, lengths = self._pieces(steps)
         starts += self._bounds[:-1] - self._first

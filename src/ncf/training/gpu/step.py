@@ -1,11 +1,12 @@
 """A step of training on a GPU: gather, forward, loss, backward and update as one recorded launch.
 
-In: users [B] and items [B, C] on the device. Out: the loss, and moved weights. It computes with the same kernels and the
-same rules as on a CPU, in one part, since a GPU has no threads to share a step out among.
+In: users [B] and items [B, C] on the device. Out: the loss, and moved weights. The kernels and the rules are
+those of the CPU, with the step in one part.
 
-Of several processes each replays the recorded gradients of its own groups; one flat sum over the processes follows, and the
-recorded update. What cannot be recorded runs launch by launch: dropout, whose generators are set anew for each step, and
-large tables in several processes, whose rows in use are as many as the step happens to draw.
+Of several processes, each replays the recorded gradients of its own groups; then come one flat sum over the
+processes and the recorded update. What cannot be recorded runs launch by launch: dropout, whose generators
+are new in each step, and large tables in several processes, whose number of rows in use differs from step to
+step.
 
 Legend: B groups of this process, C = 1 + K candidates, N draws, R rows that take part.
 """
@@ -28,14 +29,13 @@ from ncf.training.kernels.branch import Objective, StepParts
 from ncf.training.kernels.step import dropout_generators, loss_and_gradients
 from ncf.training.parallel.communicator import Communicator
 from ncf.training.sampling import GroupSampler, Step
-from ncf.training.table_store import TableStore
 
 Generators = list[torch.Generator] | None
 _ALONE = Workers(1)
 
 
 class DeviceRows(Rows):
-    """`Rows` whose number does not depend on what is drawn, so that nobody waits for the device to tell it."""
+    """`Rows` whose number does not depend on the draws, so that the CPU need not ask the device for it."""
 
     @classmethod
     def used(cls, draws: Tensor) -> Self:
@@ -61,7 +61,6 @@ class GpuRunner:
     """The `StepRunner` of a GPU."""
 
     sampler: type[GroupSampler] = DeviceGroupSampler
-    tables: TableStore = TableStore()
 
     def __init__(
         self,

@@ -1,1 +1,1 @@
-"""What a training step does to each half of a model, written out: forward and backward, one file a kind of half."""
+"""What a training step does to each branch of a model, forward and backward: one file a kind of branch."""

@@ -1,8 +1,8 @@
 """The groups of a step, the table rows that they use, and the gradients that come out.
 
-A small table takes part whole: its gradient has the table's shape. Of a large one only the rows of the batch take
-part. They are gathered into a small table of their own; its gradient has that small shape, and the optimiser updates
-only those rows.
+A small table takes part whole: its gradient has the table's shape. Of a large one only the rows of the batch
+take part. They are gathered into a small table of their own; its gradient has that small shape, and the
+optimiser updates only those rows.
 
 Legend: B groups, C = 1 + K candidates, N draws in the step, R rows that take part.
 """
@@ -56,7 +56,7 @@ class Batch:
     total: int = 0
     """Groups of the step over all processes; 0 where this process has all of them."""
     counts: bool = True
-    """False where this process has no group. It then has one that does not count, so that shapes are as elsewhere."""
+    """False where this process has no group; it then has one that does not count, to keep the shapes."""
 
     @property
     def groups(self) -> int:
@@ -91,7 +91,7 @@ class RowSelection:
     def batch(
         self, users_B: Tensor, items_BC: Tensor, total: int, counts: bool, rows: type[Rows] = Rows
     ) -> Batch:
-        """The batch of these user and item rows; `total` and `counts` as in `Batch`, `rows` makes its `Rows`."""
+        """The batch of these rows of both tables; `total` and `counts` as in `Batch`."""
         return Batch(
             rows.used(users_B) if self.lazy_users else rows.whole(users_B, self.users),
             rows.used(items_BC) if self.lazy_items else rows.whole(items_BC, self.items),

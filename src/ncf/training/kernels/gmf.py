@@ -21,12 +21,11 @@ class GmfStep(BranchStep):
         self.model = model
         self.item_bias = None if model.item_bias is None else batch.items.take(model.item_bias.detach())
 
-    def share(self, span: slice, _: torch.Generator | None) -> "GmfWorker":
-        """A thread's part."""
+    def worker(self, span: slice, _: torch.Generator | None) -> "GmfWorker":
+        """What works through the groups in `span`."""
         return GmfWorker(self, span)
 
     def take(self, values: Iterator[Tensor], counts: Iterator[Tensor]) -> None:
-        """As `GmfWorker.sums` gives them."""
         self.d_users = next(values) if self.by_part else self.sum_by_user()
         self.d_items, self.d_output, self.d_bias = (next(values) for _ in range(3))
         if self.item_bias is not None:
@@ -34,25 +33,25 @@ class GmfStep(BranchStep):
         self.take_counts(counts)
 
     def reduce_items(self, part: slice) -> None:
-        """Only L2 is left."""
+        """Finish the gradients of the items' rows in `part`: only L2 is left."""
         self.add_item_l2(part)
         if self.item_bias is not None and self.l2:
             draws = self.batch.all_groups * self.batch.candidates
             add_l2(self.d_item_bias[part], self.item_bias[part], self.item_draws[part], self.l2, draws)
 
     def gradients(self) -> Gradients:
-        """Of every parameter."""
-        found = self.table_gradients(self.model) | {
+        """By parameter."""
+        gradients = self.table_gradients(self.model) | {
             self.model.output: RowGradient(None, self.d_output),
             self.model.bias: RowGradient(None, self.d_bias),
         }
         if self.model.item_bias is not None:
-            found[self.model.item_bias] = RowGradient(self.batch.items.rows, self.d_item_bias)
-        return found
+            gradients[self.model.item_bias] = RowGradient(self.batch.items.rows, self.d_item_bias)
+        return gradients
 
 
 class GmfWorker:
-    """One thread's part of a GMF step: logit = (h * p_u) . q_i + b."""
+    """One part of a GMF step: forward and backward of its groups, into accumulators of its own."""
 
     def __init__(self, step: GmfStep, span: slice) -> None:
         self.step, self.span = step, span
@@ -62,10 +61,11 @@ class GmfWorker:
         self.d_item_bias = [] if step.item_bias is None else [torch.zeros_like(step.item_bias)]
 
     def vectors(self, chunk: slice) -> Tensor:
-        """[b, D] of the chunk's users."""
+        """[b, D]: the vectors of the chunk's users."""
         return self.step.user_table.index_select(0, self.step.batch.users.index[chunk])
 
     def forward(self, chunk: slice) -> Tensor:
+        """Logits [b, C] of the groups in `chunk`; keeps what `backward` needs."""
         step, index_bC = self.step, self.step.batch.items.index[chunk]
         self.index_n = index_bC.reshape(-1)
         self.user_bD = self.vectors(chunk)
@@ -75,6 +75,7 @@ class GmfWorker:
         return logits_bC if step.item_bias is None else logits_bC.add_(step.item_bias[index_bC])
 
     def backward(self, chunk: slice, gradient_bC: Tensor) -> None:
+        """Add the gradients that follow from those of the logits of the chunk that went forward last."""
         step = self.step
         d_weighted_bD = self.items_bCD.mul_(gradient_bC[:, :, None]).sum(1)
         torch.mul(d_weighted_bD, step.output, out=step.d_user_BD[chunk])
@@ -86,9 +87,9 @@ class GmfWorker:
             d_item_bias.index_add_(0, self.index_n, gradient_bC.reshape(-1))
 
     def finish(self) -> None:
-        """The users' gradients, where each part adds up its own."""
+        """Add up the users' gradients, where each part has its own sum."""
         self.d_users = [self.step.user_gradient(self.span)] if self.step.by_part else []
 
     def sums(self) -> list[Tensor]:
-        """What is added up over the parts, in the order of `take`."""
+        """What is summed over the parts, in the order that `GmfStep.take` expects."""
         return [*self.d_users, self.d_items, self.d_output, self.d_bias, *self.d_item_bias]

@@ -1,11 +1,11 @@
-"""One step of a history-aware GMF: v = p_u + (n_u - 1)^-a (s_u - y_i), where s_u is the sum over the user's history.
+"""One step of a history-aware GMF: v = p_u + (n_u - 1)^-a (s_u - y_i), where s_u is the sum over u's history.
 
-In: the sums of all users, exact as long as the history's table stays as it is. Out: besides a GMF's gradients, that of the
-sums [U, D] (key: the model's `sums`) and, for the positives that were left out, that of the table itself [I, D] (key:
-`history_table`); `training/history_table.py` puts both together.
+In: the sums of all users, exact as long as the history's table stays as it is. Out: besides a GMF's
+gradients, that of the sums [U, D] (key: the model's `sums`), and that of the table itself [I, D] for the
+positives that were left out (key: `history_table`). `training/history_table.py` puts both together.
 
-The one decision worth knowing: a user's scale is the same for all groups of a step, so the sums' gradient is the own
-vectors' gradient times it, and costs nothing.
+The decision worth knowing: a user's scale is the same for all groups of a step. So the gradient of the sums
+is the gradient of the users' own vectors times that scale, and costs nothing.
 
 Legend: b groups of a chunk, U users, I items, D factors.
 """
@@ -32,18 +32,16 @@ class HistoryStep(GmfStep):
         self.sums = Sums.of(model)
         self.history_table = model.history_table.detach()
 
-    def share(self, span: slice, _: torch.Generator | None) -> "HistoryWorker":
-        """A thread's part."""
+    def worker(self, span: slice, _: torch.Generator | None) -> "HistoryWorker":
         return HistoryWorker(self, span)
 
     def take(self, values: Iterator[Tensor], counts: Iterator[Tensor]) -> None:
-        """As `HistoryWorker.sums` gives them."""
         super().take(values, counts)
         self.d_left_out = next(values)
         self.d_sums = self.d_users * self.sums.scale_U1
 
     def gradients(self) -> Gradients:
-        """Of every parameter, and of the sums."""
+        """By parameter, and of the sums."""
         assert isinstance(self.model, HistoryGMF)
         return super().gradients() | {
             self.sums.values: RowGradient(None, self.d_sums),
@@ -52,7 +50,7 @@ class HistoryStep(GmfStep):
 
 
 class HistoryWorker(GmfWorker):
-    """One thread's part."""
+    """One part of a `HistoryStep`."""
 
     step: HistoryStep
 
@@ -61,10 +59,11 @@ class HistoryWorker(GmfWorker):
         self.d_left_out = torch.zeros_like(step.history_table)
 
     def vectors(self, chunk: slice) -> Tensor:
-        """Own vectors and the histories without the positives."""
+        """[b, D]: own vectors, and the histories without the groups' positives."""
         step, users_b = self.step, self.step.batch.users.index[chunk]
         self.positives_b = step.batch.items.index[chunk, 0]
         self.scale_b1 = step.sums.scale_U1.index_select(0, users_b)
+        # With dropout, a positive that was dropped from the sum must not be taken out of it again.
         kept_b1 = step.sums.kept(users_b, self.positives_b)
         left_bD = step.history_table.index_select(0, self.positives_b)
         if kept_b1 is not None:
@@ -81,5 +80,4 @@ class HistoryWorker(GmfWorker):
         self.d_left_out.index_add_(0, self.positives_b, d_left_bD, alpha=-1.0)
 
     def sums(self) -> list[Tensor]:
-        """What is added up over the parts, in the order of `take`."""
         return [*super().sums(), self.d_left_out]

@@ -1,6 +1,7 @@
-"""One step of an MLP: both halves of the first layer, and the tower's activations used while they are still in cache.
+"""One step of an MLP: the first layer by user and by item, and the tower chunk by chunk, in cache.
 
-Legend: b groups of a chunk, C candidates, n = b x C, R rows that take part, E embedding width, H hidden width.
+Legend: b groups of a chunk, C candidates, n = b x C, R rows that take part, E embedding width, H hidden
+width.
 """
 
 from collections.abc import Callable, Iterator
@@ -18,10 +19,13 @@ _INTEGERS = {torch.bfloat16: torch.int16, torch.float32: torch.int32}
 
 
 def drop_(hidden: Tensor, share: float, random: torch.Generator) -> Tensor:
-    """Zero each unit with probability `share` (to 1 / 65,536) and scale the others by 1 / (1 - share), in place.
+    """Dropout (Srivastava et al., JMLR'14) in place: zero each unit with probability `share`, scale the
+    others.
 
-    `hidden` is contiguous, bfloat16 or float32; it is returned.
+    `hidden` is contiguous, bfloat16 or float32; it is returned. `share` holds to 1 / 65,536.
     """
+    # One 64-bit draw of `random` decides about four units, and units are zeroed by masking their bits. On CPU
+    # that takes a fifth of a Bernoulli draw's time, which would cost more than the layer's matrix product.
     integer = _INTEGERS[hidden.dtype]
     draws = torch.empty(-(-hidden.numel() // 4), dtype=torch.int64, device=hidden.device)
     fates = (
@@ -36,7 +40,7 @@ _relu_backward = torch.ops.aten.threshold_backward
 
 
 class MlpStep(BranchStep):
-    """One step of an MLP: both halves of the first layer, and the tower's weights in the step's precision."""
+    """One step of an MLP, with the weights in the step's precision."""
 
     def __init__(self, model: MLP, batch: Batch, objective: Objective) -> None:
         super().__init__(model, batch, objective.l2_mlp)
@@ -59,7 +63,7 @@ class MlpStep(BranchStep):
         return parameter.detach().to(self.precision)
 
     def prepare(self, workers: Workers, count: int) -> None:
-        """The items' half of the first layer; the users' too, where a step has more groups than users."""
+        """The items' half of the first layer; also the users', where a step has more groups than users."""
 
         def items(part: slice) -> None:
             self.low_items[part] = self.item_table[part]
@@ -76,12 +80,11 @@ class MlpStep(BranchStep):
             self.user_half_RH = self.low_users.new_empty(len(self.user_table), len(self.user_weight))
             workers.map(users, spans(len(self.user_table), count))
 
-    def share(self, span: slice, generator: torch.Generator | None) -> "MlpWorker":
-        """A thread's part."""
+    def worker(self, span: slice, generator: torch.Generator | None) -> "MlpWorker":
+        """What works through the groups in `span`; `generator` draws its dropout masks."""
         return MlpWorker(self, span, generator)
 
     def take(self, values: Iterator[Tensor], counts: Iterator[Tensor]) -> None:
-        """As `MlpWorker.sums` gives them."""
         if self.users_by_row:
             self.d_user_half_RH, self.d_users = next(values), torch.empty_like(self.user_table)
         else:
@@ -92,32 +95,32 @@ class MlpStep(BranchStep):
         self.take_counts(counts)
 
     def reduce_items(self, part: slice) -> None:
-        """Back through the items' half of the first layer, for some of the items."""
+        """Go back through the items' half of the first layer, for the items' rows in `part`."""
         self.d_items[part], self.d_item_weights[part.start] = self._back(
             self.d_item_half_RH[part], self.item_weight, self.low_items[part]
         )
         self.add_item_l2(part)
 
     def _back(self, d_half: Tensor, weight: Tensor, low_rows: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of some rows of a table and of the weight they went through."""
+        """The gradients of rows of a table, and of the weight that they went through."""
         d_half_RH = d_half.to(self.precision)
         return d_half_RH @ weight, (d_half_RH.T @ low_rows).float()
 
     def user_tasks(self, count: int) -> list[Callable[[], None]]:
-        """By row like the items where the forward pass was."""
+        """Go back by row, as with the items, where the forward pass went by row."""
         if not self.users_by_row:
             return super().user_tasks(count)
         return [partial(self.reduce_user_rows, part) for part in spans(len(self.user_table), count)]
 
     def reduce_user_rows(self, part: slice) -> None:
-        """Back through the users' half of the first layer, for some of the users."""
+        """Go back through the users' half of the first layer, for the users' rows in `part`."""
         self.d_users[part], self.d_user_weights[part.start] = self._back(
             self.d_user_half_RH[part], self.user_weight, self.low_users[part]
         )
         self.add_user_l2(part)
 
     def gradients(self) -> Gradients:
-        """Of every parameter."""
+        """By parameter."""
         model = self.model
         small: dict[Tensor, Tensor] = {
             model.first.user_weight: add_in_pairs(_in_order(self.d_user_weights)),
@@ -134,7 +137,7 @@ class MlpStep(BranchStep):
 
 
 class MlpWorker:
-    """One thread's part of an MLP step."""
+    """One part of an MLP step: forward and backward of its groups, into accumulators of its own."""
 
     def __init__(self, step: MlpStep, span: slice, generator: torch.Generator | None) -> None:
         self.step, self.span, self.generator = step, span, generator
@@ -160,6 +163,7 @@ class MlpWorker:
         return drop_(hidden_nH, self.step.dropout, self.generator)
 
     def forward(self, chunk: slice) -> Tensor:
+        """Logits [b, C] of the groups in `chunk`; keeps the activations for `backward`."""
         step, index_bC = self.step, self.step.batch.items.index[chunk]
         self.index_n = index_bC.reshape(-1)
         groups, candidates = index_bC.shape
@@ -172,6 +176,7 @@ class MlpWorker:
         return (self.outputs[-1] @ step.output).float().view(groups, candidates) + step.bias
 
     def backward(self, chunk: slice, gradient_bC: Tensor) -> None:
+        """Add the gradients that follow from those of the logits of the chunk that went forward last."""
         step = self.step
         gradient_n = gradient_bC.reshape(-1).to(step.precision)
         self.d_bias += gradient_bC.sum()
@@ -187,12 +192,12 @@ class MlpWorker:
         self.d_item_half.index_add_(0, self.index_n, d_first_nH)
 
     def _through_activation(self, gradient_nH: Tensor, output_nH: Tensor) -> Tensor:
-        """Zero where the ReLU or the dropout left nothing, scaled by what dropout scaled."""
+        """The gradient before ReLU and dropout: zero where they left nothing, and with dropout's scale."""
         gradient_nH = _relu_backward(gradient_nH, output_nH, 0.0)
         return gradient_nH if self.scale == 1.0 else gradient_nH.mul_(self.scale)
 
     def finish(self) -> None:
-        """The user's half of the first layer, backward, for the whole span at once."""
+        """Go back through the users' half of the first layer, for the whole span at once."""
         step = self.step
         self.d_first_bias = self.d_user_half_BH.sum(0)
         if step.users_by_row:
@@ -206,11 +211,11 @@ class MlpWorker:
         self.d_users.append((d_user_half_BH.T @ self.users_BE).float())
 
     def sums(self) -> list[Tensor]:
-        """What is added up over the parts, in the order of `take`."""
-        tower = [each for pair in zip(self.d_weights, self.d_biases, strict=True) for each in pair]
+        """What is summed over the parts, in the order that `MlpStep.take` expects."""
+        tower = [tensor for pair in zip(self.d_weights, self.d_biases, strict=True) for tensor in pair]
         return [*self.d_users, self.d_item_half, self.d_first_bias, self.d_output, self.d_bias, *tower]
 
 
 def _in_order(parts: dict[int, Tensor]) -> list[Tensor]:
-    """By where they start, whichever thread was first."""
+    """The values by ascending start of their slice, whichever thread was first."""
     return [parts[start] for start in sorted(parts)]

@@ -1,9 +1,11 @@
-"""One step of a history-aware GMF with a half-life: v = p_u + W^-a * sum of w_j y_j over what came before the positive.
+"""One step of a history-aware GMF with a half-life: v = p_u + W^-a * sum of w_j y_j over j before the
+positive.
 
 In: the users' histories in order of time. Out: besides a GMF's gradients, that of the history's table [I, D].
 
-The one decision worth knowing: each group adds up the items of its own window, and its gradient goes back to them in the
-same step. That is more arithmetic than sums that all groups of a user share, and needs nothing between steps.
+The decision worth knowing: each group adds up the items of its own window, and its gradient goes back to them
+in the same step. That is more arithmetic than sums that all groups of a user share, but it needs nothing
+between steps.
 
 Legend: b groups of a chunk, I items, D factors.
 """
@@ -31,23 +33,20 @@ class RecentStep(GmfStep):
         self.past, self.exponent = model.attached, model.exponent
         self.history_table = model.history_table.detach()
 
-    def share(self, span: slice, _: torch.Generator | None) -> "RecentWorker":
-        """A thread's part."""
+    def worker(self, span: slice, _: torch.Generator | None) -> "RecentWorker":
         return RecentWorker(self, span)
 
     def take(self, values: Iterator[Tensor], counts: Iterator[Tensor]) -> None:
-        """As `RecentWorker.sums` gives them."""
         super().take(values, counts)
         self.d_history = next(values)
 
     def gradients(self) -> Gradients:
-        """Of every parameter."""
         assert isinstance(self.model, HistoryGMF)
         return super().gradients() | {self.model.history_table: RowGradient(None, self.d_history)}
 
 
 class RecentWorker(GmfWorker):
-    """One thread's part."""
+    """One part of a `RecentStep`."""
 
     step: RecentStep
 
@@ -56,7 +55,7 @@ class RecentWorker(GmfWorker):
         self.d_history = torch.zeros_like(step.history_table)
 
     def vectors(self, chunk: slice) -> Tensor:
-        """Own vectors and what came before the positives."""
+        """[b, D]: own vectors, and what came before the groups' positives."""
         step, users_b = self.step, self.step.batch.users.index[chunk]
         self.bags = step.past.before(users_b, step.batch.items.index[chunk, 0], step.exponent)
         return self.bags.sums(step.history_table).add_(super().vectors(chunk))
@@ -66,12 +65,11 @@ class RecentWorker(GmfWorker):
         self.bags.back(self.step.d_user_BD[chunk], self.d_history)
 
     def sums(self) -> list[Tensor]:
-        """What is added up over the parts, in the order of `take`."""
         return [*super().sums(), self.d_history]
 
 
 class RecentTable:
-    """The history's table in training: it moves with every step, and only L2 is left to add."""
+    """`HistoryTable`'s counterpart for a half-life: the table moves with every step, and only L2 is added."""
 
     every = 1
 
@@ -83,17 +81,17 @@ class RecentTable:
         self._shares_I1 = drawn[:, None] / max(1, len(items))
 
     def gather(self, gradients: Gradients) -> Gradients:
-        """L2 once a positive."""
+        """Add L2 to the gradient of the history's table: each item's share of the positives."""
         table = self.model.history_table
         gradients[table].values.addcmul_(table.detach(), self._shares_I1, value=2.0 * self.l2)
         return gradients
 
     def after(self) -> None:
-        """Nothing waits for another step."""
+        """Nothing is kept for the next step."""
 
     def state(self) -> dict[str, Tensor]:
-        """Nor for a checkpoint."""
+        """Nothing is kept for a checkpoint."""
         return {}
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        """As `state` says."""
+        """Nothing was kept."""

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ncf.config import Experiment, TrainConfig
 from ncf.errors import ConfigError
-from ncf.models import Model, ModelScorer, halves
+from ncf.models import Model, ModelScorer, branches
 from ncf.training.kernels.batch import Batch, Gradients, Rows
 from ncf.training.parallel.communicator import Communicator
 from ncf.training.parallel.torchrec import Collection, need_torchrec
@@ -172,12 +172,12 @@ def rate_factor(config: TrainConfig, positives: int, users: int) -> float:
 
 def _side(model: Model, name: str, rows: int) -> Side:
     named = {id(parameter): name for name, parameter in model.named_parameters()}
-    tables: list[nn.Parameter] = [getattr(half, f"{name}_table") for half in halves(model)]
+    tables: list[nn.Parameter] = [getattr(branch, f"{name}_table") for branch in branches(model)]
     columns, start = [], 0
     for table in tables:
         columns.append(slice(start, start + table.shape[1]))
         start += table.shape[1]
-    stds = [half.init_std for half in halves(model)]
+    stds = [branch.init_std for branch in branches(model)]
     return Side(rows, [named[id(table)] for table in tables], tables, columns, stds)
 
 
