@@ -1,6 +1,4 @@
-"""What stands for a GPU in these tests: a recorder that replays on the CPU, in the memory that a CUDA graph would use, and a
-watch over operations for which a GPU would have to be waited for.
-"""
+"""What stands in for a GPU: a recorder that replays on the CPU, and a watch over operations that would wait."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -14,7 +12,7 @@ _INDEX = {"index", "index_put_", "_index_put_impl_"}
 
 
 class Replayed:
-    """Like a CUDA graph: recording carries nothing out; a replay reads the same buffers and writes the same outputs."""
+    """Like a CUDA graph: recording carries nothing out; replays use the same buffers and the same outputs."""
 
     made = 0
 
@@ -25,11 +23,11 @@ class Replayed:
 
     def replay(self) -> None:
         """Carry it out; outputs keep their memory."""
-        found = self._call()
+        outputs = self._call()
         if self.outputs is None:
-            self.outputs = found
+            self.outputs = outputs
             return
-        for output, value in zip(_tensors(self.outputs), _tensors(found), strict=True):
+        for output, value in zip(_tensors(self.outputs), _tensors(outputs), strict=True):
             output.copy_(value)
 
 
@@ -44,11 +42,11 @@ class Waits(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: Counter[str] = Counter()
+        self.counts: Counter[str] = Counter()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.overloadpacket.__name__
         masks = name in _INDEX and any(place is not None and place.dtype == torch.bool for place in args[1])
         if name in _TELL or masks:
-            self.found[name] += 1
+            self.counts[name] += 1
         return func(*args, **(kwargs or {}))

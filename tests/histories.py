@@ -29,8 +29,8 @@ def groups(model: Model, count: int = 23) -> tuple[Batch, Tensor, Tensor]:
 
 
 def logits(model: Model, users: Tensor, items: Tensor) -> Tensor:
-    found = half_of(model).without_positive(users, items)
-    return found + model.mlp(users, items) if isinstance(model, NeuMF) else found
+    gmf_logits = half_of(model).without_positive(users, items)
+    return gmf_logits + model.mlp(users, items) if isinstance(model, NeuMF) else gmf_logits
 
 
 def by_autograd(
@@ -60,7 +60,7 @@ def check_gradients(
     expected = by_autograd(model, users, items, objective, l2)
     assert set(expected) == {name for name, _ in model.named_parameters()}
     for name, parameter in model.named_parameters():
-        found = gradients[parameter].values
-        assert found.shape == parameter.shape
-        assert found.dtype == torch.float32
-        torch.testing.assert_close(found, expected[name], rtol=1e-4, atol=1e-6, msg=name)
+        values = gradients[parameter].values
+        assert values.shape == parameter.shape
+        assert values.dtype == torch.float32
+        torch.testing.assert_close(values, expected[name], rtol=1e-4, atol=1e-6, msg=name)

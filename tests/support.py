@@ -58,8 +58,8 @@ def held_out(rows: list[tuple[int, list[int]]]) -> HeldOut:
 def checkerboard(users: int = 40, items: int = 30) -> Dataset:
     """Even users use even items and odd users odd items, but for one left out of each, which is the test.
 
-    The only right answer is known for any model: a user's held-out item is of the user's own colour and all the
-    others in its candidate list are of the other colour.
+    The only right answer is known for any model: a user's held-out item is of the user's own colour, and all
+    the others in its candidate list are of the other colour.
     """
     train, test, validation = [], [], []
     for user in range(users):
@@ -91,7 +91,8 @@ def planted(users: int = 300, items: int = 120, factors: int = 4, each: int = 20
 def experiment(kind: str = "neumf", **train: Any) -> Experiment:
     """A small experiment that trains in about a second on the made-up data."""
     settings = {
-        "epochs": 30, "batch_size": 128, "learning_rate": 0.01, "l2_gmf": 0.001, "precision": "float32", "threads": 1,
+        "epochs": 30, "batch_size": 128, "learning_rate": 0.01, "l2_gmf": 0.001, "precision": "float32",
+        "threads": 1,
     }  # fmt: skip
     return Experiment.parse(
         {

@@ -41,7 +41,8 @@ def small_project(folder: Path, **settings: int) -> Path:
 
 BASE = [
     "model.kind=neumf", "model.factors=4", "model.embedding=6", "model.tower=[6,3]", "train.epochs=2",
-    "train.batch_size=700", "train.threads=1", "train.precision=float32", "train.device=cpu", "evaluation.bootstrap=0",
+    "train.batch_size=700", "train.threads=1", "train.precision=float32", "train.device=cpu",
+    "evaluation.bootstrap=0",
 ]  # fmt: skip
 
 

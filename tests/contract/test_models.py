@@ -55,9 +55,9 @@ class TestModelContract:
         run = train(dataset, experiment(kind, epochs=120), tmp_path / "run")
         assert run.metrics["test"]["metrics"]["hr@1"] == 1.0
 
-    def test_the_artifact_judges_as_the_run_did(self, kind: str, tmp_path: Path) -> None:
+    def test_the_artifact_is_evaluated_as_the_run_was(self, kind: str, tmp_path: Path) -> None:
         dataset = planted()
         dataset.save(tmp_path / "data")
         run = train(dataset, experiment(kind, epochs=3), tmp_path / "run", data_path=tmp_path / "data")
-        judgement, _ = evaluate(tmp_path / "run")
-        assert judgement.to_json() == run.metrics["test"]
+        result, _ = evaluate(tmp_path / "run")
+        assert result.to_json() == run.metrics["test"]

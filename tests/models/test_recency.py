@@ -36,9 +36,9 @@ def slow(used: list[tuple[int, int]], half_life: float, exponent: float) -> np.n
 
 def test_shape_and_dtype() -> None:
     train = interactions([(0, 1, 5), (0, 2, 7), (1, 1, 3)])
-    found = ages(train)
-    assert (found.shape, found.dtype) == ((3,), np.int32)
-    assert found.tolist() == [1, 0, 0]
+    computed = ages(train)
+    assert (computed.shape, computed.dtype) == ((3,), np.int32)
+    assert computed.tolist() == [1, 0, 0]
     past = RecentHistory.of(train, 3, 10, 1.0)
     vectors = past.vectors(TABLE, 0.5)
     assert (vectors.shape, vectors.dtype) == ((3, 3), torch.float32)
@@ -64,11 +64,11 @@ def test_vectors_equal_a_slow_loop(
     whole = past.vectors(TABLE, exponent)
     users, items = (torch.tensor([row[column] for row in rows]) for column in (0, 1))
     before = past.vectors_without(TABLE, exponent, users, items)
-    for (user, _, time), found in zip(rows, before, strict=True):
+    for (user, _, time), vector in zip(rows, before, strict=True):
         own = [row[1:] for row in rows if row[0] == user]
         np.testing.assert_allclose(whole[user], slow(own, half_life, exponent), rtol=1e-4, atol=1e-5)
         earlier = [pair for pair in own if pair[1] < time]
-        np.testing.assert_allclose(found, slow(earlier, half_life, exponent), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(vector, slow(earlier, half_life, exponent), rtol=1e-4, atol=1e-5)
 
 
 @given(ROWS.filter(bool))

@@ -1,7 +1,7 @@
-"""A process of several that train together: `python one_of_many.py RANK SIZE PORT SETTINGS OUTPUT` (see test_distributed).
+"""A process of several that train together: `python one_of_many.py RANK SIZE PORT SETTINGS OUTPUT`.
 
-Writes OUTPUT/weights-RANK.safetensors and OUTPUT/history-RANK.json. SETTINGS are JSON: overrides, and optionally the
-step after which process `stopper` asks to stop.
+Writes OUTPUT/weights-RANK.safetensors and OUTPUT/history-RANK.json. SETTINGS are JSON: overrides, and
+optionally the step after which process `stopper` asks to stop.
 """
 
 import json

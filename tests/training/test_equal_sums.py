@@ -1,4 +1,4 @@
-"""One global batch means the same everywhere: 1, 2, 3 and 4 processes, and threads, end with the same bits."""
+"""One global batch is the same everywhere: 1, 2, 3 and 4 processes, and threads, end with the same bits."""
 
 from pathlib import Path
 

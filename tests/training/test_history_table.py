@@ -1,4 +1,4 @@
-"""Training of a model whose users have a history: gradients, the moves of the history's table, dropout, parts."""
+"""Training of a history-aware model: gradients, the moves of the history's table, dropout, parts."""
 
 import numpy as np
 import pytest
@@ -45,16 +45,16 @@ def test_the_sums_equal_a_slow_loop() -> None:
 
 @pytest.mark.parametrize("threads", [2, 3, 40])
 def test_sums_and_moves_are_equal_to_the_bit_for_any_number_of_threads(threads: int) -> None:
-    found = []
+    results = []
     for workers in (Workers(1), Workers(threads)):
         model = model_of("history-gmf", history_dropout=0.3)
         half = half_of(model)
         table = HistoryTable(half, 1, 0.1, 3, workers)
         batch, _, _ = groups(model)
         gradients = table.gather(loss_and_gradients(model, batch, Objective(LOSSES["bce"]), Workers(1))[1])
-        found.append((half.__dict__["training_sums"].values, gradients[half.history_table].values))
+        results.append((half.__dict__["training_sums"].values, gradients[half.history_table].values))
         workers.close()
-    assert all(torch.equal(one, many) for one, many in zip(*found, strict=True))
+    assert all(torch.equal(first, second) for first, second in zip(*results, strict=True))
 
 
 def test_the_table_moves_with_the_mean_gradient_of_its_steps() -> None:
@@ -64,14 +64,14 @@ def test_the_table_moves_with_the_mean_gradient_of_its_steps() -> None:
     single = []
     for batch in some:
         table = HistoryTable(half, 1, 0.0, 0, Workers(1))
-        found = table.gather(loss_and_gradients(model, batch, objective, Workers(1))[1])
-        single.append(found[half.history_table].values)
+        gradients = table.gather(loss_and_gradients(model, batch, objective, Workers(1))[1])
+        single.append(gradients[half.history_table].values)
     table = HistoryTable(half, 3, 0.0, 0, Workers(1))
     for number, batch in enumerate(some):
-        found = table.gather(loss_and_gradients(model, batch, objective, Workers(1))[1])
-        assert (half.history_table in found) == (number == 2)
+        gradients = table.gather(loss_and_gradients(model, batch, objective, Workers(1))[1])
+        assert (half.history_table in gradients) == (number == 2)
         table.after()
-    torch.testing.assert_close(found[half.history_table].values, torch.stack(single).mean(0))
+    torch.testing.assert_close(gradients[half.history_table].values, torch.stack(single).mean(0))
     assert (table.steps, table.moves) == (0, 1)
 
 
@@ -87,7 +87,7 @@ def test_dropout_leaves_its_share_out_and_scales_the_rest() -> None:
 
 
 def test_a_dropped_positive_is_not_taken_out_of_the_sum() -> None:
-    """Without its positive a user's sum has the others that were kept, whether the positive was kept or not."""
+    """Without its positive a user's sum has the other kept items, whether the positive was kept or not."""
     model = model_of("history-gmf", history_dropout=0.5)
     half = half_of(model)
     half.history_table.data.fill_(1.0)

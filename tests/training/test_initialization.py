@@ -1,4 +1,4 @@
-"""The taught start against the committee it stands for, on all pairs; and as a run."""
+"""Distillation against the ensemble of its teachers, on all pairs; and as a run."""
 
 from pathlib import Path
 
@@ -27,7 +27,7 @@ def teachers() -> tuple[GMF, MLP]:
     return gmf, mlp
 
 
-def taught(alpha: float, width: int = 30, seed: int = 0) -> GMF:
+def distilled(alpha: float, width: int = 30, seed: int = 0) -> GMF:
     student = GMF(40, 30, width)
     init_from_ensemble(student, *teachers(), alpha, CSR, 4, seed, Workers(1))
     return student
@@ -47,18 +47,18 @@ def test_a_student_that_is_wide_enough_says_what_its_teachers_say_together(alpha
     everyone = torch.arange(40)
     gmf, mlp = (model.catalogue(everyone).detach() for model in teachers())
     together = alpha * 0.5 * (closed.centred + closed.mean + gmf) + (1.0 - alpha) * mlp
-    torch.testing.assert_close(taught(alpha).catalogue(everyone).detach(), together, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(distilled(alpha).catalogue(everyone).detach(), together, rtol=1e-3, atol=1e-3)
 
 
 def test_it_follows_from_the_seed() -> None:
-    assert torch.equal(taught(0.5, 8).user_table, taught(0.5, 8).user_table)
-    assert not torch.equal(taught(0.5, 8).user_table, taught(0.5, 8, seed=1).user_table)
+    assert torch.equal(distilled(0.5, 8).user_table, distilled(0.5, 8).user_table)
+    assert not torch.equal(distilled(0.5, 8).user_table, distilled(0.5, 8, seed=1).user_table)
 
 
 def test_data_too_large_for_a_closed_form_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spectral_init, "ITEMS_LIMIT", 20)
     with pytest.raises(ConfigError, match=r"too much: leave \[pretraining\] out"):
-        taught(0.5)
+        distilled(0.5)
 
 
 def recipe(kind: str, gmf: Experiment, **train_settings: object) -> Experiment:

@@ -92,7 +92,7 @@ def test_patience_stops_and_keeps_the_best_epoch(tmp_path: Path) -> None:
     assert same(model, again)
 
 
-def test_averaged_weights_are_the_ones_judged() -> None:
+def test_averaged_weights_are_the_ones_evaluated() -> None:
     settings, dataset = experiment(**SMALL, averaging=0.95), planted()
     trainer = trainer_of(settings, dataset)
     fit(trainer, EvaluationPlan(evaluator(trainer), dataset, settings.evaluation), Silent())

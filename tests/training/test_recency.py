@@ -33,9 +33,9 @@ def with_times(dataset: Dataset, seed: int = 0) -> Dataset:
 
 
 def settings(kind: str, half_life: float = 3.0, **train: Any) -> Experiment:
-    found = small_experiment(kind, **{"epochs": 3, "batch_size": 64} | train)
-    model = found.model.model_copy(update={"history_half_life": half_life})
-    return found.model_copy(update={"model": model})
+    recipe = small_experiment(kind, **{"epochs": 3, "batch_size": 64} | train)
+    model = recipe.model.model_copy(update={"history_half_life": half_life})
+    return recipe.model_copy(update={"model": model})
 
 
 def recent(kind: str) -> tuple[Model, Batch, torch.Tensor, torch.Tensor]:
@@ -65,7 +65,7 @@ def test_gradients_equal_autograd(kind: str, threads: int, chunk: int) -> None:
 
 
 def test_parts_give_the_same_to_the_bit_for_any_number_of_threads() -> None:
-    found = []
+    runs = []
     for threads in (1, 4):
         model, batch, _, _ = recent("history-gmf")
         workers, parts = (
@@ -73,22 +73,22 @@ def test_parts_give_the_same_to_the_bit_for_any_number_of_threads() -> None:
             StepParts([slice(0, 6), slice(6, 11), slice(11, 17), slice(17, 23)], 4),
         )
         gradients = loss_and_gradients(model, batch, Objective(LOSSES["bce"]), workers, None, parts)[1]
-        found.append([gradients[parameter].values for parameter in model.parameters()])
+        runs.append([gradients[parameter].values for parameter in model.parameters()])
         workers.close()
-    assert all(torch.equal(one, four) for one, four in zip(*found, strict=True))
+    assert all(torch.equal(first, second) for first, second in zip(*runs, strict=True))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("stop_at", [40, 41, 100])
 def test_a_stopped_run_resumes_to_the_same_bits(kind: str, stop_at: int, tmp_path: Path) -> None:
-    found, dataset = settings(kind), with_times(planted())
-    whole, _, _ = run(found, dataset)
-    run(found, dataset, tmp_path, stop_at=stop_at)
-    assert same(run(found, dataset, tmp_path, resume=True)[0], whole)
+    recipe, dataset = settings(kind), with_times(planted())
+    whole, _, _ = run(recipe, dataset)
+    run(recipe, dataset, tmp_path, stop_at=stop_at)
+    assert same(run(recipe, dataset, tmp_path, resume=True)[0], whole)
 
 
 def test_it_finds_that_each_item_follows_another(tmp_path: Path) -> None:
-    """Users go round a circle of items, each from a place of their own, and the next one is held out."""
+    """Users go round a circle of items, each from its own start, and the next item is held out."""
     random = np.random.default_rng(0)
     train, test, times = [], [], {}
     for user, start in enumerate(random.integers(0, 60, 400).tolist()):
@@ -102,9 +102,9 @@ def test_it_finds_that_each_item_follows_another(tmp_path: Path) -> None:
     dated = replace(dataset.train, timestamps=np.array([times[pair] for pair in pairs], np.int64))
     dataset, hits = replace(dataset, train=dated, digest=""), {}
     for half_life in (0.0, 1.0):
-        found = settings("history-gmf", half_life, epochs=15, l2_history=0.0)
+        recipe = settings("history-gmf", half_life, epochs=15, l2_history=0.0)
         metrics = experiment.train(
-            dataset, found, tmp_path / str(half_life), options=experiment.RunOptions(serves=False)
+            dataset, recipe, tmp_path / str(half_life), options=experiment.RunOptions(serves=False)
         ).metrics
         hits[half_life] = metrics["test"]["metrics"]["hr@1"]
     assert hits[1.0] > hits[0.0] + 0.1

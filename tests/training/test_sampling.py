@@ -1,4 +1,4 @@
-"""Negatives: none is known, all that may be drawn are, in the right proportions, and the same again from a seed."""
+"""Negatives: none is known, all others are drawn, in the right proportions, and again from a seed."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from ncf.training.sampling import GroupSampler, NegativeSampler
 from support import checkerboard, csr_of, dataset_of, planted
 
 SETS = st.lists(st.lists(st.integers(0, 17), unique=True), min_size=1, max_size=9)
-STRATEGIES = pytest.mark.parametrize("bitmap_limit", [2**28, 0], ids=["bitmap", "sieve"])
+STRATEGIES = pytest.mark.parametrize("bitmap_limit", [2**28, 0], ids=["bitmap", "Bloom filter"])
 
 
 def test_contains_answers_one_bool_a_pair() -> None:

@@ -82,21 +82,21 @@ def test_an_automatic_start_is_spectral_where_it_can_be(
 ) -> None:
     class Notes(Silent):
         def __init__(self) -> None:
-            self.said: list[str] = []
+            self.messages: list[str] = []
 
         def log(self, sentence: str) -> None:
-            self.said.append(sentence)
+            self.messages.append(sentence)
 
     for limit, expected in ((20_000, "Spectral start"), (20, "Random start: the data are too large")):
         monkeypatch.setattr(spectral_init, "ITEMS_LIMIT", limit)
         notes = Notes()
         settings = experiment("gmf", init="auto", epochs=1)
         train(checkerboard(), settings, tmp_path / str(limit), options=RunOptions(tracker=notes))
-        assert notes.said[0].startswith(expected)
+        assert notes.messages[0].startswith(expected)
 
 
 def test_the_start_is_the_mean_of_an_item_side_and_a_user_side() -> None:
-    """Against dense algebra: the user-user scores are those of the transposed interactions, transposed back."""
+    """Against dense algebra: user-user scores are those of the transposed interactions, transposed back."""
     train_csr, used = (
         checkerboard().seen_in_training,
         dense_rows(checkerboard().seen_in_training, 30, slice(0, 40)),
@@ -113,9 +113,11 @@ def test_the_start_is_the_mean_of_an_item_side_and_a_user_side() -> None:
     logits = [sides[0].clone(), sides[1].T.contiguous()]
     for scores in logits:
         spectral_init._calibrate(scores, train_csr, 30, 4, 0, Workers(1))
-    found = closed_form_logits(train_csr, 30, 4, 0, Workers(2))
-    assert (found.centred.shape, found.centred.dtype) == ((40, 30), torch.float32)
-    torch.testing.assert_close(found.centred + found.mean, (logits[0] + logits[1]) / 2, rtol=1e-2, atol=1e-2)
+    logits_of_both = closed_form_logits(train_csr, 30, 4, 0, Workers(2))
+    assert (logits_of_both.centred.shape, logits_of_both.centred.dtype) == ((40, 30), torch.float32)
+    torch.testing.assert_close(
+        logits_of_both.centred + logits_of_both.mean, (logits[0] + logits[1]) / 2, rtol=1e-2, atol=1e-2
+    )
 
 
 def test_where_both_sides_take_too_much_memory_the_item_side_stands_alone(

@@ -14,9 +14,9 @@ def add(inputs: list[torch.Tensor], factor: float = 1.0) -> torch.Tensor:
 def test_a_recorded_function_gives_what_it_gives() -> None:
     recorded = Recorded(add, Replayed)
     for number in range(WARM_UP + 3):
-        found = recorded([torch.full((2,), float(number)), torch.ones(2)])
-        assert (found.shape, found.dtype) == ((2,), torch.float32)
-        assert found.tolist() == [number + 1.0] * 2
+        result = recorded([torch.full((2,), float(number)), torch.ones(2)])
+        assert (result.shape, result.dtype) == ((2,), torch.float32)
+        assert result.tolist() == [number + 1.0] * 2
 
 
 def test_one_recording_for_each_set_of_shapes_and_constants() -> None:

@@ -18,7 +18,7 @@ ONE = Workers(1)
 SETS = st.lists(st.lists(st.integers(0, 17), unique=True), min_size=1, max_size=9)
 
 
-def told(steps: list[Step]) -> list[tuple[int, int, list, list]]:
+def as_lists(steps: list[Step]) -> list[tuple[int, int, list, list]]:
     return [(s.number, s.groups, s.users.tolist(), s.items.tolist()) for s in steps]
 
 
@@ -40,14 +40,16 @@ def test_steps_are_those_of_the_cpu(
         options = {"batch_size": batch_size, "negatives": 2, "seed": 7, "rank": rank, "size": size}
         ours, theirs = DeviceGroupSampler(dataset, **options), GroupSampler(dataset, **options)
         for epoch, first in ((0, 0), (3, 2)):
-            assert told(list(ours.epoch(epoch, ONE, first))) == told(list(theirs.epoch(epoch, ONE, first)))
+            assert as_lists(list(ours.epoch(epoch, ONE, first))) == as_lists(
+                list(theirs.epoch(epoch, ONE, first))
+            )
 
 
 @pytest.mark.parametrize("exclude", ["training", "known"])
 def test_popular_negatives_are_those_of_the_cpu(exclude: str) -> None:
     options = {"batch_size": 500, "negatives": 4, "exponent": 0.75, "exclude": exclude}
     ours, theirs = DeviceGroupSampler(planted(), **options), GroupSampler(planted(), **options)
-    assert told(list(ours.epoch(1, ONE))) == told(list(theirs.epoch(1, ONE)))
+    assert as_lists(list(ours.epoch(1, ONE))) == as_lists(list(theirs.epoch(1, ONE)))
 
 
 @given(positives=st.integers(1, 3000), batch_size=st.integers(1, 3000), size=st.integers(1, 9))
@@ -56,11 +58,11 @@ def test_pieces_are_those_of_the_cpu_whatever_the_sizes(positives: int, batch_si
     rank = positives % size
     options = {"batch_size": batch_size, "negatives": 1, "rank": rank, "size": size}
     ours, theirs = DeviceGroupSampler(dataset, **options), GroupSampler(dataset, **options)
-    assert told(list(ours.epoch(0, ONE))) == told(list(theirs.epoch(0, ONE)))
+    assert as_lists(list(ours.epoch(0, ONE))) == as_lists(list(theirs.epoch(0, ONE)))
 
 
 @pytest.mark.parametrize("rounds", [1, 3, 8, 100])
-@pytest.mark.parametrize("bitmap_limit", [2**28, 0], ids=["bitmap", "sieve"])
+@pytest.mark.parametrize("bitmap_limit", [2**28, 0], ids=["bitmap", "Bloom filter"])
 @given(sets=SETS, seed=st.integers(0, 99))
 def test_negatives_are_those_of_the_cpu(
     sets: list[list[int]], seed: int, bitmap_limit: int, rounds: int
@@ -94,4 +96,4 @@ def test_an_epoch_waits_a_few_times_a_block_and_never_for_a_step() -> None:
     with waits:
         steps = sum(1 for _ in sampler.epoch(0, ONE))
     assert steps > 50
-    assert sum(waits.found.values()) <= 6
+    assert sum(waits.counts.values()) <= 6

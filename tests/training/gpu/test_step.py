@@ -131,11 +131,11 @@ def test_an_epoch_is_the_cpus(kind: str, optimizer: str, recorder: Recorder | No
     ours = trainer_of(kind, True, recorder, optimizer=optimizer)
     assert isinstance(ours.runner, GpuRunner)
     for _ in range(2):
-        expected, found = theirs.train_epoch(), ours.train_epoch()
+        expected, result = theirs.train_epoch(), ours.train_epoch()
         assert expected is not None
-        assert found is not None
-        assert found.loss == pytest.approx(expected.loss, rel=1e-5)
-        assert found.samples == expected.samples
+        assert result is not None
+        assert result.loss == pytest.approx(expected.loss, rel=1e-5)
+        assert result.samples == expected.samples
     close(ours.model, theirs.model)
 
 
@@ -168,10 +168,10 @@ def test_nothing_in_a_step_waits_for_the_device(kind: str, optimizer: str) -> No
     with waits:
         for step in steps[:2]:
             trainer._step(step, lambda: False)
-    assert not waits.found
-    with waits:  # the CPU's way has to be told how many rows are in use: the watch sees it
+    assert not waits.counts
+    with waits:  # the CPU asks how many rows are in use, and the watch sees it
         trainer_of(kind, False, None, optimizer="lazy")._step(steps[0], lambda: False)
-    assert waits.found["_unique2"]
+    assert waits.counts["_unique2"]
 
 
 def test_an_epoch_is_recorded_once_for_each_size_of_step() -> None:
@@ -207,9 +207,9 @@ class Threads(Collective):
     def _gather(self, rows: torch.Tensor) -> list[torch.Tensor]:
         self._table[self.rank] = rows.clone()
         self._barrier.wait()
-        found = list(self._table)
+        gathered = list(self._table)
         self._barrier.wait()
-        return found
+        return gathered
 
     def _sum(self, flat: torch.Tensor) -> torch.Tensor:
         return torch.stack(self._gather(flat)).sum(0)

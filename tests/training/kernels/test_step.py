@@ -45,13 +45,13 @@ def by_autograd(model: Model, users: Tensor, items: Tensor, objective: Objective
 
 
 def dense(model: Model, gradients: Gradients) -> dict[str, Tensor]:
-    found = {}
+    by_name = {}
     for name, parameter in model.named_parameters():
         gradient = gradients[parameter]
         whole = torch.zeros_like(parameter)
         whole[slice(None) if gradient.rows is None else gradient.rows] = gradient.values
-        found[name] = whole.detach()
-    return found
+        by_name[name] = whole.detach()
+    return by_name
 
 
 @pytest.mark.parametrize("kind", KINDS)
