@@ -1,4 +1,4 @@
-"""What stands in for a GPU: a recorder that replays on the CPU, and a watch over operations that would wait."""
+"""What stands in for a GPU: a recorder that replays on CPU, and a watch over operations that would wait."""
 
 from collections import Counter
 from collections.abc import Callable
