@@ -51,7 +51,8 @@ def run(size: int, output: Path, *more: str, **settings: Any) -> list[subprocess
     output.mkdir(exist_ok=True)
     port = free_port()
     words = json.dumps({"overrides": [*BASE, *more], **settings})
-    environment = {**os.environ, "PYTHONPATH": str(PROGRAM.parents[1])}
+    paths = [str(PROGRAM.parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     started = [
         subprocess.Popen(
             [sys.executable, str(PROGRAM), str(rank), str(size), str(port), words, str(output)],

@@ -59,6 +59,7 @@ class Checkpoints:
         target = self.folder / f"epoch-{epoch:05d}-step-{step:09d}"
         for unfinished in self.folder.glob(".epoch-*.part"):  # of a process that was killed while writing
             shutil.rmtree(unfinished, ignore_errors=True)
+        # Written under another name and renamed when whole, so that a kill leaves no half of a checkpoint.
         with atomic_folder(target) as temporary:
             save_file(
                 {n: t.detach().contiguous().cpu() for n, t in checkpoint.tensors.items()},

@@ -104,6 +104,8 @@ class HistoryTable:
         `gradients` have those of the sums and of the positives left out of them, which are kept until then.
         """
         others = dict(gradients)
+        # Steps between two moves see the same table, so their gradients are added up first: the product with
+        # the transposed history takes longest.
         self.d_sums += others.pop(self._sums.values).values
         self.d_left_out += others.pop(self.model.history_table).values
         self.steps += 1
@@ -151,7 +153,7 @@ class HistoryTable:
         self.d_sums.copy_(state["d_sums"])
         self.d_left_out.copy_(state["d_left_out"])
         self.moves, self.steps = (int(count) for count in state["counts"])
-        self.refresh()
+        self.refresh()  # after `moves` is back, which decides the dropout
 
 
 def _even_spans(offsets: Tensor, parts: int) -> list[slice]:

@@ -86,6 +86,7 @@ def fit(
             raise Interrupted(_farewell(trainer, checkpoints))
         _after_epoch(trainer, plan, fitted, result, tracker)
         last = trainer.position.epoch == config.epochs or fitted.stopped_early
+        # Process 0 decides for all: a signal may reach the others a moment later.
         stopping = trainer.communicator.broadcast(stop()) and not last
         if last or stopping or result.epoch % config.checkpoint_every == 0:
             _save(trainer, fitted, checkpoints)
@@ -149,6 +150,7 @@ def _save(trainer: Trainer, fitted: FitResult, checkpoints: Checkpoints | None) 
     if checkpoints is None:
         return
     position, tables = trainer.position, trainer.tables
+    # All processes write their rows of sharded tables; the rest is the same on all, and process 0 writes it.
     stored = tables.save(checkpoints, position.epoch, position.step)
     if trainer.communicator.rank:
         return
@@ -164,6 +166,7 @@ def _save(trainer: Trainer, fitted: FitResult, checkpoints: Checkpoints | None) 
     }
     tensors = trainer.tensors() | add_prefix("best", fitted.best_weights)
     checkpoints.save(position.epoch, position.step, Checkpoint(tensors, state))
+    # Only now, since an older checkpoint is needed until the new one is whole.
     tables.forget(checkpoints)
 
 

@@ -31,12 +31,14 @@ class Loss:
 
 
 def _bce(logits_BC: Tensor) -> tuple[Tensor, Tensor]:
+    # -y log s(x) - (1 - y) log(1 - s(x)) = softplus(x) - y x, without overflow; its derivative is s(x) - y.
     gradient_BC = torch.sigmoid(logits_BC)
     gradient_BC[:, 0] -= 1.0
     return softplus(logits_BC).sum() - logits_BC[:, 0].sum(), gradient_BC
 
 
 def _bpr(logits_BC: Tensor) -> tuple[Tensor, Tensor]:
+    # -log s(d) = softplus(-d), where d is the positive's lead over a negative.
     behind_BK = logits_BC[:, 1:] - logits_BC[:, :1]
     pull_BK = torch.sigmoid(behind_BK)
     return softplus(behind_BK).sum(), torch.cat([-pull_BK.sum(1, keepdim=True), pull_BK], dim=1)

@@ -80,7 +80,7 @@ class LazyAdam:
 
     @torch.no_grad()
     def step(self, rows: Tensor, gradient: Tensor, rate: float) -> None:
-        """Move distinct `rows` [R] by `gradient` [R, width]; chunk by chunk, so that a chunk stays in cache."""
+        """Move distinct `rows` [R] by `gradient` [R, width]; in chunks that stay in cache."""
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = slice(start, start + _ROWS_AT_ONCE)
             self._step(rows[part], gradient[part], rate)
@@ -126,7 +126,7 @@ class Optimizer:
         single = [
             [{"params": [p], "weight_decay": 0.0}] for name, p in self._dense.items() if name in table_names
         ]
-        self._adamws = [
+        self._adamws = [  # `step` sets the learning rate
             torch.optim.AdamW(groups, lr=1.0, betas=BETAS, eps=EPS, fused=True)
             for groups in [*single, layers]
         ]

@@ -86,6 +86,7 @@ def refuse_too_large(users: int, items: int, remedy: str) -> None:
 def init_gmf(branch: GMF, logits: Logits, seed: int) -> None:
     """Set p . q to the rank-D approximation of the centred logits, h to one, and the bias to their mean."""
     users, items = factorise(logits.centred, branch.output.numel(), generator(seed, "spectral", 0))
+    # Factors have the same product at any balance; equal spreads suit one learning rate for both tables.
     balance = (users.std() / items.std()).sqrt()
     branch.user_table.copy_(users / balance)
     branch.item_table.copy_(items * balance)
@@ -95,6 +96,7 @@ def init_gmf(branch: GMF, logits: Logits, seed: int) -> None:
 
 def _init_mlp(user_table: Tensor, item_table: Tensor, logits: Logits, seed: int) -> None:
     """Set the tables to directions of one scale, without the items' popularity; the tower learns the rest."""
+    # Without the items' means, or the first direction of both tables would be popularity.
     centred = logits.centred - logits.centred.mean(0, keepdim=True)
     for table, values in zip(
         (user_table, item_table),

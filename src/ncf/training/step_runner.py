@@ -160,6 +160,7 @@ class HistoryRunner(CpuRunner):
 
     def run(self, step: Step, rate: float, stop: bool) -> tuple[Tensor, bool]:
         loss, gradients, stopping = self.differentiate(step, stop)
+        # Between two moves `gather` keeps the table's gradient, and the optimiser leaves the table alone.
         self.optimizer.step(self.table.gather(gradients), rate, self.context.workers)
         self.table.after()
         return loss, stopping

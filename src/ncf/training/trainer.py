@@ -122,7 +122,7 @@ class Trainer:
         for step in self.sampler.epoch(position.epoch, self.workers, position.step):
             self.communicator.phase(f"training, step {step.number + 1} of epoch {position.epoch + 1}")
             loss, stopping = self._step(step, stop)
-            losses.append(loss)
+            losses.append(loss)  # on the device: reading it now would wait for the step
             candidates = step.items.shape[1]
             position.step = step.number + 1
             position.terms += self.objective.loss.terms(step.groups, candidates)

@@ -63,8 +63,10 @@ class Recorded(Generic[Result]):
         self._calls += 1
         if self._recorder is None or self._calls <= WARM_UP:
             return self._function(inputs, *constants)
+        # Constants are part of the key, since a recording has them built in.
         key = (*(tensor.shape for tensor in inputs), *constants)
         if key not in self._recordings:
+            # The recording always reads these buffers, so each call's inputs are copied into them.
             buffers = [tensor.clone() for tensor in inputs]
             call = self._recorder(lambda: self._function(buffers, *constants))
             self._recordings[key] = buffers, call

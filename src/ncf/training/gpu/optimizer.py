@@ -33,6 +33,7 @@ class DeviceLazyAdam(LazyAdam):
         live_R = torch.ones_like(rows_R, dtype=torch.bool)
         torch.gt(rows_R[1:], rows_R[:-1], out=live_R[1:])
         share = live_R.float()[:, None]
+        # Padding repeats row 0: it may be read and written as often as it likes, as long as nothing is added.
         self.updates.index_add_(0, rows_R, live_R.int())
         count = self.updates.index_select(0, rows_R).clamp_(min=1).float()[:, None]
         first = self.first.index_select(0, rows_R)

@@ -47,6 +47,7 @@ class DeviceNegativeSampler(NegativeSampler):
 
     def _redraw(self, users_N: Tensor, counters_N: Tensor, rounds: range, seed: int) -> tuple[Tensor, Tensor]:
         """[N] items after these rounds, and [N] bool: which of them are still known."""
+        # All pairs are drawn in every round, and `where` picks: to select the known ones would be to wait.
         items_N, known_N = torch.zeros_like(users_N), torch.ones_like(users_N, dtype=torch.bool)
         for number in rounds:
             items_N = torch.where(known_N, self._propose(counters_N + number, seed), items_N)
@@ -91,6 +92,8 @@ class DeviceGroupSampler(GroupSampler):
         (order,) = orders.values()
         starts, lengths = self._pieces(steps)
         starts += self._bounds[:-1] - self._first
+        # Position i of the block, in piece p, is order[shifts[p] + i]: one repeat and one addition give all
+        # positions, with a size that the CPU knows already.
         total, flat = int(lengths.sum()), lengths.ravel()
         shifts_P, lengths_P = (
             torch.from_numpy(values).to(self.device)

@@ -102,11 +102,13 @@ class GpuRunner:
         """Each process its own groups, then one sum of everything that is whole, the stop flag included."""
         counts, inputs = step.counts, list(step.filled())
         if self._rows.lazy or generators is not None:
+            # Not recorded: the number of rows in use and the generators differ from step to step.
             batch = self._batch(inputs, Rows, step.groups, counts)
             loss, gradients = self._gradients(batch, generators)
             loss, stopping = self._communicator.sum([loss, loss.new_full((), float(stop))])
             self.optimizer.move(self._communicator.add(gradients))
             return loss, bool(stopping > 0)
+        # One exchange for all gradients, the loss and the flag; whole tables have the same shape everywhere.
         loss, *values = self._part(inputs, step.groups, counts)
         *summed, loss, stopping = self._communicator.sum([*values, loss, loss.new_full((), float(stop))])
         self._update(summed)

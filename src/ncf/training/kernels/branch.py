@@ -123,6 +123,7 @@ def add_in_pairs(parts: list[Tensor]) -> Tensor:
     The order is that of the parts, so several processes can each do a subtree of it to the same bits.
     """
     while len(parts) > 1:
+        # An odd tensor at the end has no partner and moves up a level.
         for first, second in zip(parts[::2], parts[1::2], strict=False):
             first += second
         parts = parts[::2]

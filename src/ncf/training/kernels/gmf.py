@@ -77,10 +77,12 @@ class GmfWorker:
     def backward(self, chunk: slice, gradient_bC: Tensor) -> None:
         """Add the gradients that follow from those of the logits of the chunk that went forward last."""
         step = self.step
+        # The gathered items are not needed again, so their memory takes the product.
         d_weighted_bD = self.items_bCD.mul_(gradient_bC[:, :, None]).sum(1)
         torch.mul(d_weighted_bD, step.output, out=step.d_user_BD[chunk])
         self.d_output += d_weighted_bD.mul_(self.user_bD).sum(0)
         self.d_bias += gradient_bC.sum()
+        # By candidate; an item may come more than once in a chunk, so it is added, not assigned.
         d_items_nD = (gradient_bC[:, :, None] * self.weighted_bD[:, None]).view(len(self.index_n), -1)
         self.d_items.index_add_(0, self.index_n, d_items_nD)
         for d_item_bias in self.d_item_bias:

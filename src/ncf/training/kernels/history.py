@@ -75,7 +75,7 @@ class HistoryWorker(GmfWorker):
         return others_bD.add_(super().vectors(chunk))
 
     def backward(self, chunk: slice, gradient_bC: Tensor) -> None:
-        super().backward(chunk, gradient_bC)
+        super().backward(chunk, gradient_bC)  # which leaves the gradients of the users' vectors in d_user_BD
         d_left_bD = self.step.d_user_BD[chunk] * self.kept_b1
         self.d_left_out.index_add_(0, self.positives_b, d_left_bD, alpha=-1.0)
 

@@ -56,6 +56,7 @@ class MlpStep(BranchStep):
         self.item_half_RH = self.low_items.new_empty(len(self.item_table), len(self.item_weight))
         self.d_items = torch.empty_like(self.item_table)
         self.d_item_weights: dict[int, Tensor] = {}
+        # Whichever computes the users' half fewer times; all processes must decide alike, hence all groups.
         self.users_by_row = batch.users.count < (batch.all_groups if self.by_part else batch.groups)
         self.d_user_weights: dict[int, Tensor] = {}
 
@@ -168,6 +169,7 @@ class MlpWorker:
         self.index_n = index_bC.reshape(-1)
         groups, candidates = index_bC.shape
         here = slice(chunk.start - self.span.start, chunk.stop - self.span.start)
+        # The first layer of a pair is the item's half plus the user's half, broadcast over its candidates.
         hidden_nH = step.item_half_RH.index_select(0, self.index_n)
         hidden_nH.view(groups, candidates, -1).add_(self.user_half_BH[here, None])
         self.outputs = [self._activate(hidden_nH)]
@@ -178,6 +180,7 @@ class MlpWorker:
     def backward(self, chunk: slice, gradient_bC: Tensor) -> None:
         """Add the gradients that follow from those of the logits of the chunk that went forward last."""
         step = self.step
+        # Layer by layer from the top. Sums are in float32 whatever the precision of the products.
         gradient_n = gradient_bC.reshape(-1).to(step.precision)
         self.d_bias += gradient_bC.sum()
         self.d_output += (gradient_n @ self.outputs[-1]).float()
@@ -193,6 +196,7 @@ class MlpWorker:
 
     def _through_activation(self, gradient_nH: Tensor, output_nH: Tensor) -> Tensor:
         """The gradient before ReLU and dropout: zero where they left nothing, and with dropout's scale."""
+        # The output is zero where either of them zeroed it, so no mask need be kept.
         gradient_nH = _relu_backward(gradient_nH, output_nH, 0.0)
         return gradient_nH if self.scale == 1.0 else gradient_nH.mul_(self.scale)
 

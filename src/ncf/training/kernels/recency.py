@@ -61,7 +61,7 @@ class RecentWorker(GmfWorker):
         return self.bags.sums(step.history_table).add_(super().vectors(chunk))
 
     def backward(self, chunk: slice, gradient_bC: Tensor) -> None:
-        super().backward(chunk, gradient_bC)
+        super().backward(chunk, gradient_bC)  # which leaves the gradients of the users' vectors in d_user_BD
         self.bags.back(self.step.d_user_BD[chunk], self.d_history)
 
     def sums(self) -> list[Tensor]:
