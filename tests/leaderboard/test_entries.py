@@ -25,12 +25,12 @@ def test_the_files_of_this_repository_and_every_baseline_take_part_with_valid_re
         assert entry.source
 
 
-def test_who_is_made_of_others_comes_after_them_and_brings_them_along(files: Path) -> None:
+def test_an_entry_made_of_others_comes_after_them_and_pulls_them_in(files: Path) -> None:
     assert [entry.name for entry in entries(files, ["fused"])] == ["gmf", "mlp", "fused"]
     assert [entry.name for entry in entries(files, ["ease", "fused"])] == ["gmf", "mlp", "ease", "fused"]
 
 
-def test_names_that_are_none_and_halves_that_are_skipped_are_refused(files: Path) -> None:
+def test_unknown_names_and_skipped_halves_are_refused(files: Path) -> None:
     with pytest.raises(
         ConfigError, match=r"There is no entry 'svd'; the entries are fused, gmf, mlp, popularity"
     ):

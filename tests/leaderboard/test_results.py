@@ -99,7 +99,7 @@ def test_what_nothing_beats_follows_from_the_tests_and_not_from_the_table() -> N
     unsure = summary.summarize(made(0.4))
     assert unsure[0] == (
         "On the sampled ranking A and B share first place by NDCG@10 and HR@10; the data cannot separate "
-        "them (p >= .05)."
+        "them (p ≥ .05)."
     )
     assert unsure[2] == (
         "These adjacent models do not differ significantly, by NDCG@10 or by HR@10 (sampled): A > B (gap "
@@ -148,9 +148,9 @@ def test_many_are_summed_up() -> None:
     assert adjacent.endswith("A > B > C > D > E > F (largest gap .0200, p = .400).")
     assert "disagree on 15 of 21 pairs" in protocols
     assert "sampled to full, are A from 1 to 6, F from 6 to 1, B from 2 to 5 and E from 5 to 2." in protocols
-    nobody_beaten = replace(crowd(), rows=crowd().rows[:6])
-    assert "all 6 models share first place" in summary.summarize(nobody_beaten)[0]
-    assert summary.summarize(nobody_beaten)[2].startswith("No two adjacent models differ significantly")
+    all_alike = replace(crowd(), rows=crowd().rows[:6])
+    assert "all 6 models share first place" in summary.summarize(all_alike)[0]
+    assert summary.summarize(all_alike)[2].startswith("No two adjacent models differ significantly")
 
 
 def test_searches_that_ended_early_are_told() -> None:
@@ -209,13 +209,13 @@ def test_the_page_names_every_model_and_escapes_what_is_not_ours() -> None:
 
 
 def test_a_leaderboard_without_results_still_makes_a_page(finished: Path, files: Path) -> None:
-    nobody = read_results(finished, entries(files, ["bpr"]), 2)
-    assert nobody.rows == []
-    assert "BPR: It has not been run yet." in leaderboard_page(nobody)
-    assert "not been run yet" in markdown(nobody)
+    nothing = read_results(finished, entries(files, ["bpr"]), 2)
+    assert nothing.rows == []
+    assert "BPR: It has not been run yet." in leaderboard_page(nothing)
+    assert "not been run yet" in markdown(nothing)
 
 
-def test_a_single_contender_is_shown_without_pairs(finished: Path, files: Path, tmp_path: Path) -> None:
+def test_a_single_entry_is_shown_without_pairs(finished: Path, files: Path, tmp_path: Path) -> None:
     alone = read_results(finished, entries(files, ["ease"]), 2)
     write_results(alone, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
@@ -226,7 +226,7 @@ def test_a_single_contender_is_shown_without_pairs(finished: Path, files: Path, 
     assert json.loads((tmp_path / "leaderboard.json").read_text())["entries"][0]["name"] == "ease"
 
 
-def test_those_who_were_begun_with_the_recipes_of_now_are_shown(finished: Path, files: Path) -> None:
+def test_entries_that_were_started_with_their_current_recipes_are_shown(finished: Path, files: Path) -> None:
     everyone = entries(files)
     assert {entry.name for entry in started_entries(finished, everyone)} == {
         "gmf",

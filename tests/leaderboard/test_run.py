@@ -1,4 +1,4 @@
-"""A leaderboard from end to end on made-up data: what is done, kept, gone on with, refused."""
+"""A leaderboard from end to end on made-up data: what is run, kept, resumed and refused."""
 
 import itertools
 import json
@@ -30,7 +30,7 @@ def figures_of(folder: Path) -> dict[str, Any]:
     }
 
 
-def test_each_is_searched_trained_and_judged(finished: Path, made_up: Path) -> None:
+def test_each_entry_is_searched_trained_and_evaluated(finished: Path, made_up: Path) -> None:
     assert len(list(finished.glob("gmf/search/trials/*.json"))) == 2
     assert len(list(finished.glob("mlp/search/trials/*.json"))) == 1, "nothing to search: one trial"
     assert sorted(figures_of(finished)) == sorted(
@@ -39,9 +39,9 @@ def test_each_is_searched_trained_and_judged(finished: Path, made_up: Path) -> N
     )
     seed = json.loads((finished / "gmf" / "seed-1.json").read_text())
     for full in (False, True):
-        judged, _ = evaluate(finished / "gmf" / "seeds" / "1", made_up, full=full, cutoffs=(10,))
+        result, _ = evaluate(finished / "gmf" / "seeds" / "1", made_up, full=full, cutoffs=(10,))
         name = "full" if full else "sampled"
-        assert seed["figures"][f"{name}/ndcg@10"] == pytest.approx(judged.means["ndcg@10"])
+        assert seed["figures"][f"{name}/ndcg@10"] == pytest.approx(result.means["ndcg@10"])
     assert (seed["seconds"] > 0, seed["milliseconds"] > 0, seed["bytes"] > 0) == (True, True, True)
 
 
@@ -72,7 +72,7 @@ def test_a_fused_model_is_made_of_the_tuned_halves_of_the_same_seed(finished: Pa
     assert seed["seconds_of_halves"] == pytest.approx(sum(halves), abs=0.01)
 
 
-def test_a_second_run_does_nothing_again(go: Any, finished: Path) -> None:
+def test_a_second_run_repeats_nothing(go: Any, finished: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in finished.glob("*/seed-*")}
     failed, heard = go(finished)
     assert (failed, heard.trials) == ([], [])
@@ -99,7 +99,7 @@ def test_a_run_that_was_stopped_is_resumed_to_the_same_figures(
     assert figures_of(tmp_path / "b") == expected
 
 
-def test_more_trials_and_seeds_go_on_and_stale_runs_are_made_again(
+def test_more_trials_and_seeds_continue_and_stale_runs_are_repeated(
     go: Any, files: Path, tmp_path: Path
 ) -> None:
     chosen = entries(files, ["fused"])

@@ -42,7 +42,7 @@ def test_the_halves_of_a_half_are_held_to_hold_out_too() -> None:
     assert "include" not in trial.model_dump_json()
 
 
-def test_trials_are_judged_at_ten_whatever_the_recipe_prints() -> None:
+def test_trials_are_evaluated_at_ten_whatever_the_recipe_prints() -> None:
     trial, held = for_trials(Experiment.parse({"evaluation": {"cutoffs": [5]}}))
     assert not held
     assert trial.evaluation.cutoffs == (5, 10)

@@ -1,4 +1,4 @@
-"""Searches on made-up data: what is judged, what is kept, and how one that was ended goes on."""
+"""Searches on made-up data: what is evaluated, what is kept, and how an interrupted search is resumed."""
 
 import json
 import os
@@ -95,7 +95,7 @@ def test_the_same_seed_draws_the_same_trials_and_another_one_others(data: Datase
     assert drawn(first)[1:] != drawn(other)[1:]
 
 
-def test_a_study_that_was_ended_draws_what_it_would_have_drawn(data: Dataset, tmp_path: Path) -> None:
+def test_a_resumed_study_draws_what_it_would_have_drawn(data: Dataset, tmp_path: Path) -> None:
     whole = run(data, tmp_path / "whole", trials=4)
     run(data, tmp_path / "parts", trials=2)
     heard = Heard()
@@ -103,7 +103,7 @@ def test_a_study_that_was_ended_draws_what_it_would_have_drawn(data: Dataset, tm
     assert [trial.number for trial in heard.trials] == [2, 3]
 
 
-def test_a_trial_that_was_stopped_goes_on_from_its_checkpoint(data: Dataset, tmp_path: Path) -> None:
+def test_a_stopped_trial_resumes_from_its_checkpoint(data: Dataset, tmp_path: Path) -> None:
     whole = run(data, tmp_path / "whole", trials=2)
     heard = Heard()
     with pytest.raises(Interrupted):
@@ -118,7 +118,7 @@ def test_a_trial_that_was_stopped_goes_on_from_its_checkpoint(data: Dataset, tmp
     assert again.epochs == [(2, 1), (2, 2)]
 
 
-def test_a_killed_search_goes_on_with_the_same_trial(data: Dataset, tmp_path: Path) -> None:
+def test_a_killed_search_resumes_the_same_trial(data: Dataset, tmp_path: Path) -> None:
     data.save(tmp_path / "data")
     recipe = support.experiment(epochs=150).model_dump_json()
     (tmp_path / "recipe.json").write_text(recipe)
@@ -224,7 +224,7 @@ def test_a_pruned_trial_has_no_artifact_and_no_checkpoints(data: Dataset, tmp_pa
         assert trial.parameters == {"train.learning_rate": 1e-7}
 
 
-def test_a_trial_that_fails_is_told_and_the_search_goes_on(data: Dataset, tmp_path: Path) -> None:
+def test_a_trial_that_fails_is_reported_and_the_search_continues(data: Dataset, tmp_path: Path) -> None:
     space = {"train.epochs": {"values": [2, 0]}}
     result = run(data, tmp_path, space, trials=6)
     failed = [trial for trial in result.trials if trial.state == "failed"]
@@ -271,7 +271,7 @@ def test_a_study_of_something_else_is_refused(data: Dataset, tmp_path: Path, par
         other[part]()
 
 
-def test_no_trial_is_begun_after_the_time_is_over(data: Dataset, tmp_path: Path) -> None:
+def test_no_trial_starts_after_the_time_limit(data: Dataset, tmp_path: Path) -> None:
     began = time.monotonic()
     result = run(data, tmp_path, trials=1000, timeout=0.5)
     assert 1 <= len(result.trials) < 1000

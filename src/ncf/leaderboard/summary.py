@@ -129,7 +129,7 @@ def _first_place(results: LeaderboardResults, protocol: str) -> str:
     by += " and HR@10" if ndcg == hr else f", and {_first(results, hr)} by HR@10"
     certainty = f"nothing beats it at p < {_LEVEL}"
     if len(ndcg) > 1 or len(hr) > 1:
-        certainty = f"the data cannot separate them (p >= {_LEVEL})"
+        certainty = f"the data cannot separate them (p ≥ {_LEVEL})"
     return f"On the {protocol} ranking {by}; {certainty}."
 
 

@@ -122,7 +122,7 @@ def test_the_section_states_what_is_compared_and_what_a_loss_leaves_open() -> No
     )
 
 
-def test_bins_in_which_nobody_was_right_are_drawn_as_bounds() -> None:
+def test_bins_without_positives_are_drawn_as_bounds() -> None:
     scorer, held_out = simulated(3)
     assert "none observed: at most" in html(
         section(calibrate(scorer, held_out, TRAINED), TrainConfig(), NEGATIVES)
