@@ -36,6 +36,8 @@ from ncf.training.spectral_init import (
     refuse_too_large,
 )
 
+_USERS_AT_ONCE = 64
+
 
 @dataclass(frozen=True)
 class Initializer:
@@ -123,9 +125,6 @@ class Initializer:
                 "The pre-trained models do not fit the NeuMF's sizes (factors, embedding, tower): "
                 + str(error).splitlines()[-1].strip()
             ) from None
-
-
-_USERS_AT_ONCE = 64
 
 
 def init_from_ensemble(

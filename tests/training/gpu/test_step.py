@@ -70,16 +70,18 @@ def test_the_optimiser_moves_as_the_cpus_does_and_takes_its_state(lazy: set[str]
 
     models = [model_of("mlp"), model_of("mlp")]
     theirs, ours = Optimizer(models[0], config, lazy), DeviceOptimizer(models[1], config, lazy)
+    ours.set_rate(0.1)
     for seed in range(3):
         theirs.step(gradients(models[0], seed), 0.1, Workers(1))
-        ours.step(gradients(models[1], seed), 0.1, Workers(1))
+        ours.move(gradients(models[1], seed))
     close(*models)
     assert ours.state().keys() == theirs.state().keys()
     for name, value in theirs.state().items():
         torch.testing.assert_close(ours.state()[name], value)
     moved = DeviceOptimizer(models[1], config, lazy)
     moved.load_state(theirs.state())
-    moved.step(gradients(models[1], 7), 0.1, Workers(1))
+    moved.set_rate(0.1)
+    moved.move(gradients(models[1], 7))
     theirs.step(gradients(models[0], 7), 0.1, Workers(1))
     close(*models)
 

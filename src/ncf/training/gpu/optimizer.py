@@ -18,7 +18,6 @@ from torch.optim.adamw import adamw
 
 from ncf.config import TrainConfig
 from ncf.models import Model
-from ncf.runtime import Workers
 from ncf.training.kernels.batch import Gradients
 from ncf.training.optimizers import BETAS, EPS, LazyAdam, tables
 
@@ -78,11 +77,6 @@ class DeviceOptimizer:
     def set_rate(self, rate: float) -> None:
         """Set the learning rate of the updates from now on, recorded ones included."""
         self._rate.fill_(rate)
-
-    def step(self, gradients: Gradients, rate: float, _: Workers) -> None:
-        """One update with learning rate `rate`, as `Optimizer.step`."""
-        self.set_rate(rate)
-        self.move(gradients)
 
     @torch.no_grad()
     def move(self, gradients: Gradients) -> None:

@@ -120,8 +120,8 @@ class GpuRunner:
         return [loss, *(gradients[parameter].values for parameter in self.optimizer.dense)]
 
     def _move(self, values: list[Tensor]) -> None:
-        pairs = zip(self.optimizer.dense, values, strict=True)
-        self.optimizer.move({parameter: RowGradient(None, value) for parameter, value in pairs})
+        gradients = [RowGradient(None, value) for value in values]
+        self.optimizer.move(dict(zip(self.optimizer.dense, gradients, strict=True)))
 
     def _batch(self, inputs: list[Tensor], rows: type[Rows], total: int = 0, counts: bool = True) -> Batch:
         users_B, items_BC = inputs
