@@ -47,7 +47,8 @@ def test_overrides_are_read_as_toml() -> None:
         ("train.learning_rate=nan", "train.learning_rate: Input should be"),
         (
             "model.kind=svd",
-            "model.kind: Input should be 'gmf', 'mlp', 'neumf', 'mf', 'history-gmf' or 'history-neumf', not 'svd'",
+            "model.kind: Input should be 'gmf', 'mlp', 'neumf', 'mf', "
+            "'history-gmf' or 'history-neumf', not 'svd'",
         ),
         ("name.x=1", "'name' is a value, so it has no keys"),
         ("model.tower=[]", "model.tower: Tuple should have at least 1 item"),

@@ -229,7 +229,7 @@ class Experiment(ConfigSection):
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe in `path` as nested dictionaries, with those named under `[pretraining]`, from its folder."""
+    """The recipe in `path` as nested dictionaries; those named in `[pretraining]` lie beside it."""
     try:
         text = path.read_text("utf-8")
         values: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)

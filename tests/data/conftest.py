@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ncf.data import Dataset, Interactions, PrepareOptions, prepare_file
+from ncf.data import Dataset, Interactions, PrepareOptions, prepare_catalog, prepare_file
 
 
 @pytest.fixture
@@ -59,3 +59,9 @@ def events(tmp_path: Path) -> Path:
 @pytest.fixture
 def dataset(events: Path) -> Dataset:
     return prepare_file(events, PrepareOptions(negatives=5))[0]
+
+
+@pytest.fixture(scope="session")
+def ml_1m() -> Dataset:
+    """ML-1M as it is bundled; takes seconds, so it is prepared once."""
+    return prepare_catalog("ml-1m")[0]

@@ -11,6 +11,8 @@ import pytest
 
 from ncf.data import PrepareOptions, catalog, prepare_catalog
 from ncf.data.catalog import CATALOG, RemoteFile, cache_folder, content_digest, entry, locate
+from ncf.data.published import PublishedSplit
+from ncf.data.sources import Loaded
 from ncf.errors import ConfigError, DataError
 
 REPOSITORY_DATA = Path(__file__).parents[2] / "data"
@@ -22,17 +24,25 @@ def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(catalog, "_data_folders", list)
 
 
-def write_triple(folder: Path) -> None:
-    """ML-1M as its authors publish it, with ratings and times."""
+def write_both_forms(bundled: Path, text: Path) -> None:
+    """300 users of ML-1M as they are bundled, and as the authors publish them: with ratings and times,
+    unsorted.
+    """
     train, test = (pl.read_parquet(REPOSITORY_DATA / f"ml-1m.{part}.parquet") for part in ("train", "test"))
-    lists = (
-        pl.read_parquet(REPOSITORY_DATA / "ml-1m.negatives.parquet")["item"].to_numpy().reshape(len(test), -1)
-    )
+    lists = pl.read_parquet(REPOSITORY_DATA / "ml-1m.negatives.parquet")["item"]
+    train, test = train.filter(pl.col("user") < 300), test[:300]
+    assert test["user"].to_list() == list(range(300))
+    lists = lists[: 300 * 99]
+    for folder in (bundled, text):
+        folder.mkdir()
+    train.write_parquet(bundled / "ml-1m.train.parquet")
+    test.write_parquet(bundled / "ml-1m.test.parquet")
+    lists.to_frame().write_parquet(bundled / "ml-1m.negatives.parquet")
     for part, table in (("train", train.sample(fraction=1, shuffle=True, seed=0)), ("test", test)):
         table = table.select("user", "item", rating=pl.lit(5), time=pl.int_range(pl.len()))
-        table.write_csv(folder / f"ml-1m.{part}.rating", separator="\t", include_header=False)
-    with (folder / "ml-1m.test.negative").open("w") as file:
-        for (user, item), negatives in zip(test.iter_rows(), lists, strict=True):
+        table.write_csv(text / f"ml-1m.{part}.rating", separator="\t", include_header=False)
+    with (text / "ml-1m.test.negative").open("w") as file:
+        for (user, item), negatives in zip(test.iter_rows(), lists.to_numpy().reshape(300, -1), strict=True):
             file.write(f"({user},{item})\t" + "\t".join(map(str, negatives)) + "\n")
 
 
@@ -54,10 +64,24 @@ def test_bundled_sets_have_the_known_content(name: str) -> None:
     assert content_digest(form.load(folder)) == form.content
 
 
-def test_text_and_bundled_form_give_the_same_data_set(tmp_path: Path) -> None:
-    write_triple(tmp_path)
-    from_text, _ = prepare_catalog("ml-1m", source=tmp_path)
-    assert from_text.digest == prepare_catalog("ml-1m")[0].digest
+def test_text_and_bundled_form_give_the_same_data_set(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_both_forms(tmp_path / "bundled", tmp_path / "text")
+    known = CATALOG["ml-1m"]
+    digests = {
+        content_digest(form.load(tmp_path / name))
+        for form, name in zip(known.forms, ("bundled", "text"), strict=True)
+    }
+    assert len(digests) == 1
+    forms = tuple(
+        replace(form, content=digest) for form, digest in zip(known.forms, 2 * [*digests], strict=True)
+    )
+    monkeypatch.setitem(CATALOG, "ml-1m", replace(known, forms=forms))
+    from_text, from_bundled = (
+        prepare_catalog("ml-1m", source=tmp_path / name)[0] for name in ("text", "bundled")
+    )
+    assert from_text.digest == from_bundled.digest
     assert from_text.description["source"]["from"].startswith("ml-1m (ml-1m.train.rating")
 
 
@@ -109,7 +133,12 @@ def test_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_nowhere_is_fetched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publisher = tmp_path / "publisher"
     publisher.mkdir()
-    write_triple(publisher)
+    remote = CATALOG["lastfm"].remote
+    train, test, lists = "0\t1\t1\n0\t2\t1\n1\t3\t1\n1\t1\t1\n", "0\t3\t1\n1\t2\t1\n", "(0,3)\t4\n(1,2)\t5\n"
+    for file, text in zip(remote, (train, test, lists), strict=True):
+        (publisher / file.name).write_text(text)
+    forms = (replace(CATALOG["lastfm"].forms[0], content=None),)
+    monkeypatch.setitem(CATALOG, "lastfm", replace(CATALOG["lastfm"], forms=forms))
     fetched: list[str] = []
 
     def fetch(url: str, target: Path, *_: object) -> Path:
@@ -118,12 +147,11 @@ def test_what_is_nowhere_is_fetched_once(tmp_path: Path, monkeypatch: pytest.Mon
         return Path(shutil.copy(publisher / target.name, target))
 
     monkeypatch.setattr(catalog, "fetch", fetch)
-    digests = {prepare_catalog("ml-1m", cache=tmp_path / "cache")[0].digest for _ in range(2)}
+    options, cache = PrepareOptions(negatives=1), tmp_path / "cache"
+    digests = {prepare_catalog("lastfm", options, cache)[0].digest for _ in range(2)}
     assert len(digests) == 1
-    assert fetched == [file.url for file in CATALOG["ml-1m"].remote]
-    assert sorted(path.name for path in (tmp_path / "cache" / "ml-1m").iterdir()) == sorted(
-        file.name for file in CATALOG["ml-1m"].remote
-    )
+    assert fetched == [file.url for file in remote]
+    assert sorted(path.name for path in (cache / "lastfm").iterdir()) == sorted(file.name for file in remote)
 
 
 @pytest.mark.usefixtures("nowhere")
@@ -134,20 +162,18 @@ def test_a_download_that_fails_is_a_sentence(tmp_path: Path) -> None:
 
 
 def test_content_digest_ignores_the_order_of_training_rows() -> None:
-    loaded = CATALOG["ml-1m"].forms[0].load(REPOSITORY_DATA)
-    assert loaded.split is not None
-    turned = replace(
-        loaded,
-        split=replace(
-            loaded.split,
-            train_users=loaded.split.train_users[::-1],
-            train_items=loaded.split.train_items[::-1],
-        ),
+    draws = np.random.default_rng(0)
+    users, items = np.arange(60) // 6, draws.integers(0, 30, 60)
+    split = PublishedSplit(users, items, None, np.arange(10), np.arange(10), draws.integers(0, 30, (10, 4)))
+    turned = replace(split, train_users=users[::-1], train_items=items[::-1])
+    assert content_digest(Loaded(turned)) == content_digest(Loaded(split))
+    assert split.negatives is not None
+    others = (
+        replace(split, negatives=np.roll(split.negatives, 1)),
+        replace(split, train_items=items + 1),
+        replace(split, test_items=split.test_items[::-1]),
     )
-    assert content_digest(turned) == content_digest(loaded)
-    assert loaded.split.negatives is not None
-    other = replace(loaded, split=replace(loaded.split, negatives=np.roll(loaded.split.negatives, 1)))
-    assert content_digest(other) != content_digest(loaded)
+    assert len({content_digest(Loaded(other)) for other in (split, *others)}) == 4
 
 
 @pytest.mark.sources
@@ -166,7 +192,6 @@ def test_golden_counts_of_files_that_are_not_bundled(
     dataset, _ = prepare_catalog(name, PrepareOptions(), source=os.environ["NCF_TEST_SOURCES"])
     assert (len(dataset.users), len(dataset.items)) == (users, items)
     assert len(dataset.train) + len(dataset.validation) == train
-    found = dataset.description["audit"]["test"]
-    assert (
-        found["with_duplicates"], found["positive_among_negatives"], found["training_positives_among_negatives"]
-    ) == audit  # fmt: skip
+    counts = dataset.description["audit"]["test"]
+    defects = ("with_duplicates", "positive_among_negatives", "training_positives_among_negatives")
+    assert tuple(counts[defect] for defect in defects) == audit

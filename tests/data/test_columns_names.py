@@ -36,7 +36,8 @@ def test_a_given_name_wins() -> None:
 def test_a_given_name_must_be_there() -> None:
     with pytest.raises(
         DataError,
-        match=r"There is no column 'stars' in events\.csv: name it with --rating; the columns are 'user', 'it",
+        match=r"There is no column 'stars' in events\.csv: name it with --rating; "
+        r"the columns are 'user', 'item'",
     ):
         resolve(schema("user", "item"), ColumnNames(rating="stars"), ORIGIN, False)
 

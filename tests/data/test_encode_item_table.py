@@ -48,7 +48,7 @@ def test_lists_and_structs_become_text() -> None:
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [(None, "no column that looks like the item id in the table of items: name it with --items-id; the columns are a"),
+    [(None, "no column that looks like the item id in the table of items: name it with --items-id; the col"),
      ("sku", "no column 'sku' in the table of items")],
 )  # fmt: skip
 def test_no_id_column(name: str | None, sentence: str) -> None:

@@ -63,7 +63,8 @@ def test_latest_shape_and_dtype() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 2)), min_size=1), st.booleans()
+    st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 2)), min_size=1, max_size=20),
+    st.booleans(),
 )
 def test_latest_agrees_with_a_dictionary(rows: list[tuple[int, int, int]], timed: bool) -> None:
     best: dict[tuple[int, int], tuple[int, int]] = {}

@@ -114,11 +114,6 @@ def test_triple(tmp_path: Path) -> None:
     )
 
 
-@pytest.fixture(scope="module")
-def ml_1m() -> Dataset:
-    return prepare_catalog("ml-1m")[0]
-
-
 def test_golden_ml_1m(ml_1m: Dataset) -> None:
     assert (len(ml_1m.users), len(ml_1m.items)) == (6_040, 3_706)
     assert len(ml_1m.train) + len(ml_1m.validation) == 994_169
@@ -169,7 +164,9 @@ def test_ml_100k_by_time_and_at_random() -> None:
 
 def test_popularity_corrected_validation_holds_out_rarer_items() -> None:
     plain, corrected = (
-        prepare_catalog("ml-1m", PrepareOptions(validation_popularity_exponent=exponent))[0]
+        prepare_catalog(
+            "ml-100k", PrepareOptions(validation="random", validation_popularity_exponent=exponent)
+        )[0]
         for exponent in (0.0, 1.0)
     )
     popularity = plain.popularity + np.bincount(plain.validation.positives, minlength=len(plain.items))

@@ -119,3 +119,23 @@ def test_duplicates_are_counted() -> None:
 def test_options_that_would_change_a_published_split_are_refused() -> None:
     with pytest.raises(ConfigError, match="--split, --min-user cannot be used with a published split"):
         prepare_published(split(), PrepareOptions(split="random", min_user=5), PROVENANCE)
+
+
+def test_validation_of_rarer_items_by_popularity() -> None:
+    """Each user has the one popular item and one item of its own."""
+    users = np.repeat(np.arange(200), 2)
+    items = np.where(np.arange(400) % 2, 1_000, users)
+    published = split(
+        train_users=users,
+        train_items=items,
+        test_users=users[::2],
+        test_items=users[::2] + 200,
+        negatives=None,
+    )
+    for exponent, fewest, most in ((0.0, 70, 130), (1.0, 0, 10)):
+        options = replace(OPTIONS, validation_popularity_exponent=exponent)
+        dataset, _ = prepare_published(published, options, PROVENANCE)
+        held_out = dataset.items.ids_of(dataset.validation.positives)
+        assert fewest <= (held_out == 1_000).sum() <= most
+    name = "one at random of each user, by popularity to the power of -1"
+    assert dataset.description["split"]["validation"] == name

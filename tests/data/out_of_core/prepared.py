@@ -1,4 +1,6 @@
-"""Runs in the environment of Spark: `python prepared.py CASES`, a JSON list of [input, output, work, options]."""
+"""Runs in the environment of Spark: `python prepared.py CASES`, a JSON list of [input, output, work,
+options].
+"""
 
 import json
 import sys

@@ -45,7 +45,7 @@ def cases(folder: Path) -> dict[str, tuple[Path, PrepareOptions]]:
     rows.write_parquet(folder / "last.parquet", row_group_size=1_000)
     (folder / "parts").mkdir()
     for number in range(4):
-        # The larger files come last: Spark reads larger ones first, and must not take that for the order of the rows.
+        # The larger files come last, because Spark reads these first and must keep the order of the rows.
         start, end = (0, 500, 1_500, 4_000, 12_000)[number : number + 2]
         rows[start:end].write_parquet(folder / "parts" / f"part-{number}.parquet")
     text = rows.with_columns(pl.format("u{}é", USER).alias("user_id"), pl.from_epoch("timestamp"))
@@ -53,6 +53,7 @@ def cases(folder: Path) -> dict[str, tuple[Path, PrepareOptions]]:
     rows.with_columns(USER.cast(pl.String).str.zfill(6)).write_csv(folder / "padded.csv")
     rows.write_csv(folder / "headless.tsv", separator="\t", include_header=False)
     rows.with_columns(pl.col("timestamp") / 8).write_csv(folder / "fractions.csv")
+    filters = PrepareOptions(min_rating=2, min_user=6, min_item=4, negatives=20)
     return {
         "last": (folder / "last.parquet", PrepareOptions(negatives=20)),
         "parts": (folder / "parts", PrepareOptions(negatives=20, validation="random", seed=4)),
@@ -60,13 +61,13 @@ def cases(folder: Path) -> dict[str, tuple[Path, PrepareOptions]]:
         "padded": (folder / "padded.csv", PrepareOptions(negatives=20, split="random")),
         "headless": (folder / "headless.tsv", PrepareOptions(negatives=20, header=False)),
         "fractions": (folder / "fractions.csv", PrepareOptions(negatives=20, split="time")),
-        "filters": (folder / "last.parquet", PrepareOptions(min_rating=2, min_user=6, min_item=4, negatives=20)),
+        "filters": (folder / "last.parquet", filters),
     }  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Every case, prepared by one Spark; name -> input, options, output, lines of the report or the sentence."""
+    """Every case, prepared by one Spark: name -> input, options, output, and report lines or error."""
     folder = tmp_path_factory.mktemp("spark")
     asked = cases(folder)
     for name, content in DEFECTS.items():
@@ -94,8 +95,8 @@ def test_same_folder_as_in_memory(runs: dict[str, Any], tmp_path: Path, name: st
     dataset, report = prepare_file(path, options)
     assert answer == report.lines()
     dataset.save(tmp_path / "memory")
-    expected = {one.name: one.read_bytes() for one in (tmp_path / "memory").iterdir()}
-    assert {one.name: one.read_bytes() for one in output.iterdir()} == expected
+    expected = {path.name: path.read_bytes() for path in (tmp_path / "memory").iterdir()}
+    assert {path.name: path.read_bytes() for path in output.iterdir()} == expected
 
 
 @pytest.mark.parametrize("name", DEFECTS)

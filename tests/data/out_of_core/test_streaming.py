@@ -13,9 +13,12 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
+from ncf.cli import app
 from ncf.data import Dataset, PrepareOptions, prepare_file, prepare_streaming
-from ncf.data.out_of_core import scan_ids, sorted_interactions
+from ncf.data.formats import source
+from ncf.data.out_of_core import scan_ids, sorted_interactions, streaming
 from ncf.errors import DataError, NcfError, StorageError
 
 OPTIONS = {
@@ -70,9 +73,9 @@ def assert_same(path: Path | str, options: PrepareOptions, folder: Path) -> Data
 @pytest.mark.parametrize("name", OPTIONS)
 def test_same_folder_as_in_memory(tmp_path: Path, name: str) -> None:
     path = tmp_path / "events.parquet"
-    table(1, 3_000, 200, 20_000).write_parquet(path, row_group_size=1_000)
+    table(1, 1_200, 150, 8_000).write_parquet(path, row_group_size=1_000)
     dataset = assert_same(path, OPTIONS[name], tmp_path)
-    assert len(dataset.test) > 400
+    assert len(dataset.test) > 150
     assert Dataset.open(tmp_path / "stream", verify="full").digest == dataset.digest
 
 
@@ -85,15 +88,25 @@ def test_arrays_have_their_shapes_and_types(tmp_path: Path, events: Path) -> Non
     assert (dataset.test.candidates.shape, dataset.test.candidates.dtype) == ((40, 6), np.int32)
 
 
-@pytest.mark.parametrize("write", ["csv", "parquet", "jsonl"])
-@pytest.mark.parametrize("ids", ["text", "padded", "integers as text", "late text", "spread"])
+IDS = ("text", "padded", "integers as text", "late text", "spread")
+
+
+@pytest.mark.parametrize(
+    ("write", "ids"),
+    [
+        *(("csv", ids) for ids in IDS),
+        *(("parquet", ids) for ids in IDS),
+        ("jsonl", "text"),
+        ("jsonl", "spread"),
+    ],
+)
 def test_every_kind_of_id_and_format(tmp_path: Path, write: str, ids: str) -> None:
-    rows = table(2, 60, 90, 4_000)
-    user = pl.col("user_id")
+    rows = table(2, 60, 90, 2_000)
+    user, late = pl.col("user_id"), pl.int_range(pl.len()) == 1_900
     spelled = {
         "text": pl.format("u{}", user), "padded": user.cast(pl.String).str.zfill(5),
         "integers as text": user.cast(pl.String), "spread": user * 10**15,
-        "late text": pl.when(pl.int_range(pl.len()) == 3_900).then(pl.lit("é")).otherwise(user.cast(pl.String)),
+        "late text": pl.when(late).then(pl.lit("é")).otherwise(user.cast(pl.String)),
     }  # fmt: skip
     rows = rows.with_columns(spelled[ids].alias("user_id"))
     path = tmp_path / f"events.{write}"
@@ -127,7 +140,7 @@ def test_dates_titles_and_no_times(tmp_path: Path) -> None:
 
 
 @given(seed=st.integers(0, 10_000), rows=st.integers(30, 400), options=st.sampled_from(sorted(OPTIONS)))
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=18)
 def test_same_folder_or_the_same_sentence(
     tmp_path_factory: pytest.TempPathFactory, seed: int, rows: int, options: str
 ) -> None:
@@ -175,19 +188,20 @@ def test_defects_are_the_same_sentence_and_leave_nothing(
     with pytest.raises(DataError) as raised:
         prepare_streaming(path, tmp_path / "out")
     assert str(raised.value) == str(expected.value)
-    assert [one.name for one in tmp_path.iterdir()] == ["events.csv"]
+    assert [path.name for path in tmp_path.iterdir()] == ["events.csv"]
 
 
 def test_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
     """A file may not grow beyond a limit: the write fails as on a full disk."""
     path = tmp_path / "events.parquet"
     table(1, 3_000, 200, 20_000).write_parquet(path)
-    command = f"ulimit -f 100; exec {sys.executable} -m ncf prepare --streaming --input {path} --output {tmp_path}/out"
-    ended = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=120)
+    prepare = f"{sys.executable} -m ncf prepare --streaming --input {path} --output {tmp_path}/out"
+    command = ["sh", "-c", f"ulimit -f 100; exec {prepare}"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert ended.returncode == 2
     assert "could not be written (File too large): check the disk or choose another place." in ended.stderr
     assert "Traceback" not in ended.stderr
-    assert [one.name for one in tmp_path.iterdir()] == ["events.parquet"]
+    assert [path.name for path in tmp_path.iterdir()] == ["events.parquet"]
 
 
 def test_foreign_folder_is_refused_before_the_work(tmp_path: Path, events: Path) -> None:
@@ -195,3 +209,54 @@ def test_foreign_folder_is_refused_before_the_work(tmp_path: Path, events: Path)
     (tmp_path / "out/letter.txt").touch()
     with pytest.raises(StorageError, match="holds other files and is not a prepared data folder"):
         prepare_streaming(events, tmp_path / "out")
+
+
+def test_expected_memory(tmp_path: Path) -> None:
+    pl.DataFrame({"user": [1, 2, 3]}).write_parquet(tmp_path / "a.parquet")
+    (tmp_path / "a.csv").write_text("user,item\n1,2\n")
+    (tmp_path / "bad.parquet").write_text("no parquet")
+    assert streaming.expected_bytes(source(tmp_path / "a.parquet")) == 3 * streaming.BYTES_A_ROW
+    assert streaming.expected_bytes(source(tmp_path / "a.csv")) == 4 * 14
+    assert streaming.expected_bytes(source(tmp_path / "bad.parquet")) == 0
+    assert streaming.expected_bytes(source(tmp_path / "none.csv")) == 0
+
+
+@pytest.mark.parametrize(
+    ("free", "asked", "streams"),
+    [
+        (1 << 40, [], False),
+        (1000, [], True),
+        (1000, ["--no-streaming"], False),
+        (1 << 40, ["--streaming"], True),
+    ],
+)
+def test_streams_where_memory_would_not_do(
+    events: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, asked: list[str], streams: bool
+) -> None:
+    ran = []
+    real = streaming.scan_ids
+    monkeypatch.setattr(streaming, "scan_ids", lambda reading: ran.append(True) or real(reading))
+    monkeypatch.setattr(streaming, "free_memory", lambda: free)
+    command = [
+        "prepare",
+        "--input",
+        str(events),
+        "--output",
+        str(tmp_path / "out"),
+        "--negatives",
+        "5",
+        *asked,
+    ]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines()[0] == "read      400 interactions from events.csv"
+    assert bool(ran) == streams
+
+
+def test_streaming_is_for_a_table(tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, ["prepare", "--catalog", "ml-100k", "--streaming"])
+    assert "--streaming is for --input" in str(result.exception)
+
+
+def test_addresses_are_read_in_memory_unless_asked() -> None:
+    assert not streaming.wants_streaming(source("s3://bucket/events.parquet"))
