@@ -16,6 +16,7 @@ import pytest
 import programs
 from aws import Aws
 from ncf.serving.artifact import write_artifact
+from ncf.tracking.mlflow import MLflowStore, resolve
 from processes import free_port
 from support import checkerboard, experiment, model_of, planted
 
@@ -88,9 +89,9 @@ def test_a_job_is_recorded_in_a_database_of_this_machine_once(aws: Aws, folder: 
     assert re.search(r"ncf-one is run \w{8} of jobs at sqlite:///mlflow.db\.", told.stderr)
     assert aws.calls("CreateTrainingJob")[0].parameters.get("Environment", {}) == {}
     ncf(folder, "sagemaker", "fetch", "ncf-one", *track)
-    [run] = json.loads(ncf(folder, "experiments", "list", *track, "--json").stdout)["runs"]
-    assert run["tags"]["ncf.sagemaker_job"] == "ncf-one"
-    assert float(run["tags"]["ncf.cost_usd"]) >= 0
+    [run] = MLflowStore(resolve(f"sqlite:///{folder}/mlflow.db"), "jobs").runs()
+    assert run.tags["ncf.sagemaker_job"] == "ncf-one"
+    assert float(run.tags["ncf.cost_usd"]) >= 0
 
 
 def test_a_server_that_nobody_reaches_is_a_warning_after_the_fetch(

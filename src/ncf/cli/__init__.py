@@ -15,7 +15,6 @@ from ncf.cli import (
     data,
     doctor,
     evaluation,
-    experiments,
     leaderboard,
     report,
     sagemaker,
@@ -39,7 +38,7 @@ for command in (
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(artifact.app, name="artifact")
-app.add_typer(experiments.app, name="experiments")
+app.add_typer(training.experiments_app, name="experiments")
 app.add_typer(sagemaker.app, name="sagemaker")
 
 

@@ -1,4 +1,4 @@
-"""`ncf train`."""
+"""`ncf train`, `ncf experiments import`."""
 
 import os
 import sys
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ncf.cli.options import ExperimentName, Json, print_json
+from ncf.cli.options import ExperimentName, Json, Track, print_json
 from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
     from ncf.data import Dataset
     from ncf.experiment import Run
     from ncf.training.parallel.communicator import Communicator
+
+experiments_app = typer.Typer(
+    help="Runs in MLflow.", callback=lambda: None, no_args_is_help=True, rich_markup_mode=None
+)
+_SHORT_ID = 8
 
 
 def train(
@@ -205,3 +210,23 @@ def _data(settings: "Experiment", data: str | None, communicator: "Communicator"
     opened = experiment.open_data(settings, data, console.log) if local_rank() == 0 else None
     communicator.barrier()
     return opened or experiment.open_data(settings, data, console.log)
+
+
+@experiments_app.command("import")
+def import_experiment(
+    run: Annotated[str, typer.Argument(metavar="RUN", help="Output folder of 'ncf train'.")],
+    track: Track = None,
+    experiment: ExperimentName = "ncf",
+    as_json: Json = False,
+) -> None:
+    """Send a run from its folder, or what the server lacks of it: after a server was down, or without --track."""
+    from ncf.tracking import mlflow
+    from ncf.tracking.mlflow_run import import_run, read_run
+
+    read_run(Path(run))
+    location = mlflow.resolve(track)
+    run_id = import_run(mlflow.MLflowStore(location, experiment), Path(run))
+    if as_json:
+        print_json({"run_id": run_id, "track": mlflow.shown(location), "experiment": experiment})
+        return
+    typer.echo(f"{run} is run {run_id[:_SHORT_ID]} of {experiment} at {mlflow.shown(location)}.")
