@@ -59,5 +59,5 @@ def test_an_address_that_cannot_work_is_refused_before_training(tmp_path: Path) 
         "train", "small.json", "--data", "data", "--output", str(tmp_path / "r"), "--track", "ftp://x"
     )
     assert isinstance(result.exception, ConfigError), result.output
-    assert "cannot be tracked to" in str(result.exception)
+    assert "is not a tracking address" in str(result.exception)
     assert not (tmp_path / "r").exists()

@@ -101,7 +101,7 @@ def test_a_server_that_nobody_reaches_is_a_warning_after_the_fetch(
     address = f"http://127.0.0.1:{free_port()}"
 
     def unreached(spec: "Spec") -> int:
-        spec.log(f"[ncf] Warning: MLflow at {address} does not answer as it should (x); training goes on")
+        spec.log(f"[ncf] Warning: MLflow at {address} failed (x); training goes on")
         return programs.train(spec)
 
     aws.run(unreached)
@@ -120,7 +120,7 @@ def test_who_does_not_wait_is_told_how_to_record_later(aws: Aws, folder: Path) -
 
 
 def test_an_address_that_cannot_work_starts_nothing(aws: Aws, folder: Path) -> None:
-    assert "cannot be tracked to" in ncf(folder, *TRAIN, "--track", "ftp://x", code=2).stderr
+    assert "is not a tracking address" in ncf(folder, *TRAIN, "--track", "ftp://x", code=2).stderr
     assert aws.calls() == []
 
 

@@ -29,18 +29,18 @@ def recorded(folder: Path, experiment: str = "ncf") -> list[Record]:
 
 
 def run(folder: Path, settings: Experiment | None = None, *, resume: bool = False, stop: Any = lambda: False,
-        address: str | None = None, said: list[str] | None = None) -> Run:  # fmt: skip
+        address: str | None = None, messages: list[str] | None = None) -> Run:  # fmt: skip
     """Train on made-up data in `folder`/run, recorded in `folder`/mlflow.db.d."""
-    said = [] if said is None else said
-    with open_tracker(address or str(folder / "mlflow.db.d"), log=said.append) as tracker:
+    messages = [] if messages is None else messages
+    with open_tracker(address or str(folder / "mlflow.db.d"), log=messages.append) as tracker:
         options = RunOptions(resume=resume, tracker=tracker, stop=stop)
         return train(
-            support.checkerboard(), settings or support.experiment(epochs=3), folder / "run", options=options
+            support.checkerboard(), settings or support.experiment(epochs=3), folder / "run", manner=options
         )
 
 
 @pytest.fixture(scope="module")
-def one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run, Record]:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run, Record]:
     """One recorded run; tests only read it."""
     folder = tmp_path_factory.mktemp("one")
     finished = run(folder)
@@ -49,9 +49,9 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run, Record]:
 
 
 def test_a_run_is_recorded_with_settings_figures_and_where_it_came_from(
-    one: tuple[Path, Run, Record],
+    watched: tuple[Path, Run, Record],
 ) -> None:
-    folder, finished, record = one
+    folder, finished, record = watched
     settings = support.experiment(epochs=3)
     assert (record.name, record.status, record.experiment) == ("small-neumf", "FINISHED", "ncf")
     assert record.parameters["train.epochs"] == "3"
@@ -67,25 +67,29 @@ def test_a_run_is_recorded_with_settings_figures_and_where_it_came_from(
     assert record.metrics["test_ndcg@10_low"] == test["intervals"]["ndcg@10"][0]
     assert record.metrics["validation_ndcg@10"] == finished.metrics["validation"]["metrics"]["ndcg@10"]
     assert record.metrics["loss"] == finished.metrics["history"][-1]["loss"]
-    assert store(folder).epochs(record.run_id) == {1, 2, 3}
+    assert store(folder).resume(record.run_id) == {1, 2, 3}
 
 
-def test_the_artifact_and_the_two_documents_are_uploaded_whole(one: tuple[Path, Run, Record]) -> None:
-    _, finished, record = one
-    place = Path(record.artifacts.removeprefix("file://"))
-    assert {path.name for path in (place / "artifact").iterdir()} == {
+def test_the_artifact_and_the_two_documents_are_uploaded_whole(watched: tuple[Path, Run, Record]) -> None:
+    _, finished, record = watched
+    artifacts = Path(record.artifacts.removeprefix("file://"))
+    assert {path.name for path in (artifacts / "artifact").iterdir()} == {
         p.name for p in finished.artifact.iterdir()
     }
-    assert json.loads((place / "run.json").read_text())["data"]["name"] == "made-up"
-    assert '"event": "finish"' in (place / "events.jsonl").read_text()
+    assert json.loads((artifacts / "run.json").read_text())["data"]["name"] == "made-up"
+    assert '"event": "finish"' in (artifacts / "events.jsonl").read_text()
 
 
-def test_a_job_of_sagemaker_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TRAINING_JOB_NAME", "ncf-job-1")
-    run(tmp_path, support.experiment(epochs=1))
-    [record] = recorded(tmp_path)
-    assert record.tags["ncf.sagemaker_job"] == "ncf-job-1"
+def test_a_run_with_an_identity_is_recorded_once(watched: tuple[Path, Run, Record], tmp_path: Path) -> None:
+    assert watched[2].tags["mlflow.source.type"] == "LOCAL"
+    for name in ("run", "copy"):
+        shutil.copytree(watched[0] / "run", tmp_path / name)
+        (tmp_path / name / "mlflow.json").unlink()
+        import_run(store(tmp_path), tmp_path / name, identity=lambda _: {"ncf.job": "job-1"})
+    [record] = store(tmp_path).runs({"ncf.job": "job-1"})
+    assert recorded(tmp_path) == [record]
     assert record.tags["mlflow.source.type"] == "JOB"
+    assert store(tmp_path).runs({"ncf.job": "job-2"}) == []
 
 
 def test_a_resumed_run_goes_on_in_the_same_record(tmp_path: Path) -> None:
@@ -98,7 +102,7 @@ def test_a_resumed_run_goes_on_in_the_same_record(tmp_path: Path) -> None:
     run(tmp_path, resume=True)
     [finished] = recorded(tmp_path)
     assert (finished.run_id, finished.status) == (stopped.run_id, "FINISHED")
-    assert store(tmp_path).epochs(finished.run_id) == {1, 2, 3}
+    assert store(tmp_path).resume(finished.run_id) == {1, 2, 3}
 
 
 def test_a_run_that_breaks_is_marked_failed_with_its_sentence(tmp_path: Path) -> None:
@@ -114,35 +118,37 @@ def test_halves_of_a_pretrained_model_are_nested(tmp_path: Path) -> None:
     halves = {kind: support.experiment(kind, epochs=1).model_dump(mode="json") for kind in ("gmf", "mlp")}
     whole = support.experiment(epochs=1).model_dump(mode="json") | {"pretraining": halves}
     run(tmp_path, Experiment.parse(whole))
-    found = {record.name: record for record in recorded(tmp_path)}
-    assert {record.status for record in found.values()} == {"FINISHED"}
-    assert found["small-neumf"].parent is None
-    assert found["small-gmf"].parent == found["small-mlp"].parent == found["small-neumf"].run_id
-    assert found["small-neumf"].parameters["pretraining.gmf.model.kind"] == "gmf"
+    records = {record.name: record for record in recorded(tmp_path)}
+    assert {record.status for record in records.values()} == {"FINISHED"}
+    assert records["small-neumf"].parent is None
+    assert records["small-gmf"].parent == records["small-mlp"].parent == records["small-neumf"].run_id
+    assert records["small-neumf"].parameters["pretraining.gmf.model.kind"] == "gmf"
 
 
 def test_a_server_that_is_down_is_told_once_and_the_run_is_sent_later(tmp_path: Path) -> None:
-    said: list[str] = []
-    finished = run(tmp_path, address=f"http://127.0.0.1:{free_port()}", said=said)
+    messages: list[str] = []
+    finished = run(tmp_path, address=f"http://127.0.0.1:{free_port()}", messages=messages)
     assert (finished.artifact / "manifest.json").is_file()
-    assert len(said) == 1
-    assert "Connection refused" in said[0]
-    assert f"ncf experiments import {tmp_path / 'run'}" in said[0]
+    assert len(messages) == 1
+    assert "Connection refused" in messages[0]
+    assert f"ncf experiments import {tmp_path / 'run'}" in messages[0]
     run_id = import_run(store(tmp_path), tmp_path / "run")
     assert import_run(store(tmp_path), tmp_path / "run") == run_id
     [record] = recorded(tmp_path)
     assert record.status == "FINISHED"
-    assert store(tmp_path).epochs(run_id) == {1, 2, 3}
+    assert store(tmp_path).resume(run_id) == {1, 2, 3}
     assert record.metrics["test_ndcg@10"] == finished.metrics["test"]["metrics"]["ndcg@10"]
 
 
-def test_an_imported_run_has_what_a_watched_one_has(one: tuple[Path, Run, Record], tmp_path: Path) -> None:
-    folder, _, watched = one
+def test_an_imported_run_has_what_a_watched_one_has(
+    watched: tuple[Path, Run, Record], tmp_path: Path
+) -> None:
+    folder, _, original = watched
     shutil.copytree(folder / "run", tmp_path / "run")
     import_run(store(tmp_path, "later"), tmp_path / "run")
     [imported] = recorded(tmp_path, "later")
-    assert imported.metrics == watched.metrics
-    assert imported.parameters == watched.parameters
+    assert imported.metrics == original.metrics
+    assert imported.parameters == original.parameters
 
 
 def test_what_is_no_run_is_not_imported(tmp_path: Path) -> None:
@@ -156,12 +162,12 @@ def test_a_database_that_breaks_in_the_middle_does_not_end_training(
     def broken(*_: object) -> None:
         raise TrackingError("MLflow is gone")
 
-    monkeypatch.setattr(MLflowStore, "figures", broken)
-    said: list[str] = []
-    finished = run(tmp_path, said=said)
+    monkeypatch.setattr(MLflowStore, "log_metrics", broken)
+    messages: list[str] = []
+    finished = run(tmp_path, messages=messages)
     assert finished.artifact.is_dir()
-    assert len(said) == 1
-    assert said[0].startswith("Warning: MLflow is gone; training goes on")
+    assert len(messages) == 1
+    assert messages[0].startswith("Warning: MLflow is gone; training goes on")
 
 
 def test_names_are_mapped_there_and_back() -> None:
@@ -186,7 +192,7 @@ def test_addresses_that_cannot_work_are_one_sentence(tmp_path: Path, monkeypatch
     (tmp_path / "old" / "0" / "meta.yaml").write_text("")
     (tmp_path / "file").write_text("")
     for address, words in (
-        ("ftp://x", "cannot be tracked to"),
+        ("ftp://x", "is not a tracking address"),
         ("arn:aws:sagemaker:eu-west-1:1:endpoint/x", "is not the ARN of a tracking server"),
         (str(tmp_path / "old"), "mlflow migrate-filestore"),
         (str(tmp_path / "file"), "is a file"),
@@ -207,19 +213,14 @@ def test_passwords_are_not_shown() -> None:
     assert shown("https://me:secret@mlflow.example.org/x") == "https://me:…@mlflow.example.org/x"
 
 
-def test_an_experiment_that_is_not_there_is_told_with_those_that_are(one: tuple[Path, Run, Record]) -> None:
-    with pytest.raises(ConfigError, match="no experiment 'other'; it has: ncf"):
-        store(one[0], "other").runs()
-
-
 def test_telemetry_is_off_outside_of_tests_too(tmp_path: Path) -> None:
     code = (
-        "from ncf.tracking.mlflow import Store; Store('sqlite:///x.db', 'ncf');"
+        "from ncf.tracking.mlflow import MLflowStore; MLflowStore('sqlite:///x.db', 'ncf');"
         "from mlflow.telemetry.utils import is_telemetry_disabled; print(is_telemetry_disabled())"
     )
     environment = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-    told = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=tmp_path, env=environment)
-    assert told.strip() == "True"
+    output = subprocess.check_output([sys.executable, "-c", code], text=True, cwd=tmp_path, env=environment)
+    assert output.strip() == "True"
 
 
 def test_parameters_leave_out_where_the_data_lie() -> None:

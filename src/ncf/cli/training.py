@@ -87,6 +87,7 @@ def train(
     from ncf.cli import console
     from ncf.config import Experiment
     from ncf.runtime import stop_requested
+    from ncf.sagemaker.container.environment import job_identity
     from ncf.tracking.mlflow_run import open_tracker
     from ncf.tracking.tracker import Silent, Trackers
     from ncf.training.parallel.connect import connect
@@ -115,7 +116,9 @@ def train(
         shown = Silent() if quiet or not first else console.ConsoleTracker()
         stack.enter_context(closing(shown))
         recorder = (
-            stack.enter_context(open_tracker(track, track_as, console.log)) if track and first else Silent()
+            stack.enter_context(open_tracker(track, track_as, console.log, job_identity))
+            if track and first
+            else Silent()
         )
         stop = stack.enter_context(stop_requested())
         dataset, data_path = _data(settings, data, communicator)
@@ -220,12 +223,13 @@ def import_experiment(
     as_json: Json = False,
 ) -> None:
     """Send a run from its folder, or what the server lacks of it: after a server was down, or without --track."""
+    from ncf.sagemaker.container.environment import job_identity
     from ncf.tracking import mlflow
     from ncf.tracking.mlflow_run import import_run, read_run
 
     read_run(Path(run))
     location = mlflow.resolve(track)
-    run_id = import_run(mlflow.MLflowStore(location, experiment), Path(run))
+    run_id = import_run(mlflow.MLflowStore(location, experiment), Path(run), identity=job_identity)
     if as_json:
         print_json({"run_id": run_id, "track": mlflow.shown(location), "experiment": experiment})
         return

@@ -1,69 +1,55 @@
-"""Where a run reports to: a `Tracker` is told of the run's settings, each epoch and the result.
+"""What a run reports while it trains: its settings, each epoch and the result.
 
-`JsonLines` writes `events.jsonl`, one object a line; `Console` shows a person what is going on. The trainer knows only
-the `Tracker` protocol, so other destinations (MLflow, SageMaker's metric lines) are added without touching it.
+The trainer knows only `Tracker`. `JsonLines` writes `events.jsonl`, one object a line; `ncf.cli.console` shows a person
+the progress; `ncf.tracking.mlflow_run` records the run in MLflow. Other destinations are added by another subclass.
 """
 
 import json
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ncf.data.files import storage_errors
 
 
-class Tracker(Protocol):
-    """Told in this order: `opened`, `start`, any number of `progress` and `epoch`, `finish`; `say` at any time."""
+class Tracker:
+    """Called in this order: `opened`, `start`, any number of `progress` and `epoch`, `finish`; `log` at any time.
+
+    Every method does nothing here, so a subclass overrides only those it needs.
+    """
 
     def opened(self, folder: Path) -> None:
-        """A run is about to begin or go on in `folder`, its `run.json` written; runs of its halves come in between."""
+        """A run begins or resumes in `folder`, where `run.json` is written. Runs of its halves are opened after it."""
 
     def start(self, run: str, settings: Mapping[str, Any]) -> None:
-        """A run begins; `settings` are JSON values."""
+        """Training of the run named `run` begins; `settings` are JSON values."""
 
     def progress(self, epoch: int, done: int, total: int) -> None:
-        """`done` of `total` steps of an epoch; often called, so it must be cheap."""
+        """`done` of `total` steps of `epoch` are over. This is called often, so it must be cheap."""
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """An epoch ended: loss, seconds, samples a second and validation metrics."""
+        """An epoch ended, with these `figures`: loss, seconds, samples per second and validation metrics."""
 
     def log(self, sentence: str) -> None:
-        """A decision or event worth a line in the log."""
+        """Note a decision or an event in one `sentence`."""
 
     def finish(self, figures: Mapping[str, Any]) -> None:
-        """The run's result."""
-
-
-class Silent:
-    """A tracker that drops everything; the base of those that care for only some of it."""
+        """The run ended with these `figures`; `figures["artifact"]` is the folder of its artifact."""
 
     def close(self) -> None:
-        """Nothing to tidy up."""
-
-    def opened(self, folder: Path) -> None:
-        """Dropped."""
-
-    def start(self, run: str, settings: Mapping[str, Any]) -> None:
-        """Dropped."""
-
-    def progress(self, epoch: int, done: int, total: int) -> None:
-        """Dropped."""
-
-    def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Dropped."""
-
-    def log(self, sentence: str) -> None:
-        """Dropped."""
-
-    def finish(self, figures: Mapping[str, Any]) -> None:
-        """Dropped."""
+        """Release what the tracker holds, such as a progress bar."""
 
 
-class JsonLines(Silent):
+class Silent(Tracker):
+    """A tracker that ignores everything."""
+
+
+class JsonLines(Tracker):
     """Appends events to a file, each line complete on disk before training goes on."""
 
     def __init__(self, path: Path) -> None:
+        """`path` is the file; its folder is created if necessary."""
         self._path = path
         path.parent.mkdir(parents=True, exist_ok=True)
 
@@ -84,38 +70,33 @@ class JsonLines(Silent):
             stream.write(json.dumps({"event": kind, "time": round(time.time(), 3), **values}) + "\n")
 
 
-class Trackers:
-    """Several trackers as one."""
+class Trackers(Tracker):
+    """Several trackers as one: each is told in turn."""
 
     def __init__(self, trackers: Iterable[Tracker]) -> None:
+        """`trackers` are called in this order."""
         self._trackers = list(trackers)
 
     def opened(self, folder: Path) -> None:
-        """Pass on."""
         for tracker in self._trackers:
             tracker.opened(folder)
 
     def start(self, run: str, settings: Mapping[str, Any]) -> None:
-        """Pass on."""
         for tracker in self._trackers:
             tracker.start(run, settings)
 
     def progress(self, epoch: int, done: int, total: int) -> None:
-        """Pass on."""
         for tracker in self._trackers:
             tracker.progress(epoch, done, total)
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """Pass on."""
         for tracker in self._trackers:
             tracker.epoch(epoch, figures)
 
     def log(self, sentence: str) -> None:
-        """Pass on."""
         for tracker in self._trackers:
             tracker.log(sentence)
 
     def finish(self, figures: Mapping[str, Any]) -> None:
-        """Pass on."""
         for tracker in self._trackers:
             tracker.finish(figures)

@@ -10,6 +10,7 @@ import pytest
 import programs
 from aws import Aws
 from ncf.errors import ConfigError, TrackingError
+from ncf.sagemaker.container.environment import job_identity
 from ncf.sagemaker.jobs import launch, training
 from ncf.sagemaker.jobs import mlflow as recorded
 from ncf.sagemaker.jobs.fetch import Fetched, fetch
@@ -115,7 +116,7 @@ def test_a_job_is_recorded_once_however_often_and_whence_it_is_fetched(
     record(session, "ncf-one", run.folder, tracking)
     again = fetch(session, "ncf-one", tmp_path / "again", prepared)
     said = record(session, "ncf-one", again.folder, database(tmp_path, "other"))
-    import_run(MLflowStore(resolve(tracking.address), "ncf"), again.folder)
+    import_run(MLflowStore(resolve(tracking.address), "ncf"), again.folder, identity=job_identity)
     [found] = runs(tmp_path)
     assert f"run {found.run_id[:8]} of ncf" in said
 
@@ -135,7 +136,9 @@ def test_a_server_is_the_jobs_to_record_at_and_only_the_cost_is_added(
     with monkeypatch.context() as patch:
         patch.setenv("TRAINING_JOB_NAME", "ncf-one")
         (container / "events.jsonl").write_text((run.folder / "events.jsonl").read_text())
-        run_id = import_run(MLflowStore(resolve(database(tmp_path).address), "ncf"), container)
+        run_id = import_run(
+            MLflowStore(resolve(database(tmp_path).address), "ncf"), container, identity=job_identity
+        )
     assert (
         record(session, "ncf-one", run.folder, server) == f"ncf-one is run {run_id[:8]} of ncf at {SERVER}."
     )
@@ -194,12 +197,12 @@ def test_a_run_that_neither_could_record_is_an_error(aws: Aws, prepared: Path, t
     [
         (WITHOUT, "Tracking needs the package mlflow: pip install 'ncf[mlflow]'."),
         (
-            "[ncf] Warning: MLflow at http://m does not answer as it should (refused); training goes on, and 'x' sends …",
-            "MLflow at http://m does not answer as it should (refused)",
+            "[ncf] Warning: MLflow at http://m failed (refused); training goes on, and 'x' sends …",
+            "MLflow at http://m failed (refused)",
         ),
         (
-            "[ncf] Warning: this run is not recorded in MLflow: ftp://x cannot be tracked to.",
-            "ftp://x cannot be tracked to.",
+            "[ncf] Warning: this run is not recorded in MLflow: ftp://x is not a tracking address.",
+            "ftp://x is not a tracking address.",
         ),
         ("[ncf] epoch=1 loss=0.4", None),
     ],

@@ -18,7 +18,9 @@ Source: "How Amazon SageMaker Provides Training Information", SageMaker Develope
 """
 
 import json
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -30,6 +32,16 @@ from ncf.sagemaker.container.distribution import Distribution, from_variables
 from ncf.sagemaker.container.hyperparameters import from_hyperparameters
 
 ROOT = Path("/opt/ml")
+JOB_TAG = "ncf.sagemaker_job"
+"""The tag of a job's run in MLflow, by which the run is found again: a job is recorded once."""
+
+
+def job_identity(folder: Path) -> dict[str, str]:
+    """The tags in MLflow of the run in `folder`: the job that runs here, or the one that `folder` was fetched from."""
+    job = os.environ.get("TRAINING_JOB_NAME")
+    with suppress(OSError, ValueError, AttributeError):
+        job = job or json.loads((folder / "job.json").read_text("utf-8")).get("job")
+    return {JOB_TAG: str(job)} if job else {}
 
 
 @dataclass(frozen=True)

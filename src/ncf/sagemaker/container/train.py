@@ -25,7 +25,7 @@ from ncf.errors import ConfigError, Interrupted
 from ncf.runtime import stop_requested
 from ncf.sagemaker.container import launcher
 from ncf.sagemaker.container.arrival import await_hosts
-from ncf.sagemaker.container.environment import ROOT, Job, read_job
+from ncf.sagemaker.container.environment import ROOT, Job, job_identity, read_job
 from ncf.sagemaker.container.exit_status import LONGEST_REASON, ended
 from ncf.tracking.tracker import Tracker, Trackers
 
@@ -45,7 +45,7 @@ def tracked(tracker: Tracker) -> Iterator[Tracker]:
         return
     experiment = _first("NCF_EXPERIMENT", "MLFLOW_EXPERIMENT_NAME") or DEFAULT_EXPERIMENT
     try:
-        recorder = open_tracker(address, experiment, tracker.log)
+        recorder = open_tracker(address, experiment, tracker.log, job_identity)
     except ConfigError as error:
         tracker.log(f"Warning: this run is not recorded in MLflow: {error}")
         yield tracker

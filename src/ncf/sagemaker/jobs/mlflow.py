@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ncf.errors import CloudError, ConfigError, TrackingError
+from ncf.sagemaker.container.environment import JOB_TAG, job_identity
 from ncf.sagemaker.jobs import logs, training
 from ncf.sagemaker.jobs.training import TrainingJob
 from ncf.sagemaker.session import Session
@@ -72,12 +73,14 @@ def facts(job: TrainingJob) -> dict[str, str]:
 
 def _recorded(job: TrainingJob, folder: Path, tracking: Tracking) -> str:
     store = mlflow.MLflowStore(mlflow.resolve(tracking.address), tracking.experiment)
-    found = store.of_job(job.name)
-    whole = found is not None and found.status == "FINISHED"
-    run_id = found.run_id if found is not None and whole else import_run(store, folder)
+    recorded = next((run for run in store.runs({JOB_TAG: job.name}) if run.parent is None), None)
+    if recorded is not None and recorded.status == "FINISHED":
+        run_id = recorded.run_id
+    else:
+        run_id = import_run(store, folder, identity=job_identity)
     for name, value in facts(job).items():
-        store.tag(run_id, name, value)
-    return f"run {run_id[:8]} of {found.experiment if found else tracking.experiment}"
+        store.set_tag(run_id, name, value)
+    return f"run {run_id[:8]} of {recorded.experiment if recorded else tracking.experiment}"
 
 
 def _trouble(session: Session, name: str) -> str | None:
