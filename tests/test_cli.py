@@ -1,18 +1,23 @@
-"""The command line, as a process: what is printed where, and with which exit code."""
+"""The command line: what is printed where, and with which exit code. Most commands run in the tests' own
+process."""
 
 import gzip
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
-import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+
+from ncf.cli import main
+from processes import wait_until
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "120", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
 RECIPE = """
@@ -33,7 +38,23 @@ bootstrap = 50
 
 
 def ncf(*arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run `ncf` and check its exit code."""
+    """Run `ncf` in this process, which has imported torch already, and check its exit code."""
+    out, err, exit_code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(cwd)
+        patch.setattr(sys, "argv", ["ncf", *map(str, arguments)])
+        for name in ("COLUMNS", "OMP_NUM_THREADS"):
+            patch.setenv(name, ENVIRONMENT[name])
+        try:
+            main()
+        except SystemExit as ended:
+            exit_code = int(ended.code or 0)
+    assert exit_code == code, out.getvalue() + err.getvalue()
+    return subprocess.CompletedProcess([], exit_code, out.getvalue(), err.getvalue())
+
+
+def as_process(*arguments: object, cwd: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run `ncf` as a user does and check its exit code."""
     done = subprocess.run(
         [sys.executable, "-m", "ncf", *map(str, arguments)],
         capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT, timeout=120,
@@ -87,7 +108,7 @@ def parsed(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
 
 
 def test_help_is_quick_to_import_and_lists_the_commands(tmp_path: Path) -> None:
-    done = ncf("--help", cwd=tmp_path)
+    done = as_process("--help", cwd=tmp_path)
     for command in ("prepare", "train", "evaluate", "compare", "recommend", "batch"):
         assert command in done.stdout
     code = "import sys, ncf.cli; print([m for m in ('torch', 'polars', 'numpy') if m in sys.modules])"
@@ -95,8 +116,22 @@ def test_help_is_quick_to_import_and_lists_the_commands(tmp_path: Path) -> None:
 
 
 def test_prepare_tells_what_it_did(project: Path, tmp_path: Path) -> None:
-    done = ncf("prepare", "--input", project / "events.csv", "--user", "user_id", "--item", "item_id", "--time", "ts",
-               "--negatives", 20, "--output", tmp_path / "out", cwd=tmp_path)  # fmt: skip
+    done = ncf(
+        "prepare",
+        "--input",
+        project / "events.csv",
+        "--user",
+        "user_id",
+        "--item",
+        "item_id",
+        "--time",
+        "ts",
+        "--negatives",
+        20,
+        "--output",
+        tmp_path / "out",
+        cwd=tmp_path,
+    )
     for word in ("read", "dropped", "kept", "split", "audit", "wrote"):
         assert f"{word} " in done.stdout
 
@@ -152,10 +187,21 @@ def test_recommend_from_a_file_similar_items_and_filters(project: Path, tmp_path
     similar = parsed(ncf("recommend", "runs/small", "--similar-to", 1005, "-k", 3, "--json", cwd=project))
     (answer,) = similar["recommendations"]
     assert (answer["item"], answer["source"], len(answer["items"])) == (1005, "similar", 3)
-    one = ncf("recommend", "runs/small", "--user", "u1", "--candidate", 1003, "--candidate", 77, "--include-seen", "--json",
-              cwd=project)  # fmt: skip
-    assert [item["item"] for item in parsed(one)["recommendations"][0]["items"]] == [1003]
-    assert parsed(one)["recommendations"][0]["ignored"] == ["77"]
+    filtered = ncf(
+        "recommend",
+        "runs/small",
+        "--user",
+        "u1",
+        "--candidate",
+        1003,
+        "--candidate",
+        77,
+        "--include-seen",
+        "--json",
+        cwd=project,
+    )
+    assert [item["item"] for item in parsed(filtered)["recommendations"][0]["items"]] == [1003]
+    assert parsed(filtered)["recommendations"][0]["ignored"] == ["77"]
 
 
 def test_batch_writes_every_user(project: Path, tmp_path: Path) -> None:
@@ -193,7 +239,7 @@ def test_the_same_seed_gives_the_same_figures(project: Path, tmp_path: Path) -> 
     assert again["test"]["metrics"] == first["metrics"]
 
 
-def test_best_on_test_is_named_as_what_it_is(project: Path, tmp_path: Path) -> None:
+def test_best_on_test_is_called_optimistic(project: Path, tmp_path: Path) -> None:
     done = ncf(
         "train",
         "small.toml",
@@ -204,9 +250,9 @@ def test_best_on_test_is_named_as_what_it_is(project: Path, tmp_path: Path) -> N
         "--report-best-on-test",
         cwd=project,
     )
-    assert "Best on test, as papers print it (it flatters)" in done.stdout
+    assert "Best epoch on test, as papers report it (optimistic)" in done.stdout
     assert (
-        "Best on test"
+        "Best epoch on test"
         not in ncf(
             "train", "small.toml", "--data", "data/mine", "--output", tmp_path / "s", cwd=project
         ).stdout
@@ -247,48 +293,48 @@ def test_pretraining_trains_both_halves_or_takes_them(project: Path, tmp_path: P
     other = refused("train", fused, *data, "--output", tmp_path / "y", "--gmf", tmp_path / "fused/gmf",
                     "--mlp", tmp_path / "fused/mlp", "--set", "model.factors=4", cwd=tmp_path)  # fmt: skip
     assert "do not fit the NeuMF's sizes" in other
-    assert "[pretraining] table" in refused("train", project / "small.toml", *data, "--output", tmp_path / "z",
-                                            "--gmf", tmp_path / "fused/gmf", cwd=tmp_path)  # fmt: skip
+    assert "[pretraining] table" in refused(
+        "train",
+        project / "small.toml",
+        *data,
+        "--output",
+        tmp_path / "z",
+        "--gmf",
+        tmp_path / "fused/gmf",
+        cwd=tmp_path,
+    )
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_says_how_to_go_on_and_ends_like_one_that_was_not(
-    project: Path, tmp_path: Path, number: signal.Signals
+LONG = ["train", "small.toml", "--data", "data/mine", "--set", "train.epochs=60", "--output"]
+
+
+@pytest.fixture(scope="session")
+def whole(project: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The figures of a run of 60 epochs that was not disturbed."""
+    return parsed(ncf(*LONG, tmp_path_factory.mktemp("whole") / "run", "--json", cwd=project))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_stopped_or_killed_run_resumes_and_ends_like_one_that_was_not(
+    project: Path, tmp_path: Path, whole: dict[str, Any], number: signal.Signals
 ) -> None:
-    arguments = ["train", "small.toml", "--data", "data/mine", "--set", "train.epochs=60", "--output"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "ncf", *arguments, str(tmp_path / "stopped")],
+        [sys.executable, "-m", "ncf", *LONG, str(tmp_path / "run")],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=project, env=ENVIRONMENT,
     )  # fmt: skip
-    log = tmp_path / "stopped" / "events.jsonl"
-    deadline = time.monotonic() + 60
-    while not (log.exists() and log.read_text().count('"epoch"') >= 3) and time.monotonic() < deadline:
-        time.sleep(0.01)
+    wait_until(lambda: len(list((tmp_path / "run" / "checkpoints").glob("epoch-*"))) > 0)
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130, said
-    assert "run the same command with --resume to continue" in said
-    assert "has not finished" in refused("evaluate", tmp_path / "stopped", cwd=project)
-    resumed = parsed(ncf(*arguments, tmp_path / "stopped", "--resume", "--json", cwd=project))
-    whole = parsed(ncf(*arguments, tmp_path / "whole", "--json", cwd=project))
+    _, errors = process.communicate(timeout=60)
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 130, errors
+        assert "run the same command with --resume to go on" in errors
+    assert "has not finished" in refused("evaluate", tmp_path / "run", cwd=project)
+    resumed = parsed(ncf(*LONG, tmp_path / "run", "--resume", "--json", cwd=project))
+    assert [row["epoch"] for row in resumed["history"]] == list(range(1, 61))
     assert [row["loss"] for row in resumed["history"]] == [row["loss"] for row in whole["history"]]
     assert resumed["test"] == whole["test"]
-
-
-def test_a_killed_run_resumes(project: Path, tmp_path: Path) -> None:
-    arguments = ["train", "small.toml", "--data", "data/mine", "--set", "train.epochs=60", "--output"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "ncf", *arguments, str(tmp_path / "killed")],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=project, env=ENVIRONMENT,
-    )  # fmt: skip
-    checkpoints = tmp_path / "killed" / "checkpoints"
-    deadline = time.monotonic() + 60
-    while not list(checkpoints.glob("epoch-*")) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.kill()
-    process.wait()
-    resumed = parsed(ncf(*arguments, tmp_path / "killed", "--resume", "--json", cwd=project))
-    assert [row["epoch"] for row in resumed["history"]] == list(range(1, 61))
 
 
 def test_a_second_run_over_the_first_is_refused_or_asked_for(project: Path, tmp_path: Path) -> None:
@@ -348,8 +394,8 @@ def test_bad_tables_are_refused_in_one_sentence(
     import re
 
     (tmp_path / name).write_text(content)
-    said = refused("prepare", "--input", name, "--time", "ts", "--output", "out", cwd=tmp_path)
-    assert re.search(sentence, said), said
+    message = refused("prepare", "--input", name, "--time", "ts", "--output", "out", cwd=tmp_path)
+    assert re.search(sentence, message), message
     assert not (tmp_path / "out").exists()
 
 
@@ -365,8 +411,8 @@ def test_an_id_seen_only_in_test_is_refused_with_the_remedy(tmp_path: Path) -> N
     (tmp_path / "x.test.rating").write_text("".join(f"{user}\t{user + 7}\t1\t0\n" for user in range(6)))
     negatives = "".join(f"({user},{user + 7})\t20\t21\n" for user in range(6))
     (tmp_path / "x.test.negative").write_text(negatives)
-    said = refused("prepare", "--ncf", "x", "--output", "out", cwd=tmp_path)
-    assert "--drop-unknown-users" in said
+    message = refused("prepare", "--ncf", "x", "--output", "out", cwd=tmp_path)
+    assert "--drop-unknown-users" in message
     ncf("prepare", "--ncf", "x", "--output", "out", "--drop-unknown-users", "--negatives", 3, cwd=tmp_path)
 
 
@@ -380,6 +426,7 @@ def test_exactly_one_source_and_somewhere_to_write(tmp_path: Path) -> None:
 
 
 def test_mistakes_of_training_are_sentences(project: Path, tmp_path: Path) -> None:
+    assert "There is no recipe" in as_process("train", "absent.toml", cwd=project, code=2).stderr
     assert "There is no recipe" in refused("train", "absent.toml", cwd=project)
     assert "No data set is named" in refused("train", "small.toml", cwd=project)
     assert "is not a prepared data folder" in refused("train", "small.toml", "--data", tmp_path, cwd=project)
@@ -414,8 +461,8 @@ def test_a_checkpoint_of_other_settings_is_refused(project: Path, tmp_path: Path
         "train.epochs=1",
     )
     ncf(*arguments, cwd=project)
-    said = refused(*arguments, "--set", "train.learning_rate=0.5", "--resume", cwd=project)
-    assert "belongs to another experiment (its settings differ)" in said
+    message = refused(*arguments, "--set", "train.learning_rate=0.5", "--resume", cwd=project)
+    assert "belongs to another experiment (its settings differ)" in message
 
 
 def test_a_damaged_artifact_and_foreign_data_are_refused(project: Path, tmp_path: Path) -> None:
@@ -489,7 +536,7 @@ def test_a_full_disk_leaves_one_sentence_and_what_was_there(project: Path, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_reader_that_goes_away_is_no_traceback(project: Path) -> None:
+def test_a_reader_that_goes_away_gets_no_traceback(project: Path) -> None:
     command = f"{sys.executable} -m ncf recommend runs/small --users-file users.txt -k 50 | head -1"
     (project / "users.txt").write_text("".join(f"u{n}\n" for n in range(80)))
     done = subprocess.run(

@@ -56,7 +56,7 @@ def test_a_person_sees_both_protocols_and_the_warning() -> None:
     assert "Sampled metrics can rank models differently from full ones (Krichene & Rendle, KDD'20)" in text
     alone = printed("run", "--protocol", "sampled")
     assert "coverage" not in alone
-    assert "'ncf evaluate run --full' has it" in alone
+    assert "'ncf evaluate run --full' shows the full ranking" in alone
     assert "Sampled metrics" not in printed("run", "--full")
 
 
@@ -79,26 +79,32 @@ def test_one_protocol_has_its_keys_at_the_top_and_two_have_their_names() -> None
 
 def test_groups_and_cold_users() -> None:
     text = printed("run", "--by", "activity", "--by", "popularity", "--cold")
-    for words in ("by interactions of the user", "head (", "by interactions of the held-out item", "3-5 items",
-                  "all items, as trained", "Training saw all their items"):  # fmt: skip
+    for words in (
+        "by interactions of the user",
+        "head (",
+        "by interactions of the held-out item",
+        "3-5 items",
+        "all items, as trained",
+        "Training saw all their items",
+    ):
         assert words in text
-    told = parsed("run", "--by", "activity", "--cold")
-    groups = told["groups"]["interactions of the user"]["sampled"]
-    assert sum(group["rows"] for group in groups) == told["rows"]
+    document = parsed("run", "--by", "activity", "--cold")
+    groups = document["groups"]["interactions of the user"]["sampled"]
+    assert sum(group["rows"] for group in groups) == document["rows"]
     least = sum(group["rows"] for group in groups if group["low"] > 5)
-    assert least <= told["cold_users"]["users"] <= told["rows"]
-    assert set(told["cold_users"]["known"]) >= {"popularity", "1 item", "2 items", "3-5 items"}
+    assert least <= document["cold_users"]["users"] <= document["rows"]
+    assert set(document["cold_users"]["known"]) >= {"popularity", "1 item", "2 items", "3-5 items"}
 
 
 def test_a_split_by_time() -> None:
     text = printed("run", "--split", "time", "--data", "time")
     assert "leave one out" in text
     assert "still to come" in text
-    told = parsed("run", "--split", "time", "--data", "time")
-    assert told["splits"]["leave one out"]["sampled"]["metrics"] == parsed("run")["metrics"]
-    assert 0 < told["share_still_to_come"] < 1
+    document = parsed("run", "--split", "time", "--data", "time")
+    assert document["splits"]["leave one out"]["sampled"]["metrics"] == parsed("run")["metrics"]
+    assert 0 < document["share_still_to_come"] < 1
     own = parsed("by-time", "--split", "time")
-    assert own["sampled"]["metrics"] == parsed("by-time")["metrics"], "judged as it is"
+    assert own["sampled"]["metrics"] == parsed("by-time")["metrics"], "evaluated as it is"
     assert not Path("by-time/time-split").exists()
     assert "Rows of one user" not in printed("by-time", "--split", "time")
 
@@ -110,7 +116,7 @@ def test_a_split_by_time() -> None:
         (["--protocol", "x"], "--protocol must be sampled, full or both"),
         (["--protocol", "sampled", "--full"], "leave one of them out"),
         (["--by", "x"], "--by must be one of activity, popularity, rarity"),
-        (["--split", "time", "--cold"], "leave other options out"),
+        (["--split", "time", "--cold"], "leave out --by, --cold, --protocol and --full"),
     ],
 )
 def test_mistakes_are_sentences(arguments: list[str], sentence: str) -> None:

@@ -21,7 +21,17 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "small.json").write_text(support.experiment(epochs=1).model_dump_json())
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        invoke("train", "small.json", "--data", "data", "--output", "runs/a", "--track", "sqlite:///mlflow.db", "--quiet")  # fmt: skip
+        invoke(
+            "train",
+            "small.json",
+            "--data",
+            "data",
+            "--output",
+            "runs/a",
+            "--track",
+            "sqlite:///mlflow.db",
+            "--quiet",
+        )
     return folder
 
 

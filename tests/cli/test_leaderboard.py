@@ -52,9 +52,9 @@ def test_a_leaderboard_tells_how_it_goes_and_writes_page_table_and_json(project:
     (project / "board" / "index.html").unlink()
     again = CliRunner().invoke(app, command(project, "--page-only", "--json"))
     assert again.exit_code == 0, again.output + repr(again.exception)
-    told = json.loads(again.stdout)
-    assert {one["name"] for one in told["entries"]} == {"gmf", "popularity"}
-    assert Path(told["page"]).is_file()
+    document = json.loads(again.stdout)
+    assert {entry["name"] for entry in document["entries"]} == {"gmf", "popularity"}
+    assert Path(document["page"]).is_file()
     assert again.stderr == ""
 
 

@@ -29,10 +29,10 @@ def test_a_report_prints_where_it_is(run: Path) -> None:
 
 def test_json_is_one_object_with_the_figures(run: Path, tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["report", str(run), "--output", str(tmp_path / "a.html"), "--json"])
-    told = json.loads(done.stdout)
-    assert (told["page"], told["missing"]) == (str(tmp_path / "a.html"), None)
-    assert told["sampled"]["rows"] == told["full"]["rows"] == 90
-    assert {"activity", "popularity", "calibration"} <= told.keys()
+    document = json.loads(done.stdout)
+    assert (document["page"], document["missing"]) == (str(tmp_path / "a.html"), None)
+    assert document["sampled"]["rows"] == document["full"]["rows"] == 90
+    assert {"activity", "popularity", "calibration"} <= document.keys()
 
 
 def test_the_sampled_figures_are_those_of_evaluate(run: Path, tmp_path: Path) -> None:
@@ -43,7 +43,7 @@ def test_the_sampled_figures_are_those_of_evaluate(run: Path, tmp_path: Path) ->
         assert own["metrics"][name] == pytest.approx(other.get("sampled", other)["metrics"][name], abs=1e-12)
 
 
-def test_what_is_missing_is_told_on_standard_error(run: Path, tmp_path: Path) -> None:
+def test_what_is_missing_is_reported_on_standard_error(run: Path, tmp_path: Path) -> None:
     (run / "artifact").rename(tmp_path / "model")
     done = CliRunner().invoke(app, ["report", str(tmp_path / "model")])
     (tmp_path / "model").rename(run / "artifact")

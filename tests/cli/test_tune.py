@@ -18,7 +18,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     support.checkerboard().save(folder / "data")
     (folder / "small.json").write_text(support.experiment(epochs=1).model_dump_json())
     (folder / "space.toml").write_text(
-        '"train.learning_rate" = { low = 1e-4, high = 1e-1, log = true }\n"model.tower" = { values = [[8], [16, 8]] }\n'
+        '"train.learning_rate" = { low = 1e-4, high = 1e-1, log = true }\n'
+        '"model.tower" = { values = [[8], [16, 8]] }\n'
     )
     return folder
 
@@ -45,11 +46,11 @@ def test_a_search_prints_its_trials_and_writes_recipe_and_page(
     assert "small-neumf: 4 complete" in done.stdout
     assert "search/best.toml" in done.stdout
     assert done.stderr.count("trial ") >= 4
-    told = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
-    assert [trial["state"] for trial in told["trials"]] == ["complete"] * 4
-    assert told["best"]["value"] == max(trial["value"] for trial in told["trials"])
+    report = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert [trial["state"] for trial in report["trials"]] == ["complete"] * 4
+    assert report["best"]["value"] == max(trial["value"] for trial in report["trials"])
     best = Experiment.load(project / "search" / "best.toml")
-    assert best.train.learning_rate == told["best"]["parameters"]["train.learning_rate"]
+    assert best.train.learning_rate == report["best"]["parameters"]["train.learning_rate"]
     assert best.data.path == str(project / "data")
     page = (project / "search" / "study.html").read_text()
     assert "Plotly.newPlot" in page

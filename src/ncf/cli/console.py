@@ -1,7 +1,7 @@
-"""What a person sees: a progress bar on a terminal, plain lines in a log, tables of figures.
+"""What a person sees: a progress bar on a terminal, plain lines in a log, tables of items.
 
-Everything goes to standard error or, where it is the answer itself, to standard output; with `--json` the answer is one
-object and nothing else.
+The answer of a command goes to standard output, everything else to standard error. With `--json` the answer
+is one JSON object and nothing else.
 """
 
 import time
@@ -20,12 +20,12 @@ _REFRESH_SECONDS = 0.2
 
 
 def log(sentence: str) -> None:
-    """A line for the person, not part of the answer."""
+    """Print `sentence` on standard error: it is not part of the answer."""
     ERR.print(sentence, markup=False)
 
 
 class ConsoleTracker(Silent):
-    """A bar an epoch where standard error is a terminal, and one line an epoch in any case."""
+    """Prints one line per epoch, and a progress bar if standard error is a terminal."""
 
     def __init__(self) -> None:
         self._bar: Progress | None = None
@@ -34,7 +34,8 @@ class ConsoleTracker(Silent):
     def start(self, run: str, settings: Mapping[str, Any]) -> None:
         model, train = settings["model"], settings["train"]
         log(
-            f"Training {run}: {model['kind']}, {train['epochs']} epochs, {train['negatives']} negatives a positive."
+            f"Training {run}: {model['kind']}, {train['epochs']} epochs, {train['negatives']} negatives per "
+            "positive."
         )
 
     def progress(self, epoch: int, done: int, total: int) -> None:
@@ -77,36 +78,15 @@ class ConsoleTracker(Silent):
         log(f"Artifact: {figures['artifact']}")
 
     def close(self) -> None:
-        """Take the bar away; the terminal is as it was."""
+        """Remove the progress bar from the terminal."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
 
 
-def figures_table(
-    title: str,
-    metrics: Mapping[str, float],
-    intervals: Mapping[str, Sequence[float]],
-    published: Mapping[str, float] | None,
-) -> Table:
-    """One row a metric: value, 95% interval, and the published figure where there is one."""
-    table = Table(title=title, title_justify="left")
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("95% interval", justify="right")
-    if published:
-        table.add_column("published", justify="right")
-    for name, value in metrics.items():
-        if name.startswith("recall") and value == metrics.get(name.replace("recall", "hr")):
-            continue  # one positive a user: recall is the hit ratio
-        pair = intervals.get(name)
-        row = [name, f"{value:.4f}", f"{pair[0]:.4f} – {pair[1]:.4f}" if pair else ""]
-        table.add_row(*row, *([f"{published[name]:.3f}" if name in published else ""] if published else []))
-    return table
-
-
 def items_table(title: str, rows: Sequence[Mapping[str, Any]], scores: Sequence[float]) -> Table:
-    """Ranked items with their scores and what there is to display of them."""
+    """A table of ranked items: `rows` with `id` and, if known, `title`, `year` and `genres`, and their
+    `scores`."""
     columns = [name for name in ("title", "year", "genres") if any(row.get(name) for row in rows)]
     table = Table(title=title, title_justify="left")
     table.add_column("#", justify="right")
@@ -114,7 +94,7 @@ def items_table(title: str, rows: Sequence[Mapping[str, Any]], scores: Sequence[
     for name in columns:
         table.add_column(name)
     table.add_column("score", justify="right")
-    for place, (row, score) in enumerate(zip(rows, scores, strict=True), 1):
+    for rank, (row, score) in enumerate(zip(rows, scores, strict=True), 1):
         shown = [str(row.get(name) or "") for name in columns]
-        table.add_row(str(place), str(row["id"]), *shown, f"{score:.3f}")
+        table.add_row(str(rank), str(row["id"]), *shown, f"{score:.3f}")
     return table

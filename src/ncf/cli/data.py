@@ -8,96 +8,94 @@ from ncf.cli.options import exactly_one
 from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
-    from ncf.data import Dataset, PrepareOptions, PrepareReport
+    from ncf.data import PrepareOptions
 
 
 def prepare(
-    output: Annotated[str | None, typer.Option(help="Folder to write; data/NAME for a known set.")] = None,
+    output: Annotated[
+        str | None, typer.Option(help="Folder to write; data/NAME for a known data set.")
+    ] = None,
     input: Annotated[
         str | None,
-        typer.Option(help="CSV, TSV, Parquet, JSON lines, .inter, …: a file, folder or pattern; or s3://."),
+        typer.Option(help="CSV, TSV, Parquet, JSON lines, .inter, …: a file, folder, pattern or s3:// URI."),
     ] = None,
     ncf: Annotated[
-        str | None, typer.Option(help="PREFIX of .train.rating, .test.rating, .test.negative.")
+        str | None, typer.Option(help="PREFIX of .train.rating, .test.rating and .test.negative.")
     ] = None,
     catalog: Annotated[
-        str | None, typer.Option(help="A known set: ml-1m, ml-100k, pinterest-20, lastfm.")
+        str | None, typer.Option(help="Known data set: ml-1m, ml-100k, pinterest-20 or lastfm.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option(help="Folder with the files of a known set, instead of a download.")
+        str | None, typer.Option(help="Folder with the files of a known data set, instead of a download.")
     ] = None,
     user: Annotated[str | None, typer.Option(help="Column of user ids.")] = None,
     item: Annotated[str | None, typer.Option(help="Column of item ids.")] = None,
-    time: Annotated[str | None, typer.Option(help="Column of times.")] = None,
+    time: Annotated[str | None, typer.Option(help="Column of timestamps.")] = None,
     rating: Annotated[str | None, typer.Option(help="Column of ratings.")] = None,
-    format: Annotated[str | None, typer.Option(help="Format, where the file name does not tell it.")] = None,
+    format: Annotated[str | None, typer.Option(help="File format, if the name does not tell it.")] = None,
     delimiter: Annotated[str | None, typer.Option(help="Field delimiter of a text file.")] = None,
-    header: Annotated[bool | None, typer.Option(help="Whether a text file begins with names.")] = None,
-    items: Annotated[
-        str | None, typer.Option(help="Table with titles and other columns of the items.")
+    header: Annotated[
+        bool | None, typer.Option(help="Whether the first line of a text file names the columns.")
     ] = None,
-    items_id: Annotated[str | None, typer.Option(help="Its id column.")] = None,
-    min_user: Annotated[int, typer.Option(help="k-core: interactions that a user must have.")] = 1,
-    min_item: Annotated[int, typer.Option(help="k-core: interactions that an item must have.")] = 1,
-    min_rating: Annotated[float | None, typer.Option(help="Drop interactions rated lower.")] = None,
-    split: Annotated[str, typer.Option(help="last, random or time.")] = "last",
-    validation: Annotated[str, typer.Option(help="auto, last, random or none.")] = "auto",
+    items: Annotated[str | None, typer.Option(help="Table with titles and other columns of items.")] = None,
+    items_id: Annotated[str | None, typer.Option(help="Column of item ids in the --items table.")] = None,
+    min_user: Annotated[int, typer.Option(help="k-core: minimum interactions per user.")] = 1,
+    min_item: Annotated[int, typer.Option(help="k-core: minimum interactions per item.")] = 1,
+    min_rating: Annotated[float | None, typer.Option(help="Drop interactions with a lower rating.")] = None,
+    split: Annotated[str, typer.Option(help="Test split: last, random or time.")] = "last",
+    validation: Annotated[str, typer.Option(help="Validation split: auto, last, random or none.")] = "auto",
     validation_popularity_exponent: Annotated[
-        float, typer.Option(help="Random validation: favour items by popularity^-exponent.")
+        float, typer.Option(help="Random validation: favour unpopular items by popularity^-exponent.")
     ] = 0.0,
-    negatives: Annotated[int, typer.Option(help="Negatives in a candidate list.")] = 99,
-    seed: Annotated[int, typer.Option(help="Seed of splits and candidate lists.")] = 0,
+    negatives: Annotated[int, typer.Option(help="Negatives per candidate list.")] = 99,
+    seed: Annotated[int, typer.Option(help="Random seed of splits and candidate lists.")] = 0,
     drop_unknown_users: Annotated[
         bool, typer.Option(help="Drop test rows of users without training rows.")
     ] = False,
     streaming: Annotated[
         bool | None,
         typer.Option(
-            help="In parts, with little memory; by itself where memory would not do.", show_default=False
+            help="Read in parts to save memory; by default only if memory is too small.", show_default=False
         ),
     ] = None,
 ) -> None:
-    """Make a prepared data folder from a table of interactions, a published split or a known data set."""
+    """Prepare a data folder from a table of interactions, a published split or a known data set."""
     from ncf.data import PrepareOptions, prepare_catalog, prepare_file, prepare_ncf_triple, prepare_streaming
 
     exactly_one({"--input": input, "--ncf": ncf, "--catalog": catalog})
     if streaming and input is None:
-        raise ConfigError("--streaming is for --input: a published split or a known set fits into memory.")
+        raise ConfigError("--streaming works only with --input: other sources fit into memory.")
     options = PrepareOptions(
-        user=user, item=item, time=time, rating=rating, format=format, delimiter=delimiter, header=header,  # type: ignore[arg-type]
-        items_file=items, items_id=items_id, min_user=min_user, min_item=min_item, min_rating=min_rating,
+        user=user, item=item, time=time, rating=rating, format=format,  # type: ignore[arg-type]
+        delimiter=delimiter, header=header, items_file=items, items_id=items_id,
+        min_user=min_user, min_item=min_item, min_rating=min_rating,
         split=split, validation=validation, validation_popularity_exponent=validation_popularity_exponent,  # type: ignore[arg-type]
         negatives=negatives, seed=seed, drop_unknown_users=drop_unknown_users,
     )  # fmt: skip
     if catalog is not None:
-        _finish_preparing(prepare_catalog(catalog, options, source=source), output or f"data/{catalog}")
-        return
+        output = output or f"data/{catalog}"
     if output is None:
-        raise ConfigError("Where to? Give --output FOLDER.")
+        raise ConfigError("Give --output FOLDER to say where to write.")
     if input is not None and _in_parts(input, options, streaming):
-        _told(prepare_streaming(input, output, options), output)
-        return
-    prepared = prepare_file(input, options) if input is not None else prepare_ncf_triple(str(ncf), options)
-    _finish_preparing(prepared, output)
-
-
-def _in_parts(input: str, options: "PrepareOptions", asked: bool | None) -> bool:
-    """Whether to stream: as asked, or where memory would not do."""
-    from ncf.data.formats import source
-    from ncf.data.out_of_core.streaming import wants_streaming
-
-    if asked is not None:
-        return asked
-    return wants_streaming(source(input, options.format, options.delimiter, options.header))
-
-
-def _finish_preparing(prepared: "tuple[Dataset, PrepareReport]", output: str) -> None:
-    dataset, report = prepared
-    dataset.save(output)
-    _told(report, output)
-
-
-def _told(report: "PrepareReport", output: str) -> None:
+        report = prepare_streaming(input, output, options)
+    else:
+        if catalog is not None:
+            dataset, report = prepare_catalog(catalog, options, source=source)
+        elif input is not None:
+            dataset, report = prepare_file(input, options)
+        else:
+            dataset, report = prepare_ncf_triple(str(ncf), options)
+        dataset.save(output)
     for line in report.lines():
         typer.echo(line)
     typer.echo(f"wrote     {output}")
+
+
+def _in_parts(input: str, options: "PrepareOptions", requested: bool | None) -> bool:
+    """Whether to stream: as `requested`, or else if the table would not fit into memory."""
+    from ncf.data.formats import source
+    from ncf.data.out_of_core.streaming import wants_streaming
+
+    if requested is not None:
+        return requested
+    return wants_streaming(source(input, options.format, options.delimiter, options.header))

@@ -20,7 +20,7 @@ _STATE, _NAME = 11, 15
 
 def doctor(
     local: Annotated[
-        bool, typer.Option("--local", help="For local mode: Docker must do, AWS is only looked at.")
+        bool, typer.Option("--local", help="Check for local mode: Docker is required, AWS is optional.")
     ] = False,
     fix_local_mode: Annotated[
         bool, typer.Option("--fix-local-mode", help="Install and start what local mode needs (asks first).")
@@ -32,7 +32,7 @@ def doctor(
     bucket: Bucket = None,
     as_json: Json = False,
 ) -> None:
-    """Check this machine and AWS, and say for each line what to do; exit code 1 if something is a problem."""
+    """Check this machine and AWS, and suggest a fix for each problem. Exits with 1 if there is a problem."""
     from ncf.sagemaker.account.checks import fine
     from ncf.sagemaker.account.doctor import examine
 
@@ -41,23 +41,18 @@ def doctor(
         local = True
     session = open_session(local, None, region, profile, role, bucket)
     findings = []
-    for one in examine(session):
-        findings.append(one)
+    for finding in examine(session):
+        findings.append(finding)
         if not as_json:
-            _print(one)
+            _print(finding)
     good = fine(findings)
     if as_json:
-        print_json(
-            {
-                "ok": good,
-                "for": "local mode" if local else "AWS",
-                "checks": [one.to_json() for one in findings],
-            }
-        )
+        checks = [finding.to_json() for finding in findings]
+        print_json({"ok": good, "for": "local mode" if local else "AWS", "checks": checks})
     else:
-        problems = sum(one.state == "problem" for one in findings)
-        said = "Nothing is a problem" if good else f"{problems} {'problem' if problems == 1 else 'problems'}"
-        typer.echo(f"\n{said} for {'local mode' if local else 'hosted SageMaker'}.")
+        problems = sum(finding.state == "problem" for finding in findings)
+        summary = "No problems" if good else f"{problems} {'problem' if problems == 1 else 'problems'}"
+        typer.echo(f"\n{summary} for {'local mode' if local else 'hosted SageMaker'}.")
     raise typer.Exit(0 if good else 1)
 
 
@@ -67,7 +62,7 @@ def _fix(yes: bool) -> None:
     system = fix_local.System.here()
     commands = fix_local.missing(system)
     if not commands:
-        typer.echo("Docker, its engine and compose are there: nothing to do.", err=True)
+        typer.echo("Docker, its engine and compose are installed: nothing to do.", err=True)
         return
     typer.echo(f"On {system.name}, as root:", err=True)
     for command in commands:
@@ -79,18 +74,18 @@ def _fix(yes: bool) -> None:
         except EOFError:
             answer = ""
         if answer not in ("y", "yes"):
-            raise ConfigError("Nothing was changed. (Without a person to ask, give --yes.)")
+            raise ConfigError("Nothing was changed. Use --yes to run the commands without being asked.")
     fix_local.run(commands, lambda line: typer.echo(line, err=True))
     fix_local.await_engine()
 
 
-def _print(one: Finding) -> None:
-    """A row as soon as it is known: in colour on a terminal, where long words stay in their column."""
+def _print(finding: Finding) -> None:
+    """Print one row; on a terminal in colour, with long texts wrapped inside their column."""
     from ncf.cli.console import OUT
 
     if not OUT.is_terminal:
-        remedy = f" -> {one.remedy}" if one.remedy else ""
-        typer.echo(f"{one.state:<{_STATE}}  {one.name:<{_NAME}}  {one.said}{remedy}")
+        remedy = f" -> {finding.remedy}" if finding.remedy else ""
+        typer.echo(f"{finding.state:<{_STATE}}  {finding.name:<{_NAME}}  {finding.said}{remedy}")
         return
     from rich.table import Table
     from rich.text import Text
@@ -99,8 +94,8 @@ def _print(one: Finding) -> None:
     row.add_column(width=_STATE)
     row.add_column(width=_NAME)
     row.add_column(overflow="fold")
-    said = Text(one.said)
-    if one.remedy:
-        said.append(f"\n→ {one.remedy}", style=_COLOURS[one.state] if one.state != "ok" else "dim")
-    row.add_row(Text(one.state, style=_COLOURS[one.state]), one.name, said)
+    message, colour = Text(finding.said), _COLOURS[finding.state]
+    if finding.remedy:
+        message.append(f"\n→ {finding.remedy}", style=colour if finding.state != "ok" else "dim")
+    row.add_row(Text(finding.state, style=colour), finding.name, message)
     OUT.print(row, soft_wrap=False)

@@ -1,4 +1,4 @@
-"""`ncf evaluate`, `ncf compare`."""
+"""`ncf evaluate`, `ncf compare`, `ncf report`."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,28 +19,26 @@ def evaluate(
     protocol: Annotated[
         str | None,
         typer.Option(
-            help="sampled, full or both; by default both where that takes seconds (with --json: sampled).",
+            help="sampled, full or both. Default: both if that takes seconds; with --json: sampled.",
             show_default=False,
         ),
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="Short for --protocol full.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Same as --protocol full.")] = False,
     split: Annotated[
-        str, typer.Option(help="test, validation, or time: the recipe trained on the past alone beside it.")
+        str, typer.Option(help="test, validation, or time: also train the recipe on the past alone.")
     ] = "test",
     by: Annotated[
         list[str] | None,
-        typer.Option(help="Also by activity, popularity or rarity; repeat.", show_default=False),
+        typer.Option(help="Also by activity, popularity or rarity. Repeatable.", show_default=False),
     ] = None,
     cold: Annotated[
-        bool, typer.Option("--cold", help="Also users of whom 1, 2 or 3-5 items are known, and rare items.")
+        bool, typer.Option("--cold", help="Also users with 1, 2 or 3-5 known items, and rare items.")
     ] = False,
     ties: Annotated[str | None, typer.Option(help="expected, pessimistic or optimistic.")] = None,
-    k: Annotated[
-        list[int] | None, typer.Option("--k", "-k", help="Cutoff; may be given more than once.")
-    ] = None,
+    k: Annotated[list[int] | None, typer.Option("--k", "-k", help="Cutoff. Repeatable.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Judge a run on held-out interactions, among candidate lists and among the whole catalogue."""
+    """Evaluate a run on held-out interactions, in candidate lists and in the full catalogue."""
     from ncf import analysis
 
     if split not in ("test", "validation", "time"):
@@ -49,31 +47,32 @@ def evaluate(
     if unknown:
         raise ConfigError(f"--by must be one of {', '.join(analysis.GROUPS)}, not {unknown[0]!r}.")
     if split == "time" and (by or cold or protocol or full):
-        raise ConfigError("--split time shows both protocols and nothing else: leave other options out.")
-    given = {"ties": ties, "cutoffs": tuple(k) if k else None}
+        raise ConfigError(
+            "--split time always shows both protocols: leave out --by, --cold, --protocol and --full."
+        )
+    overrides = {"ties": ties, "cutoffs": tuple(k) if k else None}
     if split == "time":
-        _by_time(run, data, given, as_json)
+        _by_time(run, data, overrides, as_json)
         return
-    subject = analysis.open_run(run, data, split=split, **given)  # type: ignore[arg-type]
-    judged = analysis.evaluate_both(subject, _protocols(protocol, full, as_json, analysis.is_quick(subject)))
-    groups = [*(by or ()), *(["rarity"] if cold else [])]
-    tables = {analysis.GROUPS[name].title: analysis.grouped(subject, judged, name) for name in groups}
+    subject = analysis.open_run(run, data, split=split, **overrides)  # type: ignore[arg-type]
+    protocols = _protocols(protocol, full, as_json, analysis.is_quick(subject))
+    results = analysis.evaluate_both(subject, protocols)
+    names = [*(by or ()), *(["rarity"] if cold else [])]
+    tables = {analysis.GROUPS[name].title: analysis.grouped(subject, results, name) for name in names}
     users = analysis.evaluate_cold_users(subject) if cold else None
     if as_json:
-        result = _json(run, subject, judged)
+        document = _json(run, subject, results)
         if tables:
-            result["groups"] = {
+            document["groups"] = {
                 title: {name: [group.to_json() for group in groups] for name, groups in table.items()}
                 for title, table in tables.items()
             }
         if users is not None:
-            result["cold_users"] = {
-                "users": users.users, "remark": users.remark,
-                "known": {name: one.to_json() for name, one in users.results.items()},
-            }  # fmt: skip
-        print_json(result)
+            known = {name: result.to_json() for name, result in users.results.items()}
+            document["cold_users"] = {"users": users.users, "remark": users.remark, "known": known}
+        print_json(document)
         return
-    _print_results(subject, judged, analysis.WARNING)
+    _print_results(subject, results, analysis.WARNING)
     for title, table in tables.items():
         print_groups(title, table)
     if users is not None:
@@ -82,9 +81,9 @@ def evaluate(
 
 
 def _protocols(protocol: str | None, full: bool, as_json: bool, quick: bool) -> tuple[str, ...]:
-    """Which protocols to judge by; a program that asks for none gets one shape, however large the data are."""
+    """Which protocols to use. With --json the default does not depend on the size of the data."""
     if full and protocol not in (None, "full"):
-        raise ConfigError("--full is short for --protocol full: leave one of them out.")
+        raise ConfigError(f"--full contradicts --protocol {protocol}: leave one of them out.")
     if protocol not in (None, "sampled", "full", "both"):
         raise ConfigError(f"--protocol must be sampled, full or both, not {protocol!r}.")
     if full or protocol == "full":
@@ -94,38 +93,36 @@ def _protocols(protocol: str | None, full: bool, as_json: bool, quick: bool) -> 
     return ("sampled",)
 
 
-def _json(run: str, subject: "EvaluatedRun", judged: "Mapping[str, EvaluationResult]") -> dict[str, Any]:
-    """One protocol: its figures at the top; both: each under its name."""
-    result: dict[str, Any] = {"run": run, "name": subject.name, "split": subject.split}
-    documents = {name: judgement.to_json() for name, judgement in judged.items()}
-    if len(documents) == 1:
-        result |= next(iter(documents.values()))
+def _json(run: str, subject: "EvaluatedRun", results: "Mapping[str, EvaluationResult]") -> dict[str, Any]:
+    """The figures of one protocol at the top level; those of both under their names."""
+    document: dict[str, Any] = {"run": run, "name": subject.name, "split": subject.split}
+    figures = {name: result.to_json() for name, result in results.items()}
+    if len(figures) == 1:
+        document |= next(iter(figures.values()))
     else:
-        result |= {"protocol": "both", **documents}
+        document |= {"protocol": "both", **figures}
     if subject.artifact.experiment.published:
-        result["published"] = subject.artifact.experiment.published.model_dump()
-    return result
+        document["published"] = subject.artifact.experiment.published.model_dump()
+    return document
 
 
-def _print_results(subject: "EvaluatedRun", judged: "Mapping[str, EvaluationResult]", warning: str) -> None:
-    published = subject.artifact.experiment.published if "sampled" in judged else None
-    ties = next(iter(judged.values())).ties
-    print_columns(
-        f"{subject.name}, {subject.split}: {ties} ties", judged, published.metrics if published else None
-    )
+def _print_results(subject: "EvaluatedRun", results: "Mapping[str, EvaluationResult]", warning: str) -> None:
+    published = subject.artifact.experiment.published if "sampled" in results else None
+    ties = next(iter(results.values())).ties
+    title = f"{subject.name}, {subject.split}: {ties} ties"
+    print_columns(title, results, published.metrics if published else None)
     if published:
         typer.echo(f"published: {published.source}")
-    if "sampled" in judged:
-        typer.echo(warning if "full" in judged else f"{warning} 'ncf evaluate {subject.path} --full' has it.")
-    for name, judgement in judged.items():
-        if judgement.nonnumbers:
-            typer.echo(
-                f"Warning: {judgement.nonnumbers} {name} lists have scores that are not numbers.", err=True
-            )
+    if "sampled" in results:
+        remedy = f"{warning} 'ncf evaluate {subject.path} --full' shows the full ranking."
+        typer.echo(warning if "full" in results else remedy)
+    for name, result in results.items():
+        if result.nonnumbers:
+            typer.echo(f"Warning: {result.nonnumbers} {name} lists contain NaN scores.", err=True)
 
 
-def _by_time(run: str, data: str | None, given: Mapping[str, Any], as_json: bool) -> None:
-    """Leave-one-out and the split by time side by side; data that are split by time already are judged as they are."""
+def _by_time(run: str, data: str | None, overrides: Mapping[str, Any], as_json: bool) -> None:
+    """Compare leave-one-out with a split by time; data already split by time are evaluated as they are."""
     from contextlib import closing
 
     from ncf import analysis
@@ -133,30 +130,26 @@ def _by_time(run: str, data: str | None, given: Mapping[str, Any], as_json: bool
     from ncf.runtime import stop_requested
 
     own, cut = analysis.folders_of(run, data)
-    subject = analysis.open_run(run, own, **given)
+    subject = analysis.open_run(run, own, **overrides)
     if analysis.is_split_by_time(subject.dataset):
-        judged = analysis.evaluate_both(subject)
+        results = analysis.evaluate_both(subject)
         if as_json:
-            print_json(_json(run, subject, judged) | {"split": "time"})
+            print_json(_json(run, subject, results) | {"split": "time"})
         else:
-            _print_results(subject, judged, analysis.WARNING)
+            _print_results(subject, results, analysis.WARNING)
         return
     with closing(console.ConsoleTracker()) as tracker, stop_requested() as stop:
         temporal = analysis.evaluate_by_time(subject, cut, tracker, console.log, stop)
     if as_json:
-        print_json(
-            {
-                "run": run, "name": subject.name, "split": "time", "time_run": str(temporal.folder),
-                "share_still_to_come": temporal.share_to_come,
-                "splits": {
-                    name: {protocol: one.to_json() for protocol, one in judged.items()}
-                    for name, judged in temporal.results.items()
-                },
-            }
-        )  # fmt: skip
+        splits = {
+            name: {protocol: result.to_json() for protocol, result in results.items()}
+            for name, results in temporal.results.items()
+        }
+        document = {"run": run, "name": subject.name, "split": "time", "time_run": str(temporal.folder)}
+        print_json({**document, "share_still_to_come": temporal.share_to_come, "splits": splits})
         return
     for protocol in analysis.PROTOCOLS:
-        columns = {name: judged[protocol] for name, judged in temporal.results.items()}
+        columns = {name: results[protocol] for name, results in temporal.results.items()}
         print_columns(f"{subject.name}, {protocol}", columns)
     typer.echo(temporal.rows)
     typer.echo(temporal.leak)
@@ -166,11 +159,11 @@ def compare(
     a: Annotated[str, typer.Argument(metavar="RUN_A")],
     b: Annotated[str, typer.Argument(metavar="RUN_B")],
     data: Data = None,
-    full: Annotated[bool, typer.Option("--full", help="Rank the whole catalogue.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Rank the full catalogue.")] = False,
     k: Annotated[int, typer.Option("--k", "-k", help="Cutoff.")] = 10,
     as_json: Json = False,
 ) -> None:
-    """Two runs on the same held-out interactions: paired permutation test."""
+    """Compare two runs on the same held-out interactions, with a paired permutation test."""
     from dataclasses import asdict
 
     from ncf import analysis
@@ -187,8 +180,34 @@ def compare(
     for heading in ("metric", "a", "b", "b - a", "95% interval", "p"):
         table.add_column(heading, justify="left" if heading == "metric" else "right")
     for name, c in comparisons.items():
-        table.add_row(
-            name, f"{c.mean_a:.4f}", f"{c.mean_b:.4f}", f"{c.difference:+.4f}", f"{c.low:+.4f} – {c.high:+.4f}",
-            f"{c.p_value:.4f}",
-        )  # fmt: skip
+        means = (f"{c.mean_a:.4f}", f"{c.mean_b:.4f}", f"{c.difference:+.4f}")
+        table.add_row(name, *means, f"{c.low:+.4f} – {c.high:+.4f}", f"{c.p_value:.4f}")
     OUT.print(table)
+
+
+def report(
+    run: RunPath,
+    output: Annotated[
+        str | None,
+        typer.Option(help="File to write; report.html in the run by default.", show_default=False),
+    ] = None,
+    data: Data = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace files that 'ncf report' did not write.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Write an HTML report about a run (metrics, curves, groups, calibration, examples) and its model
+    card."""
+    from ncf.analysis.report.write import write_report
+    from ncf.cli import console
+
+    if not as_json and console.ERR.is_terminal:
+        console.log("Evaluating the test set in candidate lists and in the full catalogue …")
+    written = write_report(run, output, data, overwrite=overwrite)
+    if as_json:
+        print_json({"run": run, **written.to_json()})
+        return
+    if written.missing:
+        console.log(written.missing)
+    typer.echo(f"Page: {written.page} (opens without a network); model card: {written.card}.")

@@ -1,4 +1,4 @@
-"""Tables of judgements: metrics by column, groups by row, and what is known of cold users."""
+"""Tables of evaluation results: one column per protocol, one row per group, one row per kind of cold user."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -10,26 +10,29 @@ _PREFERRED = 10
 
 
 def print_columns(
-    title: str, judged: "Mapping[str, EvaluationResult]", published: Mapping[str, float] | None = None
+    title: str, results: "Mapping[str, EvaluationResult]", published: Mapping[str, float] | None = None
 ) -> None:
-    """One row a metric, and a column with its interval for each judgement."""
+    """Print one row per metric and one column, with 95% intervals, for each of the named `results`.
+
+    `published` adds a column of published figures by metric.
+    """
     from rich.table import Table
 
     from ncf.cli.console import OUT
 
     table = Table(title=title, title_justify="left")
     table.add_column("metric")
-    for name in judged:
+    for name in results:
         table.add_column(name, justify="right")
     if published:
         table.add_column("published (sampled)", justify="right")
-    figures = [{**one.means, **one.catalogue} for one in judged.values()]
+    figures = [{**result.means, **result.catalogue} for result in results.values()]
     for metric in dict.fromkeys(metric for column in figures for metric in column):
         if metric.startswith("recall") and all(_is_hit_ratio(metric, column) for column in figures):
-            continue  # one positive a user: recall is the hit ratio
+            continue  # with one positive per user, recall is the hit ratio
         cells = [
-            _cell(column.get(metric), one.intervals.get(metric))
-            for column, one in zip(figures, judged.values(), strict=True)
+            _cell(column.get(metric), result.intervals.get(metric))
+            for column, result in zip(figures, results.values(), strict=True)
         ]
         if published:
             cells.append(f"{published[metric]:.3f}" if metric in published else "")
@@ -49,7 +52,8 @@ def _cell(value: float | None, interval: Sequence[float] | None) -> str:
 
 
 def print_groups(title: str, table: "Mapping[str, Sequence[Group]]") -> None:
-    """One row a group: its rows, and HR and NDCG with intervals under each protocol."""
+    """Print one row per group of `table`, which has the groups by protocol: row count, HR and NDCG with
+    intervals."""
     from rich.table import Table
 
     from ncf.cli.console import OUT
@@ -68,23 +72,24 @@ def print_groups(title: str, table: "Mapping[str, Sequence[Group]]") -> None:
     OUT.print(shown)
 
 
-def print_known(judgements: "Mapping[str, EvaluationResult]") -> None:
-    """One row for what is known of the users."""
+def print_known(results: "Mapping[str, EvaluationResult]") -> None:
+    """Print one row for each number of known items, with the `results` of those cold users."""
     from rich.table import Table
 
     from ncf.cli.console import OUT
 
-    metrics = [*_shown(next(iter(judgements.values())).means), "mrr"]
-    table = Table("known of each user", title="cold users, sampled", title_justify="left")
+    metrics = [*_shown(next(iter(results.values())).means), "mrr"]
+    table = Table("known items", title="cold users, sampled", title_justify="left")
     for metric in metrics:
         table.add_column(metric, justify="right")
-    for name, one in judgements.items():
-        table.add_row(name, *(_cell(one.means[metric], one.intervals.get(metric)) for metric in metrics))
+    for name, result in results.items():
+        cells = (_cell(result.means[metric], result.intervals.get(metric)) for metric in metrics)
+        table.add_row(name, *cells)
     OUT.print(table)
 
 
 def _shown(metrics: Mapping[str, float]) -> list[str]:
-    """HR and NDCG at 10, or at the largest cutoff that there is."""
+    """HR and NDCG at 10, or else at the largest cutoff."""
     cutoffs = [int(name.removeprefix("hr@")) for name in metrics if name.startswith("hr@")]
     k = _PREFERRED if _PREFERRED in cutoffs else max(cutoffs)
     return [f"hr@{k}", f"ndcg@{k}"]

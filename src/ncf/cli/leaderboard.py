@@ -1,4 +1,5 @@
-"""`ncf leaderboard`: every model and baseline on one data set, tuned alike, judged alike, compared by tests."""
+"""`ncf leaderboard`: all models and baselines on one data set, tuned and evaluated alike, with significance
+tests."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,36 +18,36 @@ _WIDE = 160
 
 
 def leaderboard(
-    data: Annotated[
-        str, typer.Argument(help="Prepared data folder, or the name of a known set: ml-1m, ml-100k, …")
-    ],
-    output: Annotated[
-        str, typer.Option(help="Folder of the leaderboard; one that was begun is gone on with.")
-    ],
-    only: Annotated[Names, typer.Option(help="Only this contender, with what it is made of; repeat.")] = None,
-    skip: Annotated[Names, typer.Option(help="Without this contender; repeat.")] = None,
-    trials: Annotated[int, typer.Option(help="Trials of each contender's search.", min=1)] = 10,
-    seeds: Annotated[int, typer.Option(help="Final runs of each contender that a seed changes.", min=1)] = 3,
+    data: Annotated[str, typer.Argument(help="Prepared data folder, or a known data set: ml-1m, ml-100k, …")],
+    output: Annotated[str, typer.Option(help="Folder of the leaderboard; an interrupted one is resumed.")],
+    only: Annotated[
+        Names, typer.Option(help="Run only this entry and the entries it depends on. Repeatable.")
+    ] = None,
+    skip: Annotated[Names, typer.Option(help="Leave this entry out. Repeatable.")] = None,
+    trials: Annotated[int, typer.Option(help="Trials of each entry's search.", min=1)] = 10,
+    seeds: Annotated[
+        int, typer.Option(help="Final runs (seeds) of each entry that depends on a seed.", min=1)
+    ] = 3,
     budget: Annotated[
         float | None,
-        typer.Option(
-            help="Begin no trial of a contender after so many seconds of its trials.", show_default=False
-        ),
+        typer.Option(help="Start no more trials of an entry after this many seconds.", show_default=False),
     ] = None,
     entries: Annotated[
         str | None,
-        typer.Option(help="Folder of contenders (TOML), instead of the built-in ones.", show_default=False),
+        typer.Option(
+            help="Folder of entries (TOML files), instead of the built-in ones.", show_default=False
+        ),
     ] = None,
     page_only: Annotated[
-        bool, typer.Option("--page-only", help="Train nothing: write the page of what is there.")
+        bool, typer.Option("--page-only", help="Train nothing; write the page from existing results.")
     ] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin the leaderboard in --output anew.")
+        bool, typer.Option("--overwrite", help="Replace the leaderboard in --output.")
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing while it runs.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Tune, train and judge models and baselines, and write one page, one table and one JSON file."""
+    """Tune, train and evaluate models and baselines, and write a page, a table and a JSON file."""
     from pathlib import Path
 
     from ncf.analysis.report.svg import figure
@@ -57,8 +58,8 @@ def leaderboard(
     from ncf.leaderboard.results import NOT_DONE, read_results
 
     if page_only and overwrite:
-        raise ConfigError("--page-only shows what is there and --overwrite removes it: give one of the two.")
-    figure()  # what drawings need is missed before the work, and not after it
+        raise ConfigError("--page-only and --overwrite contradict each other: give only one of them.")
+    figure()  # fails now, not after hours of work, if the drawing library is missing
     folder = Path(output)
     chosen = taking_part(entries, only or (), skip or ())
     if not page_only:
@@ -96,12 +97,13 @@ def _run(
             run(dataset, chosen, plan, data_path=path, listener=listener, stop=stop)
         except Interrupted:
             raise Interrupted(
-                f"Stopped; what is finished is kept in {folder}: run the same command to go on, or with --page-only to see it."
+                f"Stopped; finished results are kept in {folder}: run the same command to resume, or add "
+                "--page-only to see them."
             ) from None
 
 
 def _open(data: str, quiet: bool) -> tuple[Any, "Path"]:
-    """A folder, or a known set by name, which is prepared in data/NAME on first use."""
+    """Open a data folder, or a known data set by name; the latter is prepared in data/NAME on first use."""
     from pathlib import Path
 
     from ncf import experiment
@@ -128,8 +130,8 @@ def _print(results: "LeaderboardResults", page: "Path") -> None:
     table.add_column("model", no_wrap=True)
     for column in columns:
         table.add_column(column.heading.replace(" ", "\n", 1), justify="right")
-    for place, row in enumerate(results.rows, 1):
-        table.add_row(str(place), row.title, *(column.text(row) for column in columns))
+    for rank, row in enumerate(results.rows, 1):
+        table.add_row(str(rank), row.title, *(column.text(row) for column in columns))
     for row in results.missing:
         table.add_row(NONE, row.title, *(NONE for _ in columns))
     (OUT if OUT.is_terminal else Console(width=_WIDE, highlight=False)).print(table)
@@ -137,4 +139,4 @@ def _print(results: "LeaderboardResults", page: "Path") -> None:
         typer.echo(sentence)
     for sentence in [*summary.failures(results), *summary.remarks(results)]:
         log(sentence)
-    typer.echo(f"The page: {page}; the table: {page.parent / 'leaderboard.md'}.")
+    typer.echo(f"Page: {page}; table: {page.parent / 'leaderboard.md'}.")

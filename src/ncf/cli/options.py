@@ -1,4 +1,4 @@
-"""What several commands share: options, and how answers are printed."""
+"""Options that several commands share, and how JSON is printed."""
 
 import json
 from typing import Annotated, Any
@@ -8,18 +8,27 @@ import typer
 from ncf.errors import ConfigError
 
 Json = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object and nothing else on standard output.")
+    bool, typer.Option("--json", help="Print one JSON object, and nothing else, on standard output.")
 ]
 Data = Annotated[
-    str | None, typer.Option("--data", help="Prepared data folder; by default the one it was trained on.")
+    str | None,
+    typer.Option("--data", help="Prepared data folder; by default the one the run was trained on."),
+]
+Set = Annotated[
+    list[str] | None, typer.Option("--set", help="Override a setting: section.key=value. Repeatable.")
+]
+RecipeData = Annotated[
+    str | None, typer.Option("--data", help="Prepared data folder, instead of the recipe's.")
 ]
 BruteForce = Annotated[
-    bool, typer.Option("--exact", help="Score every item by the full model, without candidates.")
+    bool, typer.Option("--exact", help="Score every item with the full model, without candidate retrieval.")
 ]
 ExperimentName = Annotated[
     str,
     typer.Option(
-        "--experiment", envvar=["NCF_EXPERIMENT", "MLFLOW_EXPERIMENT_NAME"], help="Experiment of MLflow."
+        "--experiment",
+        envvar=["NCF_EXPERIMENT", "MLFLOW_EXPERIMENT_NAME"],
+        help="Name of the MLflow experiment.",
     ),
 ]
 Track = Annotated[
@@ -31,25 +40,28 @@ Track = Annotated[
         show_default=False,
     ),
 ]
-User = Annotated[list[str] | None, typer.Option(help="User id; may be given more than once.")]
+User = Annotated[list[str] | None, typer.Option(help="User id. Repeatable.")]
 History = Annotated[
-    list[str] | None, typer.Option(help="An item used since training, or by a new visitor; repeat.")
+    list[str] | None,
+    typer.Option(help="Item that a new visitor has used, or a user since training. Repeatable."),
 ]
 SimilarTo = Annotated[
-    str | None, typer.Option(metavar="ITEM", help="Items similar to this one.", show_default=False)
+    str | None, typer.Option(metavar="ITEM", help="Find items similar to this one.", show_default=False)
 ]
-Items = Annotated[int, typer.Option("--k", "-k", help="How many items.")]
-Candidate = Annotated[list[str] | None, typer.Option(help="Only among these items; repeat.")]
-Exclude = Annotated[list[str] | None, typer.Option(help="Not this item; repeat.")]
-IncludeSeen = Annotated[bool, typer.Option("--include-seen", help="Do not leave out what the user has used.")]
-Strict = Annotated[bool, typer.Option("--strict", help="An unknown user is an error.")]
+Items = Annotated[int, typer.Option("--k", "-k", help="Number of items.")]
+Candidate = Annotated[list[str] | None, typer.Option(help="Rank only these items. Repeatable.")]
+Exclude = Annotated[list[str] | None, typer.Option(help="Leave this item out. Repeatable.")]
+IncludeSeen = Annotated[
+    bool, typer.Option("--include-seen", help="Include items that the user has already used.")
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Fail if a user is unknown.")]
 RunPath = Annotated[
     str, typer.Argument(metavar="RUN", help="Output folder of 'ncf train', or an artifact folder.")
 ]
 
 
 def exactly_one(options: dict[str, Any]) -> None:
-    """Raise `ConfigError` unless exactly one option is given (is not None)."""
+    """Raise `ConfigError` unless exactly one of `options` (by name, with its value) is not None."""
     given = [name for name, value in options.items() if value is not None]
     if len(given) != 1:
         verb = "none was given" if not given else f"{' and '.join(given)} were given"
@@ -57,5 +69,5 @@ def exactly_one(options: dict[str, Any]) -> None:
 
 
 def print_json(value: dict[str, Any]) -> None:
-    """One JSON object on standard output."""
+    """Print `value` as one JSON object on standard output."""
     typer.echo(json.dumps(value, ensure_ascii=False))

@@ -1,4 +1,4 @@
-"""`ncf recommend`, `ncf batch`, `ncf serve`."""
+"""`ncf recommend`, `ncf batch`, `ncf serve`, `ncf artifact pack`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,11 +23,15 @@ from ncf.cli.options import (
 )
 from ncf.errors import ConfigError
 
+artifact_app = typer.Typer(
+    help="Artifacts as files.", callback=lambda: None, no_args_is_help=True, rich_markup_mode=None
+)
+
 
 def recommend(
     run: RunPath,
     user: User = None,
-    users_file: Annotated[str | None, typer.Option(help="File with one user id a line.")] = None,
+    users_file: Annotated[str | None, typer.Option(help="File with one user id per line.")] = None,
     history: History = None,
     similar_to: SimilarTo = None,
     k: Items = 10,
@@ -38,7 +42,7 @@ def recommend(
     exact: BruteForce = False,
     as_json: Json = False,
 ) -> None:
-    """The best items for users or for a new visitor, or items similar to one."""
+    """Recommend items to users or to a new visitor, or find similar items."""
     from ncf.serving.api import list_document
     from ncf.serving.recommender import Recommender
 
@@ -65,32 +69,30 @@ def recommend(
             users, k, history=history, exclude_seen=not include_seen, strict=strict, **filters
         )
     key = "item" if similar_to is not None else "user"
-    lists = [list_document(recommender, one, key, describe=True) for one in answers]
+    lists = [list_document(recommender, answer, key, describe=True) for answer in answers]
     print_answer({"recommendations": lists}, as_json)
 
 
 def batch(
     run: RunPath,
     output: Annotated[str, typer.Option(help="File to write: .parquet, .csv or .jsonl.")],
-    k: Annotated[int, typer.Option("--k", "-k", help="How many items a user.")] = 10,
-    include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Do not leave out what users have used.")
-    ] = False,
+    k: Annotated[int, typer.Option("--k", "-k", help="Number of items per user.")] = 10,
+    include_seen: IncludeSeen = False,
     exact: BruteForce = False,
     as_json: Json = False,
 ) -> None:
-    """Recommendations for every user into one file, in bounded memory."""
+    """Write recommendations for all users into one file, with bounded memory."""
     from ncf.serving.batch import write_batch
     from ncf.serving.recommender import Recommender
 
     written = write_batch(Recommender.open(run, exact=exact), Path(output), k, exclude_seen=not include_seen)
     if as_json:
-        print_json(
-            {"output": output, "users": written.users, "rows": written.rows, "seconds": written.seconds}
-        )
+        figures = {"users": written.users, "rows": written.rows, "seconds": written.seconds}
+        print_json({"output": output, **figures})
         return
     typer.echo(
-        f"{written.rows:,} rows for {written.users:,} users in {written.seconds:.2f} s ({written.users_per_second:,.0f} users/s): {output}"
+        f"{written.rows:,} rows for {written.users:,} users in {written.seconds:.2f} s "
+        f"({written.users_per_second:,.0f} users/s): {output}"
     )
 
 
@@ -99,28 +101,54 @@ def _read_ids(path: Path) -> list[str]:
         ids = [line.strip() for line in path.read_text("utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
-            f"The file of users {path} cannot be read ({error}): give a text file, one id a line."
+            f"The users file {path} cannot be read ({error}): give a text file with one id per line."
         ) from None
     if not any(ids):
-        raise ConfigError(f"The file of users {path} is empty: it needs one id a line.")
+        raise ConfigError(f"The users file {path} is empty: give one id per line.")
     return [user for user in ids if user]
 
 
 def serve(
     run: RunPath,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for every one.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8080,
-    workers: Annotated[int, typer.Option(help="Processes that serve, one core each.")] = 1,
+    workers: Annotated[int, typer.Option(help="Number of serving processes, one core each.")] = 1,
     exact: BruteForce = False,
-    max_body: Annotated[int, typer.Option(help="Bytes that a request may have.")] = 6 * 2**20,
-    max_users: Annotated[int, typer.Option(help="Users (or items for similar ones) in a request.")] = 1_000,
+    max_body: Annotated[int, typer.Option(help="Maximum size of a request in bytes.")] = 6 * 2**20,
+    max_users: Annotated[int, typer.Option(help="Maximum users (or items) in a request.")] = 1_000,
     body_timeout: Annotated[
-        float, typer.Option(help="Seconds that a client may take to send a body.")
+        float, typer.Option(help="Seconds that a client may take to send a request body.")
     ] = 10.0,
 ) -> None:
-    """Answer HTTP requests: POST /invocations, GET /ping, /metrics, /openapi.json, and a page to explore at /."""
+    """Serve over HTTP: POST /invocations, GET /ping, /metrics, /openapi.json, and an explorer page at /."""
     from ncf.serving.schemas import Limits
     from ncf.serving.server import ServeSettings, serve
 
     limits = Limits(body_bytes=max_body, users=max_users)
     serve(ServeSettings(run, host, port, workers, exact, body_timeout, limits=limits))
+
+
+@artifact_app.command()
+def pack(
+    run: RunPath,
+    output: Annotated[str, typer.Option(help="File to write; an existing one is replaced.")] = "model.tar.gz",
+    code: Annotated[
+        bool,
+        typer.Option("--code", help="Add code/, with which AWS's PyTorch containers can serve the model."),
+    ] = False,
+    wheels: Annotated[
+        str | None,
+        typer.Option(help="Folder of wheels to add to code/, for a container without network access."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Pack a run's artifact into a model.tar.gz for SageMaker; the same artifact gives identical bytes."""
+    from ncf.data.files import sha256_of
+    from ncf.sagemaker.jobs.package import pack_model
+
+    target = pack_model(run, Path(output), code=code, wheels=None if wheels is None else Path(wheels))
+    size, digest = target.stat().st_size, sha256_of(target)
+    if as_json:
+        print_json({"output": output, "bytes": size, "sha256": digest})
+        return
+    typer.echo(f"{size / 2**20:,.1f} MiB, sha256 {digest[:12]}…: {output}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ncf.cli.options import ExperimentName, Json, Track, print_json
+from ncf.cli.options import ExperimentName, Json, RecipeData, Set, Track, print_json
 from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -25,16 +25,14 @@ _SHORT_ID = 8
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A TOML file; recipes/ has one for each published result.")],
+    recipe: Annotated[str, typer.Argument(help="TOML file; recipes/ has one for each published result.")],
     output: Annotated[
-        str | None, typer.Option(help="Folder of the run; a new one in runs/ by default.")
+        str | None, typer.Option(help="Folder of the run; by default a new one in runs/.")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="Prepared data folder, instead of the recipe's.")] = None,
-    set: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a setting: section.key=value.")
-    ] = None,
+    data: RecipeData = None,
+    set: Set = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint of --output.")
+        bool, typer.Option("--resume", help="Resume from the last checkpoint in --output.")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --output.")] = False,
     gmf: Annotated[
@@ -46,55 +44,54 @@ def train(
     report_best_on_test: Annotated[
         bool,
         typer.Option(
-            "--report-best-on-test", help="Also judge every epoch on test, as papers do (it flatters)."
+            "--report-best-on-test", help="Also evaluate every epoch on test, as papers do (optimistic)."
         ),
     ] = False,
     track: Annotated[
         str | None,
         typer.Option(
             envvar="NCF_TRACK",
-            help="Record in MLflow: sqlite:///FILE, a folder, http(s)://SERVER or an ARN.",
+            help="Record the run in MLflow: sqlite:///FILE, a folder, http(s)://SERVER or an ARN.",
             show_default=False,
         ),
     ] = None,
     track_as: ExperimentName = "ncf",
     batch_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Groups a step over all processes (train.batch_size).", show_default=False),
+        typer.Option(
+            min=1, help="Groups per step, over all processes (train.batch_size).", show_default=False
+        ),
     ] = None,
     tables: Annotated[
         str | None,
         typer.Option(help="replicated, or sharded over the processes (train.tables).", show_default=False),
     ] = None,
-    nproc: Annotated[
-        int, typer.Option(min=1, help="Processes to start on this machine, under torchrun's agent.")
-    ] = 1,
+    nproc: Annotated[int, typer.Option(min=1, help="Number of processes to start on this machine.")] = 1,
     max_restarts: Annotated[
-        int, typer.Option(min=0, help="With --nproc: starts again from the checkpoint after a crash.")
+        int, typer.Option(min=0, help="With --nproc: restarts from the last checkpoint after a crash.")
     ] = 0,
     distributed: Annotated[
-        str,
-        typer.Option(help="Who started this process: auto, torchrun, horovod or smddp."),
+        str, typer.Option(help="Launcher of this process: auto, torchrun, horovod or smddp.")
     ] = "auto",
     timeout: Annotated[
-        float, typer.Option(min=1.0, help="Seconds that processes wait for one that hangs.")
+        float, typer.Option(min=1.0, help="Seconds to wait for a process that does not respond.")
     ] = 1800.0,
-    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a recipe: judge it, save checkpoints, write the artifact."""
+    """Train a recipe, evaluate it, save checkpoints and write the artifact."""
     from ncf import experiment
     from ncf.cli import console
     from ncf.config import Experiment
     from ncf.runtime import stop_requested
     from ncf.sagemaker.container.environment import job_identity
     from ncf.tracking.mlflow_run import open_tracker
-    from ncf.tracking.tracker import Silent, Trackers
+    from ncf.tracking.tracker import Silent, Tracker, Trackers
     from ncf.training.parallel.connect import connect
     from ncf.training.parallel.launcher import Begun, begun, restarted
 
     if resume and output is None:
-        raise ConfigError("--resume needs the --output folder of the run to go on with.")
+        raise ConfigError("--resume needs --output, the folder of the run to resume.")
     given = [("train.batch_size", batch_size), ("train.tables", tables)]
     overrides = [*(set or ()), *(f"{name}={value}" for name, value in given if value is not None)]
     settings = Experiment.load(recipe, overrides)
@@ -103,43 +100,38 @@ def train(
         _launch(settings.name, output, nproc, max_restarts)
         return
     if max_restarts:
-        raise ConfigError(
-            "--max-restarts goes with --nproc; torchrun has an option of its own with that name."
-        )
+        raise ConfigError("--max-restarts needs --nproc; torchrun has its own option of that name.")
     if int(os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0")) and output is None:
-        raise ConfigError(
-            "torchrun with --max-restarts needs --output, the folder that a restart goes on with."
-        )
+        raise ConfigError("torchrun --max-restarts needs --output, the folder that a restart resumes.")
     with ExitStack() as stack:
         communicator = stack.enter_context(connect(distributed, timedelta(seconds=timeout)))
         first = communicator.rank == 0
         shown = Silent() if quiet or not first else console.ConsoleTracker()
         stack.enter_context(closing(shown))
-        recorder = (
-            stack.enter_context(open_tracker(track, track_as, console.log, job_identity))
-            if track and first
-            else Silent()
-        )
+        trackers: list[Tracker] = [shown]
+        if track and first:
+            recorder = open_tracker(track, track_as, console.log, job_identity)
+            trackers.append(stack.enter_context(recorder))
         stop = stack.enter_context(stop_requested())
         dataset, data_path = _data(settings, data, communicator)
-        begin = [Begun()] if communicator.size > 1 and first else []
+        if communicator.size > 1 and first:
+            trackers.append(Begun())
+        # A restart repeats the same command, so only the folder tells whether there is something to resume.
         again = restarted() and output is not None and begun(output)
-        resume = communicator.broadcast(resume or again)
-        tracker = Trackers([shown, recorder, *begin])
         options = experiment.RunOptions(
-            resume,
-            overwrite,
-            report_best_on_test,
-            tracker=tracker,
+            resume=communicator.broadcast(resume or again),
+            overwrite=overwrite,
+            report_best_on_test=report_best_on_test,
+            tracker=Trackers(trackers),
             stop=stop,
             communicator=communicator,
         )
         run = experiment.train(
-            dataset, settings, output, data_path=data_path, gmf=gmf, mlp=mlp, options=options
+            dataset, settings, output, data_path=data_path, gmf=gmf, mlp=mlp, manner=options
         )
     if first:
         _print_run(run, as_json)
-    told("", 0)
+    left_to_launcher("", 0)
 
 
 def _print_run(run: "Run", as_json: bool) -> None:
@@ -154,41 +146,40 @@ def _print_run(run: "Run", as_json: bool) -> None:
     ]
     typer.echo(
         f"Test, weights of {run.metrics['selected']}: {', '.join(figures) or 'nothing was held out'} "
-        f"('ncf evaluate {run.folder}' tells more)."
+        f"(see 'ncf evaluate {run.folder}' for more)."
     )
     best = run.metrics.get("best_on_test")
     if best:
         typer.echo(
-            f"Best on test, as papers print it (it flatters): HR@10 {best['test_hr@10']:.4f}, "
+            f"Best epoch on test, as papers report it (optimistic): HR@10 {best['test_hr@10']:.4f}, "
             f"NDCG@10 {best['test_ndcg@10']:.4f} after epoch {best['epoch']}."
         )
 
 
-def told(sentence: str, code: int) -> bool:
-    """Whether this is one of the processes that `ncf train --nproc` started, which then prints the sentence."""
+def left_to_launcher(message: str, code: int) -> bool:
+    """Whether `ncf train --nproc` started this process and prints `message`, about its exit with `code`,
+    itself."""
     if "NCF_ENDINGS" not in os.environ:
         return False
     from ncf.training.parallel.launcher import ending
 
-    return ending(sentence, code)
+    return ending(message, code)
 
 
 def _refuse_to_launch(distributed: str) -> None:
-    starters = {"WORLD_SIZE": "torchrun", "HOROVOD_SIZE": "Horovod", "OMPI_COMM_WORLD_SIZE": "MPI"}
-    for variable, starter in starters.items():
+    launchers = {"WORLD_SIZE": "torchrun", "HOROVOD_SIZE": "Horovod", "OMPI_COMM_WORLD_SIZE": "MPI"}
+    for variable, launcher in launchers.items():
         if variable in os.environ:
-            raise ConfigError(
-                f"--nproc starts processes, but {starter} has started this one already: leave it out."
-            )
+            raise ConfigError(f"{launcher} started this process already: leave --nproc out.")
     if distributed == "horovod":
         raise ConfigError(
-            "--nproc starts processes under torchrun's agent: leave --distributed horovod out, or start with "
+            "--nproc starts processes under torchrun's agent: leave --distributed horovod out, or run "
             "'horovodrun -np N ncf train … --distributed horovod' instead."
         )
 
 
 def _launch(name: str, output: str | None, processes: int, restarts: int) -> None:
-    """This command in several processes; they share one --output, and go on from its checkpoints after a crash."""
+    """Run this same command in several processes, which share one --output."""
     from ncf import experiment
     from ncf.cli import console
     from ncf.training.parallel.launcher import launch
@@ -205,7 +196,7 @@ def _launch(name: str, output: str | None, processes: int, restarts: int) -> Non
 
 
 def _data(settings: "Experiment", data: str | None, communicator: "Communicator") -> "tuple[Dataset, Path]":
-    """The data of this process; a known set that is not there yet is prepared by one process of each machine."""
+    """Open the data. If a known data set must be prepared first, one process per machine does it."""
     from ncf import experiment
     from ncf.cli import console
     from ncf.runtime import local_rank
@@ -222,7 +213,7 @@ def import_experiment(
     experiment: ExperimentName = "ncf",
     as_json: Json = False,
 ) -> None:
-    """Send a run from its folder, or what the server lacks of it: after a server was down, or without --track."""
+    """Send a finished run to MLflow: one trained without --track, or while the server was down."""
     from ncf.sagemaker.container.environment import job_identity
     from ncf.tracking import mlflow
     from ncf.tracking.mlflow_run import import_run, read_run

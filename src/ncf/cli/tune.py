@@ -1,10 +1,11 @@
 """`ncf tune`: search a space of settings on this machine."""
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ncf.cli.options import Json, print_json
+from ncf.cli.options import Json, RecipeData, Set, print_json
 from ncf.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -15,18 +16,21 @@ SHOWN = 10
 
 def tune(
     recipe: Annotated[
-        str, typer.Argument(help="A TOML file; what the space does not name stays as it is here.")
+        str, typer.Argument(help="TOML file; settings that the space does not name keep these values.")
     ],
     space: Annotated[
-        str, typer.Option("--space", help="A TOML file of settings and bounds: recipes/spaces/default.toml.")
+        str,
+        typer.Option(
+            "--space", help="TOML file of settings and bounds, such as recipes/spaces/default.toml."
+        ),
     ],
-    trials: Annotated[int, typer.Option(help="Trials of the study, those of earlier calls counted.")] = 20,
-    data: Annotated[str | None, typer.Option(help="Prepared data folder, instead of the recipe's.")] = None,
-    set: Annotated[
-        list[str] | None, typer.Option("--set", help="Override a setting: section.key=value.")
-    ] = None,
+    trials: Annotated[
+        int, typer.Option(help="Total trials of the study, including those of earlier calls.")
+    ] = 20,
+    data: RecipeData = None,
+    set: Set = None,
     study: Annotated[
-        str | None, typer.Option(help="Name of the study; the recipe's by default.", show_default=False)
+        str | None, typer.Option(help="Name of the study; by default that of the recipe.", show_default=False)
     ] = None,
     storage: Annotated[
         str | None, typer.Option(help="Database; sqlite:///OUTPUT/study.db by default.", show_default=False)
@@ -35,15 +39,15 @@ def tune(
         str | None, typer.Option(help="Folder of the search; runs/tune-STUDY by default.", show_default=False)
     ] = None,
     timeout: Annotated[
-        float | None, typer.Option(help="Begin no trial after so many seconds.", show_default=False)
+        float | None, typer.Option(help="Start no more trials after this many seconds.", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the draws; the recipe has that of training.")] = 0,
-    pruner: Annotated[
-        str, typer.Option(help="Who gives trials up early: median, hyperband or none.")
-    ] = "median",
+    seed: Annotated[
+        int, typer.Option(help="Random seed of the search; the recipe sets that of training.")
+    ] = 0,
+    pruner: Annotated[str, typer.Option(help="Pruner: median, hyperband or none.")] = "median",
     as_json: Json = False,
 ) -> None:
-    """Search settings by validation NDCG@10 (Optuna's TPE); the same command goes on with a study that was ended."""
+    """Search settings by validation NDCG@10 (Optuna's TPE). Run the same command again to resume a study."""
     from pathlib import Path
 
     from ncf import experiment
@@ -65,7 +69,7 @@ def tune(
             outcome = search(dataset, settings, bounds, plan, data_path=data_path, watcher=watcher, stop=stop)
         except Interrupted:
             raise Interrupted(
-                f"Stopped; what is finished is kept in {folder}: run the same command to go on."
+                f"Stopped; finished trials are kept in {folder}: run the same command to resume."
             ) from None
     best = _write_results(outcome, settings, bounds, name, folder, data and str(data_path))
     if as_json:
@@ -74,16 +78,17 @@ def tune(
     _print_trials(outcome, name)
     if best:
         typer.echo(
-            f"Best recipe: {best} ('ncf train {best}' trains it); the search as a page: {folder / 'study.html'}."
+            f"Best recipe: {best} (train it with 'ncf train {best}'); page of the search: "
+            f"{folder / 'study.html'}."
         )
     else:
-        typer.echo("No trial is complete yet; run the same command to go on.")
+        typer.echo("No trial is complete yet; run the same command to resume.")
 
 
 def _write_results(
     outcome: "StudyResult", settings: Any, bounds: Any, name: str, folder: Any, data: str | None
 ) -> Any:
-    """`study.html`, and `best.toml` where a trial is complete."""
+    """Write `study.html` and, if a trial is complete, `best.toml`. Returns the path of the latter."""
     from ncf.cli import console
     from ncf.data.files import storage_errors, write_text
     from ncf.tuning.page import write_page
@@ -92,9 +97,9 @@ def _write_results(
     write_page(outcome, name, folder / "study.html")
     if outcome.best is None:
         return None
-    recipe, as_it_was = best_recipe(settings, bounds.overrides(outcome.best.parameters), data)
-    if not as_it_was:
-        console.log("best.toml holds the validation positives out, since its patience needs them.")
+    recipe, unchanged = best_recipe(settings, bounds.overrides(outcome.best.parameters), data)
+    if not unchanged:
+        console.log("best.toml holds out validation positives, because its patience needs them.")
     comment = f"Trial {outcome.best.number} of the study {name}: validation NDCG@10 {outcome.best.value:.4f}."
     with storage_errors(folder / "best.toml"):
         write_text(folder / "best.toml", to_toml(recipe, comment))
@@ -105,13 +110,10 @@ def _print_object(outcome: "StudyResult", name: str, folder: Any) -> None:
     from dataclasses import asdict
 
     best = outcome.best
-    print_json(
-        {
-            "study": name, "folder": str(folder), "metric": "validation_ndcg@10", "best": best and asdict(best),
-            "recipe": str(folder / "best.toml") if best else None, "page": str(folder / "study.html"),
-            "trials": [asdict(trial) for trial in outcome.trials],
-        }
-    )  # fmt: skip
+    document: dict[str, Any] = {"study": name, "folder": str(folder), "metric": "validation_ndcg@10"}
+    document |= {"best": best and asdict(best), "recipe": str(folder / "best.toml") if best else None}
+    document |= {"page": str(folder / "study.html"), "trials": [asdict(trial) for trial in outcome.trials]}
+    print_json(document)
 
 
 def _print_trials(outcome: "StudyResult", name: str) -> None:
@@ -121,10 +123,8 @@ def _print_trials(outcome: "StudyResult", name: str) -> None:
     from ncf.tuning.page import ranked, written
 
     best = ranked(outcome.trials)
-    ended = {
-        state: sum(t.state == state for t in outcome.trials) for state in ("complete", "pruned", "failed")
-    }
-    counts = ", ".join(f"{count} {state}" for state, count in ended.items() if count)
+    states = Counter(trial.state for trial in outcome.trials)
+    counts = ", ".join(f"{states[s]} {s}" for s in ("complete", "pruned", "failed") if states[s])
     table = Table(title=f"{name}: {counts}", title_justify="left")
     for heading in ("trial", "NDCG@10", "epochs"):
         table.add_column(heading, justify="right", no_wrap=True)

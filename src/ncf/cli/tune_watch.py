@@ -1,4 +1,4 @@
-"""What a person sees of a search while it runs: a bar on a terminal, and one line a trial in any case."""
+"""Progress of a running search: one line per trial, and a progress bar on a terminal."""
 
 from types import TracebackType
 from typing import Self
@@ -18,9 +18,10 @@ from ncf.tuning.trials import ProgressListener, Trial
 
 
 class WithBar:
-    """Has a bar on standard error, if that is a terminal; as a context manager it leaves the terminal as it was."""
+    """Owns a progress bar on standard error, which is shown on a terminal until the context ends."""
 
     def __init__(self, *columns: ProgressColumn) -> None:
+        """`columns` come between the bar and the elapsed time."""
         self._bar = Progress(
             TextColumn("{task.description}"), BarColumn(), *columns, TimeElapsedColumn(),
             console=ERR, transient=True, disable=not ERR.is_terminal,
@@ -37,41 +38,38 @@ class WithBar:
 
 
 class ShownSearch(WithBar, ProgressListener):
-    """Shows `trials` trials on standard error."""
+    """Shows the trials of a search on standard error."""
 
     def __init__(self, trials: int) -> None:
+        """`trials` is the number of trials of the whole study."""
         super().__init__(MofNCompleteColumn())
         self._best = float("-inf")
         self._trials = self._bar.add_task("trials", total=trials)
         self._epoch = self._bar.add_task("epochs", total=None, visible=False)
 
     def counted(self, ended: int) -> None:
-        """So many trials of the study are over already."""
         self._bar.update(self._trials, completed=ended)
 
     def begun(self, number: int, epochs: int) -> None:
-        """The bar of the trial starts anew."""
         self._bar.reset(self._epoch, total=epochs, visible=True, description=f"trial {number}")
 
     def epoch(self, number: int, epoch: int, value: float) -> None:
-        """The trial's bar moves on."""
         self._bar.update(self._epoch, completed=epoch, description=f"trial {number}, NDCG@10 {value:.4f}")
 
     def ended(self, trial: Trial) -> None:
-        """One line: what it had and what came out."""
-        what = trial.state if trial.value is None else f"NDCG@10 {trial.value:.4f}"
+        """Print one line with the result and the settings."""
+        result = trial.state if trial.value is None else f"NDCG@10 {trial.value:.4f}"
         if trial.state == "pruned":
-            what += f"  given up after epoch {trial.epochs}"
+            result += f"  pruned after epoch {trial.epochs}"
         if trial.state == "complete" and trial.value is not None and trial.value > self._best:
             self._best = trial.value
-            what += "  the best so far"
+            result += "  best so far"
         settings = ", ".join(f"{name}={written(value)}" for name, value in trial.parameters.items())
-        log(f"trial {trial.number:>3}  {trial.seconds:6.1f} s  {what}  {settings}")
+        log(f"trial {trial.number:>3}  {trial.seconds:6.1f} s  {result}  {settings}")
         if trial.reason:
             log(f"           {trial.reason}")
         self._bar.advance(self._trials)
         self._bar.update(self._epoch, visible=False)
 
     def log(self, sentence: str) -> None:
-        """A line of its own."""
         log(sentence)
