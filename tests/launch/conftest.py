@@ -1,6 +1,7 @@
 """A small data set, its recipe, and what one process and two undisturbed ones make of it."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,6 @@ from ncf.config import Experiment
 from ncf.data import Dataset
 from together import small_project
 
-STEPS = 20
-
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -24,49 +23,41 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def alone(folder: Path) -> Path:
+def single(folder: Path) -> Path:
     """The run of a single process."""
-    return single(folder, "alone")
+    return run_here(folder, "single")
 
 
 @pytest.fixture(scope="session")
 def pair(folder: Path) -> Path:
-    """The undisturbed run of two processes."""
-    with group([*train(), "--output", "pair", "--nproc", 2, "--json"], folder) as started:
-        errors = started.ended()
-        (folder / "pair-out").write_text(started.out)
-        (folder / "pair-err").write_text(errors)
+    """The undisturbed run of two processes, seen on a terminal (`pair-seen`); its answer is in `pair-out`."""
+    command = " ".join(
+        shlex.quote(str(word)) for word in [*train(), "--output", "pair", "--nproc", 2, "--json"]
+    )
+    with group(["script", "-qec", f"{command} > pair-out", "/dev/null"], folder) as started:
+        started.ended()
+        (folder / "pair-seen").write_text(started.out)
     return folder / "pair"
 
 
-def train(data: str = "data", recipe: str = "small.toml") -> list[object]:
-    return [*NCF, "train", recipe, "--data", data]
+def train() -> list[object]:
+    """The command line that trains the recipe on the data."""
+    return [*NCF, "train", "small.toml", "--data", "data"]
 
 
-def single(
-    folder: Path,
-    output: str,
-    data: str = "data",
-    recipe: str = "small.toml",
-    halves: Any = None,
-    **options: Any,
-) -> Path:
+def run_here(folder: Path, output: str, **options: Any) -> Path:
     """A run of one process: this one."""
-    settings = Experiment.load(folder / recipe, [])
-    done = experiment.train(
-        Dataset.open(folder / data), settings, folder / output, data_path=folder / data, **(halves or {}),
-        options=experiment.RunOptions(**options),
+    settings = Experiment.load(folder / "small.toml", [])
+    run = experiment.train(
+        Dataset.open(folder / "data"), settings, folder / output, data_path=folder / "data",
+        manner=experiment.RunOptions(**options),
     )  # fmt: skip
-    return done.folder
-
-
-def metrics(run: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((run / "artifact" / "metrics.json").read_text())
-    return found
+    return run.folder
 
 
 def losses(run: Path) -> list[float]:
-    return [row["loss"] for row in metrics(run)["history"]]
+    history = json.loads((run / "artifact" / "metrics.json").read_text())["history"]
+    return [row["loss"] for row in history]
 
 
 def weights(run: Path) -> dict[str, torch.Tensor]:

@@ -1,4 +1,5 @@
-"""A training of several processes as a test sees it: started by a launcher, held at a step, killed, and looked over afterwards."""
+"""A training of several processes as a test sees it: started by a launcher, held at a step, killed, looked
+at."""
 
 import os
 import signal
@@ -27,10 +28,14 @@ class Group:
         name, value = self._mark.split("=")
         paths = [_SITE, *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         surroundings = {
-            **os.environ, "COLUMNS": "400", "POLARS_MAX_THREADS": "1", "TMPDIR": str(self.scratch), name: value,
+            **os.environ,
+            "COLUMNS": "400",
+            "POLARS_MAX_THREADS": "1",
+            "TMPDIR": str(self.scratch),
+            name: value,
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
             **{k: v.replace("SCRATCH", str(self.scratch)) for k, v in environment.items()},
-        }  # fmt: skip
+        }
         with (self.scratch / "out").open("w") as out, (self.scratch / "err").open("w") as err:
             self.launcher = subprocess.Popen(
                 list(map(str, command)), cwd=folder, env=surroundings, stdin=subprocess.DEVNULL,
@@ -45,9 +50,9 @@ class Group:
     def err(self) -> str:
         return (self.scratch / "err").read_text()
 
-    def held(self) -> int:
-        """The process id of the rank that is held at its step."""
-        file = self.scratch / "held"
+    def held(self, number: int = 0) -> int:
+        """The process id of the rank that is held at its `number`-th step."""
+        file = self.scratch / f"held-{number}"
         wait_until(lambda: file.exists() or self.launcher.poll() is not None, _PATIENCE)
         assert file.exists(), self.err
         return int(file.read_text())
@@ -60,18 +65,19 @@ class Group:
         os.killpg(self.launcher.pid, signal.SIGINT)
 
     def ended(self, code: int = 0) -> str:
-        """What was written on standard error, once the launcher has ended with this code and left nobody behind."""
+        """What was written on standard error, once the launcher has ended with this code and left nobody
+        behind."""
         assert self.launcher.wait(_PATIENCE) == code, self.out + self.err
         wait_until(lambda: not self.processes())
         return self.err
 
     def processes(self) -> list[int]:
-        found = []
+        numbers = []
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
                 if self._mark.encode() in (process / "environ").read_bytes().split(b"\0"):
-                    found.append(int(process.name))
-        return found
+                    numbers.append(int(process.name))
+        return numbers
 
     def clear(self) -> None:
         self.launcher.kill()
@@ -98,6 +104,7 @@ def group(command: list[object], folder: Path, **environment: str) -> Iterator[G
         started.clear()
 
 
-def hold(rank: int, epoch: int = 2, step: int = 7) -> dict[str, str]:
-    """The environment in which this rank is held before this step, in the third epoch by default."""
-    return {"NCF_TEST_HOLD": f"{rank} {epoch} {step} SCRATCH"}
+def hold(rank: int, *steps: str) -> dict[str, str]:
+    """The environment in which this rank is held before these steps ("EPOCH,STEP"), by default one of the
+    third epoch."""
+    return {"NCF_TEST_HOLD": f"{rank} SCRATCH {' '.join(steps or ('2,7',))}"}

@@ -1,4 +1,5 @@
-"""What one process under torchrun sees of `connect("smddp")`: a line of JSON, and whether a second group can be had."""
+"""What one process under torchrun sees of `connect("smddp")`: a line of JSON, and whether a second group can
+be had."""
 
 import json
 import os
@@ -14,7 +15,7 @@ with connect("smddp") as communicator:
         "rank": communicator.rank,
         "all": communicator.all_gather_object(communicator.rank),
         "shared": communicator.broadcast(f"from {communicator.rank}"),
-        "collected": communicator.collect(torch.full((communicator.rank, 2), 7)).tolist(),
+        "collected": communicator.all_gather_rows(torch.full((communicator.rank, 2), 7)).tolist(),
     }
     try:
         dist.new_group([0, 1])

@@ -1,7 +1,8 @@
-"""`--distributed smddp` with a double of Amazon's library, which is closed, and runs on instances that nobody has here.
+"""`--distributed smddp` with a double of Amazon's library, which is proprietary and runs only on large
+instances.
 
-What this proves is our side: the name of the backend, that no group but the default one is asked for, and that what
-is trained is what gloo trains. Amazon's library itself was not run.
+This tests our side: the name of the backend, that only the default group is used, and that the weights are
+those of gloo. Amazon's library itself was not run.
 """
 
 import json
@@ -36,6 +37,11 @@ bootstrap = 0
 """
 
 
+def on_path(folder: Path) -> str:
+    """`PYTHONPATH` with this folder first."""
+    return os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "small.toml").write_text(RECIPE)
@@ -44,9 +50,9 @@ def folder(tmp_path: Path) -> Path:
 
 
 def torchrun(folder: Path, *program: object) -> subprocess.CompletedProcess[str]:
-    """The program twice, the double on its path."""
+    """Run the program in two processes, with the double on their path."""
     agent = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    double = {"PYTHONPATH": str(HERE / "double"), "SMDDP_DOUBLE_LOG": str(folder / "groups")}
+    double = {"PYTHONPATH": on_path(HERE / "double"), "SMDDP_DOUBLE_LOG": str(folder / "groups")}
     done = subprocess.run(
         [*agent, *map(str, program)], cwd=folder, env={**os.environ, **double, "OMP_NUM_THREADS": "1"},
         capture_output=True, text=True, timeout=240, check=False,
@@ -62,11 +68,11 @@ def groups(folder: Path) -> list[str]:
 
 def test_it_is_the_backend_of_that_name_and_speaks_through_the_default_group(tmp_path: Path) -> None:
     seen = [json.loads(line) for line in torchrun(tmp_path, HERE / "probe.py").stdout.splitlines()]
-    assert [one["backend"] for one in seen] == ["smddp", "smddp"]
-    assert [one["all"] for one in seen] == [[0, 1], [0, 1]]
-    assert [one["shared"] for one in seen] == ["from 0", "from 0"]
-    assert [one["collected"] for one in seen] == [[[7, 7]], [[7, 7]]]
-    assert all("does not make subgroups" in one["second group"] for one in seen)
+    assert [process["backend"] for process in seen] == ["smddp", "smddp"]
+    assert [process["all"] for process in seen] == [[0, 1], [0, 1]]
+    assert [process["shared"] for process in seen] == ["from 0", "from 0"]
+    assert [process["collected"] for process in seen] == [[[7, 7]], [[7, 7]]]
+    assert all("does not make subgroups" in process["second group"] for process in seen)
 
 
 def test_it_trains_what_gloo_trains_and_asks_for_no_second_group(folder: Path) -> None:
@@ -89,17 +95,27 @@ def test_a_training_job_takes_its_ranks_from_the_launcher_of_aws(folder: Path) -
     (config / "resourceconfig.json").write_text('{"current_host": "localhost", "hosts": ["localhost"]}')
     (folder / "input" / "data" / "train").parent.mkdir()
     (folder / "input" / "data" / "train").symlink_to(folder / "data")
-    program = "import sys; from pathlib import Path; from ncf.sagemaker import train; sys.exit(train.main(Path(sys.argv[1])))"
-    shared = {**os.environ, "PYTHONPATH": str(HERE / "double"), "SMDDP_DOUBLE_LOG": str(folder / "groups")}
+    program = (
+        "import sys; from pathlib import Path; from ncf.sagemaker.container import train; "
+        "sys.exit(train.main(Path(sys.argv[1])))"
+    )
+    shared = {
+        **os.environ,
+        "PYTHONPATH": on_path(HERE / "double"),
+        "SMDDP_DOUBLE_LOG": str(folder / "groups"),
+    }
     shared |= {"NCF_DISTRIBUTED": "smddp", "OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_SIZE": "2"}
     shared |= {"MASTER_PORT": str(free_port()), "OMP_NUM_THREADS": "1"}
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", program, str(folder)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+            [sys.executable, "-c", program, str(folder)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
             env={**shared, "OMPI_COMM_WORLD_RANK": rank, "OMPI_COMM_WORLD_LOCAL_RANK": rank},
         )
         for rank in "01"
-    ]  # fmt: skip
+    ]
     logs = [rank.communicate(timeout=240)[0] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0], logs
     assert groups(folder) == ["group 1 of process 0 of 2", "group 1 of process 1 of 2"]
@@ -114,15 +130,15 @@ def test_without_the_library_it_says_where_that_is(monkeypatch: pytest.MonkeyPat
         ("MASTER_PORT", "1"),
     ):
         monkeypatch.setenv(name, value)
-    said = "needs Amazon's library smdistributed.dataparallel.*use --distributed torchrun"
-    with pytest.raises(ConfigError, match=said), connect("smddp"):
+    message = "needs Amazon's library smdistributed.dataparallel.*use --distributed torchrun"
+    with pytest.raises(ConfigError, match=message), connect("smddp"):
         pass
 
 
-def test_a_process_that_nobody_started_is_told_how(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_without_a_launcher_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RANK", raising=False)
     with (
-        pytest.raises(ConfigError, match="--distributed smddp is for processes that torchrun starts"),
+        pytest.raises(ConfigError, match="--distributed smddp needs processes that torchrun starts"),
         connect("smddp"),
     ):
         pass

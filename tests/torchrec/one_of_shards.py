@@ -1,7 +1,9 @@
-"""A process of several that train with sharded tables: `python one_of_shards.py RANK SIZE PORT SETTINGS OUTPUT`.
+"""A process of several that train with sharded tables: `python one_of_shards.py RANK SIZE PORT SETTINGS
+OUTPUT`.
 
-SETTINGS are JSON: `overrides` of the recipe; `users` and `items`, the size of the made-up data; `what`, to train (the
-default) or to write the first values alone to OUTPUT/start.safetensors; `steps`, after which process `stopper` asks to stop.
+SETTINGS are JSON: `overrides` of the recipe; `users` and `items`, the size of the made-up data; `what`, to
+train (the default) or to write the first values alone to OUTPUT/start.safetensors; `steps`, after which
+process `stopper` asks to stop.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""What sharded tables need is said before anything is written; without TorchRec too."""
+"""Settings that sharded tables do not allow are refused before anything is written, without TorchRec too."""
 
 import sys
 from pathlib import Path
@@ -23,7 +23,7 @@ def test_without_torchrec_the_script_is_named(tmp_path: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "remedy"),
     [
         (["train.averaging=0.9"], "train.averaging = 0"),
         (["train.optimizer=dense"], "train.optimizer = 'auto'"),
@@ -31,16 +31,16 @@ def test_without_torchrec_the_script_is_named(tmp_path: Path, monkeypatch: pytes
     ],
 )
 def test_settings_that_need_whole_tables(
-    monkeypatch: pytest.MonkeyPatch, settings: list[str], told: str
+    monkeypatch: pytest.MonkeyPatch, settings: list[str], remedy: str
 ) -> None:
     monkeypatch.setattr(sharding, "need_torchrec", lambda: None)
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=remedy):
         sharding.refuse_what_shards_cannot(Experiment.parse({}, settings), SingleProcess())
 
 
 def test_processes_of_another_kind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sharding, "need_torchrec", lambda: None)
-    many = SingleProcess()
-    many.size = 2
+    several = SingleProcess()
+    several.size = 2
     with pytest.raises(ConfigError, match="--nproc or torchrun"):
-        sharding.refuse_what_shards_cannot(Experiment.parse({}, ["model.kind=gmf"]), many)
+        sharding.refuse_what_shards_cannot(Experiment.parse({}, ["model.kind=gmf"]), several)

@@ -1,7 +1,8 @@
-"""Tables over several processes with TorchRec: any number of them makes what one makes, and what plain Adagrad makes.
+"""Tables over several processes with TorchRec: any number of them makes what one makes, and what plain
+Adagrad makes.
 
-The processes run in the environment of scripts/install-torchrec, whose folder NCF_TEST_TORCHREC names; what they write is
-read here, where TorchRec is not.
+The processes run in the environment of scripts/install-torchrec, whose folder NCF_TEST_TORCHREC names; what
+they write is read here, where TorchRec is not.
 """
 
 import json
@@ -35,10 +36,18 @@ pytestmark = [pytest.mark.torchrec, pytest.mark.xdist_group("torchrec")]
 
 HERE = Path(__file__).parent
 BASE = [
-    "model.kind=neumf", "model.factors=4", "model.embedding=6", "model.tower=[6,3]", "train.epochs=1",
-    "train.batch_size=700", "train.threads=1", "train.precision=float32", "train.device=cpu", "train.tables=sharded",
+    "model.kind=neumf",
+    "model.factors=4",
+    "model.embedding=6",
+    "model.tower=[6,3]",
+    "train.epochs=1",
+    "train.batch_size=700",
+    "train.threads=1",
+    "train.precision=float32",
+    "train.device=cpu",
+    "train.tables=sharded",
     "evaluation.bootstrap=0",
-]  # fmt: skip
+]
 USERS, ITEMS = 301, 121
 
 
@@ -68,9 +77,9 @@ def weights(output: Path) -> dict[str, np.ndarray]:
     return load_file(output / "run" / "artifact" / "model.safetensors")
 
 
-def close(one: dict[str, np.ndarray], other: dict[str, np.ndarray], tolerance: float = 1e-5) -> None:
-    assert one.keys() == other.keys()
-    for name, value in one.items():
+def close(first: dict[str, np.ndarray], other: dict[str, np.ndarray], tolerance: float = 1e-5) -> None:
+    assert first.keys() == other.keys()
+    for name, value in first.items():
         np.testing.assert_allclose(other[name], value, rtol=0, atol=tolerance, err_msg=name)
 
 
@@ -139,24 +148,25 @@ def train_plainly(model: Model, recipe: Experiment) -> None:
 @pytest.mark.parametrize("users", [4, 301])
 def test_first_values_do_not_depend_on_the_number_of_processes(tmp_path: Path, users: int) -> None:
     """Nor does it matter that some processes hold no row."""
-    found = []
+    starts = []
     for size in (1, 3):
         run(size, tmp_path / str(size), what="start", users=users, items=1)
-        found.append(load_file(tmp_path / str(size) / "start.safetensors"))
-    close(*found, tolerance=0)
-    gmf = found[0]["gmf.user_table"]
+        starts.append(load_file(tmp_path / str(size) / "start.safetensors"))
+    close(*starts, tolerance=0)
+    gmf = starts[0]["gmf.user_table"]
     assert (gmf.shape, gmf.dtype) == ((users, 4), np.float32)
     assert len(np.unique(gmf)) == gmf.size
     if users > 100:
         assert abs(gmf.std() - 0.1) < 0.01
-        assert abs(found[0]["mlp.user_table"].std() - 0.01) < 0.001
+        assert abs(starts[0]["mlp.user_table"].std() - 0.01) < 0.001
 
 
 def test_the_artifact_opens_and_serves_without_torchrec(alone: Path) -> None:
     artifact = open_artifact(alone / "run")
     assert {name: value.shape for name, value in artifact.weights.items()} == {
-        name: tuple(value.shape) for name, value in build_model(artifact.experiment.model, USERS, ITEMS).state_dict().items()
-    }  # fmt: skip
+        name: tuple(value.shape)
+        for name, value in build_model(artifact.experiment.model, USERS, ITEMS).state_dict().items()
+    }
     assert isinstance(artifact.model.gmf, GMF)
     assert Recommender.open(alone / "run") is not None
 
@@ -186,12 +196,12 @@ def test_tables_that_were_changed_are_refused(tmp_path: Path) -> None:
     newest = sorted((tmp_path / "run" / "checkpoints" / "tables").glob("*"))[-1]
     shard = next(newest.glob("shard-*"))
     shard.write_bytes(shard.read_bytes()[:-1] + b"?")
-    [told] = run(1, tmp_path, *longer)
-    assert "does not find" in told
-    assert shard.name in told
+    [message] = run(1, tmp_path, *longer)
+    assert "is missing or changed" in message
+    assert shard.name in message
     shutil.rmtree(newest)
-    [told] = run(1, tmp_path, *longer)
-    assert "does not find" in told
+    [message] = run(1, tmp_path, *longer)
+    assert "is missing or changed" in message
 
 
 def test_the_best_epoch_is_kept(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Runs recorded in MLflow: what is there, under which names, and that no trouble of a server ends a training."""
+"""Runs recorded in MLflow: what is there, under which names, and that no trouble of a server ends a
+training."""
 
 import json
 import os

@@ -88,7 +88,7 @@ def train(
     from ncf.tracking.mlflow_run import open_tracker
     from ncf.tracking.tracker import Silent, Tracker, Trackers
     from ncf.training.parallel.connect import connect
-    from ncf.training.parallel.launcher import Begun, begun, restarted
+    from ncf.training.parallel.launcher import LaunchMark, began_here, restarted
 
     if resume and output is None:
         raise ConfigError("--resume needs --output, the folder of the run to resume.")
@@ -115,9 +115,9 @@ def train(
         stop = stack.enter_context(stop_requested())
         dataset, data_path = _data(settings, data, communicator)
         if communicator.size > 1 and first:
-            trackers.append(Begun())
+            trackers.append(LaunchMark())
         # A restart repeats the same command, so only the folder tells whether there is something to resume.
-        again = restarted() and output is not None and begun(output)
+        again = restarted() and output is not None and began_here(output)
         options = experiment.RunOptions(
             resume=communicator.broadcast(resume or again),
             overwrite=overwrite,
@@ -161,9 +161,9 @@ def left_to_launcher(message: str, code: int) -> bool:
     itself."""
     if "NCF_ENDINGS" not in os.environ:
         return False
-    from ncf.training.parallel.launcher import ending
+    from ncf.training.parallel.launcher import leave_message
 
-    return ending(message, code)
+    return leave_message(message, code)
 
 
 def _refuse_to_launch(distributed: str) -> None:

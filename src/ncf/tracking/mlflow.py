@@ -2,13 +2,14 @@
 
 | address | what it is |
 | --- | --- |
-| `sqlite:///mlflow.db` (the default) or a folder | a database file, with artifacts in `mlartifacts/` next to it |
+| `sqlite:///mlflow.db` (the default), a folder | a database file, with artifacts in `mlartifacts/` there |
 | `http://…`, `https://…` | an MLflow server |
 | `arn:aws:sagemaker:…` | a server managed by AWS, reached through the plug-in `sagemaker-mlflow` |
 
-In: figures under our names. Out: figures in MLflow, which does not allow "@" in a name: `ndcg@10` becomes `ndcg_at_10`
-there, and `ndcg@10` again when it is read. Every error of MLflow and its libraries becomes one `TrackingError`. Only this
-module imports MLflow, when the first run is recorded, and it switches MLflow's telemetry off.
+In: figures under our names. Out: figures in MLflow, which does not allow "@" in a name: `ndcg@10` becomes
+`ndcg_at_10` there, and `ndcg@10` again when it is read. Every error of MLflow and its libraries becomes one
+`TrackingError`. Only this module imports MLflow, when the first run is recorded, and it switches MLflow's
+telemetry off.
 """
 
 import importlib.util
@@ -29,7 +30,7 @@ from ncf.errors import ConfigError, NcfError, TrackingError
 DEFAULT_ADDRESS = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "ncf"
 _ARN = re.compile(r"arn:aws[\w-]*:sagemaker:[\w-]+:\d{12}:mlflow-(tracking-server|app)/[\w-]+")
-# By default MLflow retries for four minutes, during which training would stand still. Standard output is for our answers.
+# By default MLflow retries for four minutes, while training stands still. Standard output is for our answers.
 _SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -62,13 +63,14 @@ class Record:
 def resolve(address: str | None) -> str:
     """Translate an address as a user writes it into one that MLflow understands.
 
-    `address` is a database, a folder, a server's URL or an ARN; None is `sqlite:///mlflow.db`. Raises `ConfigError` for
-    an address that cannot work on this machine.
+    `address` is a database, a folder, a server's URL or an ARN; None is `sqlite:///mlflow.db`. Raises
+    `ConfigError` for an address that cannot work on this machine.
     """
     address = address or DEFAULT_ADDRESS
     if importlib.util.find_spec("mlflow") is None:
         raise ConfigError(
-            "Tracking needs the package mlflow: pip install 'ncf[mlflow]', in an image: make image EXTRAS=mlflow."
+            "Tracking needs the package mlflow: pip install 'ncf[mlflow]', in an image: make image "
+            "EXTRAS=mlflow."
         )
     if remote(address):
         if address.startswith("arn:") and importlib.util.find_spec("sagemaker_mlflow") is None:
@@ -77,8 +79,8 @@ def resolve(address: str | None) -> str:
     scheme, separator, _ = address.partition("://")
     if separator and scheme != "sqlite":
         raise ConfigError(
-            f"{shown(address)} is not a tracking address: give sqlite:///FILE, a folder, http(s)://SERVER or the ARN of an "
-            "MLflow tracking server."
+            f"{shown(address)} is not a tracking address: give sqlite:///FILE, a folder, http(s)://SERVER "
+            "or the ARN of an MLflow tracking server."
         )
     if separator:
         return f"sqlite:///{Path(address.removeprefix('sqlite:///')).resolve()}"
@@ -88,13 +90,15 @@ def resolve(address: str | None) -> str:
     if any(folder.glob("*/meta.yaml")):
         raise ConfigError(
             f"{folder} holds text files of MLflow 2, which MLflow 3 no longer reads: convert them with "
-            f"'mlflow migrate-filestore --source {folder} --target sqlite:///mlflow.db', or give another folder."
+            f"'mlflow migrate-filestore --source {folder} --target sqlite:///mlflow.db', or give another "
+            "folder."
         )
     return f"sqlite:///{folder.resolve() / 'mlflow.db'}"
 
 
 def remote(address: str) -> bool:
-    """Whether other machines can reach `address` too (a URL or an ARN). Raises `ConfigError` for a malformed ARN."""
+    """Whether other machines can reach `address` too (a URL or an ARN). Raises `ConfigError` for a malformed
+    ARN."""
     if address.startswith("arn:") and not _ARN.fullmatch(address):
         raise ConfigError(
             f"{address} is not the ARN of a tracking server, which has the form "
@@ -132,7 +136,8 @@ class MLflowStore:
         return str(run.info.run_id)
 
     def resume(self, run_id: str) -> set[int] | None:
-        """Mark a run as running again. Returns the epochs that it already has, or None if there is no such run."""
+        """Mark a run as running again. Returns the epochs that it already has, or None if there is no such
+        run."""
         from mlflow.exceptions import MlflowException
 
         with self._translated():
@@ -213,7 +218,8 @@ class MLflowStore:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
-        """Turn whatever MLflow raises into a `TrackingError`, and keep its libraries' warnings from the user."""
+        """Turn whatever MLflow raises into a `TrackingError`, and keep its libraries' warnings from the
+        user."""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

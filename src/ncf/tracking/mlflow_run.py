@@ -1,9 +1,10 @@
 """Recording a run in MLflow: what is sent, when, and what happens if the server does not answer.
 
-In: the folder of a run (`run.json`, `events.jsonl`, `artifact/`) and what the trainer reports to its tracker. Out: one
-run in an MLflow store; the halves of a pre-trained NeuMF are nested in it. `mlflow.json` in the folder holds the id of
-the recorded run, so a resumed run continues in the same record. The one decision worth knowing: recording never ends a
-training run. The first failure is reported in one sentence and nothing more is sent; `import_run` sends it all later.
+In: the folder of a run (`run.json`, `events.jsonl`, `artifact/`) and what the trainer reports to its tracker.
+Out: one run in an MLflow store; the halves of a pre-trained NeuMF are nested in it. `mlflow.json` in the
+folder holds the id of the recorded run, so a resumed run continues in the same record. The one decision worth
+knowing: recording never ends a training run. The first failure is reported in one sentence and nothing more
+is sent; `import_run` sends it all later.
 """
 
 from __future__ import annotations
@@ -26,12 +27,14 @@ from ncf.tracking.mlflow import DEFAULT_EXPERIMENT, MLflowStore, Status, resolve
 from ncf.tracking.tracker import Silent
 
 IMPORTANT = (
-    "model.kind", "model.factors", "train.epochs", "train.batch_size", "train.negatives", "train.learning_rate",
-    "train.loss", "train.init", "train.l2_gmf", "train.l2_mlp", "train.validation", "train.seed",
+    "model.kind", "model.factors", "train.epochs", "train.batch_size", "train.negatives",
+    "train.learning_rate", "train.loss", "train.init", "train.l2_gmf", "train.l2_mlp", "train.validation", "train.seed",
 )  # fmt: skip
-"""Settings that are recorded even when they have their defaults, so that comparisons have no empty columns."""
+"""Settings that are recorded even when they have their defaults, so that comparisons have no empty
+columns."""
 Identity = Callable[[Path], Mapping[str, str]]
-"""Tags that tell what a run folder belongs to, such as a job. A run in the store that has them is continued."""
+"""Tags that tell what a run folder belongs to, such as a job. A run in the store that has them is
+continued."""
 
 
 def no_identity(_: Path) -> dict[str, str]:
@@ -45,7 +48,8 @@ class RunRecording:
     def __init__(
         self, store: MLflowStore, folder: Path, parent: str | None = None, identity: Identity = no_identity
     ) -> None:
-        """Continue the record of `folder`, or of a run in `store` with the same `identity`, or begin a new one.
+        """Continue the record of `folder`, or of a run in `store` with the same `identity`, or begin a new
+        one.
 
         `parent` is the id of the run to nest this one in.
         """
@@ -57,7 +61,8 @@ class RunRecording:
         self.run_id = self._noted() or (None if parent else self._identified(tags)) or self._new(parent, tags)
 
     def epoch(self, epoch: int, figures: Mapping[str, Any], seconds: float) -> None:
-        """Send the `figures` of an epoch that ended at `seconds` since 1970, unless the store has them already."""
+        """Send the `figures` of an epoch that ended at `seconds` since 1970, unless the store has them
+        already."""
         self._last_epoch = epoch
         if epoch not in self._epochs:
             self._epochs.add(epoch)
@@ -126,9 +131,9 @@ def open_tracker(
 ) -> Recorder:
     """Make a tracker that records runs in MLflow; used as a context manager, it also records how they ended.
 
-    `address` is as for `resolve`; `experiment` is the name of the experiment in MLflow. `log` takes the one sentence
-    about a server that fails. `identity` gives the identity tags of a run folder. Raises `ConfigError` for an address
-    that cannot work.
+    `address` is as for `resolve`; `experiment` is the name of the experiment in MLflow. `log` takes the one
+    sentence about a server that fails. `identity` gives the identity tags of a run folder. Raises
+    `ConfigError` for an address that cannot work.
     """
     location = resolve(address)
     return Recorder(lambda: MLflowStore(location, experiment), shown(location), log, identity)
@@ -192,15 +197,16 @@ class Recorder(Silent):
             self._failed = True
             self._open.clear()
             self._log(
-                f"Warning: {trouble}; training goes on, and 'ncf experiments import {folder} --track {self._address}' "
-                "sends the run later."
+                f"Warning: {trouble}; training goes on, and 'ncf experiments import {folder} --track "
+                f"{self._address}' sends the run later."
             )
 
 
 def import_run(
     store: MLflowStore, folder: Path, parent: str | None = None, identity: Identity = no_identity
 ) -> str:
-    """Send a run and its halves from `folder`, or whatever of it `store` lacks. Returns the id of the run there.
+    """Send a run and its halves from `folder`, or whatever of it `store` lacks. Returns the id of the run
+    there.
 
     `parent` is the id of the run to nest it in; `identity` gives the identity tags of a run folder. Raises
     `StorageError` if `folder` holds no run.
@@ -231,7 +237,8 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def parameters(experiment: Experiment) -> dict[str, str]:
-    """The settings of `experiment` by dotted name: those that differ from the defaults, and the `IMPORTANT` ones."""
+    """The settings of `experiment` by dotted name: those that differ from the defaults, and the `IMPORTANT`
+    ones."""
     everything = dict(_flat(experiment.model_dump(mode="json", exclude={"data", "published", "name"})))
     changed = dict(_flat(experiment.model_dump(mode="json", exclude_defaults=True)))
     return {name: value for name, value in everything.items() if name in changed or name in IMPORTANT}

@@ -1,7 +1,8 @@
 """What a run reports while it trains: its settings, each epoch and the result.
 
-The trainer knows only `Tracker`. `JsonLines` writes `events.jsonl`, one object a line; `ncf.cli.console` shows a person
-the progress; `ncf.tracking.mlflow_run` records the run in MLflow. Other destinations are added by another subclass.
+The trainer knows only `Tracker`. `JsonLines` writes `events.jsonl`, one object a line; `ncf.cli.console`
+shows a person the progress; `ncf.tracking.mlflow_run` records the run in MLflow. Other destinations are added
+by another subclass.
 """
 
 import json
@@ -14,13 +15,15 @@ from ncf.data.files import storage_errors
 
 
 class Tracker:
-    """Called in this order: `opened`, `start`, any number of `progress` and `epoch`, `finish`; `log` at any time.
+    """Called in this order: `opened`, `start`, any number of `progress` and `epoch`, `finish`; `log` at any
+    time.
 
     Every method does nothing here, so a subclass overrides only those it needs.
     """
 
     def opened(self, folder: Path) -> None:
-        """A run begins or resumes in `folder`, where `run.json` is written. Runs of its halves are opened after it."""
+        """A run begins or resumes in `folder`, where `run.json` is written. Runs of its halves are opened
+        after it."""
 
     def start(self, run: str, settings: Mapping[str, Any]) -> None:
         """Training of the run named `run` begins; `settings` are JSON values."""

@@ -1,15 +1,14 @@
-"""Lets a test hold a rank of a real training at one step: Python imports this by itself where it is on the path.
+"""Lets a test hold a rank of a real training at one step: Python imports this by itself if it is on the path.
 
-NCF_TEST_HOLD is "RANK EPOCH STEP FOLDER", counted from 0. That rank writes its process id to FOLDER/held before the step and
-waits for FOLDER/go. What the test does meanwhile (kill, stop, fill the disk) hits it in the middle of an epoch, whatever
-the machine's load; the others know by then what phase it is in. A rank that was started again finds the file, and is not held. NCF_TEST_DIES is "RANK FOLDER":
-that rank is killed as it starts, the first time. NCF_TEST_VERSION is "RANK VERSION": what that rank says ncf's version is.
+NCF_TEST_HOLD is "RANK FOLDER EPOCH,STEP …", counted from 0. Before the n-th of these steps that rank writes
+its process id to FOLDER/held-n, once, and waits for FOLDER/go. What the test does meanwhile (kill, stop, fill
+the disk) hits it in the middle of an epoch, whatever the load of the machine. By then the others know its
+phase. A rank that was started again finds the file and is not held there a second time.
 """
 
 import importlib.util
 import json
 import os
-import signal
 import sys
 import time
 from importlib.machinery import ModuleSpec
@@ -17,13 +16,15 @@ from pathlib import Path
 from typing import Any
 
 
-def holding(train: Any, epoch: int, step: int, folder: Path) -> Any:
+def holding(train: Any, folder: Path, steps: list[str]) -> Any:
     def step_of(self: Any, part: Any, stop: Any) -> Any:
-        if (self.position.epoch, part.number) == (epoch, step) and not (folder / "held").exists():
+        here = f"{self.position.epoch},{part.number}"
+        held = folder / f"held-{steps.index(here)}" if here in steps else None
+        if held is not None and not held.exists():
             while told(self.communicator.watch) != self.communicator.watch.phase:
                 time.sleep(0.01)
             (folder / "held.part").write_text(str(os.getpid()))
-            (folder / "held.part").rename(folder / "held")
+            (folder / "held.part").rename(held)
             while not (folder / "go").exists():
                 time.sleep(0.01)
         return train(self, part, stop)
@@ -48,8 +49,8 @@ class Finder:
 
         def changed(module: Any) -> None:
             run(module)
-            _, epoch, step, folder = os.environ["NCF_TEST_HOLD"].split(maxsplit=3)
-            module.Trainer._step = holding(module.Trainer._step, int(epoch), int(step), Path(folder))
+            _, folder, *steps = os.environ["NCF_TEST_HOLD"].split()
+            module.Trainer._step = holding(module.Trainer._step, Path(folder), steps)
 
         spec.loader.exec_module = changed
         return spec
@@ -61,15 +62,3 @@ def mine(variable: str) -> bool:
 
 if mine("NCF_TEST_HOLD"):
     sys.meta_path.insert(0, Finder())
-if mine("NCF_TEST_DIES"):
-    died = Path(os.environ["NCF_TEST_DIES"].split(maxsplit=1)[1]) / "died"
-    if not died.exists():
-        died.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
-if mine("NCF_TEST_VERSION"):
-    import importlib.metadata
-
-    real = importlib.metadata.version
-    importlib.metadata.version = lambda name: (
-        os.environ["NCF_TEST_VERSION"].split()[1] if name == "ncf" else real(name)
-    )

@@ -1,4 +1,4 @@
-"""Judging in parts: the figures of all lists, to the bit, however many processes share them."""
+"""Evaluation in parts: the figures of all lists, to the bit, however many processes share them."""
 
 import threading
 
@@ -15,7 +15,7 @@ from support import model_of, planted
 
 
 class Table:
-    """What several threads lay down, for all to take in the order of ranks."""
+    """What several threads put down, for all to take in the order of ranks."""
 
     def __init__(self, size: int) -> None:
         self.parts: list[Tensor | None] = [None] * size
@@ -26,12 +26,12 @@ class Seat:
     def __init__(self, table: Table, rank: int) -> None:
         self.rank, self.size, self._table = rank, len(table.parts), table
 
-    def collect(self, rows: Tensor) -> Tensor:
+    def all_gather_rows(self, rows: Tensor) -> Tensor:
         self._table.parts[self.rank] = rows
         self._table.barrier.wait()
-        everyone = torch.cat([part for part in self._table.parts if part is not None])
+        gathered = torch.cat([part for part in self._table.parts if part is not None])
         self._table.barrier.wait()
-        return everyone
+        return gathered
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5, 16])
@@ -42,20 +42,20 @@ def test_parts_make_the_whole_to_the_bit(monkeypatch: pytest.MonkeyPatch, size: 
     dataset = planted()
     scorer = ModelScorer(model_of("neumf", len(dataset.users), len(dataset.items)))
     rules = EvaluationConfig(cutoffs=(1, 5, 10), bootstrap=50)
-    table, found = Table(size), dict[int, EvaluationResult]()
+    table, results = Table(size), dict[int, EvaluationResult]()
 
     with workers(1) as pool:
         whole = evaluate_sampled(scorer, dataset.test, rules, pool)
 
-        def judge(rank: int) -> None:
-            found[rank] = evaluate_sampled(scorer, dataset.test, rules, pool, exchange=Seat(table, rank))
+        def evaluate(rank: int) -> None:
+            results[rank] = evaluate_sampled(scorer, dataset.test, rules, pool, exchange=Seat(table, rank))
 
-        threads = [threading.Thread(target=judge, args=(rank,)) for rank in range(size)]
+        threads = [threading.Thread(target=evaluate, args=(rank,)) for rank in range(size)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert len(found) == size
-    for judgement in found.values():
-        assert judgement.to_json() == whole.to_json()
-        assert all(np.array_equal(values, whole.values[name]) for name, values in judgement.values.items())
+    assert len(results) == size
+    for result in results.values():
+        assert result.to_json() == whole.to_json()
+        assert all(np.array_equal(values, whole.values[name]) for name, values in result.values.items())

@@ -1,4 +1,4 @@
-"""Sums over two processes, here threads that exchange through memory: rows give the bits of whole tables."""
+"""Sums over two processes, here two threads that share memory: rows alone give the bits of whole tables."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -47,12 +47,12 @@ def gradients(rank: int, tables: list[Tensor], used: int) -> Gradients:
     """Whole tables of which each process has `used` rows; layers."""
     random = torch.Generator().manual_seed(rank)
     rows = torch.randperm(ROWS, generator=random)[:used]
-    result: Gradients = {LAYER: RowGradient(None, torch.ones(3))}
+    made: Gradients = {LAYER: RowGradient(None, torch.ones(3))}
     for table in tables:
         values = torch.zeros_like(table)
         values[rows] = torch.randn(used, table.shape[1], generator=random)
-        result[table] = RowGradient(None, values)
-    return result
+        made[table] = RowGradient(None, values)
+    return made
 
 
 @pytest.mark.parametrize(("used", "thin"), [(0, True), (100, True), (500, True), (501, False), (1000, False)])
@@ -89,7 +89,7 @@ def test_tables_of_a_side_share_one_exchange_of_rows() -> None:
     for pair, added in together(work):
         assert pair.bytes == 10 * 8 + 10 * sum(WIDTHS) * 4 + LAYER.nbytes
         for table in tables:
-            total = added[table]
-            assert total.rows is not None
-            assert total.rows.tolist() == list(range(15))
-            assert torch.equal(total.values[:, 0], torch.tensor([1.0] * 5 + [2.0] * 5 + [1.0] * 5))
+            summed = added[table]
+            assert summed.rows is not None
+            assert summed.rows.tolist() == list(range(15))
+            assert torch.equal(summed.values[:, 0], torch.tensor([1.0] * 5 + [2.0] * 5 + [1.0] * 5))

@@ -1,4 +1,4 @@
-"""What of Horovod's part can be told without Horovod; tests/horovod has the rest."""
+"""The part of Horovod's communicator that can be tested without Horovod; tests/horovod has the rest."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from ncf.training.parallel.horovod import Clock
 from ncf.training.parallel.watchdog import Watchdog
 
 
-def test_without_horovod_one_sentence_says_how_to_come_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_horovod_the_message_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "horovod", None)
     with pytest.raises(ConfigError, match=r"scripts/install-horovod builds it"), connect("horovod"):
         pass
@@ -51,9 +51,9 @@ def test_the_clock_leaves_alone_what_is_in_time() -> None:
 
 def test_where_horovod_does_not_end_the_process_does() -> None:
     code = (
-        "import time; from ncf.training import horovod; from ncf.training.parallel.watchdog import Watch\n"
-        "horovod._GRACE = .2; clock = horovod.Clock(lambda: time.sleep(100), Watch(0, 2), .2)\n"
-        "with clock.running(), clock.exchange(): time.sleep(100)"
+        "import time; from ncf.training.parallel import horovod; from ncf.training.parallel.watchdog import "
+        "Watchdog\nhorovod._GRACE = .2; clock = horovod.Clock(lambda: time.sleep(100), Watchdog(0, 2), "
+        ".2)\nwith clock.running(), clock.exchange(): time.sleep(100)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1

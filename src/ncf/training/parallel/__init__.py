@@ -1,1 +1,1 @@
-"""Training on several processes or machines, and tables sharded among them."""
+"""Training on several processes or machines, and tables sharded over them."""

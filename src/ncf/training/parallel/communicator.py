@@ -1,11 +1,12 @@
 """Several processes that train one model: each takes its part of every step, and all make the same update.
 
-Each process draws and trains on its own groups of a step; the gradients are added up, weighted by the groups behind
-them. What comes out is the update that one process would have made, but for the order in which floats are added.
-Process 0 alone decides and writes; the others are told.
+Each process draws and trains on its own groups of a step. The gradients are summed, weighted by the number of
+groups behind them, so the update is the one that a single process would make, up to the order of
+floating-point additions. Only process 0 decides and writes; it broadcasts what the others need.
 
-`SingleProcess` is a single process. `TorchCommunicator` speaks through `torch.distributed` (gloo, nccl, or Amazon's smddp), and
-`ncf.training.parallel.horovod` through Horovod. `connect` finds out which; the trainer does not ask.
+`TorchCommunicator` uses `torch.distributed` (gloo, nccl or Amazon's smddp), `ncf.training.parallel.horovod`
+uses Horovod, and `SingleProcess` exchanges nothing. `ncf.training.parallel.connect` chooses one; the trainer
+does not ask which.
 """
 
 from __future__ import annotations
@@ -27,81 +28,80 @@ from ncf.training.parallel.watchdog import Watchdog
 Value = TypeVar("Value")
 KINDS = ("auto", "torchrun", "horovod", "smddp")
 PATIENCE = timedelta(minutes=30)
-"""How long a process waits for another one's part before it gives up."""
+"""How long a process waits in an exchange before it gives up."""
 MEETING = timedelta(minutes=10)
-"""How long it waits for the others to come."""
+"""How long a process waits for the others to start."""
 _LARGE_TABLE = 8 * 2**20
-"""Bytes of a gradient from which it is worth looking for the rows that it has."""
+"""Bytes of a gradient from which it pays to look for its non-zero rows."""
 
 
 class Communicator(Protocol):
-    """`rank` of `size` processes. Every method is called by all of them, in the same order."""
+    """Process `rank` of `size`. All processes must call every method, in the same order."""
 
     rank: int
     size: int
 
     def sum(self, tensors: list[Tensor]) -> list[Tensor]:
-        """Each summed over the processes, as float32."""
+        """The sum of each tensor over the processes, in float32. Shapes must be the same everywhere."""
 
     def add(self, gradients: Gradients) -> Gradients:
-        """Gradients summed over the processes; of large tables only the rows in use are exchanged."""
+        """The sum of `gradients` over the processes. Of large tables only the rows in use are exchanged."""
 
     def all_gather_object(self, value: Value) -> list[Value]:
-        """What each process has, in the order of ranks."""
+        """The `value` of every process, in the order of ranks."""
 
     def broadcast(self, value: Value) -> Value:
-        """What process 0 has."""
+        """The `value` of process 0."""
 
     def broadcast_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Overwrite with what process 0 has."""
+        """Overwrite `tensors`, by name, with those of process 0."""
 
     def all_gather_rows(self, rows: Tensor) -> Tensor:
-        """The rows of all processes, one after the other; their numbers may differ."""
+        """The `rows` of all processes, concatenated in the order of ranks. Their numbers may differ."""
 
     def barrier(self) -> None:
-        """Until all are here."""
+        """Wait until all processes are here."""
 
     def phase(self, words: str) -> None:
-        """What this process does from now on, for a report should it hang."""
+        """Note what this process does from now on (`words`), for the error message if it hangs."""
 
 
 class SingleProcess:
-    """One process: nothing to exchange."""
+    """The communicator of a single process, which returns its inputs."""
 
     rank, size = 0, 1
 
     def sum(self, tensors: list[Tensor]) -> list[Tensor]:
-        """As they are."""
         return tensors
 
     def add(self, gradients: Gradients) -> Gradients:
-        """As they are."""
         return gradients
 
     def all_gather_object(self, value: Value) -> list[Value]:
-        """This one's."""
         return [value]
 
     def broadcast(self, value: Value) -> Value:
-        """As it is."""
         return value
 
     def broadcast_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Nothing to do."""
+        pass
 
     def all_gather_rows(self, rows: Tensor) -> Tensor:
-        """As they are."""
         return rows
 
     def barrier(self) -> None:
-        """Nobody to wait for."""
+        pass
 
     def phase(self, words: str) -> None:
-        """Nobody asks."""
+        pass
 
 
 class Collective:
-    """What is the same whoever carries the tensors: subclasses say how to add up, gather and broadcast."""
+    """The part that does not depend on the backend.
+
+    Subclasses implement `_sum` of a flat tensor, `_gather` of rows, `_broadcast` from process 0, and for sums
+    in pairs `_swap` (all-to-all of equal pieces) and `_join` (all-gather of one piece each).
+    """
 
     rank: int
     size: int
@@ -123,92 +123,97 @@ class Collective:
         raise NotImplementedError
 
     def _sum_in_pairs(self, flat: Tensor) -> Tensor:
-        """Each process adds up one piece, in pairs and pairs of pairs, as the kernels add up the parts of one process.
+        """Each process sums one piece, in pairs and pairs of pairs, as the kernels sum the parts of one
+        process.
 
-        A ring, which an all-reduce over a network usually is, adds in an order that depends on the piece and the number of
-        processes.
+        The usual all-reduce (a ring) adds in an order that depends on the piece and on the number of
+        processes, so its result differs in the last bits from that of another number of processes.
         """
         pieces = self._swap(torch.nn.functional.pad(flat, (0, -len(flat) % self.size)))
         return self._join(add_in_pairs(list(pieces.view(self.size, -1))))[: len(flat)]
 
     def broadcast_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """One broadcast a tensor, in the order of names."""
+        # Dictionaries may be ordered differently on each process, but names sort the same everywhere.
         for name in sorted(tensors):
-            there = self._broadcast(tensors[name], name)
-            if there is not tensors[name]:
-                tensors[name].copy_(there)
+            received = self._broadcast(tensors[name], name)
+            if received is not tensors[name]:
+                tensors[name].copy_(received)
 
     def sum(self, tensors: list[Tensor]) -> list[Tensor]:
-        """In one exchange."""
+        # One exchange for all tensors: latency costs more than the copy.
         flat = self._sum(torch.cat([tensor.reshape(-1).float() for tensor in tensors]))
         pieces = torch.split(flat, [tensor.numel() for tensor in tensors])
         return [piece.view_as(tensor) for piece, tensor in zip(pieces, tensors, strict=True)]
 
     def add(self, gradients: Gradients) -> Gradients:
-        """What is whole in one sum; rows in a gather a side, and one of values a table."""
-        few = self._used_rows(gradients)
-        whole = [p for p, gradient in gradients.items() if gradient.rows is None and p not in few]
+        """Whole gradients take one sum; row gradients take one gather of rows per side and one of values per
+        table."""
+        sparse = self._used_rows(gradients)
+        whole = [p for p, gradient in gradients.items() if gradient.rows is None and p not in sparse]
         sums = dict(zip(whole, self.sum([gradients[parameter].values for parameter in whole]), strict=True))
-        places: dict[int, tuple[Tensor, Tensor]] = {}
+        unions: dict[int, tuple[Tensor, Tensor]] = {}
         added: Gradients = {}
         for parameter, gradient in gradients.items():
             if parameter in sums:
                 added[parameter] = RowGradient(None, sums[parameter])
             elif gradient.rows is None:
-                used = few[parameter]
-                rows, values = self._add_rows(*self._places(used), gradient.values[used])
+                used = sparse[parameter]
+                rows, values = self._add_rows(*self._union(used), gradient.values[used])
                 added[parameter] = RowGradient(
                     None, torch.zeros_like(gradient.values).index_copy_(0, rows, values)
                 )
             else:  # the tables of a side share their rows
-                if id(gradient.rows) not in places:
-                    places[id(gradient.rows)] = self._places(gradient.rows)
-                added[parameter] = RowGradient(*self._add_rows(*places[id(gradient.rows)], gradient.values))
+                if id(gradient.rows) not in unions:
+                    unions[id(gradient.rows)] = self._union(gradient.rows)
+                added[parameter] = RowGradient(*self._add_rows(*unions[id(gradient.rows)], gradient.values))
         return added
 
     def _used_rows(self, gradients: Gradients) -> dict[Tensor, Tensor]:
-        """Of large tables that take part whole: this process's rows, where that makes at most half of the bytes."""
+        """This process's non-zero rows of each large whole table, if sending only those halves the bytes or
+        better."""
         large = [p for p, g in gradients.items() if g.rows is None and g.values.nbytes >= _LARGE_TABLE]
         if not large:
             return {}
         used = {p: gradients[p].values.any(dim=1).nonzero().squeeze(1) for p in large}
         counts = self.sum([torch.tensor([float(len(used[p])) for p in large], device=large[0].device)])[0]
+        # The decision uses the sum of all counts, so all processes decide alike.
         return {p: used[p] for p, n in zip(large, counts.tolist(), strict=True) if n <= len(p)}
 
-    def _places(self, rows: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows of all processes, each once, and which of them each row of each process is."""
-        unique, place = torch.unique(torch.cat(self._gather(rows)), return_inverse=True)
-        return unique, place
+    def _union(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """The distinct rows of all processes, and the position among them of each row of each process."""
+        unique, positions = torch.unique(torch.cat(self._gather(rows)), return_inverse=True)
+        return unique, positions
 
-    def _add_rows(self, rows: Tensor, place: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows, and their gradients added in the order of ranks."""
+    def _add_rows(self, rows: Tensor, positions: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """The distinct `rows`, and their gradients, added in the order of ranks."""
         total = values.new_zeros(len(rows), values.shape[1])
-        return rows, total.index_add_(0, place, torch.cat(self._gather(values)))
+        return rows, total.index_add_(0, positions, torch.cat(self._gather(values)))
 
     def all_gather_rows(self, rows: Tensor) -> Tensor:
-        """One gather."""
         return torch.cat(self._gather(rows))
 
     def phase(self, words: str) -> None:
-        """Told to the others once a second."""
         self.watch.phase = words
 
 
 def has_cuda() -> bool:
+    """Whether torch can use a GPU. Tests replace this function."""
     return torch.cuda.is_available()
 
 
 class TorchCommunicator(Collective):
-    """The processes of `torch.distributed`'s default group, which is initialised already. It asks for no second one."""
+    """The processes of `torch.distributed`'s default group, which must be initialised. It makes no second
+    group."""
 
     def __init__(self, watch: Watchdog) -> None:
+        """`watch` counts the exchanges."""
         self.rank, self.size, self.watch = dist.get_rank(), dist.get_world_size(), watch
-        self._place = torch.device("cpu" if dist.get_backend() == "gloo" or not has_cuda() else "cuda")
+        self._device = torch.device("cpu" if dist.get_backend() == "gloo" or not has_cuda() else "cuda")
 
     def _sum(self, flat: Tensor) -> Tensor:
         self.watch.count += 1
         if self.size == 2 or dist.get_backend() != "gloo":
-            dist.all_reduce(flat)
+            dist.all_reduce(flat)  # a sum of two has only one order; on GPUs speed comes before equal bits
             return flat
         return self._sum_in_pairs(flat)
 
@@ -224,46 +229,44 @@ class TorchCommunicator(Collective):
 
     def _broadcast(self, tensor: Tensor, _: str) -> Tensor:
         self.watch.count += 1
-        there = tensor.to(self._place)
-        dist.broadcast(there, src=0)
-        return there
+        moved = tensor.to(self._device)
+        dist.broadcast(moved, src=0)
+        return moved
 
     def _gather(self, rows: Tensor) -> list[Tensor]:
-        """Padded to the longest, as all parts of an all-gather have one shape."""
-        here = rows.to(self._place)
+        """Padded to the longest, because all parts of an all-gather must have one shape."""
+        moved = rows.to(self._device)
         self.watch.count += 1
-        lengths = [torch.zeros(1, dtype=torch.int64, device=self._place) for _ in range(self.size)]
-        dist.all_gather(lengths, torch.tensor([len(here)], dtype=torch.int64, device=self._place))
-        cut = [int(length) for length in lengths]
-        padded = here.new_zeros(max(cut), *here.shape[1:])
-        padded[: len(here)] = here
+        lengths = [torch.zeros(1, dtype=torch.int64, device=self._device) for _ in range(self.size)]
+        dist.all_gather(lengths, torch.tensor([len(moved)], dtype=torch.int64, device=self._device))
+        counts = [int(length) for length in lengths]
+        padded = moved.new_zeros(max(counts), *moved.shape[1:])
+        padded[: len(moved)] = moved
         parts = [torch.empty_like(padded) for _ in range(self.size)]
         dist.all_gather(parts, padded)
-        return [part[:length].to(rows.device) for part, length in zip(parts, cut, strict=True)]
+        return [part[:length].to(rows.device) for part, length in zip(parts, counts, strict=True)]
 
     def all_gather_object(self, value: Value) -> list[Value]:
-        """Pickled by torch.distributed between our own processes."""
         self.watch.count += 1
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value)
         return values
 
     def broadcast(self, value: Value) -> Value:
-        """Pickled by torch.distributed between our own processes."""
         self.watch.count += 1
-        box: list[Any] = [value]
-        dist.broadcast_object_list(box, src=0)
-        shared: Value = box[0]
-        return shared
+        values: list[Any] = [value]
+        dist.broadcast_object_list(values, src=0)
+        received: Value = values[0]
+        return received
 
     def barrier(self) -> None:
-        """A barrier."""
         self.watch.count += 1
         dist.barrier()
 
 
 def broadcast_checkpoint(communicator: Communicator, checkpoint: Checkpoint | None) -> Checkpoint | None:
-    """The checkpoint that process 0 has, or None where it has none."""
+    """The checkpoint of process 0 on all processes, or None if it has none; `checkpoint` of the others is
+    ignored."""
     if communicator.size == 1:
         return checkpoint
     tensors = checkpoint.tensors if checkpoint else {}
@@ -278,12 +281,13 @@ def broadcast_checkpoint(communicator: Communicator, checkpoint: Checkpoint | No
 
 
 def assert_same(communicator: Communicator, facts: Mapping[str, str]) -> None:
-    """Refuse to train where the processes differ in any of these facts; all of them raise the same `ConfigError`."""
-    everyone = communicator.all_gather_object(dict(facts))
+    """Raise the same `ConfigError` on all processes if any of `facts` (a name and its value) differs among
+    them."""
+    first, *others = communicator.all_gather_object(dict(facts))
     for name in facts:
-        for rank, other in enumerate(everyone):
-            if other[name] != everyone[0][name]:
+        for rank, other in enumerate(others, 1):
+            if other[name] != first[name]:
                 raise ConfigError(
-                    f"Processes 0 and {rank} do not have the same {name} ({everyone[0][name][:20]} and "
-                    f"{other[name][:20]}): start all of them with the same recipe, data and versions."
+                    f"Processes 0 and {rank} do not have the same {name} ({first[name][:20]} and "
+                    f"{other[name][:20]}): start all processes with the same recipe, data and versions."
                 )

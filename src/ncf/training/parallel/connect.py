@@ -1,7 +1,8 @@
-"""Which communicator this process uses: a single process, torchrun's, Amazon's SMDDP or Horovod's.
+"""Connects this process to the others: torchrun's, Amazon's SMDDP, Horovod's, or none.
 
-In: the environment that a launcher left (`RANK`, `WORLD_SIZE`, Horovod's variables) and the kind that was asked for.
-Out: a `Communicator`, connected; it is closed at the end. The trainer does not ask which one it has.
+In: the environment that a launcher left (`RANK`, `WORLD_SIZE`, Horovod's variables) and the requested kind.
+Out: a connected `Communicator`, which is closed at the end. The decision worth knowing: nothing after this
+asks which one it is.
 """
 
 from __future__ import annotations
@@ -31,9 +32,11 @@ from ncf.training.parallel.watchdog import Watchdog
 
 @contextmanager
 def connect(kind: str = "auto", timeout: timedelta = PATIENCE) -> Iterator[Communicator]:
-    """The processes that this one was started with: by torchrun (`auto`, `torchrun`, `smddp`) or by Horovod.
+    """Connect to the processes that were started together with this one.
 
-    `auto` is a single process where nobody started several. Raises `ConfigError` where `kind` does not fit what is there.
+    `kind` is one of `KINDS`: `torchrun` and `smddp` for processes of torchrun, `horovod` for those of
+    Horovod; `auto` is torchrun, or a single process if there are no others. `timeout` limits every exchange.
+    Raises `ConfigError` if `kind` does not match how the process was started.
     """
     if kind not in KINDS:
         raise ConfigError(f"--distributed must be one of {', '.join(KINDS)}, not {kind!r}.")
@@ -47,8 +50,8 @@ def connect(kind: str = "auto", timeout: timedelta = PATIENCE) -> Iterator[Commu
     if "WORLD_SIZE" not in environment or "RANK" not in environment:
         if kind != "auto":
             raise ConfigError(
-                f"--distributed {kind} is for processes that torchrun starts: use --nproc N on one machine, or "
-                "'torchrun … -m ncf train …' on several."
+                f"--distributed {kind} needs processes that torchrun starts: use --nproc N on one machine, "
+                "or 'torchrun … -m ncf train …' on several."
             )
         if int(environment.get("HOROVOD_SIZE", environment.get("OMPI_COMM_WORLD_SIZE", "1"))) > 1:
             raise ConfigError("These processes were started by Horovod or MPI: add --distributed horovod.")
@@ -68,7 +71,7 @@ def connect(kind: str = "auto", timeout: timedelta = PATIENCE) -> Iterator[Commu
 
 
 def _backend(kind: str) -> str:
-    """The backend's name; this process takes the GPU of its place among those on this machine."""
+    """The backend's name. With GPUs, this process takes the one with its own local rank."""
     if has_cuda():
         torch.cuda.set_device(local_rank())
     if kind != "smddp":
@@ -77,8 +80,8 @@ def _backend(kind: str) -> str:
         importlib.import_module("smdistributed.dataparallel.torch.torch_smddp")
     except ImportError:
         raise ConfigError(
-            "--distributed smddp needs Amazon's library smdistributed.dataparallel, which is only in SageMaker's PyTorch "
-            "images for ml.p4d and ml.p4de instances: use --distributed torchrun elsewhere."
+            "--distributed smddp needs Amazon's library smdistributed.dataparallel, which only SageMaker's "
+            "PyTorch images for ml.p4d and ml.p4de instances contain: use --distributed torchrun elsewhere."
         ) from None
     return "smddp"
 
@@ -96,11 +99,12 @@ def processes(
     listens: bool | None = None,
     attempt: str = "0",
 ) -> Iterator[Communicator]:
-    """Join `size` processes that meet at `host`:`port`, and part from them at the end.
+    """Join `size` processes that meet at `host`:`port`, as process `rank`, and leave the group at the end.
 
-    Process 0 listens there, unless `listens` says otherwise (torchrun's agent may). `attempt` tells restarts apart.
-    What fails in one process is told to the others, who end with its sentence. Raises `ConfigError` where they do not meet
-    in time.
+    `backend` is that of `torch.distributed`. `meeting` limits the wait for the others, `timeout` every later
+    exchange. `listens` says whether this process opens the port, by default process 0 (under torchrun, the
+    agent may). `attempt` tells restarts apart. If one process fails, the others end with its message. Raises
+    `ConfigError` if they do not meet.
     """
     if size == 1:
         yield SingleProcess()
@@ -111,12 +115,13 @@ def processes(
         prefix = f"ncf/{attempt}"
         group = dist.PrefixStore(f"{prefix}/group", store)  # type: ignore[attr-defined]
         dist.init_process_group(backend, store=group, rank=rank, world_size=size, timeout=timeout)
-        # A client of its own, as the watch speaks from another thread.
+        # The watchdog uses a connection of its own, because it works in another thread.
         client = dist.TCPStore(host, port, is_master=False, timeout=timedelta(seconds=5))  # type: ignore[attr-defined]
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"Process {rank} of {size} could not meet the others at {host}:{port} ({str(error).splitlines()[0][:120]}): "
-            "check that they can reach each other and that the port is free."
+            f"Process {rank} of {size} could not meet the others at {host}:{port} "
+            f"({str(error).splitlines()[0][:120]}): check that they can reach each other and that the port "
+            "is free."
         ) from None
     watch = Watchdog(rank, size, dist.PrefixStore(f"{prefix}/watch", client))  # type: ignore[attr-defined]
     try:

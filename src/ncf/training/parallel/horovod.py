@@ -1,11 +1,11 @@
-"""Processes that Horovod carries: those that `horovodrun` or `mpirun` started (docs/horovod.md; legacy).
+"""Processes that `horovodrun` or `mpirun` started, connected by Horovod (docs/horovod.md; legacy).
 
-In: the environment that the launcher made. Out: a `Communicator`. The one decision worth knowing: all goes through host
-memory, as Horovod is built here without NCCL: on GPUs torchrun is the faster way.
+In: the environment that the launcher made. Out: a `Communicator`. The one decision worth knowing: tensors go
+through host memory, because Horovod is built here without NCCL. On GPUs torchrun is faster.
 
-Horovod waits for ever for a process that hangs, and has one message for whatever else goes wrong. So a thread of ours
-looks at the clock and ends Horovod where an exchange takes too long; which process it was and what it did, the watch
-tells (`ncf.training.parallel.watchdog`).
+Horovod waits forever for a process that hangs, and has the same message for every other failure. So a thread
+of ours stops Horovod if an exchange takes too long. The watchdog finds out which process it was
+(`ncf.training.parallel.watchdog`).
 
 Source: Horovod 0.28.1, https://horovod.readthedocs.io.
 """
@@ -35,13 +35,14 @@ from ncf.training.parallel.watchdog import Watchdog
 Result = TypeVar("Result")
 _WATCHING = timedelta(seconds=5)
 _GRACE = 5.0
-"""Seconds that Horovod has to end."""
+"""Seconds that Horovod may take to shut down."""
 
 
 class Clock:
-    """Ends Horovod where one exchange takes longer than `patience` seconds, and the process where that does not help."""
+    """Shuts Horovod down if an exchange takes too long, and ends this process if that does not help."""
 
     def __init__(self, shutdown: Callable[[], None], watch: Watchdog, patience: float) -> None:
+        """`shutdown` ends Horovod; `watch` explains the delay; an exchange may take `patience` seconds."""
         self.late = False
         self._shutdown, self._watch, self._patience = shutdown, watch, patience
         self._began: float | None = None
@@ -49,7 +50,7 @@ class Clock:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """While the block runs; Horovod is ended afterwards."""
+        """Watch the time while the block runs; shut Horovod down after it."""
         thread = threading.Thread(target=self._look, name="ncf-clock", daemon=True)
         thread.start()
         try:
@@ -61,13 +62,13 @@ class Clock:
 
     @contextmanager
     def exchange(self) -> Iterator[None]:
-        """One exchange."""
+        """Time the exchange in the block."""
         self._began = time.monotonic()
         try:
             yield
         finally:
             took = time.monotonic() - self._began
-            # gloo's own clock may have been a little faster
+            # gloo has a time-out of its own, which may have ended the exchange a little earlier
             self._began, self.late = None, self.late or took > 0.9 * self._patience
 
     def _look(self) -> None:
@@ -79,7 +80,8 @@ class Clock:
                 return
 
     def _end(self) -> None:
-        """MPI cannot be ended from here while a process of it is stopped: then this process goes, with a word."""
+        """Shut Horovod down. MPI does not end while one of its processes is stopped; then this process
+        exits."""
         ending = threading.Thread(target=self._shutdown, daemon=True)
         ending.start()
         ending.join(_GRACE)
@@ -89,14 +91,16 @@ class Clock:
 
 
 class Horovod(Collective):
-    """Horovod's processes. `hvd` is the module `horovod.torch`, initialised already."""
+    """The communicator of Horovod's processes."""
 
     def __init__(self, hvd: Any, watch: Watchdog, clock: Clock) -> None:
+        """`hvd` is the module `horovod.torch`, initialised; `watch` counts exchanges and `clock` times
+        them."""
         self._hvd, self.watch, self._clock = hvd, watch, clock
         self.rank, self.size = watch.rank, watch.size
 
     def _exchange(self, call: Callable[..., Result], *arguments: Any, **names: Any) -> Result:
-        """The call's result; raises `RuntimeError` that tells a late process from a lost one."""
+        """Call Horovod. Raises a `RuntimeError` whose message tells a late process from a lost one."""
         self.watch.count += 1
         try:
             with self._clock.exchange():
@@ -109,7 +113,6 @@ class Horovod(Collective):
             raise RuntimeError(f"connection closed: {error}") from error
 
     def _sum(self, flat: Tensor) -> Tensor:
-        """Through host memory."""
         here = flat.cpu()
         if self.size == 2:
             allreduce, op = self._hvd.allreduce_, self._hvd.Sum
@@ -126,37 +129,35 @@ class Horovod(Collective):
         return joined
 
     def _broadcast(self, tensor: Tensor, name: str) -> Tensor:
-        there = tensor.cpu()
-        self._exchange(self._hvd.broadcast_, there, root_rank=0, name=name)
-        return there
+        moved = tensor.cpu()
+        self._exchange(self._hvd.broadcast_, moved, root_rank=0, name=name)
+        return moved
 
     def _gather(self, rows: Tensor) -> list[Tensor]:
-        """Horovod gathers parts of different lengths; the lengths come first to cut them apart again."""
+        """Horovod gathers parts of different lengths into one; the lengths, gathered first, tell where to
+        split it."""
         here = torch.tensor([len(rows)])
         lengths = self._exchange(self._hvd.allgather, here, name="lengths").tolist()
         gathered = self._exchange(self._hvd.allgather, rows.cpu().contiguous(), name="rows")
         return list(gathered.to(rows.device).split(lengths))
 
     def all_gather_object(self, value: Value) -> list[Value]:
-        """Pickled by Horovod between our own processes."""
         values: list[Value] = self._exchange(self._hvd.allgather_object, value, name="all")
         return values
 
     def broadcast(self, value: Value) -> Value:
-        """Pickled by Horovod between our own processes."""
         shared: Value = self._exchange(self._hvd.broadcast_object, value, root_rank=0, name="share")
         return shared
 
     def barrier(self) -> None:
-        """A barrier."""
         self._exchange(self._hvd.barrier)
 
 
 @contextmanager
 def horovod(timeout: timedelta) -> Iterator[Communicator]:
-    """Join the processes that this one was started with, and part from them at the end.
+    """Join the processes that were started together with this one, and leave them at the end.
 
-    Raises `ConfigError` where Horovod is not installed.
+    `timeout` limits every exchange. Raises `ConfigError` if Horovod is not installed.
     """
     try:
         hvd = importlib.import_module("horovod.torch")
@@ -167,7 +168,7 @@ def horovod(timeout: timedelta) -> Iterator[Communicator]:
         ) from None
     seconds = max(2, round(timeout.total_seconds()))
     os.environ["HOROVOD_GLOO_TIMEOUT_SECONDS"] = str(seconds)
-    os.environ["HOROVOD_STALL_CHECK_DISABLE"] = "1"  # it complains of the wait for process 0's artifact
+    os.environ["HOROVOD_STALL_CHECK_DISABLE"] = "1"  # it would warn about the wait for process 0's artifact
     if torch.cuda.is_available():
         torch.cuda.set_device(local_rank())
     hvd.init()
@@ -184,12 +185,13 @@ def horovod(timeout: timedelta) -> Iterator[Communicator]:
         raise
     except Exception:
         if watch.rank == 0:
-            time.sleep(_GRACE)  # with this process goes the store, in which the others look for its sentence
+            # This process holds the store in which the others look for its message.
+            time.sleep(_GRACE)
         raise
 
 
 def _store(hvd: Any) -> Any:
-    """Where the processes tell each other what they do: process 0's; None for one that cannot reach it."""
+    """The watchdog's store, which process 0 holds; None for a process that cannot reach it."""
     store = None
     if hvd.rank() == 0:
         store = dist.TCPStore("localhost", 0, is_master=True, wait_for_workers=False, timeout=_WATCHING)  # type: ignore[attr-defined]

@@ -1,36 +1,44 @@
-"""Checkpoints of sharded tables: each process writes what it holds, and any number of processes reads it back.
+"""Checkpoints of sharded tables: each process writes its rows, and any number of processes can read them
+back.
 
-PyTorch's distributed checkpoint in its safetensors form, one file a process, which says which rows of which tensor it has;
-there is no pickle in it, and neither writing nor reading needs TorchRec. The folder lies in `tables/` beside the
-checkpoints of the rest. The checkpoint that process 0 writes afterwards names it and the sha256 of every file, so
-tables that it does not name count for nothing, and tables that have changed since are refused.
+The format is PyTorch's distributed checkpoint as safetensors, with one file per process that names the rows
+it holds. It contains no pickle and does not need TorchRec. The folder lies in `tables/` next to the
+checkpoints of the other state. The checkpoint that process 0 writes afterwards names this folder and the
+sha256 of every file, so tables of an unfinished checkpoint are ignored and tables that were changed are
+refused.
 """
 
+from __future__ import annotations
+
 import shutil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed.checkpoint.api import CheckpointException
-from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
-from torch.distributed.checkpoint.state_dict_loader import load
-from torch.distributed.checkpoint.state_dict_saver import save
-from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.tensor import DTensor, Shard
 
 from ncf.data.files import sha256_of, storage_error
 from ncf.errors import CheckpointError
 from ncf.training.checkpoint import Checkpoints
 from ncf.training.parallel.sharding import ShardedTables
 
+if TYPE_CHECKING:
+    # At run time these are imported where they are used: they take a second, and few runs have sharded tables.
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.tensor import DTensor
+
 _FOLDER = "tables"
 
 
 def save_tables(tables: ShardedTables, checkpoints: Checkpoints, epoch: int, step: int) -> dict[str, Any]:
-    """Write the tables of (epoch, step); what the checkpoint's state must say of them. Collective.
+    """Write `tables` as of (`epoch`, `step`) below the folder of `checkpoints`. Collective.
 
-    Raises `StorageError` on all processes where one could not write.
+    Returns what the checkpoint's state must record about them. Raises `StorageError` on all processes if one
+    fails.
     """
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
+
     communicator = tables.communicator
     folder = communicator.broadcast(checkpoints.folder / _FOLDER / f"epoch-{epoch:05d}-step-{step:09d}")
     if communicator.rank == 0:
@@ -51,7 +59,8 @@ def save_tables(tables: ShardedTables, checkpoints: Checkpoints, epoch: int, ste
 
 
 def forget_tables(checkpoints: Checkpoints) -> None:
-    """Remove the tables of checkpoints that are there no more. Process 0 alone does it, after its own checkpoint."""
+    """Remove tables whose checkpoint in `checkpoints` is gone. Only process 0 calls this, after its own
+    checkpoint."""
     kept = {path.name for path in checkpoints.folder.glob("epoch-*")}
     for folder in (checkpoints.folder / _FOLDER).glob("epoch-*"):
         if folder.name not in kept:
@@ -59,10 +68,15 @@ def forget_tables(checkpoints: Checkpoints) -> None:
 
 
 def load_tables(tables: ShardedTables, checkpoints: Checkpoints, state: dict[str, Any]) -> None:
-    """Read the tables that a checkpoint's state names, whatever number of processes wrote them. Collective.
+    """Read `tables` from `checkpoints` as `state`, the return value of `save_tables`, names them. Collective.
 
-    Raises `CheckpointError` on all processes where one finds a file missing or changed.
+    They may have been written by another number of processes. Raises `CheckpointError` on all processes if
+    one finds a file missing or changed.
     """
+    from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.state_dict_loader import load
+
     folder = tables.communicator.broadcast(checkpoints.folder / _FOLDER / state["folder"])
     changed = [
         name
@@ -72,17 +86,18 @@ def load_tables(tables: ShardedTables, checkpoints: Checkpoints, state: dict[str
     for rank, names in enumerate(tables.communicator.all_gather_object(changed)):
         if names:
             raise CheckpointError(
-                f"Process {rank} does not find {names[0]} in {folder} as it was written: all processes must see the same "
-                "--output; copy the checkpoint afresh, or remove it to go on from an earlier one."
+                f"For process {rank}, {names[0]} in {folder} is missing or changed: check that all "
+                "processes see the same --output. Copy the checkpoint again, or remove it to resume from "
+                "an earlier one."
             )
     if state["best"]:
-        tables.keep_best()  # makes the room that is read into
+        tables.keep_best()  # allocates the tensors that are read into
     try:
         load(_state(tables), storage_reader=HuggingFaceStorageReader(str(folder)))
     except CheckpointException as error:
         raise CheckpointError(
-            f"The tables in {folder} cannot be read ({_first(error)[1]}): remove the checkpoint to go on from an earlier "
-            "one, or start again."
+            f"The tables in {folder} cannot be read ({_first(error)[1]}): remove the checkpoint to resume "
+            "from an earlier one, or start again."
         ) from error
 
 
@@ -98,7 +113,10 @@ def _first(error: CheckpointException) -> tuple[int, BaseException]:
 
 
 def _state(tables: ShardedTables) -> dict[str, DTensor]:
-    """What each process holds, as parts of whole tensors."""
+    """The rows of this process, as parts of distributed tensors."""
+    from torch.distributed.device_mesh import DeviceMesh
+    from torch.distributed.tensor import DTensor, Shard
+
     mesh = DeviceMesh.from_group(dist.group.WORLD, tables.device.type)  # type: ignore[arg-type]
     state = {}
     for name, (held, shape) in tables.held().items():

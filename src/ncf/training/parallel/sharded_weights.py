@@ -1,7 +1,7 @@
-"""First values of sharded tables, and their way into a file that opens like any other model's.
+"""Initial values of sharded tables, and writing them as a file that opens like any other model.
 
-Nobody ever holds a whole table: values are drawn, sent and written block by block of rows. Random first values follow
-from (seed, table, block) alone, so they do not depend on the number of processes.
+No process ever holds a whole table: values are drawn, sent and written in blocks of rows. Random initial
+values follow from (seed, table, block) alone, so they do not depend on the number of processes.
 
 Legend: n rows of a block, W width of a wide table.
 """
@@ -22,13 +22,13 @@ ROWS_AT_ONCE = 2**15
 
 
 def blocks(rows: int) -> Iterator[range]:
-    """All rows of a table, `ROWS_AT_ONCE` at a time."""
+    """Ranges that cover a table of `rows` rows, `ROWS_AT_ONCE` at a time."""
     for start in range(0, rows, ROWS_AT_ONCE):
         yield range(start, min(start + ROWS_AT_ONCE, rows))
 
 
 def draw(tables: ShardedTables, seed: int) -> None:
-    """Random first values: each process draws the blocks that it holds rows of."""
+    """Fill `tables` with random values from `seed`. Each process draws the blocks in which it holds rows."""
     for number, side in enumerate(tables.sides):
         held = tables.collection.held(number)
         for block_number, block in enumerate(blocks(side.rows)):
@@ -51,7 +51,7 @@ def _normal(seed: int, name: str, block_number: int, block: range, side: Side, t
 
 
 def spread(tables: ShardedTables, weights: Mapping[str, np.ndarray] | None) -> None:
-    """First values that process 0 has, by the model's names of them; the others give None. Collective."""
+    """Fill `tables` with the `weights` of process 0, by parameter name; the others give None. Collective."""
     for number, side in enumerate(tables.sides):
         for block in blocks(side.rows):
             wide = torch.empty(len(block), tables.width)
@@ -65,7 +65,7 @@ def spread(tables: ShardedTables, weights: Mapping[str, np.ndarray] | None) -> N
 
 
 def _store(tables: ShardedTables, side: int, block: range, wide: Tensor) -> None:
-    """Copy those rows of a block that this process holds."""
+    """Copy the rows of `block` that this process holds; `wide` has all rows of the block."""
     held = tables.collection.held(side)
     first, end = max(held.start, block.start), min(held.stop, block.stop)
     if first < end:
@@ -74,10 +74,11 @@ def _store(tables: ShardedTables, side: int, block: range, wide: Tensor) -> None
 
 
 def write_weights(tables: ShardedTables, path: Path) -> None:
-    """All of the model's weights as a safetensors file, written by process 0 at `path`. Collective.
+    """Write all weights of the model of `tables` as a safetensors file at `path`, on process 0. Collective.
 
-    The format is a length, a JSON header, and the tensors' bytes one after another; the blocks of the tables go to their
-    places as they come.
+    safetensors itself needs whole tensors in memory. The format is simple: a length, a JSON header, and the
+    bytes of the tensors one after another. So each block of a table is written at its own offset as it
+    arrives.
     """
     layers = {
         name: value.detach().float().cpu().contiguous()
@@ -88,7 +89,7 @@ def write_weights(tables: ShardedTables, path: Path) -> None:
     for side in tables.sides:
         for name, part in zip(side.names, side.columns, strict=True):
             shapes[name] = (side.rows, part.stop - part.start)
-    begin, places, total = _layout(shapes)
+    begin, offsets, total = _layout(shapes)
     writing = tables.communicator.rank == 0
     if writing:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,32 +97,32 @@ def write_weights(tables: ShardedTables, path: Path) -> None:
             file.write(begin)
             file.truncate(total)
             for name, value in layers.items():
-                file.seek(places[name])
+                file.seek(offsets[name])
                 file.write(value.numpy().tobytes())
     for number, side in enumerate(tables.sides):
         for block in blocks(side.rows):
             wide = tables.read(number, block)
             if writing:
-                _write_block(path, places, side, block, wide.cpu())
+                _write_block(path, offsets, side, block, wide.cpu())
 
 
-def _write_block(path: Path, places: dict[str, int], side: Side, block: range, wide: Tensor) -> None:
+def _write_block(path: Path, offsets: dict[str, int], side: Side, block: range, wide: Tensor) -> None:
     with path.open("r+b") as file:
         for name, part in zip(side.names, side.columns, strict=True):
-            file.seek(places[name] + 4 * block.start * (part.stop - part.start))
+            file.seek(offsets[name] + 4 * block.start * (part.stop - part.start))
             file.write(wide[:, part].contiguous().numpy().tobytes())
 
 
 def _layout(shapes: dict[str, tuple[int, ...]]) -> tuple[bytes, dict[str, int], int]:
-    """The file's beginning, where each float32 tensor's bytes start, and how long the file is."""
+    """The header bytes, the offset in the file of each float32 tensor, and the file's length."""
     header: dict[str, dict[str, object]] = {}
-    places: dict[str, int] = {}
+    starts: dict[str, int] = {}
     offset = 0
     for name in sorted(shapes):
-        places[name] = offset
+        starts[name] = offset
         offset += 4 * math.prod(shapes[name])
-        header[name] = {"dtype": "F32", "shape": shapes[name], "data_offsets": [places[name], offset]}
+        header[name] = {"dtype": "F32", "shape": shapes[name], "data_offsets": [starts[name], offset]}
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     begin = len(text).to_bytes(8, "little") + text
-    return begin, {name: len(begin) + place for name, place in places.items()}, len(begin) + offset
+    return begin, {name: len(begin) + start for name, start in starts.items()}, len(begin) + offset

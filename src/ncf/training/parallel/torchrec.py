@@ -1,14 +1,14 @@
-"""Two tables whose rows are spread over the processes, by TorchRec; nothing else in ncf touches TorchRec.
+"""Two tables sharded over the processes by rows; the only module that uses TorchRec.
 
-In: the table rows that this process asks for. Out: their values, fetched from whichever processes hold them, and on the
-way back their gradients, which the fused optimiser applies where the rows are. Every call is collective: all processes
-make it, those that want nothing with no rows.
+In: the table rows that this process asks for. Out: their values, fetched from the processes that hold them;
+on the way back their gradients, which the fused optimizer applies where the rows are. Every call is
+collective: all processes must make it, with no rows if they need none.
 
-The decision worth knowing: the optimiser is row-wise Adagrad, which keeps one number a row. It is the only fused row-wise
-optimiser of FBGEMM that runs on CPU, and a run must not depend on the device.
+The decision worth knowing: the optimizer is row-wise Adagrad, which keeps one number per row. It is the only
+fused row-wise optimizer of FBGEMM that runs on the CPU, and a run should not depend on the device.
 
-Process r of N holds the rows from r * ceil(R / N) on. TorchRec is given a multiple of N rows, as a process without any row
-of its own cannot take part.
+Process r of N holds the rows from r * ceil(R / N) on. TorchRec gets a multiple of N rows, because every
+process needs at least one.
 
 Legend: R rows of a table, N processes, W width, n rows asked for.
 """
@@ -30,9 +30,11 @@ SIDES = ("user_table", "item_table")
 
 
 class Collection:
-    """The user table and the item table, both `width` wide (a multiple of 4), zero at first."""
+    """The user table and the item table, zero at first."""
 
     def __init__(self, rows: tuple[int, int], width: int, device: torch.device) -> None:
+        """`rows` are the numbers of users and items; both tables have `width` columns (a multiple of 4), on
+        `device`."""
         self.rows, self.rank, self.size = rows, dist.get_rank(), dist.get_world_size()
         self._sharded, self._jagged = _sharded_collection(
             [self.block(side) * self.size for side in (0, 1)], width, device
@@ -47,34 +49,38 @@ class Collection:
             self._sums.append(moments[key][f"{name}.momentum1"].local_shards()[0].tensor.zero_())
 
     def block(self, side: int) -> int:
-        """ceil(R / N): rows a process, but for the last ones that have some."""
+        """ceil(R / N), the rows per process of `side` (0 users, 1 items); the last processes have fewer."""
         return -(-self.rows[side] // self.size)
 
     def held(self, side: int) -> range:
-        """The rows that this process holds; the last processes may have none."""
+        """The rows of `side` that this process holds; the last processes may have none."""
         first = min(self.rank * self.block(side), self.rows[side])
         return range(first, min(first + self.block(side), self.rows[side]))
 
     def weights(self, side: int) -> Tensor:
-        """[held, W]: this process's rows, in place."""
+        """[held, W]: this process's rows of `side`, not a copy."""
         return self._weights[side][: len(self.held(side))]
 
     def sums(self, side: int) -> Tensor:
-        """[held]: the optimiser's only state, the sum of each row's mean squared gradients; in place."""
+        """[held]: the optimizer's only state, each row's sum of mean squared gradients; not a copy."""
         return self._sums[side][: len(self.held(side))]
 
     def look_up(self, user_rows: Tensor, item_rows: Tensor) -> tuple[Tensor, Tensor]:
-        """[n, W] of each side for int64 rows [n], distinct within a side; `backward` on them updates the tables."""
+        """[n, W] of `user_rows` and of `item_rows` (int64, distinct). Collective.
+
+        Calling `backward` on the results updates the tables.
+        """
         wanted = self._jagged.from_lengths_sync(
             keys=list(SIDES),
             values=torch.cat([user_rows, item_rows]),
             lengths=torch.tensor([len(user_rows), len(item_rows)], device=user_rows.device),
         )
-        found = self._sharded(wanted)
-        return found[SIDES[0]].values(), found[SIDES[1]].values()
+        looked_up = self._sharded(wanted)
+        return looked_up[SIDES[0]].values(), looked_up[SIDES[1]].values()
 
     def set_rate(self, rate: float) -> None:
-        """The learning rate of the updates of what is looked up from now on: FBGEMM notes it then, not at the update."""
+        """Set the learning `rate` for later look-ups: FBGEMM reads it when rows are looked up, not when they
+        are updated."""
         optimizer = self._sharded.fused_optimizer
         for group in optimizer.param_groups:
             group["lr"] = rate
@@ -82,18 +88,18 @@ class Collection:
 
 
 def need_torchrec() -> None:
-    """Raise `ConfigError` where TorchRec is not installed."""
+    """Raise `ConfigError` if TorchRec is not installed."""
     try:
         importlib.import_module("torchrec.distributed.embedding")
     except ImportError as error:
         raise ConfigError(
-            f"train.tables = 'sharded' needs TorchRec, which does not load here ({error}): scripts/install-torchrec FOLDER "
-            "makes an environment that has it."
+            f"train.tables = 'sharded' needs TorchRec, which cannot be imported ({error}): run "
+            "scripts/install-torchrec FOLDER to make an environment that has it."
         ) from None
 
 
 def _sharded_collection(rows: list[int], width: int, device: torch.device) -> tuple[Any, Any]:
-    """TorchRec's collection with one feature a table, and its type of a jagged tensor."""
+    """TorchRec's sharded collection with one feature per table, and its class of jagged tensors."""
     from fbgemm_gpu.split_embedding_configs import EmbOptimType  # type: ignore[import-not-found]
     from torchrec.distributed.comm_ops import set_gradient_division  # type: ignore[import-not-found]
     from torchrec.distributed.embedding import EmbeddingCollectionSharder  # type: ignore[import-not-found]
@@ -102,9 +108,9 @@ def _sharded_collection(rows: list[int], width: int, device: torch.device) -> tu
 
     from torchrec import EmbeddingCollection, EmbeddingConfig, KeyedJaggedTensor  # type: ignore[import-not-found]
 
-    # It warns once a process about what its own code calls.
+    # torch would warn about a call in TorchRec's own code.
     logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
-    set_gradient_division(False)  # gradients of the processes are parts of one mean: they are added
+    set_gradient_division(False)  # the gradients of the processes are parts of one mean, so they are summed
     collection = EmbeddingCollection(
         device=torch.device("meta"),
         tables=[

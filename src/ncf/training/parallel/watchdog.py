@@ -1,8 +1,9 @@
-"""What the other processes do, for the one sentence that is needed when one of them hangs, dies or fails.
+"""Finds out which other process hangs, died or failed, for one helpful error message.
 
-In: this process's phase and how many exchanges it has begun. Out: a sentence that names the process that the others wait
-for. Every process writes both to the store where they met, once a second from a thread of its own; so a stopped process
-is told from a slow one by its silence, and a slow one from those that wait for it by its fewer exchanges.
+In: this process's phase and the number of exchanges it has begun. Out: a sentence that names the process that
+the others wait for. Every process writes both into a shared store once a second, from a thread of its own. So
+a stopped process is told from a slow one by its silence, and a slow one from those that wait for it by its
+smaller number of exchanges.
 """
 
 import json
@@ -31,16 +32,19 @@ _LATE = ("imed out", "timeout")
 
 
 class Watchdog:
-    """`phase` and `count` are set by the process as it goes; without a `store` nobody is told."""
+    """Reports this process's `phase` and `count` of exchanges, which the process sets, to the others."""
 
     def __init__(self, rank: int, size: int, store: Any = None) -> None:
+        """`rank` of `size` processes; `store` is a `torch.distributed` store, or None if the others cannot be
+        reached."""
         self.rank, self.size = rank, size
         self.phase, self.count = "starting", 0
         self._store, self._lock, self._over = store, threading.Lock(), threading.Event()
 
     @contextmanager
     def over(self) -> Iterator[None]:
-        """Tell the others while the block runs; turn a lost or late process into a sentence that names it."""
+        """Report while the block runs, and turn a lost or late process into `LostProcess` with a message that
+        names it."""
         thread = threading.Thread(target=self._beat, name="ncf-watch", daemon=True)
         thread.start()
         try:
@@ -49,18 +53,18 @@ class Watchdog:
             self._fail(f"Process {self.rank}: {error}")
             raise
         except Exception as error:
-            sentence = self.explained(str(error)) if isinstance(error, RuntimeError) else None
-            if sentence is not None:
-                raise LostProcess(sentence) from error
+            message = self.explained(str(error)) if isinstance(error, RuntimeError) else None
+            if message is not None:
+                raise LostProcess(message) from error
             first = (str(error).splitlines() or [""])[0]
-            self._fail(f"Process {self.rank} broke down ({type(error).__name__}: {first[:200]}).")
+            self._fail(f"Process {self.rank} crashed ({type(error).__name__}: {first[:200]}).")
             raise
         finally:
             self._over.set()
             thread.join(_LISTEN_SECONDS)
 
     def _beat(self) -> None:
-        # In a container the system's name is a number that nobody knows.
+        # The hostname of a container is a meaningless number, so jobs set NCF_HOST.
         beats, name = 0, os.environ.get("NCF_HOST") or socket.gethostname()
         while not self._over.is_set():
             beats += 1
@@ -69,44 +73,47 @@ class Watchdog:
             self._over.wait(_BEAT_SECONDS)
 
     def explained(self, error: str) -> str | None:
-        """A sentence about a failed exchange; None where the error is not about another process."""
-        late = any(word in error for word in _LATE)
-        if not late and not any(word in error for word in _LOST):
+        """Explain the failed exchange behind the message `error`; None if it is not about another process."""
+        late = any(text in error for text in _LATE)
+        if not late and not any(text in error for text in _LOST):
             return None
-        time.sleep(_BEAT_SECONDS)  # who failed with a reason has written it by then
-        told = self._read("failure")
-        if told is not None:
-            return told
+        time.sleep(_BEAT_SECONDS)  # gives a process that failed the time to write its message
+        failure = self._read("failure")
+        if failure is not None:
+            return failure
         if not self._reachable():
             return (
-                f"Process {self.rank} of {self.size} cannot reach the others any more, nor the host where they met: "
-                "that host's log, or the network's, says why."
+                f"Process {self.rank} of {self.size} lost its connection to the others and to the host they "
+                "share: see that host's log, or check the network."
             )
         return self._late() if late else self._lost()
 
     def _late(self) -> str:
         silent, others = self._silent()
+        # The process that the others wait for is a silent one, or else the one with the fewest exchanges.
         behind = min(others, key=lambda rank: (rank not in silent, others[rank]["count"]), default=None)
         if behind is None:
-            return f"Process {self.rank} of {self.size} waited in vain for the others, of which nothing is known."
+            return (
+                f"Process {self.rank} of {self.size} timed out: the other processes never reported anything."
+            )
         facts = others[behind]
-        how = "is silent since" if behind in silent else "hangs in"
+        problem = "has stopped responding; last phase" if behind in silent else "hangs; current phase"
         return (
-            f"Process {behind} of {self.size} (host {facts['host']}) {how} this phase: {facts['phase']}, after "
-            f"{facts['count']} exchanges; process {self.rank} has begun {self.count} and waited until the time-out "
-            "(--timeout)."
+            f"Process {behind} of {self.size} (host {facts['host']}) {problem}: {facts['phase']}, after "
+            f"{facts['count']} exchanges. Process {self.rank} has begun {self.count} and waited for the "
+            "time-out (--timeout)."
         )
 
     def _lost(self) -> str:
         silent, others = self._silent()
-        named = [
-            f"{rank} (host {others[rank]['host']}, in this phase: {others[rank]['phase']})" for rank in silent
+        names = [
+            f"{rank} (host {others[rank]['host']}, last phase: {others[rank]['phase']})" for rank in silent
         ]
-        who = f"process {' and '.join(named)}" if named else "another one"
-        return f"Process {self.rank} of {self.size} lost {who}, whose own log may say why it ended."
+        lost = f"process {' and '.join(names)}" if names else "another process"
+        return f"Process {self.rank} of {self.size} lost {lost}; the log of that process may say why."
 
     def _silent(self) -> tuple[list[int], dict[int, dict[str, Any]]]:
-        """Who writes nothing any more, and what each of the others wrote last."""
+        """The ranks that write nothing any more, and what each of the others wrote last."""
         before = self._others()
         time.sleep(_LISTEN_SECONDS)
         after = self._others()
@@ -125,15 +132,18 @@ class Watchdog:
             if self._store is not None:
                 self._store.set(key, value)
 
-    def _fail(self, sentence: str) -> None:
-        """Tell the others why this process ends, unless one has ended before."""
-        self._ask(lambda store: store.check(["failure"]) or store.set("failure", sentence))
+    def _fail(self, message: str) -> None:
+        """Tell the others why this process ends, unless another one failed before it."""
+        self._ask(lambda store: store.check(["failure"]) or store.set("failure", message))
 
     def _read(self, key: str) -> str | None:
         return self._ask(lambda store: str(store.get(key).decode()) if store.check([key]) else None)
 
     def _ask(self, call: Callable[[Any], Answer]) -> Answer | None:
-        """None also where the store does not answer in time: nothing else ends a wait for a host that is cut off."""
+        """The answer of the store, or None if there is none in time.
+
+        The call runs in a thread of its own, since nothing else ends the wait for a host that is cut off.
+        """
         if self._store is None:
             return None
         answers: list[Answer] = []

@@ -1,8 +1,9 @@
-"""A double of Amazon's closed library: a backend of its name, with its one group a process, that is gloo inside.
+"""A double of Amazon's closed library: a backend of its name, with its one group a process, that is gloo
+inside.
 
-Importing it registers the backend, as the library's documentation says ("Use the SMDDP library in your PyTorch training
-script", SageMaker Developer Guide): `torch.distributed.init_process_group("smddp")` works afterwards, and `new_group` does
-not. Each group that is made writes a line to the file in SMDDP_DOUBLE_LOG.
+Importing it registers the backend, as the library's documentation says ("Use the SMDDP library in your
+PyTorch training script", SageMaker Developer Guide): `torch.distributed.init_process_group("smddp")` works
+afterwards, and `new_group` does not. Each group that is made writes a line to the file in SMDDP_DOUBLE_LOG.
 """
 
 import os
