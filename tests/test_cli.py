@@ -433,7 +433,7 @@ def test_mistakes_of_training_are_sentences(project: Path, tmp_path: Path) -> No
     assert "train.epoch is no setting" in refused(
         "train", "small.toml", "--set", "train.epoch=3", cwd=project
     )
-    assert "--resume needs the --output" in refused(
+    assert "--resume needs --output" in refused(
         "train", "small.toml", "--data", "data/mine", "--resume", cwd=project
     )
     spectral = (

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from ncf.errors import Interrupted, NcfError
+from ncf.training.parallel.launcher import launch
 from processes import wait_until
 
 NCF = [sys.executable, "-m", "ncf"]
@@ -108,3 +110,13 @@ def hold(rank: int, *steps: str) -> dict[str, str]:
     """The environment in which this rank is held before these steps ("EPOCH,STEP"), by default one of the
     third epoch."""
     return {"NCF_TEST_HOLD": f"{rank} SCRATCH {' '.join(steps or ('2,7',))}"}
+
+
+def launched(folder: Path, program: str, restarts: int) -> None:
+    """Run `launch` in `folder` on the text of a program, in place of this process."""
+    os.chdir(folder)
+    try:
+        launch(["-c", program], "out", 2, restarts)
+    except NcfError as error:
+        print(error, file=sys.stderr)
+        sys.exit(130 if isinstance(error, Interrupted) else 2)

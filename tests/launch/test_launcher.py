@@ -4,13 +4,12 @@ signals on."""
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from ncf.errors import Interrupted, NcfError
-from ncf.training.parallel.launcher import LaunchMark, began_here, launch, leave_message, restarted
+from launch.groups import launched
+from ncf.training.parallel.launcher import LaunchMark, began_here, leave_message, restarted
 from processes import wait_until
 from together import Forked
 
@@ -31,16 +30,7 @@ ADVICE = "to resume from the last checkpoint, run the same command with --output
 
 
 def begin(folder: Path, program: str, restarts: int = 0) -> Forked:
-    return Forked(_launch, (folder, program, restarts), folder / "launcher")
-
-
-def _launch(folder: Path, program: str, restarts: int) -> None:
-    os.chdir(folder)
-    try:
-        launch(["-c", PROGRAM + program], "out", 2, restarts)
-    except NcfError as error:
-        print(error, file=sys.stderr)
-        sys.exit(130 if isinstance(error, Interrupted) else 2)
+    return Forked(launched, (folder, PROGRAM + program, restarts), folder / "launcher")
 
 
 def ended(folder: Path, program: str, restarts: int = 0) -> subprocess.CompletedProcess[str]:

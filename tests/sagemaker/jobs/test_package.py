@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import ncf
-from ncf.cli.artifact import app
+from ncf.cli.serving import artifact_app as app
 from ncf.errors import ArtifactError, ConfigError
 from ncf.sagemaker.jobs.package import (
     SERVING_NEEDS,
