@@ -47,7 +47,7 @@ def test_what_is_missing_is_reported_on_standard_error(run: Path, tmp_path: Path
     (run / "artifact").rename(tmp_path / "model")
     done = CliRunner().invoke(app, ["report", str(tmp_path / "model")])
     (tmp_path / "model").rename(run / "artifact")
-    assert "What needs the data is left out. It is not known where the data of" in done.stderr
+    assert "Sections that need the data are left out. The location of the data of" in done.stderr
     assert "model-report/report.html" in done.stdout
 
 
