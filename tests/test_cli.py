@@ -329,7 +329,7 @@ def test_a_stopped_or_killed_run_resumes_and_ends_like_one_that_was_not(
         assert process.returncode == -signal.SIGKILL
     else:
         assert process.returncode == 130, errors
-        assert "run the same command with --resume to go on" in errors
+        assert "run the same command with --resume to continue" in errors
     assert "has not finished" in refused("evaluate", tmp_path / "run", cwd=project)
     resumed = parsed(ncf(*LONG, tmp_path / "run", "--resume", "--json", cwd=project))
     assert [row["epoch"] for row in resumed["history"]] == list(range(1, 61))

@@ -50,7 +50,7 @@ def run_here(folder: Path, output: str, **options: Any) -> Path:
     settings = Experiment.load(folder / "small.toml", [])
     run = experiment.train(
         Dataset.open(folder / "data"), settings, folder / output, data_path=folder / "data",
-        manner=experiment.RunOptions(**options),
+        options=experiment.RunOptions(**options),
     )  # fmt: skip
     return run.folder
 

@@ -36,7 +36,7 @@ def run(folder: Path, settings: Experiment | None = None, *, resume: bool = Fals
     with open_tracker(address or str(folder / "mlflow.db.d"), log=messages.append) as tracker:
         options = RunOptions(resume=resume, tracker=tracker, stop=stop)
         return train(
-            support.checkerboard(), settings or support.experiment(epochs=3), folder / "run", manner=options
+            support.checkerboard(), settings or support.experiment(epochs=3), folder / "run", options=options
         )
 
 

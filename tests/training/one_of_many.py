@@ -77,7 +77,7 @@ def main(rank: int, size: int, port: str, settings: dict[str, Any], output: Path
                 stop=lambda: stops and tracker.left <= 0,
             )  # fmt: skip
             data = Dataset.open(settings["data"]) if "data" in settings else planted()
-            run = experiment.train(data, recipe, output / "run", manner=options, **halves)
+            run = experiment.train(data, recipe, output / "run", options=options, **halves)
     except Interrupted:
         print("stopped")
         sys.exit(130)

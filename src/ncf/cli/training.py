@@ -127,7 +127,7 @@ def train(
             communicator=communicator,
         )
         run = experiment.train(
-            dataset, settings, output, data_path=data_path, gmf=gmf, mlp=mlp, manner=options
+            dataset, settings, output, data_path=data_path, gmf=gmf, mlp=mlp, options=options
         )
     if first:
         _print_run(run, as_json)

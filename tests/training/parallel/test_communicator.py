@@ -10,7 +10,6 @@ from ncf.errors import ConfigError
 from ncf.training.kernels.batch import RowGradient
 from ncf.training.parallel.communicator import SingleProcess
 from ncf.training.parallel.connect import processes
-from ncf.training.rows import RowGradient
 from support import dataset_of, planted
 from together import HALVES, losses, metrics, run, weights
 
