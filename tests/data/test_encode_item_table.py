@@ -48,9 +48,15 @@ def test_lists_and_structs_become_text() -> None:
 
 @pytest.mark.parametrize(
     ("name", "sentence"),
-    [(None, "no column that looks like the item id in the table of items: name it with --items-id; the col"),
-     ("sku", "no column 'sku' in the table of items")],
-)  # fmt: skip
+    [
+        (
+            None,
+            "no column that looks like the item id in the table of items: "
+            "name it with --items-id; the columns are a",
+        ),
+        ("sku", "no column 'sku' in the table of items"),
+    ],
+)
 def test_no_id_column(name: str | None, sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
         item_columns(pl.Series([1]), POPULARITY[:1], pl.DataFrame({"a": [1]}), name)

@@ -47,19 +47,21 @@ def no_rating_column() -> DataError:
 
 def filter_table(table: AnyTable, options: PrepareOptions) -> AnyTable:
     """Leave the k-core of `options`, and only ids that occur; a table with one user or item is refused."""
-    users, items = used_users, used_items = k_core(table, 1, 1)
-    dropped = {}
-    if options.min_user > 1 or options.min_item > 1:
+    used_users, used_items = k_core(table, 1, 1)
+    if options.min_user <= 1 and options.min_item <= 1:
+        filtered = table.select(used_users, used_items)
+    else:
         users, items = k_core(table, options.min_user, options.min_item)
-    filtered = table.select(users, items)
-    if options.min_user > 1 or options.min_item > 1:
-        dropped = {
-            "k_core_interactions": len(table) - len(filtered),
-            "k_core_users": int(used_users.sum() - users.sum()),
-            "k_core_items": int(used_items.sum() - items.sum()),
-        }
+        filtered = table.select(users, items)
+        filtered = filtered.with_dropped(
+            {
+                "k_core_interactions": len(table) - len(filtered),
+                "k_core_users": int(used_users.sum() - users.sum()),
+                "k_core_items": int(used_items.sum() - items.sum()),
+            }
+        )
     refuse_trivial(len(filtered.users), len(filtered.items))
-    return filtered.with_dropped(dropped)
+    return filtered
 
 
 def k_core(table: InteractionTable, min_user: int, min_item: int) -> tuple[Bool, Bool]:

@@ -11,10 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from ncf.data.candidates import with_candidates, with_published_lists
@@ -145,19 +143,9 @@ def without_unknown_users(split: PublishedSplit, drop: bool) -> tuple[PublishedS
             f"user{'s' if len(names) > 1 else ''} in all), so nothing can be learned about that user: "
             "use --drop-unknown-users to leave such users out."
         )
-    keep = ~unknown
-    return _take_test(split, keep), len(names)
-
-
-def _take_test(split: PublishedSplit, keep: npt.NDArray[Any]) -> PublishedSplit:
-    return PublishedSplit(
-        split.train_users,
-        split.train_items,
-        split.train_times,
-        split.test_users[keep],
-        split.test_items[keep],
-        None if split.negatives is None else split.negatives[keep],
-    )
+    lists = None if split.negatives is None else split.negatives[~unknown]
+    test_users, test_items = split.test_users[~unknown], split.test_items[~unknown]
+    return replace(split, test_users=test_users, test_items=test_items, negatives=lists), len(names)
 
 
 def prepare_published(

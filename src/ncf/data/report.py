@@ -29,14 +29,8 @@ class PrepareReport:
 
     def lines(self) -> list[str]:
         """One fact a line: source, what was dropped and why, counts, split, audit, licence."""
-        return [
-            *self._source(),
-            *self._dropped(),
-            *self._counts(),
-            *self._split(),
-            *self._audit(),
-            *self._licence(),
-        ]
+        facts = self._source() + self._dropped() + self._counts()
+        return facts + self._split() + self._audit() + self._licence()
 
     def _source(self) -> list[str]:
         source = self.description["source"]
