@@ -49,6 +49,29 @@ def generator(seed: int, purpose: str, *counters: int, device: torch.device | st
     return torch.Generator(device=device).manual_seed(seed_of(seed, purpose, *counters))
 
 
+_GOLDEN = -7046029254386353131  # 2^64 / golden ratio, as a signed number
+_FIRST = -4658895280553007687  # 0xBF58476D1CE4E5B9, signed
+_SECOND = -7723592293110705685  # 0x94D049BB133111EB, signed
+
+
+def random_bits(seed: int | torch.Tensor, counters: torch.Tensor) -> torch.Tensor:
+    """64 random bits (int64) for each of the `counters` (int64), in their shape; they depend on nothing else.
+
+    The numbers are those of SplitMix64 (Steele, Lea & Flood, OOPSLA'14, figure 16): the counter times the
+    golden ratio, mixed. A `seed` tensor, which must broadcast to `counters`, gives each counter its own seed.
+    Overflow is meant.
+    """
+    state = (counters + 1).mul_(_GOLDEN).add_(seed)
+    state.bitwise_xor_(shift_right(state, 30)).mul_(_FIRST)
+    state.bitwise_xor_(shift_right(state, 27)).mul_(_SECOND)
+    return state.bitwise_xor_(shift_right(state, 31))
+
+
+def shift_right(values: torch.Tensor, places: int) -> torch.Tensor:
+    """int64 `values` shifted right by 1 or more `places`; zeros come in from the left, not the sign."""
+    return (values >> places).bitwise_and_(2 ** (64 - places) - 1)
+
+
 def choose_device(name: str = "auto") -> torch.device:
     """The device `name`; `auto` is CUDA if there is one. Raises `ConfigError` if torch cannot use it."""
     import torch

@@ -1,9 +1,9 @@
-"""Random scores are even, differ from user to user and do not depend on who else is asked about."""
+"""Popularity is the same for all users; random scores are uniform and depend on (seed, user, item) alone."""
 
 import numpy as np
 import torch
 
-from ncf.baselines.non_personalized import RandomRanker
+from ncf.baselines.non_personalized import PopularityScorer, RandomScorer
 from ncf.config import EvaluationConfig
 from ncf.evaluation import evaluate_sampled
 from ncf.runtime import Workers
@@ -11,7 +11,7 @@ from support import planted
 
 
 def test_scores_are_uniform() -> None:
-    scores = RandomRanker(1000, 0).catalogue(torch.arange(200)).numpy()
+    scores = RandomScorer(1000, 0).catalogue(torch.arange(200)).numpy()
     assert scores.dtype == np.float32
     assert (scores >= 0).all()
     assert (scores < 1).all()
@@ -23,11 +23,18 @@ def test_scores_are_uniform() -> None:
 
 def test_a_larger_catalogue_scores_the_old_items_the_same() -> None:
     users = torch.tensor([5, 2**40])
-    assert torch.equal(RandomRanker(10, 3).catalogue(users), RandomRanker(99, 3).catalogue(users)[:, :10])
+    assert torch.equal(RandomScorer(10, 3).catalogue(users), RandomScorer(99, 3).catalogue(users)[:, :10])
 
 
 def test_it_is_as_good_as_guessing() -> None:
     dataset = planted(users=2000)
     rules = EvaluationConfig(cutoffs=(10,), bootstrap=0)
-    judgement = evaluate_sampled(RandomRanker(120, 0), dataset.test, rules, Workers(1))
-    assert abs(judgement.means["hr@10"] - 10 / 31) < 0.04
+    result = evaluate_sampled(RandomScorer(120, 0), dataset.test, rules, Workers(1))
+    assert abs(result.means["hr@10"] - 10 / 31) < 0.04
+
+
+def test_popularity_scores_all_users_alike() -> None:
+    popular = PopularityScorer(np.array([1, 1, 1, 1]))
+    assert popular(torch.tensor([0, 1]), torch.tensor([[0, 1], [2, 3]])).tolist() == [[1.0, 1.0], [1.0, 1.0]]
+    assert popular.catalogue(torch.tensor([0, 1])).shape == (2, 4)
+    assert popular.bytes == 16

@@ -1,10 +1,10 @@
-"""A model on other data's rows: ids decide, whatever the rows are, and what it does not know it treats as in serving."""
+"""A model on other data's rows: rows are translated by id, and unknown ids are treated as in serving."""
 
 import numpy as np
 import torch
 
 from ncf.data import Dataset, Vocabulary
-from ncf.evaluation.cross_dataset import ById, ByPopularity
+from ncf.evaluation.cross_dataset import TranslatedScorer
 from support import dataset_of
 
 
@@ -26,9 +26,9 @@ def data() -> Dataset:
     return dataset_of([(0, 0), (1, 1), (2, 2), (2, 3)], 3, 4)
 
 
-def scorer(users: list[int], items: list[int]) -> ById:
+def scorer(users: list[int], items: list[int]) -> TranslatedScorer:
     """A model that knows these ids; its n-th item was used 10 n times."""
-    return ById(
+    return TranslatedScorer(
         Table(len(users), len(items)), Vocabulary(np.array(users)), Vocabulary(np.array(items)),
         np.arange(len(items)) * 10, data(),
     )  # fmt: skip
@@ -56,9 +56,3 @@ def test_the_catalogue_is_the_pairs_of_every_item() -> None:
     users = torch.tensor([0, 1, 2])
     everything = torch.arange(4).expand(3, 4)
     assert torch.equal(known.catalogue(users), known(users, everything))
-
-
-def test_popularity_scores_all_users_alike() -> None:
-    popular = ByPopularity(data().popularity)
-    assert popular(torch.tensor([0, 1]), torch.tensor([[0, 1], [2, 3]])).tolist() == [[1.0, 1.0], [1.0, 1.0]]
-    assert popular.catalogue(torch.tensor([0, 1])).shape == (2, 4)

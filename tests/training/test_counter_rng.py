@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ncf.runtime import random_bits
 from ncf.training import counter_rng
 
 SEEDS = st.integers(0, 2**63 - 1)
@@ -22,7 +23,7 @@ def splitmix(seed: int, counter: int) -> int:
 
 def test_shapes_and_dtypes() -> None:
     counters = torch.arange(7)
-    assert (counter_rng.bits(1, counters).shape, counter_rng.bits(1, counters).dtype) == ((7,), torch.int64)
+    assert (random_bits(1, counters).shape, random_bits(1, counters).dtype) == ((7,), torch.int64)
     assert (counter_rng.below(1, counters, 9).shape, counter_rng.below(1, counters, 9).dtype) == (
         (7,),
         torch.int64,
@@ -36,12 +37,12 @@ def test_shapes_and_dtypes() -> None:
 
 @given(seed=SEEDS, counters=st.lists(st.integers(0, 2**50), min_size=1, max_size=9))
 def test_bits_are_those_of_splitmix64(seed: int, counters: list[int]) -> None:
-    drawn = counter_rng.bits(seed, torch.tensor(counters))
+    drawn = random_bits(seed, torch.tensor(counters))
     assert [value % 2**64 for value in drawn.tolist()] == [splitmix(seed, n) for n in counters]
 
 
 def test_the_first_number_of_the_published_generator() -> None:
-    assert counter_rng.bits(1234567, torch.arange(1)).tolist() == [6457827717110365317]
+    assert random_bits(1234567, torch.arange(1)).tolist() == [6457827717110365317]
 
 
 @given(seed=SEEDS, limit=st.integers(1, 2**31))

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 
 from ncf.analysis.evaluated_run import EvaluatedRun
+from ncf.baselines.non_personalized import PopularityScorer
 from ncf.data import HeldOut, Interactions
 from ncf.errors import DataError
 from ncf.evaluation import EvaluationResult, evaluate_sampled
-from ncf.evaluation.cross_dataset import ByPopularity
 from ncf.models import ModelScorer
 from ncf.runtime import choose_threads, seed_of, workers
 from ncf.serving.numpy_model import Floats, NumpyModel, Rows
@@ -89,7 +89,9 @@ def evaluate_cold_users(run: EvaluatedRun) -> ColdUsers:
         oldest_first = [part[::-1] for part in parts]
         return FoldedIn(network, users, network.queries(fold_in.vectors(oldest_first)))
 
-    scorers: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"popularity": ByPopularity(run.item_counts)}
+    scorers: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "popularity": PopularityScorer(run.item_counts)
+    }
     for low, high in LENGTHS:
         lengths = random.integers(low, high + 1, len(users))
         parts = [history[:length] for history, length in zip(histories, lengths, strict=True)]

@@ -1,8 +1,8 @@
-"""The floor: a random order of the catalogue for each user.
+"""Two models that know nothing of a user: the items by popularity, and a random order for each user.
 
-In: a seed. Out: a scorer. The decision worth knowing: a score is a hash of (seed, user, item), so any pair has the same score
-in a candidate list, in the whole catalogue and in any process, and nothing is stored. The hash is the finaliser of
-SplitMix64 (Steele, Lea & Flood, OOPSLA'14), once for the user and once for the item.
+In: training interactions, or a seed. Out: scorers. The decision worth knowing: a random score is a hash of
+(seed, user, item), so any pair has the same score in a candidate list, in the whole catalogue and in any
+process, and nothing is stored.
 
 Legend: B batch, C candidates, I items.
 """
@@ -14,65 +14,64 @@ from torch import Tensor
 
 from ncf.baselines.base import Baseline, Settings
 from ncf.data import Csr
-from ncf.evaluation.cross_dataset import ByPopularity
-from ncf.runtime import Workers, seed_of
+from ncf.runtime import Workers, random_bits, seed_of
 
 
-class PopularityScorer(ByPopularity):
-    """`ByPopularity` with its size."""
+class PopularityScorer:
+    """Items by how often training used them, the same for every user: what any model must beat."""
+
+    def __init__(self, popularity_I: npt.NDArray[np.integer]) -> None:
+        """`popularity_I` [I] counts the training interactions of each item."""
+        self._scores_I = torch.from_numpy(popularity_I.astype(np.float32))
 
     @property
     def bytes(self) -> int:
         """One float32 an item."""
-        return len(self._popularity) * torch.float32.itemsize
+        return self._scores_I.nbytes
+
+    def __call__(self, users_B: Tensor, items_BC: Tensor) -> Tensor:  # noqa: ARG002 - the Scorer protocol names it
+        """Scores [B, C] of the items `items_BC`; the users do not matter."""
+        return self._scores_I[items_BC]
+
+    def catalogue(self, users_B: Tensor) -> Tensor:
+        """Scores [B, I] of every item for each of the users `users_B`."""
+        return self._scores_I.expand(len(users_B), -1).clone()
 
 
-def _fit(train: Csr, items: int, settings: Settings, seed: int, workers: Workers) -> PopularityScorer:  # noqa: ARG001 - all fits are called so
-    return PopularityScorer(np.bincount(train.columns, minlength=items))
-
-
-POPULARITY = Baseline(
-    "popularity", "Popularity", "Cremonesi, Koren & Turrin, RecSys'10 (TopPop)", fitting=_fit
-)
-
-
-Bits = npt.NDArray[np.uint64]
-_STEP = np.uint64(0x9E3779B97F4A7C15)
-_ROUNDS = ((30, np.uint64(0xBF58476D1CE4E5B9)), (27, np.uint64(0x94D049BB133111EB)))
-
-
-class RandomRanker:
-    """Scores in [0, 1), uniform, in steps of 2^-24."""
+class RandomScorer:
+    """Scores in [0, 1), uniform, in steps of 2^-24 (all that float32 holds)."""
 
     bytes = 8
 
     def __init__(self, items: int, seed: int) -> None:
+        """`items` is the size of the catalogue."""
         self._items = torch.arange(items)
-        self._seed = np.array([seed_of(seed, "random baseline")], np.uint64)
+        self._seed = seed_of(seed, "random baseline")
 
     def __call__(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
-        """Scores [B, C]."""
-        of_users = _mixed(self._seed, users_B.numpy())
-        bits = _mixed(of_users[:, None], items_BC.numpy())
-        return torch.from_numpy((bits >> np.uint64(40)).astype(np.float32) * np.float32(2**-24))
+        """Scores [B, C] of the items `items_BC` for each of the users `users_B`."""
+        # Hashed twice: each user's own hash is the seed of that user's items.
+        bits_BC = random_bits(random_bits(self._seed, users_B)[:, None], items_BC)
+        return (bits_BC >> 40).bitwise_and_(2**24 - 1).float().mul_(2.0**-24)
 
     def catalogue(self, users_B: Tensor) -> Tensor:
-        """Scores [B, I]."""
+        """Scores [B, I] of every item for each of the users `users_B`."""
         return self(users_B, self._items.expand(len(users_B), -1))
 
 
-def _mixed(state: Bits, rows: npt.NDArray[np.int64]) -> Bits:
-    """64 random bits for each row, from each state. Overflow is meant."""
-    mixed = state + (rows.astype(np.uint64) + np.uint64(1)) * _STEP
-    for shift, factor in _ROUNDS:
-        mixed = (mixed ^ (mixed >> np.uint64(shift))) * factor
-    return np.asarray(mixed ^ (mixed >> np.uint64(31)), np.uint64)
+def _fit_popularity(
+    train: Csr, items: int, _settings: Settings, _seed: int, _workers: Workers
+) -> PopularityScorer:
+    return PopularityScorer(np.bincount(train.columns, minlength=items))
 
 
-def _fit_random(train: Csr, items: int, settings: Settings, seed: int, workers: Workers) -> RandomRanker:  # noqa: ARG001 - all fits are called so
-    return RandomRanker(items, seed)
+def _fit_random(_train: Csr, items: int, _settings: Settings, seed: int, _workers: Workers) -> RandomScorer:
+    return RandomScorer(items, seed)
 
 
+POPULARITY = Baseline(
+    "popularity", "Popularity", "Cremonesi, Koren & Turrin, RecSys'10 (TopPop)", fitting=_fit_popularity
+)
 RANDOM = Baseline(
     "random", "Random", "a random order for each user: what guessing gets", fitting=_fit_random, seeded=True
 )

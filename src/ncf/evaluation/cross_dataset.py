@@ -1,10 +1,11 @@
-"""A model on the held-out rows of other data than it was trained on: rows are translated through the caller's ids.
+"""A model on the held-out rows of other data than its training data: rows are translated through the caller's
+ids.
 
-A model that is retrained every week meets its predecessor on the new data's candidate lists. What the predecessor does
-not know it treats as when it serves: an unknown user is answered by the popularity that it knows, and an unknown item
-stands behind every known one, since it would never be shown.
+A model that is retrained every week meets its predecessor on the new data's candidate lists. The predecessor
+treats what it does not know as it does in serving: an unknown user is answered by popularity, and an unknown
+item ranks below every known one, since it would never be recommended.
 
-Legend: B batch, C candidates.
+Legend: B batch, C candidates, I items.
 """
 
 import numpy as np
@@ -16,8 +17,11 @@ from ncf.data import Dataset, HeldOut, Vocabulary
 from ncf.evaluation.ranking import Scorer
 
 
-class ById:
-    """`scorer` knows the rows of `users` and `items`; the calls bring rows of `dataset`."""
+class TranslatedScorer:
+    """A scorer of one vocabulary that is called with the rows of another.
+
+    `user_rows` and `item_rows` are the model's rows of the dataset's users and items, -1 for an unknown one.
+    """
 
     def __init__(
         self,
@@ -27,6 +31,10 @@ class ById:
         popularity: npt.NDArray[np.integer],
         dataset: Dataset,
     ) -> None:
+        """`scorer` knows the rows of `users` and `items`; calls bring rows of `dataset`.
+
+        `popularity` counts the uses of each of `items`, and answers for users that the model does not know.
+        """
         self._scorer = scorer
         self.user_rows = users.rows(dataset.users.series())
         self.item_rows = items.rows(dataset.items.series())
@@ -35,7 +43,7 @@ class ById:
         self._popularity = torch.from_numpy(popularity.astype(np.float32))
 
     def __call__(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
-        """Scores [B, C]; minus infinity for an item that the model does not know."""
+        """Scores [B, C] of the dataset's rows; minus infinity for an item that the model does not know."""
         users, items = self._users[users_B], self._items[items_BC]
         known_items = items.clamp(min=0)
         scores = self._scorer(users.clamp(min=0), known_items)
@@ -43,26 +51,11 @@ class ById:
         return scores.masked_fill(items < 0, -torch.inf)
 
     def catalogue(self, users_B: Tensor) -> Tensor:
-        """Scores [B, I] of every item of `dataset`."""
+        """Scores [B, I] of every item of the dataset for its users `users_B`."""
         everything = torch.arange(len(self._items))
         return self(users_B, everything.expand(len(users_B), -1))
 
 
-class ByPopularity:
-    """The baseline that any model must beat: items by how often training used them."""
-
-    def __init__(self, popularity: npt.NDArray[np.integer]) -> None:
-        self._popularity = torch.from_numpy(popularity.astype(np.float32))
-
-    def __call__(self, users_B: Tensor, items_BC: Tensor) -> Tensor:  # noqa: ARG002 - a scorer is asked so
-        """Scores [B, C], the same for every user."""
-        return self._popularity[items_BC]
-
-    def catalogue(self, users_B: Tensor) -> Tensor:
-        """Scores [B, I]."""
-        return self._popularity.expand(len(users_B), -1).clone()
-
-
-def rows_at(held_out: HeldOut, index: npt.NDArray[np.bool_]) -> HeldOut:
-    """The held-out rows that a mask chooses."""
-    return HeldOut(held_out.user_rows[index], held_out.candidates[index])
+def rows_at(held_out: HeldOut, mask: npt.NDArray[np.bool_]) -> HeldOut:
+    """The rows of `held_out` where `mask` [T] is true."""
+    return HeldOut(held_out.user_rows[mask], held_out.candidates[mask])

@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ncf.baselines.non_personalized import PopularityScorer
 from ncf.config import EvaluationConfig
 from ncf.data import Dataset, HeldOut
 from ncf.errors import DataError
 from ncf.evaluation import Comparison, EvaluationResult, compare, evaluate_sampled
-from ncf.evaluation.cross_dataset import ById, ByPopularity, rows_at
+from ncf.evaluation.cross_dataset import TranslatedScorer, rows_at
 from ncf.evaluation.ranking import Scorer
 from ncf.models import ModelScorer
 from ncf.runtime import Workers, choose_threads, workers
@@ -76,7 +77,7 @@ def _rules(rules: EvaluationConfig) -> EvaluationConfig:
 
 def _popularity(dataset: Dataset) -> _Rival:
     why = "no model is approved yet, so popularity is the rival"
-    return _Rival("popularity", "popularity", ByPopularity(dataset.popularity), dataset.test, why)
+    return _Rival("popularity", "popularity", PopularityScorer(dataset.popularity), dataset.test, why)
 
 
 def _champion(champion: Artifact, dataset: Dataset) -> _Rival:
@@ -85,7 +86,7 @@ def _champion(champion: Artifact, dataset: Dataset) -> _Rival:
     if champion.manifest["data"]["digest"] == dataset.digest:
         return _Rival("champion", name, scorer, dataset.test, "both were trained on the same data")
     popularity = champion.item_columns["popularity"].to_numpy()
-    by_ids = ById(scorer, champion.users, champion.items, popularity, dataset)
+    by_ids = TranslatedScorer(scorer, champion.users, champion.items, popularity, dataset)
     fresh = ~_on_record(champion, by_ids, dataset.test)
     if int(fresh.sum()) >= FEWEST_ROWS:
         why = "the approved model was trained on other data; rows that are new to it, paired by ids"
@@ -97,7 +98,7 @@ def _champion(champion: Artifact, dataset: Dataset) -> _Rival:
     return _Rival("champion", name, by_ids, dataset.test, why)
 
 
-def _on_record(champion: Artifact, by_ids: ById, held_out: HeldOut) -> npt.NDArray[np.bool_]:
+def _on_record(champion: Artifact, by_ids: TranslatedScorer, held_out: HeldOut) -> npt.NDArray[np.bool_]:
     """[T]: whether the champion knows that the user has used the held-out item."""
     users, items = by_ids.user_rows[held_out.user_rows], by_ids.item_rows[held_out.positives]
     known = (users >= 0) & (items >= 0)
