@@ -60,7 +60,7 @@ ONLY_IN = {
 }  # fmt: skip
 NEVER_BELOW_THE_APP = {"http", "starlette", "uvicorn", "requests", "httpx", "socket", "socketserver"}
 SAME_NAMES: set[str] = set()
-SMALL_FILES = {"ncf.baselines.bpr", "ncf.cli.sagemaker.distributed",
+SMALL_FILES = {"ncf.cli.sagemaker.distributed",
                "ncf.cli.sagemaker.image"}  # fmt: skip
 FILES = sorted(SOURCE.rglob("*.py"))
 

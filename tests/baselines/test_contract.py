@@ -40,14 +40,14 @@ class TestPersonalBaseline:
     def test_learns_the_checkerboard(self, name: str) -> None:
         """Held-out items are of the user's colour, all other candidates of the other: the right rank is 1."""
         dataset = checkerboard()
-        judgement = evaluate_sampled(fitted(name, dataset), dataset.test, RULES, Workers(1))
-        assert judgement.means["hr@1"] == 1.0
+        result = evaluate_sampled(fitted(name, dataset), dataset.test, RULES, Workers(1))
+        assert result.means["hr@1"] == 1.0
 
     def test_finds_planted_factors(self, name: str) -> None:
         """Far above popularity, which finds hardly more than chance (10 of 31) in these lists."""
         dataset = planted()
-        judgement = evaluate_sampled(fitted(name, dataset), dataset.test, RULES, Workers(1))
-        assert judgement.means["hr@10"] > 0.75
+        result = evaluate_sampled(fitted(name, dataset), dataset.test, RULES, Workers(1))
+        assert result.means["hr@10"] > 0.75
 
     def test_a_user_without_history_has_equal_scores(self, name: str) -> None:
         train = csr_of([[0, 1, 2], [], [1, 2, 3], [0, 3], []])
@@ -98,11 +98,11 @@ class TestBaselineContract:
         one, two = (catalogue_of(fitted(name, planted(), threads=threads), 300) for threads in (1, 2))
         assert torch.equal(one, two)
 
-    def test_it_is_judged_among_all_items(self, name: str) -> None:
+    def test_it_is_evaluated_among_all_items(self, name: str) -> None:
         dataset = planted()
-        judgement = evaluate_full(fitted(name, dataset), dataset, dataset.test, RULES, Workers(1))
-        assert judgement.nonnumbers == 0
-        assert 0.0 < judgement.catalogue["coverage@10"] <= 1.0
+        result = evaluate_full(fitted(name, dataset), dataset, dataset.test, RULES, Workers(1))
+        assert result.nonnumbers == 0
+        assert 0.0 < result.catalogue["coverage@10"] <= 1.0
 
     def test_its_size_is_known(self, name: str) -> None:
         assert fitted(name, checkerboard()).bytes > 0
@@ -123,5 +123,5 @@ class TestBaselineContract:
             BASELINES[name].settings({"colour": 1})
         for setting, default in BASELINES[name].defaults.items():
             for value in (-1, float("nan"), "x", True, *((0, 1.5) if isinstance(default, int) else ())):
-                with pytest.raises(ConfigError, match=rf"^{setting} = .* cannot be: give a"):
+                with pytest.raises(ConfigError, match=rf"^{setting} = .* is not valid for .*: give a"):
                     BASELINES[name].settings({setting: value})

@@ -55,7 +55,7 @@ def test_scores_are_the_sums_of_the_weights_of_the_history() -> None:
 
 def test_catalogues_too_large_for_a_closed_form_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ease, "ITEMS_LIMIT", 20)
-    with pytest.raises(ConfigError, match=r"for 120 items is too much \(at most 20\): leave it out"):
+    with pytest.raises(ConfigError, match=r"120 items are too many for that \(at most 20\): leave it out"):
         BASELINES["ease"].fit(planted().seen_in_training, 120, {}, 0, Workers(1))
 
 

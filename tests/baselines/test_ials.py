@@ -1,4 +1,4 @@
-"""iALS against the library `implicit`, against its own objective, and against normal equations one row at a time."""
+"""iALS against the library `implicit`, its own objective, and the normal equations row by row."""
 
 from itertools import pairwise
 
@@ -70,8 +70,8 @@ def test_no_sweep_makes_the_objective_larger(weight: float, l2: float, seed: int
 
 @pytest.mark.parametrize("sweeps", [1, 5])
 def test_without_frequency_scaling_it_is_what_the_library_fits(sweeps: int) -> None:
-    """The library weighs a used pair c and pulls it to 1, we pull it to 1 by 1 and to 0 by a. The same sum up to a factor:
-    c = (1 + a) / a, its penalty l2 c, its scores (1 + a) times ours.
+    """The library weighs a used pair c and pulls it to 1, we pull it to 1 by 1 and to 0 by a. The same sum up
+    to a factor: c = (1 + a) / a, its penalty l2 c, its scores (1 + a) times ours.
     """
     library = pytest.importorskip("implicit.cpu.als")
     train, weight, l2 = planted(90, 70).seen_in_training, 0.2, 0.7

@@ -46,7 +46,9 @@ def test_each_row_keeps_its_most_similar(sets: list[list[int]], shrink: float, k
 
 
 def test_item_scores_are_those_of_the_library() -> None:
-    """The library counts an item among its own neighbours, so it keeps one more; what it adds by that is taken off."""
+    """The library counts an item among its own neighbours, so it keeps one more; what it adds by that is
+    taken off.
+    """
     library = pytest.importorskip("implicit.nearest_neighbours")
     train = planted().seen_in_training
     histories = sparse_rows(train, 120)

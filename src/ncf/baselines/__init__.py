@@ -1,8 +1,8 @@
 """Models that any new one must beat, each behind one interface: fit to training interactions, then score.
 
-In: the training interactions as `Csr`. Out: a `FittedBaseline`, which the protocol judges as it does a trained model. The
-decision worth knowing: a model that knows a user by the history alone gives a user without one equal scores, which the
-tie rule then judges as guessing; nothing falls back to popularity behind the reader's back.
+In: the training interactions as `Csr`. Out: a `FittedBaseline`, which is evaluated like a trained model. The
+decision worth knowing: a model that knows users by their history alone gives equal scores to a user without
+one. The tie rule then counts that as guessing; no model silently falls back to popularity.
 """
 
 from ncf.baselines.base import Baseline, FittedBaseline

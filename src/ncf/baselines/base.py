@@ -1,8 +1,10 @@
-"""What a baseline is: a name, settings with defaults and bounds, and a fit that gives a scorer.
+"""What a baseline is: a name, settings with defaults and bounds, and a fit that returns a scorer.
 
-In: training interactions and settings by name. Out: a `FittedBaseline`. The decision worth knowing: a fit is cut into parts
-of fixed size, or sums whole numbers only, or runs on one thread; so under `ncf.runtime.workers`, which keeps torch to one
-thread a part, a seed gives the same scores to the bit on any number of threads of one machine.
+In: training interactions and settings by name. Out: a `FittedBaseline`. The decision worth knowing: on one
+machine a seed gives bit-identical scores for any number of threads. Each fit works in parts of fixed size, or
+adds whole numbers only, or runs on one thread; `ncf.runtime.workers` keeps torch to one thread a part.
+
+Legend: U users, I items.
 """
 
 import importlib
@@ -24,39 +26,42 @@ Settings = dict[str, Any]
 
 
 class FittedBaseline(Scorer, Protocol):
-    """A scorer that knows its size. Scores are float32 and belong to the caller, who may overwrite them."""
+    """A scorer that knows its size. Scores are float32, and the caller may overwrite them."""
 
     @property
     def bytes(self) -> int:
-        """Of the arrays that scoring needs."""
+        """Size of the arrays that scoring needs."""
 
 
-FitResult = Callable[[Csr, int, Settings, int, Workers], FittedBaseline]
+FitFunction = Callable[[Csr, int, Settings, int, Workers], FittedBaseline]
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A model with its settings.
-
-    `title` is for people, `source` the paper. `defaults` holds every setting; `space` those worth tuning, each in the form
-    of a line of a space file ({low, high, log, step} or {values}). `seeded`: whether the fit depends on the seed.
-    """
+    """A model with its settings."""
 
     name: str
+    """On the command line and in files."""
     title: str
+    """In tables for people."""
     source: str
-    fitting: FitResult = field(repr=False)
+    """The paper."""
+    fitting: FitFunction = field(repr=False)
     defaults: Mapping[str, float | int] = field(default_factory=dict)
+    """Every setting."""
     space: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    """The settings worth tuning, each as in a line of a space file: {low, high, log, step} or {values}."""
     seeded: bool = False
+    """Whether the fit depends on the seed."""
 
     def fit(
         self, train: Csr, items: int, settings: Mapping[str, Any], seed: int, workers: Workers
     ) -> FittedBaseline:
-        """Fit to `train`; `items` is the size of the catalogue. Settings that are not given have their defaults.
+        """Fit to the interactions `train` [U] over a catalogue of `items`.
 
-        Raises `ConfigError` for a setting that does not exist or cannot be, for data too large for the method, and
-        where a package that the method needs is missing.
+        `settings` replaces defaults, `seed` decides every random draw, and `workers` are the threads to use.
+        Raises `ConfigError` for an unknown or invalid setting, for data too large for the method, and where a
+        package that the method needs is missing.
         """
         complete = self.settings(settings)
         try:
@@ -67,7 +72,7 @@ class Baseline:
             ) from None
 
     def settings(self, given: Mapping[str, Any]) -> Settings:
-        """The defaults with `given` in their place, of the defaults' types; raises `ConfigError`."""
+        """The defaults updated with `given`, in the defaults' types. Raises `ConfigError` for a bad one."""
         for name in given:
             if name not in self.defaults:
                 known = ", ".join(self.defaults) or "none"
@@ -77,17 +82,17 @@ class Baseline:
         }
 
     def _admitted(self, name: str, value: Any) -> float | int:
-        """Whole numbers start at 1, others at 0."""
+        """The value in its default's type; whole numbers start at 1, others at 0."""
         whole = isinstance(self.defaults[name], int)
         number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if not number or value < whole or (whole and value != int(value)):
             wanted = "a whole number of 1 or more" if whole else "a number of 0 or more"
-            raise ConfigError(f"{name} = {value!r} of {self.title} cannot be: give {wanted}.")
+            raise ConfigError(f"{name} = {value!r} is not valid for {self.title}: give {wanted}.")
         return int(value) if whole else float(value)
 
 
 def optional(module: str) -> Any:
-    """A module of the extra `judge`; raises `ConfigError` where it is not installed."""
+    """The imported `module`, which the extra `judge` installs. Raises `ConfigError` where it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError:
@@ -96,7 +101,7 @@ def optional(module: str) -> Any:
 
 
 def dense_rows(train: Csr, items: int, part: slice) -> Tensor:
-    """[users of the part, I] float32 of zeros and ones."""
+    """[users of the `part`, `items`] float32: one where the user has used the item, else zero."""
     offsets = train.offsets[part.start : part.stop + 1]
     columns = train.columns[offsets[0] : offsets[-1]].astype(np.int64)
     rows = np.repeat(np.arange(part.stop - part.start), np.diff(offsets))
@@ -106,7 +111,7 @@ def dense_rows(train: Csr, items: int, part: slice) -> Tensor:
 
 
 def sparse_rows(train: Csr, items: int) -> Any:
-    """A `scipy.sparse.csr_matrix` [U, I], float32 ones."""
+    """`train` as a `scipy.sparse.csr_matrix` [U, `items`] of float32 ones."""
     ones = np.ones(len(train.columns), np.float32)
     return optional("scipy.sparse").csr_matrix(
         (ones, train.columns, train.offsets), shape=(train.users, items)
@@ -114,7 +119,7 @@ def sparse_rows(train: Csr, items: int) -> Any:
 
 
 def users_by_item(train: Csr, items: int) -> Csr:
-    """The transpose: `offsets` [I + 1], and in `columns` the users of each item, ascending."""
+    """The transpose of `train`: `offsets` [`items` + 1], and as `columns` each item's users, ascending."""
     offsets = np.zeros(items + 1, np.int64)
     np.cumsum(np.bincount(train.columns, minlength=items), out=offsets[1:])
     users = np.repeat(np.arange(train.users, dtype=np.int32), train.counts)

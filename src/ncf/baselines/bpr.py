@@ -1,7 +1,14 @@
 """BPR: matrix factorisation with item biases that ranks used items above unused ones (Rendle et al., UAI'09).
 
-In: training interactions. Out: `Factors`, fitted by the library `implicit`. The decision worth knowing: it is fitted on one
-thread whatever the machine has, because the library's threads race for rows and then no two fits are alike.
+In: training interactions. Out: `Factors`, fitted by the library `implicit`. The decision worth knowing: the
+fit uses one thread on any machine, because the library's threads race for rows and no two fits would be
+alike.
+
+Settings:
+- `factors`: width of a vector.
+- `learning_rate`: step of plain gradient descent; the fit diverges where it is too large.
+- `l2`: weight of the squared vectors and biases in the loss.
+- `iterations`: passes over the interactions.
 """
 
 import numpy as np
@@ -14,7 +21,8 @@ from ncf.errors import ConfigError
 from ncf.runtime import Workers, seed_of
 
 
-def _fit(train: Csr, items: int, settings: Settings, seed: int, workers: Workers) -> Factors:  # noqa: ARG001 - all fits are called so
+def _fit(train: Csr, items: int, settings: Settings, seed: int, _workers: Workers) -> Factors:
+    """Raises `ConfigError` where the fit diverges."""
     library, errors = optional("implicit.cpu.bpr"), optional("implicit.recommender_base")
     model = library.BayesianPersonalizedRanking(
         factors=settings["factors"],
@@ -31,6 +39,7 @@ def _fit(train: Csr, items: int, settings: Settings, seed: int, workers: Workers
             f"BPR diverged with learning_rate = {settings['learning_rate']:g}: lower it."
         ) from None
     users, item_vectors = np.array(model.user_factors), np.array(model.item_factors)
+    # A user without interactions keeps the random vector that it began with; zero gives equal scores.
     users[train.counts == 0] = 0.0
     return Factors(torch.from_numpy(users), torch.from_numpy(item_vectors))
 

@@ -1,8 +1,10 @@
 """EASE: the best linear item-item model, in closed form (Steck, WWW'19).
 
-In: training interactions. Out: item-item weights, and a scorer that sums the weights of a user's items. Its diagonal is zero,
-so a used item's score does not count its own use. The decision worth knowing: the weights are I x I float32 numbers,
-so catalogues above 20,000 items (1.6 GB) are refused.
+In: training interactions. Out: item-item weights, and a scorer that sums the weights of a user's items. The
+diagonal of the weights is zero, so an item's score never counts its own use. The decision worth knowing: the
+weights are I x I float32 numbers, so catalogues above 20,000 items (1.6 GB) are refused.
+
+Setting: `l2` is the ridge penalty (lambda of the paper).
 
 Legend: U users, I items.
 """
@@ -24,10 +26,11 @@ _USERS_AT_ONCE = 512
 def ease_weights(
     train: Csr, items: int, workers: Workers, l2: float, dropout: float = 0.0, user_exponent: float = 0.0
 ) -> Tensor:
-    """[I, I] float32 with a zero diagonal; with `dropout` and `user_exponent` zero, equation 8 of EASE.
+    """Item-item weights [I, I], float32 with a zero diagonal (equation 8 of EASE).
 
-    `dropout` is that of the denoising form (Steck, NeurIPS'20); users weigh as their number of items to the power
-    of -`user_exponent`.
+    `train` are the interactions over a catalogue of `items`, `workers` the threads, `l2` the ridge penalty.
+    `dropout` is that of the denoising form (Steck, NeurIPS'20). A user's weight is the number of the user's
+    items to the power of -`user_exponent`. With both zero this is plain EASE.
     """
     total = _gram(train, items, _weights(train.counts, user_exponent), workers)
     diagonal = total.diagonal()
@@ -41,12 +44,14 @@ def ease_weights(
 def user_side_scores(
     train: Csr, items: int, workers: Workers, l2: float, dropout: float = 0.0, item_exponent: float = 0.0
 ) -> Tensor:
-    """[U, I] float32: EASE of the transposed interactions, where users have weights for users; items weigh as their number
-    of users to the power of -`item_exponent`.
+    """Scores [U, I], float32, of EASE on the transposed interactions: users have weights for users.
 
-    With X the interactions, W the items' weights and P = (X W X' + D)^-1, D diagonal, the scores are X - diag(P)^-1 P X. No
-    users x users matrix is needed: by Woodbury's identity P X = D^-1 X M W^-1 and P_uu = 1 / D_u - x_u M x_u' / D_u^2 with
-    the I x I matrix M = (W^-1 + X' D^-1 X)^-1.
+    Arguments as for `ease_weights`; an item's weight is the number of its users to the power of
+    -`item_exponent`.
+
+    With X the interactions, W the items' weights and P = (X W X' + D)^-1, D diagonal, the scores are X -
+    diag(P)^-1 P X. No users x users matrix is needed. By Woodbury's identity, with the I x I matrix M = (W^-1
+    + X' D^-1 X)^-1, P X = D^-1 X M W^-1 and P_uu = 1 / D_u - x_u M x_u' / D_u^2.
     """
     counts = np.bincount(train.columns, minlength=items)
     weights_I = _weights(counts, item_exponent)
@@ -70,7 +75,7 @@ def user_side_scores(
 
 
 def _weights(counts: np.ndarray, exponent: float) -> Tensor:
-    """What a row with so many interactions weighs."""
+    """Weights of rows: `counts` (1 at least) over their mean, to the power of -`exponent`."""
     numbers = torch.from_numpy(np.maximum(counts, 1).astype(np.float32))
     return (numbers / numbers.mean()) ** -exponent
 
@@ -90,10 +95,10 @@ def _gram(train: Csr, items: int, weights_U: Tensor, workers: Workers) -> Tensor
     return torch.stack(grams).sum(0) if len(grams) > 1 else grams[0]
 
 
-def _fit(train: Csr, items: int, settings: Settings, seed: int, workers: Workers) -> SparseRows:  # noqa: ARG001 - all fits are called so
+def _fit(train: Csr, items: int, settings: Settings, _seed: int, workers: Workers) -> SparseRows:
     if items > ITEMS_LIMIT:
         raise ConfigError(
-            f"EASE inverts an items x items matrix, which for {items:,} items is too much "
+            f"EASE inverts an items x items matrix, and {items:,} items are too many for that "
             f"(at most {ITEMS_LIMIT:,}): leave it out of the comparison."
         )
     weights_II = ease_weights(train, items, workers, settings["l2"])

@@ -1,13 +1,18 @@
-"""Nearest neighbours by cosine: items like those a user has (ItemKNN), or what users alike have (UserKNN).
+"""Nearest neighbours by cosine: items similar to the user's (ItemKNN), or items of similar users (UserKNN).
 
-In: training interactions. Out: a scorer that is a product of two sparse matrices: histories times similarities of items, or
-similarities of users times histories. The similarity of two rows is |common| / (sqrt(n_a n_b) + shrink); each row keeps its
-`neighbours` largest, never itself. An item's score sums its own neighbours that the user has (Sarwar et al.), not the
-items whose neighbour it is (Deshpande & Karypis): the second favours items that are everybody's neighbour, and was
-worse on validation. Shrinkage (Bell & Koren, ICDM'07) trusts a similarity less that few interactions speak
-for. All sums in the similarities are of whole numbers, so they are the same on any number of threads.
+In: training interactions. Out: a scorer that is a product of two sparse matrices: histories times
+similarities of items, or similarities of users times histories. The similarity of two rows is |common| /
+(sqrt(n_a n_b) + shrink).
 
-Legend: N rows that are compared (items or users), K neighbours.
+An item's score sums over its own neighbours that the user has (Sarwar et al.), not over the items that count
+it as a neighbour (Deshpande & Karypis). The second way favours items that are everybody's neighbour, and was
+worse on validation. The sums within the similarities are of whole numbers, so the number of threads does not
+matter.
+
+Settings: each row keeps its `neighbours` most similar rows, never itself; `shrink` lowers similarities that
+rest on few interactions (Bell & Koren, ICDM'07).
+
+Legend: N rows that are compared (items or users), M columns, K neighbours.
 """
 
 from typing import Any
@@ -23,7 +28,11 @@ _SIMILARITIES_AT_ONCE = 2**22
 
 
 def similarities(rows: Any, neighbours: int, shrink: float, workers: Workers) -> Any:
-    """`csr_matrix` [N, N]: of each row of `rows` [N, M] its K most similar others, those of similarity zero left out."""
+    """A `csr_matrix` [N, N] with the similarities of each row to its K most similar others, zeros left out.
+
+    `rows` is the `csr_matrix` [N, M] of ones to compare, `neighbours` is K, `shrink` the shrinkage, `workers`
+    the threads.
+    """
     size = rows.shape[0]
     columns = rows.T.tocsr()
     lengths_N = np.sqrt(np.diff(rows.indptr).astype(np.float32))
@@ -43,13 +52,13 @@ def similarities(rows: Any, neighbours: int, shrink: float, workers: Workers) ->
     return sparse.vstack(workers.map(nearest, parts), format="csr")
 
 
-def _fit_items(train: Csr, items: int, settings: Settings, seed: int, workers: Workers) -> SparseRows:  # noqa: ARG001 - all fits are called so
+def _fit_items(train: Csr, items: int, settings: Settings, _seed: int, workers: Workers) -> SparseRows:
     histories = sparse_rows(train, items)
     similar = similarities(histories.T.tocsr(), settings["neighbours"], settings["shrink"], workers)
     return SparseRows(histories, similar.T.tocsr())
 
 
-def _fit_users(train: Csr, items: int, settings: Settings, seed: int, workers: Workers) -> SparseRows:  # noqa: ARG001 - all fits are called so
+def _fit_users(train: Csr, items: int, settings: Settings, _seed: int, workers: Workers) -> SparseRows:
     histories = sparse_rows(train, items)
     return SparseRows(similarities(histories, settings["neighbours"], settings["shrink"], workers), histories)
 
