@@ -13,7 +13,7 @@ from ncf.evaluation import metrics
 from ncf.evaluation.metrics import TiedRanks
 
 
-def standing(scores: list[list[float]], candidates: list[list[int]] | None = None) -> TiedRanks:
+def ranks_of(scores: list[list[float]], candidates: list[list[int]] | None = None) -> TiedRanks:
     rows = candidates or [list(range(len(row))) for row in scores]
     return TiedRanks.of_scores(torch.tensor(scores), torch.tensor(rows))
 
@@ -29,12 +29,12 @@ def slow(scores: list[float], gain_at: dict[int, float]) -> float:
 
 
 def test_one_value_a_row_in_float64() -> None:
-    one = standing([[1.0, 2.0, 0.0], [3.0, 2.0, 0.0]])
+    ranks = ranks_of([[1.0, 2.0, 0.0], [3.0, 2.0, 0.0]])
     for values in (
-        metrics.hit_ratio(one, 1),
-        metrics.ndcg(one, 2),
-        metrics.reciprocal_rank(one),
-        metrics.rank(one),
+        metrics.hit_ratio(ranks, 1),
+        metrics.ndcg(ranks, 2),
+        metrics.reciprocal_rank(ranks),
+        metrics.rank(ranks),
     ):
         assert values.shape == (2,)
         assert values.dtype == np.float64
@@ -42,22 +42,23 @@ def test_one_value_a_row_in_float64() -> None:
 
 @given(st.lists(st.integers(0, 3).map(float), min_size=2, max_size=6), st.integers(1, 6))
 def test_equals_the_mean_over_all_orders(scores: list[float], k: int) -> None:
-    one = standing([scores])
+    ranks = ranks_of([scores])
     places = range(1, len(scores) + 1)
-    assert metrics.hit_ratio(one, k)[0] == pytest.approx(slow(scores, {p: 1.0 for p in places if p <= k}))
-    assert metrics.ndcg(one, k)[0] == pytest.approx(
+    assert metrics.hit_ratio(ranks, k)[0] == pytest.approx(slow(scores, {p: 1.0 for p in places if p <= k}))
+    assert metrics.ndcg(ranks, k)[0] == pytest.approx(
         slow(scores, {p: 1 / math.log2(1 + p) for p in places if p <= k})
     )
-    assert metrics.reciprocal_rank(one)[0] == pytest.approx(slow(scores, {p: 1 / p for p in places}))
-    assert metrics.rank(one)[0] == pytest.approx(slow(scores, {p: float(p) for p in places}))
+    assert metrics.reciprocal_rank(ranks)[0] == pytest.approx(slow(scores, {p: 1 / p for p in places}))
+    assert metrics.rank(ranks)[0] == pytest.approx(slow(scores, {p: float(p) for p in places}))
 
 
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=20), st.integers(1, 25))
 def test_tie_rules_are_ordered_and_within_zero_and_one(scores: list[float], k: int) -> None:
-    one = standing([scores])
+    ranks = ranks_of([scores])
     for metric in (metrics.hit_ratio, metrics.ndcg):
         low, middle, high = (
-            float(metric(one.resolve_ties(ties), k)[0]) for ties in ("pessimistic", "expected", "optimistic")
+            float(metric(ranks.resolve_ties(ties), k)[0])
+            for ties in ("pessimistic", "expected", "optimistic")
         )  # type: ignore[arg-type]
         assert 0.0 <= low <= middle + 1e-12
         assert middle <= high + 1e-12
@@ -66,34 +67,34 @@ def test_tie_rules_are_ordered_and_within_zero_and_one(scores: list[float], k: i
 
 @pytest.mark.parametrize(("ties", "hit"), [("expected", 0.10), ("pessimistic", 0.0), ("optimistic", 1.0)])
 def test_a_constant_scorer_gets_what_guessing_gets(ties: metrics.Ties, hit: float) -> None:
-    one = standing([[0.5] * 100] * 3).resolve_ties(ties)
-    np.testing.assert_allclose(metrics.hit_ratio(one, 10), hit)
+    ranks = ranks_of([[0.5] * 100] * 3).resolve_ties(ties)
+    np.testing.assert_allclose(metrics.hit_ratio(ranks, 10), hit)
 
 
 def test_candidates_that_are_the_positive_are_not_others() -> None:
-    one = standing([[1.0, 1.0, 2.0, 0.0]], [[7, 7, 3, 4]])
-    assert (one.above.tolist(), one.tied.tolist()) == ([1], [0])
-    assert metrics.rank(one).tolist() == [2.0]
+    ranks = ranks_of([[1.0, 1.0, 2.0, 0.0]], [[7, 7, 3, 4]])
+    assert (ranks.above.tolist(), ranks.tied.tolist()) == ([1], [0])
+    assert metrics.rank(ranks).tolist() == [2.0]
 
 
-def test_what_is_no_number_stands_last() -> None:
-    one = standing([[math.nan, 1.0, 0.0], [0.0, math.nan, -1.0], [math.nan, math.nan, math.nan]])
-    assert one.above.tolist() == [2, 0, 0]
-    assert one.tied.tolist() == [0, 0, 2]
+def test_nan_ranks_last() -> None:
+    ranks = ranks_of([[math.nan, 1.0, 0.0], [0.0, math.nan, -1.0], [math.nan, math.nan, math.nan]])
+    assert ranks.above.tolist() == [2, 0, 0]
+    assert ranks.tied.tolist() == [0, 0, 2]
 
 
 def test_near_ties_of_bfloat16_are_not_ties_of_float32() -> None:
     close = [[1.0, 1.0 + 2**-20]]
-    assert standing(close).tied.tolist() == [0]
+    assert ranks_of(close).tied.tolist() == [0]
     assert torch.tensor(close).bfloat16().float().unique().numel() == 1
 
 
 def test_recall_is_a_share_of_each_users_positives() -> None:
-    one = standing([[3.0, 0.0], [0.0, 3.0], [3.0, 0.0]])
-    np.testing.assert_allclose(metrics.recall(one, 1, np.array([5, 5, 2], dtype=np.int32)), [1.0, 0.5])
+    ranks = ranks_of([[3.0, 0.0], [0.0, 3.0], [3.0, 0.0]])
+    np.testing.assert_allclose(metrics.recall(ranks, 1, np.array([5, 5, 2], dtype=np.int32)), [1.0, 0.5])
 
 
 def test_no_rows_give_no_values() -> None:
-    one = TiedRanks(np.zeros(0, np.int64), np.zeros(0, np.int64))
-    assert metrics.hit_ratio(one, 10).shape == (0,)
-    assert metrics.reciprocal_rank(one).shape == (0,)
+    ranks = TiedRanks(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    assert metrics.hit_ratio(ranks, 10).shape == (0,)
+    assert metrics.reciprocal_rank(ranks).shape == (0,)

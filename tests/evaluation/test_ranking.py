@@ -37,16 +37,16 @@ def test_sampled_ranking_by_hand(threads: int, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(ranking, "_SCORES_AT_ONCE", 100)
     dataset = planted()
     scorer, workers = random_scorer(dataset), Workers(threads)
-    judgement = evaluate_sampled(scorer, dataset.test, RULES, workers)
+    result = evaluate_sampled(scorer, dataset.test, RULES, workers)
     workers.close()
     hits = []
     for user, candidates in zip(dataset.test.user_rows, dataset.test.candidates, strict=True):
         scores = scorer.scores.numpy()[user, candidates]
         hits.append(float((scores[1:] > scores[0]).sum() < 10))
-    assert judgement.values["hr@10"].tolist() == hits
-    assert judgement.means["hr@10"] == pytest.approx(np.mean(hits))
-    low, high = judgement.intervals["hr@10"]
-    assert low <= judgement.means["hr@10"] <= high
+    assert result.values["hr@10"].tolist() == hits
+    assert result.means["hr@10"] == pytest.approx(np.mean(hits))
+    low, high = result.intervals["hr@10"]
+    assert low <= result.means["hr@10"] <= high
 
 
 @pytest.mark.parametrize("at_once", [1, 500, 10**7])
@@ -54,7 +54,7 @@ def test_full_ranking_by_hand(at_once: int, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(ranking, "_CATALOGUE_SCORES_AT_ONCE", at_once)
     dataset = planted(users=60)
     scorer = random_scorer(dataset)
-    judgement = evaluate_full(scorer, dataset, dataset.test, RULES, ONE)
+    result = evaluate_full(scorer, dataset, dataset.test, RULES, ONE)
     shown, hits = set(), []
     for user, positive in zip(dataset.test.user_rows, dataset.test.positives, strict=True):
         scores = scorer.scores.numpy()[user].copy()
@@ -63,8 +63,8 @@ def test_full_ranking_by_hand(at_once: int, monkeypatch: pytest.MonkeyPatch) -> 
         order = np.argsort(-scores)
         shown |= set(order[:10].tolist())
         hits.append(float(positive in order[:10]))
-    assert sorted(judgement.values["hr@10"].tolist()) == sorted(hits)
-    assert judgement.catalogue["coverage@10"] == pytest.approx(len(shown) / len(dataset.items))
+    assert sorted(result.values["hr@10"].tolist()) == sorted(hits)
+    assert result.catalogue["coverage@10"] == pytest.approx(len(shown) / len(dataset.items))
 
 
 def test_a_perfect_and_a_constant_scorer() -> None:
@@ -87,12 +87,12 @@ def test_several_positives_of_a_user_make_a_recall() -> None:
     test = [(0, [1, 2]), (0, [3, 2])]
     dataset = dataset_of([(0, 0), (1, 1)], 2, 5, test=test)
     scorer = TableScorer(np.array([[0.0, 2.0, 1.0, 0.0, 0.0]] * 2))
-    judgement = evaluate_sampled(scorer, dataset.test, RULES, ONE)
-    assert judgement.values["hr@1"].tolist() == [1.0, 0.0]
-    assert judgement.values["recall@1"].tolist() == [0.5]
+    result = evaluate_sampled(scorer, dataset.test, RULES, ONE)
+    assert result.values["hr@1"].tolist() == [1.0, 0.0]
+    assert result.values["recall@1"].tolist() == [0.5]
 
 
-def test_scores_that_are_no_numbers_are_counted() -> None:
+def test_scores_that_are_nan_are_counted() -> None:
     dataset = checkerboard()
     scores = np.zeros((40, 30))
     scores[3] = np.nan
@@ -115,7 +115,7 @@ def test_novelty_is_the_mean_self_information_of_what_is_shown() -> None:
     assert novelty == pytest.approx([1.0, (1 + 2 + 3 + 3) / 4, 3.0])
 
 
-def test_nothing_held_out_gives_an_empty_judgement() -> None:
-    judgement = evaluate_sampled(ModelScorer(model_of()), HeldOut.empty(9), RULES, ONE)
-    assert judgement.means == {}
-    assert judgement.to_json()["rows"] == 0
+def test_nothing_held_out_gives_an_empty_result() -> None:
+    result = evaluate_sampled(ModelScorer(model_of()), HeldOut.empty(9), RULES, ONE)
+    assert result.means == {}
+    assert result.to_json()["rows"] == 0

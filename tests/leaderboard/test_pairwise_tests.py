@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ncf.evaluation import compare
-from ncf.leaderboard.pairwise_tests import compare_all, holm, kendall
+from ncf.evaluation.significance import holm
+from ncf.leaderboard.pairwise_tests import compare_all, kendall
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,6 @@
-"""Judging: where the held-out item stands among its candidates, with which certainty, and against which other model."""
+"""Evaluation: the rank of a held-out item among its candidates, with confidence intervals and paired
+comparisons.
+"""
 
 from ncf.evaluation.ranking import EvaluationResult, evaluate_full, evaluate_sampled
 from ncf.evaluation.significance import Comparison, compare

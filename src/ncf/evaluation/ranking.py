@@ -1,7 +1,8 @@
-"""How a model is judged: sampled (one positive among 99 negatives) or full (among every item the user has not seen).
+"""The two protocols: sampled (one positive among 99 negatives) and full (among every item the user has not
+seen).
 
-In: anything that scores, and held-out rows. Out: a `EvaluationResult` with one value a row for each metric, their means and
-intervals. docs/protocol.md says why each rule is as it is.
+In: any scorer, and held-out rows. Out: an `EvaluationResult` with one value a row for each metric, their
+means and intervals. docs/protocol.md gives the reason for each rule.
 
 Legend: B batch, C candidates, I items, T held-out rows.
 """
@@ -28,7 +29,7 @@ _CATALOGUE_SCORES_AT_ONCE = 2**22
 
 
 class Scorer(Protocol):
-    """What the protocol asks of a model; `ncf.models.Scorer` makes one of GMF, MLP and NeuMF."""
+    """What evaluation needs of a model; `ncf.models.ModelScorer` makes one of GMF, MLP and NeuMF."""
 
     def __call__(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
         """Scores [B, C] of C candidates for each user; higher is better."""
@@ -38,13 +39,13 @@ class Scorer(Protocol):
 
 
 class Exchange(Protocol):
-    """What the protocol asks of several processes that judge together (`training.distributed` has them)."""
+    """What evaluation needs of several processes that share the work (see `ncf.training.parallel`)."""
 
     rank: int
     size: int
 
     def all_gather_rows(self, rows: Tensor) -> Tensor:
-        """The rows of all processes, one after the other."""
+        """The rows of all processes, in the order of their ranks."""
 
 
 @dataclass(frozen=True)
@@ -52,19 +53,21 @@ class EvaluationResult:
     """One value a held-out row for each metric (`recall@k`: one a user), under one protocol and tie rule."""
 
     protocol: str
+    """"sampled" or "full"."""
     ties: str
     values: dict[str, Floats]
     intervals: dict[str, tuple[float, float]]
+    """95% intervals of the means; empty without a bootstrap."""
     user_rows: np.ndarray
-    """[T] int: whose each value is."""
+    """[T] int: the user of each value."""
     catalogue: dict[str, float]
-    """Full ranking only: coverage and popularity bias of the lists themselves."""
+    """Full ranking only: coverage, popularity bias and novelty of the lists themselves."""
     nonnumbers: int = 0
-    """Held-out rows whose scores contain something that is not a number."""
+    """Held-out rows with a score that is NaN."""
 
     @property
     def means(self) -> dict[str, float]:
-        """Each metric's mean; an empty judgement has none."""
+        """Each metric's mean; empty where there are no rows."""
         return {name: float(values.mean()) for name, values in self.values.items() if len(values)}
 
     def to_json(self) -> dict[str, object]:
@@ -87,16 +90,22 @@ def evaluate_sampled(
     exchange: Exchange | None = None,
     in_step: bool = False,
 ) -> EvaluationResult:
-    """Rank each positive among its candidate list (He et al. 2017, section 4.1: 99 negatives).
+    """Rank each positive within its candidate list (He et al. 2017, section 4.1: 99 negatives).
 
-    With an `exchange` each process ranks a part of the lists, and all get the figures of all lists: exactly those of one
-    process, since the lists are cut alike and what is exchanged are whole numbers, where each positive stands. A scorer that
-    all processes must call equally often is called `in_step`: one call at a time, those that are left over with no rows.
-    On another device than the CPU the standings are worked out there, in large parts.
+    Args:
+        score: scores [B, C] of users [B] and candidates [B, C], both on `device`.
+        held_out: users and candidate lists, the positive in column 0.
+        config: cutoffs, tie rule and bootstrap resamples.
+        workers: threads to use on the CPU.
+        device: where `score` expects its arguments. Anything but the CPU computes the ranks there too.
+        exchange: several processes that rank a part of the lists each. Every process gets the result of all
+            lists, and exactly that of one process, because only whole numbers (ranks) are exchanged.
+        in_step: all processes must call `score` equally often. Calls are made one at a time, and processes
+            that run out of lists make theirs with no rows.
     """
     if torch.device(device).type != "cpu" and not in_step:
-        standings = _tied_ranks_on(torch.device(device), score, held_out, exchange)
-        return _judge("sampled", standings, held_out, config, {})
+        ranks = _tied_ranks_on(torch.device(device), score, held_out, exchange)
+        return _result("sampled", ranks, held_out, config, {})
     rows = max(1, _SCORES_AT_ONCE // max(1, held_out.candidates.shape[1]))
     parts = spans(len(held_out), -(-len(held_out) // rows)) if len(held_out) else []
     if exchange is not None:
@@ -104,17 +113,17 @@ def evaluate_sampled(
         parts = parts[span_of(len(parts), exchange.rank, exchange.size)]
         parts += [slice(0, 0)] * (calls - len(parts) if in_step else 0)
 
-    def standing(part: slice) -> tuple[TiedRanks, int]:
+    def ranks_of(part: slice) -> tuple[TiedRanks, int]:
         users_T = torch.from_numpy(held_out.user_rows[part].astype(np.int64)).to(device)
         items_TC = torch.from_numpy(held_out.candidates[part].astype(np.int64)).to(device)
         with torch.inference_mode():
             scores_TC = score(users_T, items_TC).float()
             return TiedRanks.of_scores(scores_TC, items_TC), _nonnumbers(scores_TC)
 
-    standings = [standing(part) for part in parts] if in_step else workers.map(standing, parts)
+    ranks = [ranks_of(part) for part in parts] if in_step else workers.map(ranks_of, parts)
     if exchange is not None and exchange.size > 1:
-        standings = [_of_all(standings, exchange)]
-    return _judge("sampled", standings, held_out, config, {})
+        ranks = [_gathered(ranks, exchange)]
+    return _result("sampled", ranks, held_out, config, {})
 
 
 def _tied_ranks_on(
@@ -123,22 +132,29 @@ def _tied_ranks_on(
     held_out: HeldOut,
     exchange: Exchange | None,
 ) -> list[tuple[TiedRanks, int]]:
-    """Of all rows; each process works out those of its own."""
+    """The ranks of all rows; each process computes its own part of them."""
     if exchange is None or exchange.size == 1:
         return [tied_ranks_on(score, held_out, slice(0, len(held_out)), device)]
     rows = span_of(len(held_out), exchange.rank, exchange.size)
-    return [_of_all([tied_ranks_on(score, held_out, rows, device)], exchange)]
+    return [_gathered([tied_ranks_on(score, held_out, rows, device)], exchange)]
 
 
-def _of_all(standings: list[tuple[TiedRanks, int]], exchange: Exchange) -> tuple[TiedRanks, int]:
-    """The standings of all processes, in the order of the held-out rows."""
+def _gathered(parts: list[tuple[TiedRanks, int]], exchange: Exchange) -> tuple[TiedRanks, int]:
+    """The ranks of all processes, in the order of the held-out rows."""
+    ranks, nonnumbers = _joined(parts)
+    own = torch.from_numpy(np.stack([ranks.above, ranks.tied], axis=1))
+    gathered = exchange.all_gather_rows(own).numpy()
+    total = int(exchange.all_gather_rows(torch.tensor([nonnumbers])).sum())
+    return TiedRanks(gathered[:, 0], gathered[:, 1]), total
+
+
+def _joined(parts: list[tuple[TiedRanks, int]]) -> tuple[TiedRanks, int]:
+    """The ranks of all parts, and the sum of their counts of NaN."""
     above, tied = (
-        np.concatenate([np.zeros(0, np.int64), *(getattr(one, name) for one, _ in standings)])
+        np.concatenate([np.zeros(0, np.int64), *(getattr(ranks, name) for ranks, _ in parts)])
         for name in ("above", "tied")
     )
-    nonnumbers = torch.tensor([sum(number for _, number in standings)])
-    everyone = exchange.all_gather_rows(torch.from_numpy(np.stack([above, tied], axis=1))).numpy()
-    return TiedRanks(everyone[:, 0], everyone[:, 1]), int(exchange.all_gather_rows(nonnumbers).sum())
+    return TiedRanks(above, tied), sum(nonnumbers for _, nonnumbers in parts)
 
 
 def evaluate_full(
@@ -149,31 +165,40 @@ def evaluate_full(
     workers: Workers,
     depth: int = 10,
 ) -> EvaluationResult:
-    """Rank each positive among all items but those the user is known to have used otherwise.
+    """Rank each positive among all items except the user's other known ones.
 
-    Positives of training, validation and test other than the one that is ranked are masked. Users are scored in
-    chunks, so memory does not grow with their number. Coverage and popularity are of the first `depth` items.
+    All other positives of training, validation and test are masked. Users are scored in chunks, so memory
+    does not grow with their number.
+
+    Args:
+        scorer: the model, on the CPU.
+        dataset: the catalogue and what each user is known to have used.
+        held_out: the rows to rank; the values of the result are sorted by user.
+        config: cutoffs, tie rule and bootstrap resamples.
+        workers: threads to use.
+        depth: length of the lists whose coverage, popularity bias and novelty are reported.
     """
     order = np.argsort(held_out.user_rows, kind="stable")
     rows = max(1, _CATALOGUE_SCORES_AT_ONCE // len(dataset.items))
     parts = spans(len(order), -(-len(order) // rows)) if len(order) else []
     shown = np.zeros(len(dataset.items), dtype=np.int64)
 
-    def standing(part: slice) -> tuple[TiedRanks, int, np.ndarray]:
+    def ranks_of(part: slice) -> tuple[TiedRanks, int, np.ndarray]:
         with torch.inference_mode():
             return _full_tied_ranks(scorer, dataset, held_out, order[part], depth)
 
-    standings: list[tuple[TiedRanks, int]] = []
-    for one, nonnumbers, top in workers.map(standing, parts):
-        standings.append((one, nonnumbers))
+    ranks: list[tuple[TiedRanks, int]] = []
+    for ranks_of_part, nonnumbers, top in workers.map(ranks_of, parts):
+        ranks.append((ranks_of_part, nonnumbers))
         shown += np.bincount(top, minlength=len(shown))
     sorted_rows = HeldOut(held_out.user_rows[order], held_out.candidates[order])
-    return _judge("full", standings, sorted_rows, config, catalogue_figures(shown, dataset.popularity, depth))
+    return _result("full", ranks, sorted_rows, config, catalogue_figures(shown, dataset.popularity, depth))
 
 
 def _full_tied_ranks(
     scorer: Scorer, dataset: Dataset, held_out: HeldOut, rows: np.ndarray, depth: int
 ) -> tuple[TiedRanks, int, np.ndarray]:
+    """The ranks of some `rows`, how many rows have NaN scores, and the items of their top `depth` lists."""
     users = held_out.user_rows[rows].astype(np.int64)
     positives = torch.from_numpy(held_out.positives[rows].astype(np.int64))
     scores = scorer.catalogue(torch.from_numpy(users)).float()
@@ -181,21 +206,23 @@ def _full_tied_ranks(
     scores = torch.nan_to_num(scores, nan=-torch.inf, posinf=torch.inf, neginf=-torch.inf)
     of_positive = scores.gather(1, positives[:, None])
     mask_items(scores, dataset.known, users)
-    standing = TiedRanks(
+    # Masked items, the positive among them, are minus infinity: neither above it nor tied with it.
+    ranks = TiedRanks(
         (scores > of_positive).sum(1).numpy(),
         ((scores == of_positive) & (scores > -torch.inf)).sum(1).numpy(),
     )
-    scores.scatter_(1, positives[:, None], of_positive)
-    return standing, nonnumbers, scores.topk(min(depth, scores.shape[1]), dim=1).indices.numpy().ravel()
+    scores.scatter_(1, positives[:, None], of_positive)  # The positive itself may be in the list.
+    return ranks, nonnumbers, scores.topk(min(depth, scores.shape[1]), dim=1).indices.numpy().ravel()
 
 
 def catalogue_figures(shown: np.ndarray, popularity: np.ndarray, depth: int) -> dict[str, float]:
-    """What the lists themselves are like; `shown` [I] counts how often each item is in one, `popularity` [I] in training.
+    """Coverage, popularity bias and novelty of lists with `depth` items.
 
-    Coverage: the share of items that anybody is shown. Popularity bias: how often a shown item is used in training, over how
-    often a training interaction's item is (above 1 the model favours the popular). Novelty, in bits: the mean of
-    -log2(popularity / all interactions) of what is shown (Vargas & Castells, RecSys'11, mean self-information), an item that
-    nobody has used counting as used once.
+    `shown` [I] counts how many lists each item is in, `popularity` [I] its training interactions. Coverage is
+    the share of items that appear in any list. Popularity bias is the mean popularity of a shown item over
+    that of a training interaction's item (above 1 the model favours popular items). Novelty, in bits, is the
+    mean of -log2(popularity / all interactions) over the shown items (Vargas & Castells, RecSys'11, mean
+    self-information); an item without interactions counts as used once.
     """
     total = max(1, int(shown.sum()))
     mean_shown = float((shown * popularity).sum()) / total
@@ -209,21 +236,20 @@ def catalogue_figures(shown: np.ndarray, popularity: np.ndarray, depth: int) -> 
 
 
 def _nonnumbers(scores: Tensor) -> int:
-    """Rows with a score that is not a number; one sum tells that there is none."""
+    """How many rows have a NaN; a sum that is not NaN answers for all of them at once."""
     return int(scores.isnan().any(1).sum()) if bool(scores.sum().isnan()) else 0
 
 
-def _judge(
+def _result(
     protocol: str,
-    standings: list[tuple[TiedRanks, int]],
+    parts: list[tuple[TiedRanks, int]],
     held_out: HeldOut,
     config: EvaluationConfig,
     catalogue: dict[str, float],
 ) -> EvaluationResult:
-    above = np.concatenate([s.above for s, _ in standings]) if standings else np.zeros(0, np.int64)
-    tied = np.concatenate([s.tied for s, _ in standings]) if standings else np.zeros(0, np.int64)
+    ranks, nonnumbers = _joined(parts)
     user_rows = np.asarray(held_out.user_rows)
-    values = compute_metrics(TiedRanks(above, tied).resolve_ties(config.ties), user_rows, config.cutoffs)
+    values = compute_metrics(ranks.resolve_ties(config.ties), user_rows, config.cutoffs)
     return EvaluationResult(
         protocol,
         config.ties,
@@ -231,28 +257,26 @@ def _judge(
         _intervals(values, config.bootstrap, user_rows),
         user_rows,
         catalogue,
-        sum(nonnumbers for _, nonnumbers in standings),
+        nonnumbers,
     )
 
 
-def compute_metrics(
-    standing: TiedRanks, user_rows: np.ndarray, cutoffs: tuple[int, ...]
-) -> dict[str, Floats]:
-    """Every metric at every cutoff."""
+def compute_metrics(ranks: TiedRanks, user_rows: np.ndarray, cutoffs: tuple[int, ...]) -> dict[str, Floats]:
+    """Values by name: every metric at each of the `cutoffs`, and mrr; `user_rows` [T] are the users."""
     by_cutoff: dict[str, Callable[[TiedRanks, int], Floats]] = {
         "hr": metrics.hit_ratio,
         "ndcg": metrics.ndcg,
         "recall": partial(metrics.recall, user_rows=user_rows),
     }
-    values = {f"{name}@{k}": metric(standing, k) for name, metric in by_cutoff.items() for k in cutoffs}
-    values["mrr"] = metrics.reciprocal_rank(standing)
+    values = {f"{name}@{k}": metric(ranks, k) for name, metric in by_cutoff.items() for k in cutoffs}
+    values["mrr"] = metrics.reciprocal_rank(ranks)
     return values
 
 
 def _intervals(
     values: dict[str, Floats], resamples: int, user_rows: np.ndarray
 ) -> dict[str, tuple[float, float]]:
-    """Metrics of the same length are resampled together: those of rows, and those of users."""
+    """95% intervals by metric. Metrics with one value a row share their resamples, as do those of users."""
     if not resamples:
         return {}
     result: dict[str, tuple[float, float]] = {}

@@ -1,13 +1,16 @@
-"""Figures by group of held-out rows: by how active the user is, and by how popular the held-out item is.
+"""Metrics by group of held-out rows: by the user's activity, and by the popularity of the held-out item.
 
-In: one value a row for each metric (`EvaluationResult.values`), and what tells the groups apart, in the same order. Out: a
-`Group` for each bucket that occurs, with means and 95% intervals; `users_T`, whose each row is, makes these intervals over
-users where a user has several rows. The decision worth knowing: buckets are fixed and not
-quantiles of the data, so that tables of two models, or of two data sets, stand side by side; only head, torso and
-tail follow the data, each holding a third of all training interactions.
+In: one value a row for each metric (`EvaluationResult.values`), and a count a row that decides its group.
+Out: a `Group` for each bucket that occurs, with means and 95% intervals. The decision worth knowing: buckets
+are fixed rather than quantiles of the data, so tables of two models or data sets can be compared. Only head,
+torso and tail follow the data; each holds a third of all training interactions.
 
-`evaluate_full` gives its rows by user: sort the held-out rows with `sorted_by_user` before judging, and both protocols
-have one order.
+`evaluate_full` sorts its values by user: sort the held-out rows with `sorted_by_user` first, and both
+protocols have one order.
+
+Arguments shared by all functions: `values` maps a metric to its values [T]; `resamples` is the size of the
+bootstrap (0: no intervals); `users_T` [T] names each row's user, so that intervals are over users who have
+several rows.
 
 Legend: T held-out rows, I items.
 """
@@ -29,7 +32,7 @@ Bucket = tuple[int, int | None]
 ACTIVITY: tuple[Bucket, ...] = (
     (0, 0), (1, 1), (2, 2), (3, 5), (6, 10), (11, 20), (21, 50), (51, 100), (101, 200), (201, None),
 )  # fmt: skip
-"""Training interactions of the user: least and most, None without an upper end."""
+"""Training interactions of the user: smallest and largest count, None for no upper end."""
 ITEM_COUNTS: tuple[Bucket, ...] = ((0, 0), (1, 5), (6, 20), (21, 50), (51, 200), (201, 1000), (1001, None))
 """Training interactions of the held-out item."""
 _PARTS = ("head", "torso", "tail")
@@ -38,7 +41,7 @@ _RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Group:
-    """`rows` held-out rows whose count lies between `low` and `high` (None: no upper end), and their figures."""
+    """The metrics of `rows` held-out rows whose count is between `low` and `high` (None: no upper end)."""
 
     label: str
     low: int
@@ -62,14 +65,14 @@ class Group:
 def by_activity(
     counts_T: Counts, values: Mapping[str, Floats], resamples: int = _RESAMPLES, users_T: Counts | None = None
 ) -> list[Group]:
-    """Groups by the number of training interactions of each row's user: 1, 2, 3-5, 6-10, … 201+."""
+    """Groups by `counts_T` [T], the training interactions of each row's user: 1, 2, 3-5, 6-10, … 201+."""
     return by_counts(counts_T, values, ACTIVITY, resamples, users_T)
 
 
 def by_item_count(
     counts_T: Counts, values: Mapping[str, Floats], resamples: int = _RESAMPLES, users_T: Counts | None = None
 ) -> list[Group]:
-    """Groups by the number of training interactions of each row's held-out item: 0 and 1-5 are the cold ones."""
+    """Groups by `counts_T` [T], the training interactions of each row's held-out item; 0 and 1-5 are cold."""
     return by_counts(counts_T, values, ITEM_COUNTS, resamples, users_T)
 
 
@@ -80,9 +83,9 @@ def by_counts(
     resamples: int = _RESAMPLES,
     users_T: Counts | None = None,
 ) -> list[Group]:
-    """Groups of the rows by `counts_T` [T]; buckets that no row falls into are left out.
+    """Groups by `counts_T` [T] in these `buckets` (low, high); empty buckets are left out.
 
-    Values of another length than T (`recall@k`, one a user, where users have several rows) are left out too.
+    So are metrics whose values are not one a row (`recall@k`, where users have several rows).
     """
     return [
         _group(label_of((low, high)), (low, high), inside_T, values, resamples, users_T)
@@ -98,10 +101,11 @@ def by_popularity(
     resamples: int = _RESAMPLES,
     users_T: Counts | None = None,
 ) -> list[Group]:
-    """Head, torso and tail: the most used items that hold a third of all training interactions, those that hold the
-    next third, and the rest; `low` and `high` are the uses of items in the part.
+    """Head, torso and tail, each with a third of all training interactions, from the most popular items down.
 
-    Items that are used equally often are in the same part: the one that the first of them falls into.
+    `items_T` [T] are the held-out items and `popularity_I` [I] the training interactions of every item; a
+    group's `low` and `high` are the counts of its items. Equally popular items are in the same group: that of
+    the first of them.
     """
     parts_I = parts_of(popularity_I)
     groups = []
@@ -116,9 +120,9 @@ def by_popularity(
 
 
 def parts_of(popularity_I: Counts) -> npt.NDArray[np.int64]:
-    """[I]: 0 for an item of the head, 1 of the torso, 2 of the tail."""
+    """[I]: 0 for an item of the head, 1 of the torso, 2 of the tail; `popularity_I` [I] as above."""
     uses = np.sort(popularity_I.astype(np.int64))[::-1]
-    before = np.cumsum(uses) - uses  # interactions of items that stand before
+    before = np.cumsum(uses) - uses  # interactions of all items before this one
     ascending = uses[::-1]
     more_used_I = len(uses) - np.searchsorted(ascending, popularity_I, side="right")
     before_I = np.append(before, uses.sum())[more_used_I]
@@ -127,7 +131,7 @@ def parts_of(popularity_I: Counts) -> npt.NDArray[np.int64]:
 
 
 def label_of(bucket: Bucket) -> str:
-    """How a bucket is printed: 1, 3-5, 201+."""
+    """A `bucket` (low, high) in print: 1, 3-5, 201+."""
     low, high = bucket
     if high is None:
         return f"{low:,}+"
@@ -135,7 +139,7 @@ def label_of(bucket: Bucket) -> str:
 
 
 def sorted_by_user(held_out: HeldOut) -> HeldOut:
-    """The same rows in the order that `evaluate_full` gives its values in."""
+    """The rows of `held_out` in the order of the values of `evaluate_full`."""
     order = np.argsort(held_out.user_rows, kind="stable")
     return HeldOut(held_out.user_rows[order], held_out.candidates[order])
 
