@@ -26,10 +26,11 @@ from ncf.data import Csr
 from ncf.serving.fold_in import FoldIn
 from ncf.serving.numpy_model import Floats, GmfBranch, NumpyModel, Rows
 from ncf.serving.retrieval import calibration
+from ncf.serving.retrieval.brute_force import BruteForce
 from ncf.serving.retrieval.index import Scan, padded
 from ncf.serving.retrieval.ivf import IvfIndex
 from ncf.serving.retrieval.landmarks import QueryVectors
-from ncf.serving.retrieval.retriever import BruteForce, Retriever
+from ncf.serving.retrieval.retriever import Retriever
 from planted import planted_network
 
 K = 10
@@ -214,7 +215,7 @@ def _sweep(report: Report, name: str, network: NumpyModel, seen: Csr, count: int
     calibration_queries = calibration.CalibrationQueries.of(
         network, calibration.QuerySample.of(network, second[:count], seen, random), None
     )
-    gmf = [half.item_table.T for half in network.halves if isinstance(half, GmfBranch)]
+    gmf = [half.item_table.T for half in network.branches if isinstance(half, GmfBranch)]
     steps, rows = (15, 25, 50, 100, 200), []
     for rank in [rank for rank in calibration._RANKS if rank <= basis.rank]:
         landmarks = basis.landmarks(rank)

@@ -183,7 +183,7 @@ def test_a_known_user_with_history_has_both(recommender: Recommender) -> None:
     nothing_new = recommender.recommend(104, k=5, history=seen[:3])
     assert (nothing_new.items, nothing_new.source) == (plain.items, "model")
     assert recommender.recommend(104, k=5, history=["x"]).source == "model"
-    with pytest.raises(ConfigError, match="A history belongs to one user, and these are 2"):
+    with pytest.raises(ConfigError, match="A history belongs to one user, but there are 2"):
         recommender.recommend([104, 105], history=new)
 
 

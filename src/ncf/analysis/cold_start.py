@@ -89,9 +89,7 @@ def evaluate_cold_users(run: EvaluatedRun) -> ColdUsers:
         oldest_first = [part[::-1] for part in parts]
         return FoldedIn(network, users, network.queries(fold_in.vectors(oldest_first)))
 
-    scorers: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-        "popularity": PopularityScorer(run.item_counts)
-    }
+    scorers: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"popularity": PopularityScorer(run.item_counts)}
     for low, high in LENGTHS:
         lengths = random.integers(low, high + 1, len(users))
         parts = [history[:length] for history, length in zip(histories, lengths, strict=True)]

@@ -1,21 +1,23 @@
 """Fold-in: the vector of a visitor who was not in training, from the items that a request brings.
 
-In: the network and the training users' items. Out: a linear map from what a history's item vectors look like to a user
-vector, fitted to the training users, whose vectors are known. Items and layers stay as they are.
+In: the network and the training users' items. Out: a linear map from what a history's item vectors look like
+to a user vector, fitted to the training users, whose vectors are known. Items and layers stay as they are.
 
     v = M' [ m n/(n + 2) ; m n/(n + 20) ; m n/(n + 200) ; log(1 + n) ; 1 / (1 + n) ; 1 ],   m = mean of the n item vectors
 
-M is the ridge regression of the trained user vectors on these features, over all training users with their whole
-histories and, as short histories are what visitors have, with random parts of them. n/(n + t) is how far a mean of n
-observations is to be trusted against a prior worth t of them; with three of them M chooses the trust by length.
+M is the ridge regression of the trained user vectors on these features, over all training users with their
+whole histories and, as short histories are what visitors have, with random parts of them. n/(n + t) is how
+far a mean of n observations is to be trusted against a prior worth t of them; with three of them M chooses
+the trust by length.
 
-The one decision worth knowing: nothing is optimised in a request. The best linear guess of the trained vector from a
-history is a row times a matrix: microseconds, the same arithmetic for GMF, MLP and NeuMF, and a few hundred kilobytes
-(and a byte an item) however large the catalogue is. docs/fold_in.md has how it was judged.
+The one decision worth knowing: nothing is optimised in a request. The best linear guess of the trained vector
+from a history is a row times a matrix: microseconds, the same arithmetic for GMF, MLP and NeuMF, and a few
+hundred kilobytes (and a byte an item) however large the catalogue is. docs/fold_in.md has how it was judged.
 
-Of a history-aware model only the own part is guessed: what its first half makes of a history is the sum that it was trained with
-(`models/history.py`), a look-up, and M is fitted to what that leaves over. Where the model has a half-life the order of
-a history counts, oldest first, and what a known user used before ages by what is new.
+Of a history-aware model only the own part is guessed: what its first half makes of a history is the sum that
+it was trained with (`models/history.py`), a look-up, and M is fitted to what that leaves over. Where the
+model has a half-life the order of a history counts, oldest first, and what a known user used before ages by
+what is new.
 
 Legend: B histories, U users, I items, N items of all histories, W width of a user vector, E width of all item
 tables, F features.
@@ -50,10 +52,10 @@ class FoldIn:
         network: NumpyModel,
         map_FW: Floats,
         informative_I: npt.NDArray[np.bool_],
-        look_up: HistoryEmbedding | None = None,
+        embedding: HistoryEmbedding | None = None,
     ) -> None:
-        self._tables = [half.item_table for half in network.halves]
-        self._map_FW, self._informative_I, self.look_up = map_FW, informative_I, look_up
+        self._tables = [branch.item_table for branch in network.branches]
+        self._map_FW, self._informative_I, self.embedding = map_FW, informative_I, embedding
 
     @classmethod
     def build(
@@ -61,26 +63,27 @@ class FoldIn:
         network: NumpyModel,
         seen: Csr,
         seed: int,
-        look_up: HistoryEmbedding | None = None,
+        embedding: HistoryEmbedding | None = None,
         known: Csr | None = None,
     ) -> "FoldIn":
-        """Fit the map to the users of `network` and their items `seen`; at most 20,000 users, drawn with `seed`.
+        """Fit the map to the users of `network` and their items `seen`; at most 20,000 users, drawn with
+        `seed`.
 
-        With a look-up the map is fitted to what it leaves over, the own parts. One with ages needs the items `known` of each
-        user that they belong to.
+        With a look-up the map is fitted to what it leaves over, the own parts. One with ages needs the items
+        `known` of each user that they belong to.
         """
         informative_I = np.zeros(network.items, np.bool_)
         informative_I[seen.columns] = True
 
         def own(users: Rows) -> Floats:
             vectors_BW = network.user_vectors(users)
-            if look_up is not None:
+            if embedding is not None:
                 for user, vector_W in zip(users.tolist(), vectors_BW, strict=True):
-                    found_D = _trained(look_up, user, seen, known)
+                    found_D = _trained(embedding, user, seen, known)
                     vector_W[: len(found_D)] -= found_D
             return vectors_BW
 
-        return cls(network, _fit(network, seen, seed, own), informative_I, look_up)
+        return cls(network, _fit(network, seen, seed, own), informative_I, embedding)
 
     def save(self, folder: Path) -> None:
         """Write `fold_in_map.npy` and `fold_in_informative.npy`; a look-up is kept for itself."""
@@ -97,7 +100,9 @@ class FoldIn:
         return cls(network, map_FW, informative_I, HistoryEmbedding.open(folder))
 
     def vector(self, history: Rows) -> Floats:
-        """[W] of a visitor with these items, oldest first; repeats do not matter, and order only where there is a half-life."""
+        """[W] of a visitor with these items, oldest first; repeats do not matter, and order only where there
+        is a half-life.
+        """
         vectors_BW = self.vectors([history])
         return np.asarray(vectors_BW[0])
 
@@ -105,9 +110,9 @@ class FoldIn:
         """[B, W] of visitors."""
         kept = [self.informative(history) for history in histories]
         vectors_BW = self._guessed(kept)
-        if self.look_up is not None:
+        if self.embedding is not None:
             for vector_W, rows in zip(vectors_BW, kept, strict=True):
-                found_D = self.look_up.vector(rows)
+                found_D = self.embedding.vector(rows)
                 vector_W[: len(found_D)] += found_D
         return vectors_BW
 
@@ -119,8 +124,8 @@ class FoldIn:
     def updated(self, vector: Floats, seen: Rows, history: Rows, ages: Ages | None = None) -> Floats:
         """[W] of a known user: the trained `vector`, moved by what the new items of `history` add to `seen`.
 
-        `ages`: of `seen` in the trained history, where there is a half-life (`HistoryEmbedding.ages_of`). Then an item that was seen
-        before counts anew as well.
+        `ages`: of `seen` in the trained history, where there is a half-life (`HistoryEmbedding.ages_of`).
+        Then an item that was seen before counts anew as well.
         """
         known, new = self.informative(seen), self.informative(history)
         both = np.union1d(known, new)
@@ -130,12 +135,12 @@ class FoldIn:
             return self.vector(new)
         before, after = self._guessed([known, both])
         moved = np.asarray(vector + (after - before), np.float32)
-        if self.look_up is not None:
-            look_up = self.look_up
+        if self.embedding is not None:
+            embedding = self.embedding
             change_D = (
-                look_up.vector(both) - look_up.vector(known)
+                embedding.vector(both) - embedding.vector(known)
                 if ages is None
-                else look_up.change(seen, ages, new)
+                else embedding.change(seen, ages, new)
             )
             moved[: len(change_D)] += change_D
         return moved
@@ -146,7 +151,7 @@ class FoldIn:
         Ascending, or where the order of a history counts in the order of their last occurrence.
         """
         rows = np.asarray(rows)
-        in_order = self.look_up is not None and self.look_up.half_life
+        in_order = self.embedding is not None and self.embedding.half_life
         rows = last_of_each(rows) if in_order else np.unique(rows)
         return rows[self._informative_I[rows]]
 
@@ -167,18 +172,20 @@ def _sums(tables: list[Floats], histories: Sequence[Rows]) -> Floats:
     return sums_BE
 
 
-def _trained(look_up: HistoryEmbedding, user: int, seen: Csr, known: Csr | None) -> Floats:
+def _trained(embedding: HistoryEmbedding, user: int, seen: Csr, known: Csr | None) -> Floats:
     """[D]: the look-up's part of a training user's vector."""
-    if look_up.ages_N is None:
-        return look_up.trained(seen.row(user), None)
+    if embedding.ages_N is None:
+        return embedding.trained(seen.row(user), None)
     assert known is not None
     span = slice(int(known.offsets[user]), int(known.offsets[user + 1]))
-    return look_up.trained(known.row(user), look_up.ages_of(span))
+    return embedding.trained(known.row(user), embedding.ages_of(span))
 
 
 def _fit(network: NumpyModel, seen: Csr, seed: int, own: Callable[[Rows], Floats]) -> Floats:
-    """[F, W] to what `own` says of users [B, W], by the normal equations; a ridge of a hundredth of each feature's own square keeps them regular."""
-    tables = [half.item_table for half in network.halves]
+    """[F, W] to what `own` says of users [B, W], by the normal equations; a ridge of a hundredth of each
+    feature's own square keeps them regular.
+    """
+    tables = [branch.item_table for branch in network.branches]
     width = sum(table.shape[1] for table in tables) * len(_TRUSTS) + 3
     gram_FF, moments_FW = np.zeros((width, width)), np.zeros((width, network.width))
     random = np.random.default_rng(seed_of(seed, "fold-in"))
@@ -201,7 +208,9 @@ def _fit(network: NumpyModel, seen: Csr, seed: int, own: Callable[[Rows], Floats
 def _beginnings(
     tables: list[Floats], items_N: Rows, random: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Lengths [B] and sums [B, E] of beginnings of a history in random order: none, some log-uniform, all of it."""
+    """Lengths [B] and sums [B, E] of beginnings of a history in random order: none, some log-uniform, all of
+    it.
+    """
     drawn = np.exp(random.random(_PARTS) * np.log1p(len(items_N))).astype(np.int64)
     lengths = np.unique(np.concatenate([[0], np.minimum(drawn, len(items_N)), [len(items_N)]]))
     rows = random.permutation(items_N)

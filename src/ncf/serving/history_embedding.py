@@ -1,10 +1,11 @@
 """The look-up: the vector of a history-aware model's user, from the history and a table, with nothing to fit.
 
-In: the history's table, and where the model has a half-life the ages of what each user was trained on. Out: the first
-coordinates of a visitor's vector, or how those of a known user change with new items.
+In: the history's table, and where the model has a half-life the ages of what each user was trained on. Out:
+the first coordinates of a visitor's vector, or how those of a known user change with new items.
 
-The one decision worth knowing: a frozen vector holds an own part and a history that cannot be told apart any more, so the
-change of a known user is the history as it is now minus the history as it was trained on, both worked out in the request.
+The one decision worth knowing: a frozen vector holds an own part and a history that cannot be told apart any
+more, so the change of a known user is the history as it is now minus the history as it was trained on, both
+worked out in the request.
 
 Legend: U users, I items, N items of all users, n items of one history, m new items, D factors.
 """
@@ -24,11 +25,12 @@ _TABLE, _RULE, _AGES = "history.npy", "history_rule.npy", "history_ages.npy"
 
 @dataclass(frozen=True)
 class HistoryEmbedding:
-    """A visitor's first D coordinates are the sum of what the items count times their rows of `table_ID`, over the sum of
-    what they count to the power `exponent`.
+    """A visitor's first D coordinates are the sum of what the items count times their rows of `table_ID`,
+    over the sum of what they count to the power `exponent`.
 
-    With a `half_life` an item with r later ones counts 2^(-r / half_life), else one. `ages_N`: of the items that each user is
-    known to have used, in the artifact's order of them, how many were later in training; -1 of those that were not in it.
+    With a `half_life` an item with r later ones counts 2^(-r / half_life), else one. `ages_N`: of the items
+    that each user is known to have used, in the artifact's order of them, how many were later in training; -1
+    of those that were not in it.
     """
 
     table_ID: Floats
@@ -70,8 +72,8 @@ class HistoryEmbedding:
     def change(self, seen: Rows, ages: Ages, new: Rows) -> Floats:
         """[D]: what `new` items (distinct, oldest first) change in a history of `seen` ones with these ages.
 
-        Everything ages by the number of new items, less those that it was older than before; an item that comes again is
-        as young as its last use.
+        Everything ages by the number of new items, less those that it was older than before; an item that
+        comes again is as young as its last use.
         """
         before, ages = seen[ages >= 0], ages[ages >= 0]
         again = np.isin(before, new)

@@ -1,18 +1,18 @@
 """The arithmetic of a trained model in numpy: what a request costs, and nothing else.
 
-In: the weights of an artifact (mapped) and rows or vectors of users. Out: logits, equal to the torch modules of
-`ncf.models` up to the last bits of float32 (tests/serving/test_numpy_model.py).
+In: the weights of an artifact (mapped) and rows or vectors of users. Out: logits, equal to the torch modules
+of `ncf.models` up to the last bits of float32 (tests/serving/test_numpy_model.py).
 
-The one decision worth knowing: serving does without torch. A request works on a few hundred numbers at a time, where
-what counts is the cost of a call and not of a product; a server without torch starts in a fraction of the time and
-holds a fraction of the memory. docs/decisions.md has the figures.
+The one decision worth knowing: serving does without torch. A request works on a few hundred numbers at a
+time, where what counts is the cost of a call and not of a product; a server without torch starts in a
+fraction of the time and holds a fraction of the memory. docs/decisions.md has the figures.
 
-A user is a *vector*, the concatenation of what the halves of the model keep of a user, known or folded in. A vector
-becomes a *query* once a request: h * p_u for GMF, the user's half of the first layer for MLP. Items have a *side*,
-what the halves need of an item.
+A user is a *vector*, the concatenation of what the halves of the model keep of a user, known or folded in. A
+vector becomes a *query* once a request: h * p_u for GMF, the user's half of the first layer for MLP. Items
+have a *side*, what the halves need of an item.
 
-Legend: B users, C items, I items of the catalogue, W width of a user vector, Q width of a query, S of an item's side,
-D factors, E embedding width, H hidden width.
+Legend: B users, C items, I items of the catalogue, W width of a user vector, Q width of a query, S of an
+item's side, D factors, E embedding width, H hidden width.
 """
 
 from collections.abc import Mapping
@@ -52,7 +52,8 @@ class Branch(Protocol):
 class GmfBranch:
     """h * p_u is the query, q_i the side, their inner product the logit (He et al., WWW'17, equation 9).
 
-    An item's own bias, where the model has them, is one more column of the item table, which meets a one in the query.
+    An item's own bias, where the model has them, is one more column of the item table, which meets a one in
+    the query.
     """
 
     def __init__(self, weights: Mapping[str, Floats], prefix: str) -> None:
@@ -86,7 +87,9 @@ class GmfBranch:
 
 
 class MlpBranch:
-    """The user's half of the first layer is the query, the item's half the side, the tower follows (equation 10)."""
+    """The user's half of the first layer is the query, the item's half the side, the tower follows (equation
+    10).
+    """
 
     def __init__(self, weights: Mapping[str, Floats], prefix: str) -> None:
         self.user_table, self.item_table = weights[f"{prefix}user_table"], weights[f"{prefix}item_table"]
@@ -133,17 +136,17 @@ class NumpyModel:
     """A model of any kind from its weights; the kind is read from their names."""
 
     def __init__(self, weights: Mapping[str, Floats]) -> None:
-        self.halves: list[Branch] = []
-        for kind, prefix in _halves_of(weights):
-            self.halves.append(GmfBranch(weights, prefix) if kind == "gmf" else MlpBranch(weights, prefix))
-        self.users, self.items = len(self.halves[0].user_table), len(self.halves[0].item_table)
-        self.widths = [half.user_table.shape[1] for half in self.halves]
-        self._parts = _slices([half.query_width for half in self.halves])
+        self.branches: list[Branch] = []
+        for kind, prefix in _branches_of(weights):
+            self.branches.append(GmfBranch(weights, prefix) if kind == "gmf" else MlpBranch(weights, prefix))
+        self.users, self.items = len(self.branches[0].user_table), len(self.branches[0].item_table)
+        self.widths = [branch.user_table.shape[1] for branch in self.branches]
+        self._parts = _slices([branch.query_width for branch in self.branches])
         self._sides: list[Floats] | None = None
-        if 4 * self.items * sum(half.side_width for half in self.halves) <= _CACHED_BYTES:
-            self._sides = [half.side(half.item_table) for half in self.halves]
+        if 4 * self.items * sum(branch.side_width for branch in self.branches) <= _CACHED_BYTES:
+            self._sides = [branch.side(branch.item_table) for branch in self.branches]
         self._queries_UQ: Floats | None = None
-        if 4 * self.users * sum(half.query_width for half in self.halves) <= _CACHED_BYTES:
+        if 4 * self.users * sum(branch.query_width for branch in self.branches) <= _CACHED_BYTES:
             self._queries_UQ = self.queries(self.user_vectors(slice(None)))
 
     @property
@@ -153,13 +156,14 @@ class NumpyModel:
 
     def user_vectors(self, user_rows: Rows | slice) -> Floats:
         """[B, W] of rows of the user tables."""
-        return np.concatenate([half.user_table[user_rows] for half in self.halves], axis=1)
+        return np.concatenate([branch.user_table[user_rows] for branch in self.branches], axis=1)
 
     def queries(self, vectors_BW: Floats) -> Floats:
         """[B, Q], what scoring needs of a user; computed once a request."""
         parts = _slices(self.widths)
         return np.concatenate(
-            [half.queries(vectors_BW[:, part]) for half, part in zip(self.halves, parts, strict=True)], axis=1
+            [branch.queries(vectors_BW[:, part]) for branch, part in zip(self.branches, parts, strict=True)],
+            axis=1,
         )
 
     def user_queries(self, user_rows: Rows) -> Floats:
@@ -171,7 +175,7 @@ class NumpyModel:
     def sides(self, items: Rows | slice) -> list[Floats]:
         """What each half needs of items: [C, S] or, for rows [B, C], [B, C, S]."""
         if self._sides is None:
-            return [half.side(half.item_table[items]) for half in self.halves]
+            return [branch.side(branch.item_table[items]) for branch in self.branches]
         if isinstance(items, slice):
             return [side[items] for side in self._sides]
         return [side.take(items, axis=0) for side in self._sides]
@@ -179,8 +183,8 @@ class NumpyModel:
     def scores(self, queries_BQ: Floats, sides: list[Floats]) -> Floats:
         """Logits [B, C] from what `queries` and `sides` gave."""
         logits = [
-            half.scores(queries_BQ[:, part], side)
-            for half, part, side in zip(self.halves, self._parts, sides, strict=True)
+            branch.scores(queries_BQ[:, part], side)
+            for branch, part, side in zip(self.branches, self._parts, sides, strict=True)
         ]
         return logits[0] if len(logits) == 1 else logits[0] + logits[1]
 
@@ -200,8 +204,8 @@ def _slices(widths: list[int]) -> list[slice]:
     return [slice(end - width, end) for end, width in zip(ends, widths, strict=True)]
 
 
-def _halves_of(weights: Mapping[str, Floats]) -> list[tuple[str, str]]:
-    """(kind, prefix of the names) of each half."""
+def _branches_of(weights: Mapping[str, Floats]) -> list[tuple[str, str]]:
+    """(kind, prefix of the names) of each branch."""
     if "gmf.output" in weights:
         return [("gmf", "gmf."), ("mlp", "mlp.")]
     return [("mlp" if "first.bias" in weights else "gmf", "")]

@@ -1,12 +1,12 @@
-"""The recommender: a fitted model that speaks the caller's ids only.
+"""The recommender: a trained model that takes and returns the caller's ids.
 
-In: user and item ids in the type the caller has. Out: ids of the same type, with scores (logits: higher is better,
-comparable within a user). One id in gives one answer, a sequence of ids a list of answers. Whoever is unknown is
-answered from the history that the request brings, else by popularity, and `source` says so; with `strict` an unknown
-user is an error.
+In: user and item ids in the caller's type. Out: ids of the same type, with scores (logits: higher is better,
+comparable within a user). One id gives one answer, a sequence of ids a list of answers. An unknown user is
+answered from the history in the request, else by popularity, and `source` says which; with `strict` an
+unknown user is an error.
 
-The one decision worth knowing: known users, visitors and users with new history differ in where their vector comes
-from, and in nothing after it; `vector -> query -> ranked items` is one way for all of them.
+The one decision worth knowing: known users, visitors and users with new history differ only in where their
+vector comes from. `vector -> query -> ranked items` is the same code for all of them.
 
 Legend: B users of a request, I items, k items wanted, W width of a user vector.
 """
@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypedDict, Unpack, overload
 
 import numpy as np
 
@@ -24,65 +24,85 @@ from ncf.errors import ConfigError, UnknownIdError
 from ncf.serving.artifact import Artifact, open_artifact
 from ncf.serving.history_embedding import Ages
 from ncf.serving.numpy_model import Floats, NumpyModel, Rows
-from ncf.serving.retrieval.brute_force import PopularityRanker, Similar
-from ncf.serving.retrieval.retriever import BruteForce
+from ncf.serving.retrieval.brute_force import BruteForce, PopularityRanker, Ranker, Similar
 
 USERS_AT_ONCE = 256
-Id = Any
+Id = str | int
+Source = Literal["model", "fold_in", "popularity", "similar"]
+_MODEL: Source = "model"
+_FOLD_IN: Source = "fold_in"
 _NO_ROWS: Rows = np.empty(0, np.int64)
 
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The answer for one user, visitor or item: ids best first, their scores, and where they come from.
+    """The answer for one user, visitor or item."""
 
-    `subject` is the id that was asked about, None for a visitor. `source` is "model", "fold_in" where the request's
-    history counted, "popularity" for an unknown user, or "similar". `ignored` names ids of the request that the model
-    does not know.
-    """
-
-    subject: Id
-    items: list[Id]
+    subject: Any
+    """The id that the answer is about, None for a visitor."""
+    items: list[Any]
+    """Item ids, best first."""
     scores: list[float]
-    source: str
-    ignored: list[Id] = field(default_factory=list)
+    source: Source
+    """"fold_in" where the request's history counted, "popularity" for an unknown user."""
+    ignored: list[Any] = field(default_factory=list)
+    """Ids of the request that the model does not know."""
 
-    def __iter__(self) -> Iterator[tuple[Id, float]]:
+    def __iter__(self) -> Iterator[tuple[Any, float]]:
         return iter(zip(self.items, self.scores, strict=True))
 
     def __len__(self) -> int:
         return len(self.items)
 
 
+class RecommendOptions(TypedDict, total=False):
+    """The options of `Recommender.recommend`, for its overloads."""
+
+    history: Sequence[Id] | None
+    exclude_seen: bool
+    candidates: Sequence[Id] | None
+    exclude: Sequence[Id]
+    strict: bool
+
+
 @dataclass(frozen=True)
 class _Filters:
-    """What may appear: `allowed` rows (None: all) without the `excluded` ones; unknown ids are in `ignored`."""
+    """The item rows that may appear: `allowed` (None: all) without `excluded`; unknown ids are in `ignored`."""
 
     allowed: Rows | None
     excluded: Rows
-    ignored: list[Id]
+    ignored: list[Any]
 
 
 class Recommender:
-    """Recommendations, scores and similar items from an artifact.
-
-    With `exact` the full model scores every item of the catalogue; otherwise candidates are generated as
-    `retrieval.py` tells, and only they are scored by it.
-    """
+    """Recommendations, scores and similar items from an artifact."""
 
     def __init__(self, artifact: Artifact, *, exact: bool = False) -> None:
+        """With `exact` the full model scores every item; otherwise it scores candidates (see `retrieval/`)."""
         self.artifact = artifact
         self.users, self.items = artifact.users, artifact.items
         self.network = NumpyModel(artifact.weights)
-        self._ranker = BruteForce(self.network) if exact else artifact.retrieval(self.network)
+        self._ranker: Ranker = BruteForce(self.network) if exact else artifact.retrieval(self.network)
         self._fold_in = artifact.fold_in(self.network)
         self._popular = PopularityRanker(artifact.item_columns["popularity"].to_numpy())
         self._similar = Similar(self.network)
 
     @classmethod
     def open(cls, path: str | Path, *, exact: bool = False) -> Recommender:
-        """From an artifact folder or the output folder of a training run; raises `ArtifactError`."""
+        """From the artifact folder (or the output folder of a training run) at `path`; raises
+        `ArtifactError`.
+        """
         return cls(open_artifact(path), exact=exact)
+
+    @overload  # A str is a Sequence as well, and one id.
+    def recommend(  # type: ignore[overload-overlap]
+        self, users: Id, k: int = 10, **options: Unpack[RecommendOptions]
+    ) -> Recommendation: ...
+
+    @overload
+    def recommend(
+        self, users: Sequence[Id], k: int = 10, **options: Unpack[RecommendOptions]
+    ) -> list[Recommendation]: ...
 
     def recommend(
         self,
@@ -94,32 +114,37 @@ class Recommender:
         candidates: Sequence[Id] | None = None,
         exclude: Sequence[Id] = (),
         strict: bool = False,
-    ) -> Any:
-        """The best `k` items of each user: one `Recommendation` for one id, a list of them for a sequence.
+    ) -> Recommendation | list[Recommendation]:
+        """The best items of each user: one `Recommendation` for one id, a list of them for a sequence.
 
-        `history` is what one user has used since training, oldest first: it counts together with what was known, and is all
-        that is known of an unknown user. `candidates` limits the answer to these items, `exclude` leaves items out; ids
-        among them that the model does not know are named in `ignored`. Fewer than `k` come back where fewer are left.
-        Raises `ConfigError` for a bad `k` or a history of several users, `UnknownIdError` for an unknown user with
-        `strict`.
+        Raises `ConfigError` for a bad `k` or a history for several users, `UnknownIdError` for an unknown
+        user with `strict`.
+
+        Args:
+            users: one id, or several.
+            k: how many items; fewer come back where fewer are left.
+            history: what one user has used since training, oldest first. It is added to the known items of a known
+                user, and is all that is known of another.
+            exclude_seen: leave out the items that the user has used.
+            candidates: only these items may appear.
+            exclude: these items may not appear. Unknown ids here and in `candidates` are returned in `ignored`.
+            strict: an unknown user is an error.
         """
         check_k(k)
-        if _is_one(users):
-            return self.recommend(
-                [users], k, history=history, exclude_seen=exclude_seen, candidates=candidates,
-                exclude=exclude, strict=strict,
-            )[0]  # fmt: skip
-        rows = self.users.rows(list(users))
+        ids: Sequence[Id] = [users] if isinstance(users, str | int | np.integer) else users
+        rows = self.users.rows(list(ids))
         if strict:
-            _refuse_unknown("user", list(users), rows)
+            _refuse_unknown("user", list(ids), rows)
         filters = self._filters(candidates, exclude)
-        if history is not None:
-            if len(rows) != 1:
-                raise ConfigError(
-                    f"A history belongs to one user, and these are {len(rows)}: ask one by one."
-                )
-            return [self._with_history(users[0], int(rows[0]), history, k, exclude_seen, filters)]
-        return self._for_known(users, rows, k, exclude_seen, filters)
+        if history is None:
+            answers = self._for_users(ids, rows, k, exclude_seen, filters)
+        elif len(rows) == 1:
+            answers = [self._with_history(ids[0], int(rows[0]), history, k, exclude_seen, filters)]
+        else:
+            raise ConfigError(
+                f"A history belongs to one user, but there are {len(rows)}: ask for one at a time."
+            )
+        return answers[0] if ids is not users else answers
 
     def recommend_visitor(
         self,
@@ -130,12 +155,13 @@ class Recommender:
         candidates: Sequence[Id] | None = None,
         exclude: Sequence[Id] = (),
     ) -> Recommendation:
-        """The best `k` items for somebody who was not in training and has used the items of `history`, oldest first.
+        """The best `k` items for a user who was not in training and has used the items of `history`, oldest
+        first.
 
-        The order counts only where the model has a half-life (`model.history_half_life`); of an item that comes more than
-        once the last occurrence counts.
-        Items of the history that the model does not know are named in `ignored`; where none is known, or none was used
-        by anybody in training, the answer is by popularity. `exclude_seen` leaves the history out of the answer. Raises `ConfigError` for a bad `k`.
+        The order counts only where the model has a half-life (`model.history_half_life`); the last occurrence
+        of an item counts. Unknown items of the history are returned in `ignored`. Where no item of it was
+        used in training, the answer is by popularity. `exclude_seen` leaves the history out of the answer;
+        `candidates` and `exclude` are those of `recommend`. Raises `ConfigError` for a bad `k`.
         """
         check_k(k)
         return self._with_history(None, -1, history, k, exclude_seen, self._filters(candidates, exclude))
@@ -144,7 +170,7 @@ class Recommender:
         """[N] float32: the score of each pair (users[n], items[n]). Raises `UnknownIdError` for unknown ids."""
         if len(users) != len(items):
             raise ConfigError(
-                f"Pairs need as many users as items, and these are {len(users)} and {len(items)}."
+                f"Pairs need as many users as items, but there are {len(users)} and {len(items)}."
             )
         user_rows, item_rows = self.users.rows(list(users)), self.items.rows(list(items))
         _refuse_unknown("user", list(users), user_rows)
@@ -161,7 +187,10 @@ class Recommender:
     def similar_items(
         self, item: Id, k: int = 10, *, candidates: Sequence[Id] | None = None, exclude: Sequence[Id] = ()
     ) -> Recommendation:
-        """The `k` items whose vectors have the largest cosine with this item's. Raises `UnknownIdError`."""
+        """The `k` items whose vectors have the largest cosine with that of `item`.
+
+        `candidates` and `exclude` are those of `recommend`. Raises `UnknownIdError` for an unknown item.
+        """
         check_k(k)
         row = self.items.rows([item])
         _refuse_unknown("item", [item], row)
@@ -171,18 +200,20 @@ class Recommender:
         return self._listed(self.items.ids_of(row).tolist()[0], scores, rows, "similar", filters.ignored)
 
     def describe(self, items: Sequence[Id]) -> list[dict[str, Any]]:
-        """What there is to display of each item: its id, title and other columns; only the id of an unknown one."""
+        """The id, title and other columns of each of `items`; only the id of an unknown one."""
         rows = self.items.rows(list(items))
-        known = self.artifact.item_columns[[int(row) for row in rows if row >= 0]].to_dicts()
-        found = iter(known)
-        return [next(found) if row >= 0 else {"id": item} for item, row in zip(items, rows, strict=True)]
+        columns = iter(self.artifact.item_columns[[int(row) for row in rows if row >= 0]].to_dicts())
+        return [next(columns) if row >= 0 else {"id": item} for item, row in zip(items, rows, strict=True)]
 
     def rank(self, user_rows: Rows, k: int, exclude_seen: bool = True) -> tuple[Floats, Rows]:
-        """Scores and item rows [B, k] for rows of known users, best first; minus infinity fills up."""
+        """Scores and item rows, both [B, min(k, I)], of known users, best first; minus infinity fills up.
+
+        `user_rows` [B] are the users, and `exclude_seen` leaves out the items that they have used.
+        """
         hidden = [self.artifact.seen.row(row) if exclude_seen else _NO_ROWS for row in user_rows.tolist()]
         return self._ranker.top(self.network.user_queries(user_rows), k, hidden, None, user_rows)
 
-    def _for_known(
+    def _for_users(
         self, users: Sequence[Id], rows: Rows, k: int, exclude_seen: bool, filters: _Filters
     ) -> list[Recommendation]:
         """Answers in the order of `users`; those with row -1 by popularity."""
@@ -193,22 +224,18 @@ class Recommender:
             hidden = [self._hidden(row, exclude_seen, filters) for row in known.tolist()]
             queries_BQ = self.network.user_queries(known)
             scores, items = self._ranker.top(queries_BQ, k, hidden, filters.allowed, known)
-            subjects = iter(self.users.ids[known].tolist())
-            place = iter(range(len(known)))
+            ranked = iter(zip(self.users.ids[known].tolist(), scores, items, strict=True))
             for user, row in zip(users[start : start + USERS_AT_ONCE], part.tolist(), strict=True):
                 if row < 0:
                     answers.append(self._popular_answer(user, k, filters.excluded, filters, filters.ignored))
                 else:
-                    at = next(place)
-                    answers.append(
-                        self._listed(next(subjects), scores[at], items[at], "model", filters.ignored)
-                    )
+                    answers.append(self._listed(*next(ranked), "model", filters.ignored))
         return answers
 
     def _with_history(
-        self, user: Id, row: int, history: Sequence[Id], k: int, exclude_seen: bool, filters: _Filters
+        self, user: Any, row: int, history: Sequence[Id], k: int, exclude_seen: bool, filters: _Filters
     ) -> Recommendation:
-        """A known user (`row`) or a visitor (-1) with items of `history`."""
+        """The answer for a known user (`row`) or a visitor (-1) with the items of `history`."""
         used, unknown = self._rows(history)
         ignored = [*unknown, *filters.ignored]
         hidden = self._hidden(row, exclude_seen, filters)
@@ -217,11 +244,11 @@ class Recommender:
         if row < 0 and not len(self._fold_in.informative(used)):
             return self._popular_answer(user, k, hidden, filters, ignored)
         if row < 0:
-            vector, source = self._fold_in.vector(used), "fold_in"
+            vector, source = self._fold_in.vector(used), _FOLD_IN
         else:
             known = self.network.user_vectors(np.array([row]))[0]
             vector = self._fold_in.updated(known, self.artifact.seen.row(row), used, self._ages(row))
-            source, user = "model" if vector is known else "fold_in", self.users.ids_of([row]).tolist()[0]
+            source, user = _MODEL if vector is known else _FOLD_IN, self.users.ids_of([row]).tolist()[0]
         scores, items = self._ranker.top(self.network.queries(vector[None]), k, [hidden], filters.allowed)
         return self._listed(user, scores[0], items[0], source, ignored)
 
@@ -239,18 +266,18 @@ class Recommender:
         return _Filters(allowed, excluded, ignored + unknown)
 
     def _ages(self, row: int) -> Ages | None:
-        """Of what a known user has used, where the model has a half-life."""
-        if self._fold_in.look_up is None:
+        """The ages of a known user's items, where the model has a half-life."""
+        if self._fold_in.embedding is None:
             return None
         first, end = self.artifact.seen.offsets[row : row + 2].tolist()
-        return self._fold_in.look_up.ages_of(slice(first, end))
+        return self._fold_in.embedding.ages_of(slice(first, end))
 
-    def _known_items(self, items: Sequence[Id]) -> tuple[Rows, list[Id]]:
+    def _known_items(self, items: Sequence[Id]) -> tuple[Rows, list[Any]]:
         """Rows of the items, each once and ascending, and the ids that are not known."""
         rows, unknown = self._rows(items)
         return _distinct(rows), unknown
 
-    def _rows(self, items: Sequence[Id]) -> tuple[Rows, list[Id]]:
+    def _rows(self, items: Sequence[Id]) -> tuple[Rows, list[Any]]:
         """Rows of the items as they come, and the ids that are not known."""
         rows = self.items.rows(list(items))
         if len(rows) and rows.min() < 0:
@@ -259,13 +286,13 @@ class Recommender:
         return rows, []
 
     def _popular_answer(
-        self, user: Id, k: int, hidden: Rows, filters: _Filters, ignored: list[Id]
+        self, user: Any, k: int, hidden: Rows, filters: _Filters, ignored: list[Any]
     ) -> Recommendation:
         scores, rows = self._popular.top(k, hidden, filters.allowed)
         return self._listed(user, scores, rows, "popularity", ignored)
 
     def _listed(
-        self, subject: Id, scores: Floats, rows: Rows, source: str, ignored: list[Id]
+        self, subject: Any, scores: Floats, rows: Rows, source: Source, ignored: list[Any]
     ) -> Recommendation:
         if len(scores) and scores[-1] == -np.inf:
             there = scores > -np.inf
@@ -274,7 +301,7 @@ class Recommender:
 
 
 def _distinct(rows: Rows) -> Rows:
-    """What `np.unique` gives, in half of its time for a short list."""
+    """`np.unique(rows)`, in half of its time for a short list."""
     rows = np.sort(rows)
     if len(rows) < 2:
         return rows
@@ -284,21 +311,17 @@ def _distinct(rows: Rows) -> Rows:
     return rows[first]
 
 
-def _is_one(users: Any) -> bool:
-    return isinstance(users, str | int | np.integer)
-
-
 def check_k(k: int) -> None:
     """Raise `ConfigError` unless `k` is a whole number of at least 1."""
     if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise ConfigError(f"k must be a whole number of at least 1, and not {k!r}.")
+        raise ConfigError(f"k must be a whole number of at least 1, not {k!r}.")
 
 
-def _refuse_unknown(kind: str, ids: list[Id], rows: Rows) -> None:
+def _refuse_unknown(kind: str, ids: list[Any], rows: Rows) -> None:
     unknown = [given for given, row in zip(ids, rows, strict=True) if row < 0]
     if unknown:
         raise UnknownIdError(
             f"The model does not know {kind} {unknown[0]!r}"
             + (f" and {len(unknown) - 1} others" if len(unknown) > 1 else "")
-            + f": check the id, or train again with data that have {'them' if len(unknown) > 1 else 'it'}."
+            + f": check the id, or train again on data with {'them' if len(unknown) > 1 else 'it'}."
         )

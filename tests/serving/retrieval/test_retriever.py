@@ -13,9 +13,10 @@ from ncf.data import Csr
 from ncf.models import freeze
 from ncf.serving.numpy_model import Floats, NumpyModel, Rows
 from ncf.serving.retrieval import calibration
+from ncf.serving.retrieval.brute_force import BruteForce
 from ncf.serving.retrieval.index import Scan
 from ncf.serving.retrieval.ivf import IvfIndex
-from ncf.serving.retrieval.retriever import BruteForce, Retriever
+from ncf.serving.retrieval.retriever import Retriever
 from support import csr_of, model_of
 
 KINDS = ["gmf", "mlp", "neumf", "mf", "history-neumf"]

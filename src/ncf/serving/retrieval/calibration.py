@@ -2,10 +2,11 @@
 
 In: a network, and what its users have used. Out: the parts of a `Retriever` and its recall@10.
 
-Two samples of users are drawn: one to find the directions of the tower's scores, one to judge. The rank is the one
-whose request is cheapest at a recall of .9999 over a sample of items; then item vectors are made for the whole
-catalogue, a piece at a time, and the number of candidates is the smallest that gives that recall against exact
-scoring of the whole catalogue. Every step costs a bounded number of pairs, so that ten million items take minutes.
+Two samples of users are drawn: one to find the directions of the tower's scores, one to judge. The rank is
+the one whose request is cheapest at a recall of .9999 over a sample of items; then item vectors are made for
+the whole catalogue, a piece at a time, and the number of candidates is the smallest that gives that recall
+against exact scoring of the whole catalogue. Every step costs a bounded number of pairs, so that ten million
+items take minutes.
 
 Legend: F users of the first sample, M of the second, I items, S sampled items, R rank, Q width of a query.
 """
@@ -52,7 +53,9 @@ _USERS_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class IndexCalibration:
-    """The parts of a retrieval. `limit` is a residual that few judges exceed; beyond it a query is unlike them."""
+    """The parts of a retrieval. `limit` is a residual that few judges exceed; beyond it a query is unlike
+    them.
+    """
 
     landmarks: Landmarks | None
     index: Index
@@ -63,7 +66,9 @@ class IndexCalibration:
 
 @dataclass(frozen=True)
 class QuerySample:
-    """Known users, and after every two of them a mixture of users that stands for a visitor; items that they hide."""
+    """Known users, and after every two of them a mixture of users that stands for a visitor; items that they
+    hide.
+    """
 
     vectors_BW: Floats
     hidden: list[Rows]
@@ -91,7 +96,9 @@ class QuerySample:
 
 @dataclass(frozen=True)
 class CalibrationQueries:
-    """Users whose exact answer is known: queries, items they have used, and their best rows [M, K], -1 where none."""
+    """Users whose exact answer is known: queries, items they have used, and their best rows [M, K], -1 where
+    none.
+    """
 
     queries_MQ: Floats
     hidden: list[Rows]
@@ -165,7 +172,9 @@ def _basis(network: NumpyModel, queries_FQ: Floats, items_S: Rows) -> Basis | No
 def _cheapest_rank(network: NumpyModel, basis: Basis, judges: CalibrationQueries) -> int:
     """Judged on the sampled items; n candidates of the catalogue are a share of n of them."""
     share = len(basis.rows_I) / network.items
-    gmf_RS = [half.item_table[basis.rows_I].T for half in network.halves if isinstance(half, GmfBranch)]
+    gmf_RS = [
+        branch.item_table[basis.rows_I].T for branch in network.branches if isinstance(branch, GmfBranch)
+    ]
     best, least = 0, np.inf
     for rank in sorted({min(rank, basis.rank) for rank in _RANKS}):
         landmarks = basis.landmarks(rank)
@@ -234,8 +243,8 @@ def _calibrated(
 
 
 def _choose_probes(index: IvfIndex, judges: CalibrationQueries, vectors_MR: Floats) -> None:
-    """The fewest lists in which the best are, however many candidates that takes; where a search of too few lists
-    would go on to more of them, that does not count.
+    """The fewest lists in which the best are, however many candidates that takes; where a search of too few
+    lists would go on to more of them, that does not count.
     """
     ladder = [probes for probes in _PROBES if probes <= index.lists] or [index.lists]
 

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ncf.serving.numpy_model import Floats, Rows
-from ncf.serving.retrieval.brute_force import places_of
+from ncf.serving.retrieval.brute_force import indices_of
 
 Alive = npt.NDArray[np.bool_]
 _Value = TypeVar("_Value", np.float32, np.int64)
@@ -44,8 +44,9 @@ class Scan:
     def __init__(
         self, items_RP: Floats, items: int, rows: Rows | None = None, mask_P: Floats | None = None
     ) -> None:
-        """`items_RP` as `padded` gives it; `rows` names the items of the places where they are not all, and `mask_P`
-        is minus infinity where an item may not appear."""
+        """`items_RP` as `padded` gives it; `rows` names the items of the places where they are not all, and
+        `mask_P` is minus infinity where an item may not appear.
+        """
         self._items_RP, self._items, self._rows, self._mask_P = items_RP, items, rows, mask_P
 
     @classmethod
@@ -84,11 +85,13 @@ class Scan:
         return Scan(self._items_RP, self._items, mask_P=mask_P)
 
     def _places(self, rows: Rows) -> Rows:
-        return rows if self._rows is None else places_of(rows, self._rows)
+        return rows if self._rows is None else indices_of(rows, self._rows)
 
 
 def padded(items_RI: Floats) -> Floats:
-    """[R, P]: columns of zeros up to a multiple of 64, with minus infinity in the last row, which users weigh by 1."""
+    """[R, P]: columns of zeros up to a multiple of 64, with minus infinity in the last row, which users weigh
+    by 1.
+    """
     rank, items = items_RI.shape
     items_RP = np.zeros((rank, max(1, -(-items // _PADDING)) * _PADDING), np.float32)
     items_RP[:, :items] = items_RI
@@ -99,8 +102,8 @@ def padded(items_RI: Floats) -> Floats:
 def _largest(scores_BP: Floats, n: int) -> tuple[Floats, npt.NDArray[np.int64]]:
     """The n largest of each row and their places, both [B, n], in no order.
 
-    The n largest lie in the n groups with the largest maxima, so that only maxima and these groups are partitioned.
-    Groups go across the row (every P/size-th place), where taking maxima is a sweep.
+    The n largest lie in the n groups with the largest maxima, so that only maxima and these groups are
+    partitioned. Groups go across the row (every P/size-th place), where taking maxima is a sweep.
     """
     users, places = scores_BP.shape
     size = _group_size(places, n)
@@ -116,7 +119,9 @@ def _largest(scores_BP: Floats, n: int) -> tuple[Floats, npt.NDArray[np.int64]]:
 
 
 def _largest_of_one(scores_1P: Floats, n: int) -> tuple[Floats, npt.NDArray[np.int64]]:
-    """`_largest` for one row, or up to twice as many as are wanted: all that reach the n-th largest group maximum."""
+    """`_largest` for one row, or up to twice as many as are wanted: all that reach the n-th largest group
+    maximum.
+    """
     places = scores_1P.shape[1]
     size = _group_size(places, n)
     if size == 1:

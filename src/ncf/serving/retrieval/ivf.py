@@ -2,13 +2,13 @@
 
 In: vectors of all items, a piece at a time. Out: candidates, as from a scan, at a small part of its cost.
 
-Items are clustered, and each coordinate is kept as one byte. faiss is imported when an index is built or opened and
-not before; most catalogues never need it.
+Items are clustered, and each coordinate is kept as one byte. faiss is imported when an index is built or
+opened and not before; most catalogues never need it.
 
-The one decision worth knowing: vectors are turned and scaled so that queries vary alike in every direction, and items
-get one more coordinate that gives all of them the same length (Bachrach et al., RecSys'14). The nearest item is then
-the one with the largest inner product, so that clusters by distance are what a query looks for: the same recall takes
-a quarter of the lists or less (docs/retrieval.md).
+The one decision worth knowing: vectors are turned and scaled so that queries vary alike in every direction,
+and items get one more coordinate that gives all of them the same length (Bachrach et al., RecSys'14). The
+nearest item is then the one with the largest inner product, so that clusters by distance are what a query
+looks for: the same recall takes a quarter of the lists or less (docs/retrieval.md).
 
 Legend: B users, C items of a piece, R width of a vector, N candidates wanted.
 """
@@ -44,7 +44,9 @@ class IvfIndex:
     def build(
         cls, item_vectors: ItemVectors, items: int, vectors_BR: Floats, random: np.random.Generator
     ) -> "IvfIndex":
-        """Clusters from a sample of items, then all items a piece at a time; `vectors_BR` are vectors of users."""
+        """Clusters from a sample of items, then all items a piece at a time; `vectors_BR` are vectors of
+        users.
+        """
         faiss = faiss_module()
         for_items_RR, for_users_RR = _turns(vectors_BR)
         lists = min(_MOST_LISTS, max(1, 2 ** round(np.log2(4 * items**0.5))))
@@ -82,7 +84,9 @@ class IvfIndex:
         np.save(folder / _TURN, self._turn_RR, allow_pickle=False)
 
     def search(self, vectors_BR: Floats, n: int, hidden: Sequence[Rows]) -> tuple[Rows, Alive]:
-        """The best in the nearest lists; hidden items are fetched on top and marked, and so are places left empty."""
+        """The best in the nearest lists; hidden items are fetched on top and marked, and so are places left
+        empty.
+        """
         wanted = n + max((len(rows) for rows in hidden), default=0)
         probes = self.probes
         while True:
@@ -150,7 +154,8 @@ def _turns(vectors_BR: Floats) -> tuple[Floats, Floats]:
 
 
 def _of_one_length(vectors_CR: Floats, longest: float, width: int) -> Floats:
-    """[C, width]: a coordinate fills up to `longest`, a squared length (an item longer than all of the sample stays longer), then zeros.
+    """[C, width]: a coordinate fills up to `longest`, a squared length (an item longer than all of the sample
+    stays longer), then zeros.
 
     The width is a multiple of 16: for any other faiss compares coordinate by coordinate, six times slower.
     """

@@ -1,15 +1,15 @@
 """A tower's scores as inner products, known from a few landmark items.
 
-In: the MLP half of a network and a sample of its users and items. Out: a vector for any query, and one for any item,
-whose inner product is close to the half's score; and how far off it is for this query.
+In: the MLP half of a network and a sample of its users and items. Out: a vector for any query, and one for
+any item, whose inner product is close to the half's score; and how far off it is for this query.
 
-The score of a tower is no inner product, but the matrix of the scores of all users and items has few directions that
-matter. A sample of it gives them. A query is then known by its scores of some landmark items, an item by its scores
-for some landmark users; what is left over on the landmark items, the residual, says how well the directions serve
-this query. docs/retrieval.md has the error analysis.
+The score of a tower is no inner product, but the matrix of the scores of all users and items has few
+directions that matter. A sample of it gives them. A query is then known by its scores of some landmark items,
+an item by its scores for some landmark users; what is left over on the landmark items, the residual, says how
+well the directions serve this query. docs/retrieval.md has the error analysis.
 
-Legend: B users, C items, F sampled users, I sampled items, Q width of a query, S of a side, R rank, L landmark items,
-M landmark users.
+Legend: B users, C items, F sampled users, I sampled items, Q width of a query, S of a side, R rank, L
+landmark items, M landmark users.
 """
 
 from dataclasses import dataclass
@@ -35,9 +35,9 @@ class Landmarks:
     vectors_RL: Floats
     solve_LR: Floats
 
-    def vectors(self, half: Branch, queries_BQ: Floats, sides_LS: Floats) -> tuple[Floats, Floats]:
-        """Vectors [B, R] and residuals [B] (root mean square over the landmarks) of queries of the half."""
-        known_BL: Floats = half.scores(queries_BQ, sides_LS) - self.means_L
+    def vectors(self, branch: Branch, queries_BQ: Floats, sides_LS: Floats) -> tuple[Floats, Floats]:
+        """Vectors [B, R] and residuals [B] (root mean square over the landmarks) of queries of the branch."""
+        known_BL: Floats = branch.scores(queries_BQ, sides_LS) - self.means_L
         vectors_BR: Floats = known_BL @ self.solve_LR
         known_BL -= vectors_BR @ self.vectors_RL
         squares_B: Floats = np.einsum("bl,bl->b", known_BL, known_BL)
@@ -45,7 +45,9 @@ class Landmarks:
 
 
 class Basis:
-    """The directions of a sample of scores, strongest first: users [F, K] and items [K, I] around the items' means."""
+    """The directions of a sample of scores, strongest first: users [F, K] and items [K, I] around the items'
+    means.
+    """
 
     def __init__(self, scores_FI: Floats, rows_I: Rows) -> None:
         self.rows_I = rows_I
@@ -66,9 +68,9 @@ class Basis:
     def landmarks(self, rank: int) -> Landmarks:
         """Landmark items for the first `rank` directions.
 
-        A query's vector is the most probable one given its landmark scores, where the sample tells how large each
-        coordinate is and how much the directions left out disturb a score. With as many landmarks as directions the
-        plain pseudo-inverse is off by up to twice as much.
+        A query's vector is the most probable one given its landmark scores, where the sample tells how large
+        each coordinate is and how much the directions left out disturb a score. With as many landmarks as
+        directions the plain pseudo-inverse is off by up to twice as much.
         """
         items_RI = self.items_KI[:rank]
         places = pivots(items_RI, round(_OVERSAMPLING * rank))
@@ -86,9 +88,11 @@ class Basis:
         )
 
     def extension(self, rank: int, users: int) -> tuple[Rows, Floats]:
-        """Places of M landmark users in the sample and [R + 1, M]: times their scores of any item, its vector and mean.
+        """Places of M landmark users in the sample and [R + 1, M]: times their scores of any item, its vector
+        and mean.
 
-        With all sampled users it gives the items' directions as they are; fewer cost less for a large catalogue.
+        With all sampled users it gives the items' directions as they are; fewer cost less for a large
+        catalogue.
         """
         users_FR = self.users_FK[:, :rank]
         everyone = users >= len(users_FR)
@@ -125,13 +129,13 @@ def pivots(vectors_RI: Doubles, count: int) -> Rows:
     return np.array(chosen, np.int64)
 
 
-def sample_scores(half: Branch, queries_FQ: Floats, sides_IS: Floats) -> Floats:
+def sample_scores(branch: Branch, queries_FQ: Floats, sides_IS: Floats) -> Floats:
     """The half's scores [F, I], a few users at a time so that activations stay in cache."""
     scores_FI = np.empty((len(queries_FQ), len(sides_IS)), np.float32)
     for start in range(0, len(queries_FQ), _USERS_AT_ONCE):
         for item in range(0, len(sides_IS), 256):
             part, items = slice(start, start + _USERS_AT_ONCE), slice(item, item + 256)
-            scores_FI[part, items] = half.scores(queries_FQ[part], sides_IS[items])
+            scores_FI[part, items] = branch.scores(queries_FQ[part], sides_IS[items])
     return scores_FI
 
 
@@ -178,7 +182,9 @@ class ItemVectors:
     def __call__(self, items: Rows | slice) -> Floats:
         """[R, C] float32."""
         tower, cut = tower_of(self.network), gmf_width(self.network)
-        parts = [half.item_table[items].T for half in self.network.halves if isinstance(half, GmfBranch)]
+        parts = [
+            branch.item_table[items].T for branch in self.network.branches if isinstance(branch, GmfBranch)
+        ]
         if tower is None:
             return np.concatenate([*parts, np.zeros((1, parts[0].shape[1]), np.float32)])
         scores_MC = sample_scores(tower, self.queries_MQ[:, cut:], tower.side(tower.item_table[items]))
@@ -187,9 +193,9 @@ class ItemVectors:
 
 def gmf_width(network: NumpyModel) -> int:
     """How many coordinates of a query belong to the GMF half, which comes first."""
-    return sum(half.query_width for half in network.halves if isinstance(half, GmfBranch))
+    return sum(branch.query_width for branch in network.branches if isinstance(branch, GmfBranch))
 
 
 def tower_of(network: NumpyModel) -> MlpBranch | None:
     """The half that is no inner product."""
-    return next((half for half in network.halves if isinstance(half, MlpBranch)), None)
+    return next((branch for branch in network.branches if isinstance(branch, MlpBranch)), None)

@@ -1,11 +1,14 @@
-"""Retrieval: the best items of a user out of a catalogue of any size, by the full model, at the cost of a few of them.
+"""Retrieval: the best items of a user out of a catalogue of any size, by the full model, at the cost of a few
+of them.
 
-In: queries of a network, items that must not appear, items that may. Out: scores and rows, best first, as `BruteForce`
-gives them but for the share of misses that was measured when the artifact was written (`recall`).
+In: queries of a network, items that must not appear, items that may. Out: scores and rows, best first, as
+`BruteForce` gives them but for the share of misses that was measured when the artifact was written
+(`recall`).
 
-Candidates are found by an inner product that is close to the model's score and are then scored by the model itself.
-The tower's part of that product is known from the user's scores of a few landmark items, so it serves known users and
-folded-in visitors alike; a query that the landmarks fit badly gets more candidates. docs/retrieval.md tells the method.
+Candidates are found by an inner product that is close to the model's score and are then scored by the model
+itself. The tower's part of that product is known from the user's scores of a few landmark items, so it serves
+known users and folded-in visitors alike; a query that the landmarks fit badly gets more candidates.
+docs/retrieval.md tells the method.
 
 Legend: B users, K wanted, N candidates, Q width of a query.
 """
@@ -24,8 +27,6 @@ from ncf.serving.retrieval.calibration import IndexCalibration, K, fit
 from ncf.serving.retrieval.index import Index, Scan
 from ncf.serving.retrieval.ivf import IvfIndex
 from ncf.serving.retrieval.landmarks import Landmarks, QueryVectors
-
-__all__ = ["BruteForce", "Retriever"]
 
 _DOCUMENT = "retrieval.json"
 _LANDMARKS = ("rows_L", "means_L", "vectors_RL", "solve_LR")
@@ -50,7 +51,9 @@ class Retriever:
 
     @classmethod
     def build(cls, network: NumpyModel, seen: Csr, seed: int) -> "Retriever":
-        """Find what this catalogue needs, by measuring; `seen` are the items of each user, which do not count."""
+        """Find what this catalogue needs, by measuring; `seen` are the items of each user, which do not
+        count.
+        """
         fitted = fit(network, seen, seed)
         return cls(network, fitted, None if fitted is None else _known_users(network, fitted))
 
@@ -64,8 +67,9 @@ class Retriever:
     ) -> tuple[Floats, Rows]:
         """Scores float32 and item rows int64, both [B, min(k, items)], best first; minus infinity fills up.
 
-        `hidden` are the rows that must not appear for each user, `allowed` (unique, sorted) those that may for all.
-        `users` are the rows of known users whose queries these are; it saves the look at the landmarks.
+        `hidden` are the rows that must not appear for each user, `allowed` (unique, sorted) those that may
+        for all. `users` are the rows of known users whose queries these are; it saves the look at the
+        landmarks.
         """
         items = self._network.items if allowed is None else len(allowed)
         n = self.candidates(k)
@@ -92,7 +96,9 @@ class Retriever:
         items: int,
         users: Rows | None,
     ) -> tuple[Floats, Rows]:
-        """A few users, so that activations stay in cache; those who are unlike the measured ones once more, wider."""
+        """A few users, so that activations stay in cache; those who are unlike the measured ones once more,
+        wider.
+        """
         assert self._fitted is not None
         vectors_BR, residuals_B = self._described(queries_BQ, users)
         scores_BK, rows_BK = self._rank(index, queries_BQ, vectors_BR, n, k, hidden)
