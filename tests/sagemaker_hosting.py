@@ -38,9 +38,9 @@ class Everything(set[str]):
 
 def answered(model: Path, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes, str]:
     """What our container answers."""
-    sent = {name.lower().encode(): value.encode() for name, value in headers.items()}
-    reply = respond(_state(model), body, sent)
-    return reply.status, reply.body, reply.type
+    sent = {name.lower(): value for name, value in headers.items()}
+    response = respond(_state(model), body, sent.get("content-type"), sent.get("accept"))
+    return response.status_code, bytes(response.body), str(response.media_type)
 
 
 @cache

@@ -256,7 +256,7 @@ def _load_trained(model: Model, artifact: Artifact, dataset: Dataset) -> None:
     if not isinstance(artifact.model, GMF):
         raise ConfigError("--gmf takes a run of kind gmf or history-gmf, not a NeuMF.")
     branch.attach(history_of(_seen(dataset, artifact.experiment.train), branch.half_life))
-    look_up = artifact.look_up
+    look_up = artifact.history_embedding
     assert look_up is not None
     thaw(branch, artifact.model, torch.from_numpy(look_up.table_ID.copy()))
 

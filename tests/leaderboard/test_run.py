@@ -192,7 +192,9 @@ def test_a_folder_that_another_process_writes_to_is_refused(go: Any, files: Path
 
 
 def test_the_artifact_of_a_final_run_is_refused_by_a_recommender_with_a_sentence(finished: Path) -> None:
-    with pytest.raises(ArtifactError, match="was written to be judged and not to serve: train its recipe"):
+    with pytest.raises(
+        ArtifactError, match="was written for evaluation only and cannot serve: train its recipe"
+    ):
         Recommender.open(finished / "gmf" / "seeds" / "0")
 
 

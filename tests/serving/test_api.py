@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ncf.serving.api import answer, answer_format, read, write
 from ncf.serving.recommender import Recommender
-from ncf.serving.schemas import LIMITS, Limits, WireError
+from ncf.serving.schemas import LIMITS, ApiError, Limits
 
 
 def ask(recommender: Recommender, request: Any, limits: Limits = LIMITS) -> Any:
@@ -19,8 +19,8 @@ def ask(recommender: Recommender, request: Any, limits: Limits = LIMITS) -> Any:
     return json.loads(write(answer(recommender, read(body, "application/json", limits), limits), "json"))
 
 
-def refused(recommender: Recommender, request: Any, limits: Limits = LIMITS) -> WireError:
-    with pytest.raises(WireError) as caught:
+def refused(recommender: Recommender, request: Any, limits: Limits = LIMITS) -> ApiError:
+    with pytest.raises(ApiError) as caught:
         ask(recommender, request, limits)
     return caught.value
 
@@ -104,6 +104,8 @@ def test_similar_pairs_and_a_list_of_one_user(served: Recommender) -> None:
         ({"users": [104], "strict": 1}, "invalid", "strict", "strict must be true or false."),
         ({"users": ["x"], "strict": True}, "unknown_id", None, "does not know user 'x': check the id"),
         ({"users": [104], "top": 3}, "invalid", "top", "'top' is not a field here: this request takes k, "),
+        ({"users": [104], "items": [503]}, "invalid", "items", "users and items are different kinds of request"),
+        ({"history": [503], "pairs": [[104, 503]]}, "invalid", "history", "send one request for each."),
         ({"items": [503], "similar": False}, "invalid", "similar", "similar must be true."),
         ({"items": [503]}, "invalid", "similar", "similar is missing: give it."),
         ({"items": [999], "similar": True}, "unknown_id", None, "does not know item 999"),
@@ -173,7 +175,7 @@ def test_a_line_in_is_a_line_out(served: Recommender) -> None:
     assert second["error"]["message"] == "users must be a list."
     assert third["error"]["code"] == "invalid_json"
     assert list(fourth) == ["scores"]
-    with pytest.raises(WireError, match="the limit lines = 3"):
+    with pytest.raises(ApiError, match="the limit lines = 3"):
         read(b"{}\n" * 4, "application/jsonlines", Limits(lines=3))
 
 
@@ -187,7 +189,7 @@ def test_csv_has_a_user_a_line(served: Recommender) -> None:
     as_lines = write(answer(served, read(body, "text/csv")), "jsonlines").splitlines()
     assert json.loads(as_lines[0]) == ask(served, {"users": [104]})
     for bad in (b"104,105\n", b"\xff"):
-        with pytest.raises(WireError) as caught:
+        with pytest.raises(ApiError) as caught:
             read(bad, "text/csv")
         assert (caught.value.status, caught.value.code) == (400, "invalid_csv")
     assert write(answer(served, read(b"", "text/csv")), "csv") == b""
@@ -216,13 +218,13 @@ def test_accept_chooses_the_format(accept: str | None, asked_in: str, expected: 
 
 
 def test_what_cannot_be_answered_or_understood() -> None:
-    with pytest.raises(WireError) as caught:
+    with pytest.raises(ApiError) as caught:
         answer_format("image/png", "json")
     assert caught.value.status == 406
-    with pytest.raises(WireError) as caught:
+    with pytest.raises(ApiError) as caught:
         read(b"{}", "application/xml")
     assert (caught.value.status, caught.value.field) == (415, "Content-Type")
-    assert "'application/xml' is not understood: send one of application/json," in str(caught.value)
+    assert "'application/xml' is not supported: send one of application/json," in str(caught.value)
 
 
 anything = st.recursive(
@@ -241,7 +243,7 @@ def status(call: Callable[[], object]) -> int:
     """200, or the status of the refusal."""
     try:
         call()
-    except WireError as error:
+    except ApiError as error:
         return error.status
     return 200
 

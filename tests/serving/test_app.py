@@ -110,7 +110,7 @@ def test_a_mistake_of_the_server_is_a_500_and_in_its_log(
     def broken(*_: object) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(app_module.wire, "answer", broken)
+    monkeypatch.setattr(app_module.api, "answer", broken)
     response = post(client, {"users": [104]})
     assert (response.status_code, response.json()["error"]["code"]) == (500, "internal")
     assert "secret" not in response.text

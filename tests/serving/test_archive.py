@@ -106,7 +106,7 @@ def test_a_header_that_claims_gigabytes_is_not_read(tmp_path: Path) -> None:
     header = tarfile.TarInfo("pax")
     header.type, header.size = tarfile.XHDTYPE, 2**32
     (tmp_path / "m.tar.gz").write_bytes(gzip.compress(header.tobuf(tarfile.USTAR_FORMAT) + bytes(2**20)))
-    with pytest.raises(ArtifactError, match="not a whole"):
+    with pytest.raises(ArtifactError, match="not a complete"):
         unpack(tmp_path / "m.tar.gz", tmp_path / "out")
 
 
@@ -126,7 +126,7 @@ def flipped(content: bytes) -> bytes:
 def test_a_damaged_one_is_one_sentence(tmp_path: Path, harm: Callable[[bytes], bytes]) -> None:
     path = pack({"random": os.urandom(100_000)}, tmp_path / "m.tar.gz")
     path.write_bytes(harm(path.read_bytes()))
-    with pytest.raises(ArtifactError, match=r"is not a whole model\.tar\.gz .*: pack it again"):
+    with pytest.raises(ArtifactError, match=r"is not a complete model\.tar\.gz .*: copy it again"):
         unpack(path, tmp_path / "out")
     assert [one.name for one in tmp_path.iterdir()] == ["m.tar.gz"]
 

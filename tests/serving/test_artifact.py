@@ -55,7 +55,7 @@ def test_one_flipped_bit_is_noticed_in_every_file(tmp_path: Path, name: str) -> 
     content = bytearray(file.read_bytes())
     content[len(content) // 2] ^= 1
     file.write_bytes(content)
-    with pytest.raises(ArtifactError, match=f"is damaged: {name} is not as it was written; copy it afresh"):
+    with pytest.raises(ArtifactError, match=f"is damaged: {name} was changed; copy it again"):
         open_artifact(tmp_path)
 
 
@@ -68,7 +68,7 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
 
 def test_a_damaged_manifest(tmp_path: Path) -> None:
     (written(tmp_path) / "manifest.json").write_text('{"schema_version": 2, "fil')
-    with pytest.raises(ArtifactError, match=r"manifest.json cannot be read; copy it afresh"):
+    with pytest.raises(ArtifactError, match=r"manifest.json cannot be read; copy it again"):
         open_artifact(tmp_path)
 
 
@@ -79,7 +79,7 @@ def test_an_artifact_that_this_user_may_not_read(tmp_path: Path, monkeypatch: py
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr("ncf.serving.artifact.sha256_of", refused)
-    with pytest.raises(ArtifactError, match="may not be read by this user"):
+    with pytest.raises(ArtifactError, match="This user may not read"):
         open_artifact(folder)
 
 
@@ -95,10 +95,10 @@ def test_a_newer_artifact(tmp_path: Path) -> None:
 def test_what_is_no_artifact(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="There is no .*absent"):
         open_artifact(tmp_path / "absent")
-    with pytest.raises(ArtifactError, match="holds no artifact"):
+    with pytest.raises(ArtifactError, match="contains no artifact"):
         open_artifact(tmp_path)
     (tmp_path / "checkpoints").mkdir()
-    with pytest.raises(ArtifactError, match=r"has not finished: go on with .*--resume"):
+    with pytest.raises(ArtifactError, match=r"has not finished: resume it with .*--resume"):
         open_artifact(tmp_path)
 
 
@@ -131,8 +131,8 @@ def test_preparations_of_another_shape_are_refused_with_a_sentence(tmp_path: Pat
     opened = open_artifact(written(tmp_path))
     network = NumpyModel(opened.weights)
     (opened.folder / "retrieval.json").write_text('{"kind": "scan"}')
-    with pytest.raises(ArtifactError, match="cannot be read .*: train again, or copy it afresh"):
+    with pytest.raises(ArtifactError, match="cannot be read .*: copy it again, or retrain"):
         opened.retrieval(network)
     (opened.folder / "fold_in_map.npy").write_bytes(b"nothing")
-    with pytest.raises(ArtifactError, match="cannot be read .*: train again, or copy it afresh"):
+    with pytest.raises(ArtifactError, match="cannot be read .*: copy it again, or retrain"):
         opened.fold_in(network)

@@ -173,7 +173,7 @@ def test_an_artifact_with_a_half_life_asks_what_came_last(kind: str, tmp_path: P
     model = settings.model.model_copy(update={"history_half_life": 2.0})
     run = experiment.train(dataset, settings.model_copy(update={"model": model}), tmp_path / "run")
     artifact, recommender = open_artifact(run.artifact), Recommender.open(run.artifact)
-    table = artifact.look_up
+    table = artifact.history_embedding
     assert table is not None
     assert (table.half_life, table.exponent) == (2.0, 0.5)
     assert table.ages_N is not None
@@ -229,4 +229,4 @@ def test_thawing_is_the_way_back_from_freezing() -> None:
 
 def test_an_artifact_without_a_history_has_no_look_up(tmp_path: Path) -> None:
     run = experiment.train(planted(), small_experiment("gmf", epochs=1), tmp_path / "run")
-    assert open_artifact(run.artifact).look_up is None
+    assert open_artifact(run.artifact).history_embedding is None

@@ -43,7 +43,7 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """Recommend items to users or to a new visitor, or find similar items."""
-    from ncf.serving.api import list_document
+    from ncf.serving.api import Subject, list_document
     from ncf.serving.recommender import Recommender
 
     users = list(user or [])
@@ -68,8 +68,8 @@ def recommend(
         answers = recommender.recommend(
             users, k, history=history, exclude_seen=not include_seen, strict=strict, **filters
         )
-    key = "item" if similar_to is not None else "user"
-    lists = [list_document(recommender, answer, key, describe=True) for answer in answers]
+    subject: Subject = "item" if similar_to is not None else "user"
+    lists = [list_document(recommender, answer, subject, describe=True) for answer in answers]
     print_answer({"recommendations": lists}, as_json)
 
 

@@ -1,15 +1,15 @@
-"""The ASGI app: HTTP in front of the wire. A function of (state, request), so it runs in memory as well as on a port.
+"""The ASGI app: HTTP in front of `api.py`. It runs in memory as well as on a port.
 
-| path | |
+| path | answer |
 | --- | --- |
-| `POST /invocations` | everything of the wire table (`wire.py`) |
+| `POST /invocations` | every request of the table in `api.py` |
 | `GET /ping` | 200 while the compute thread answers |
-| `GET /metrics` | Prometheus |
-| `GET /openapi.json` | what can be asked, for programs |
-| `GET /`, `/explorer/…` | the explorer page and what it asks |
+| `GET /metrics` | counts for Prometheus |
+| `GET /openapi.json` | requests and responses, for programs |
+| `GET /`, `/explorer/…` | the explorer page and its data |
 
-The one decision worth knowing: the event loop reads and sends, and nothing else; a request is understood, answered
-and written in one call on one compute thread. A second compute thread in the process would wait for the first one's
+The one decision worth knowing: the event loop only reads and sends. A request is understood, answered and
+written in one call on one compute thread. A second compute thread would only wait for the first one's
 interpreter lock; more cores are used by more workers.
 """
 
@@ -28,14 +28,14 @@ from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ncf.serving import api, explorer
 from ncf.serving.compute_thread import ComputeThread
 from ncf.serving.metrics import CONTENT_TYPE, ServerMetrics
 from ncf.serving.openapi import openapi
 from ncf.serving.recommender import Recommender
-from ncf.serving.schemas import Limits, WireError, too_large
+from ncf.serving.schemas import ApiError, Limits, too_large
 
 Result = TypeVar("Result")
 LOG = logging.getLogger("ncf.serving")
@@ -46,116 +46,70 @@ _PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "frame-ancestors 'none'",
 }
-
-
-@dataclass(frozen=True)
-class HttpReply:
-    """An HTTP answer."""
-
-    status: int
-    body: bytes
-    type: str = _JSON
+_INTERNAL = ApiError(500, "internal", "The server made a mistake; details are in its log.")
 
 
 @dataclass
 class State:
-    """What every request sees. `body_seconds` is how long a client may take to send a body; `most_waiting` requests
-    may wait for the compute thread before new ones are sent away with 503.
-    """
+    """What every request sees."""
 
     recommender: Recommender
     limits: Limits = field(default_factory=Limits)
     body_seconds: float = 10.0
+    """How long a client may take to send a body."""
     most_waiting: int = 1024
-    monitor: ServerMetrics = field(default_factory=ServerMetrics)
-    lane: ComputeThread = field(default_factory=ComputeThread)
+    """How many requests may wait for the compute thread before new ones are refused with 503."""
+    metrics: ServerMetrics = field(default_factory=ServerMetrics)
+    thread: ComputeThread = field(default_factory=ComputeThread)
 
     async def compute(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """The result of `function(*arguments)`, computed off the event loop; 503 where too many wait for that."""
-        if self.lane.waiting >= self.most_waiting:
-            raise WireError(
+        """The result of `function(*arguments)`, computed on the compute thread. Raises the 503 `ApiError`."""
+        if self.thread.waiting >= self.most_waiting:
+            raise ApiError(
                 503,
                 "overloaded",
-                f"{self.lane.waiting:,} requests are waiting: try again in a moment, or add workers.",
+                f"{self.thread.waiting:,} requests are waiting: try again in a moment, or add workers.",
             )
-        return await self.lane.call(function, *arguments)
+        return await self.thread.call(function, *arguments)
 
 
 def create_app(state: State) -> ASGIApp:
-    """The app for one worker. POST /invocations goes past the router, which would be a tenth of its time."""
-    invocations, others = Invocations(state), _router(state)
+    """The app for one worker; it ends the state's compute thread when it shuts down.
+
+    POST /invocations, nearly all of the traffic, goes straight to its endpoint: starlette's middleware and router
+    would add 5% to its latency (docs/decisions.md).
+    """
+    invocations, router = Invocations(state), _router(state)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        wanted = scope["type"] == "http" and scope["path"] == "/invocations" and scope["method"] == "POST"
-        await (invocations if wanted else others)(scope, receive, send)
+        direct = scope["type"] == "http" and scope["path"] == "/invocations" and scope["method"] == "POST"
+        await (invocations if direct else router)(scope, receive, send)
 
     return app
 
 
 def _router(state: State) -> Starlette:
-    """Every path, /invocations among them for its 405."""
+    """All paths; POST /invocations only arrives here for the 405 of other methods."""
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         yield
-        state.lane.close()
+        state.thread.close()
 
-    async def ping(_: Request) -> Response:
-        try:
-            async with asyncio.timeout(2):
-                await state.compute(int)
-        except TimeoutError:
-            return _response(
-                _failed(WireError(503, "busy", "The compute thread has not answered for 2 seconds."))
-            )
-        return Response(b'{"status":"ok"}', media_type=_JSON)
-
-    async def metrics(_: Request) -> Response:
-        state.monitor.waiting.set(state.lane.waiting)
-        return Response(state.monitor.text(), media_type=CONTENT_TYPE)
-
-    async def describe(_: Request) -> Response:
-        return Response(document, media_type=_JSON)
-
-    async def page(request: Request) -> Response:
-        path = explorer.PAGES / request.path_params.get("file", "index.html")
-        if path.name not in pages:
-            return _response(_failed(WireError(404, "not_found", f"There is no page {path.name[:80]!r}.")))
-        return FileResponse(path, media_type=_PAGE_TYPES[path.suffix], headers=_PAGE_HEADERS)
-
-    async def about(_: Request) -> Response:
-        return _json(await state.compute(explorer.about, state.recommender))
-
-    async def items(request: Request) -> Response:
-        query, limit = request.query_params.get("query", ""), request.query_params.get("limit", "20")
-        if not limit.isdecimal() or len(limit) > 6:
-            raise WireError(422, "invalid", "limit must be a whole number.", "limit")
-        return _json(await state.compute(explorer.search, state.recommender, query[:200], int(limit)))
-
-    async def user(request: Request) -> Response:
-        wanted = request.path_params["user"]
-        found = await state.compute(explorer.history, state.recommender, wanted)
-        if found is None:
-            raise WireError(
-                404, "unknown_id", f"The model does not know user {wanted[:80]!r}: check the id.", "user"
-            )
-        return _json(found)
-
-    document = to_json(openapi(state.limits))
-    pages = {path.name for path in explorer.PAGES.iterdir() if path.suffix in _PAGE_TYPES}
+    endpoints = Endpoints(state)
     routes = [
         Route("/invocations", Invocations(state), methods=["POST"]),
-        Route("/ping", ping),
-        Route("/metrics", metrics),
-        Route("/openapi.json", describe),
-        Route("/", page),
-        Route("/explorer/about", about),
-        Route("/explorer/items", items),
-        Route("/explorer/users/{user:path}", user),
-        Route("/explorer/{file}", page),
+        Route("/ping", endpoints.ping),
+        Route("/metrics", endpoints.metrics),
+        Route("/openapi.json", endpoints.openapi),
+        Route("/", endpoints.page),
+        Route("/explorer/about", endpoints.about),
+        Route("/explorer/items", endpoints.items),
+        Route("/explorer/users/{user:path}", endpoints.user),
+        Route("/explorer/{file}", endpoints.page),
     ]
     handlers: dict[Any, Any] = {
-        WireError: _wire_error,
+        ApiError: _api_error,
         404: _http_error,
         405: _http_error,
         500: _internal_error,
@@ -163,133 +117,164 @@ def _router(state: State) -> Starlette:
     return Starlette(routes=routes, lifespan=lifespan, exception_handlers=handlers)
 
 
+class Endpoints:
+    """A method for each path; an `ApiError` that one raises becomes its response."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._openapi = to_json(openapi(state.limits))
+        self._pages = {path.name for path in explorer.PAGES.iterdir() if path.suffix in _PAGE_TYPES}
+
+    async def ping(self, _: Request) -> Response:
+        """200, or 503 where the compute thread is stuck."""
+        try:
+            async with asyncio.timeout(2):
+                await self._state.compute(int)
+        except TimeoutError:
+            raise ApiError(503, "busy", "The compute thread has not answered for 2 seconds.") from None
+        return Response(b'{"status":"ok"}', media_type=_JSON)
+
+    async def metrics(self, _: Request) -> Response:
+        """The counts of all workers."""
+        self._state.metrics.waiting.set(self._state.thread.waiting)
+        return Response(self._state.metrics.text(), media_type=CONTENT_TYPE)
+
+    async def openapi(self, _: Request) -> Response:
+        """The OpenAPI document, which does not change while the server runs."""
+        return Response(self._openapi, media_type=_JSON)
+
+    async def page(self, request: Request) -> Response:
+        """A file of the explorer page; only names in its folder are served."""
+        path = explorer.PAGES / request.path_params.get("file", "index.html")
+        if path.name not in self._pages:
+            raise ApiError(404, "not_found", f"There is no page {path.name[:80]!r}.")
+        return FileResponse(path, media_type=_PAGE_TYPES[path.suffix], headers=_PAGE_HEADERS)
+
+    async def about(self, _: Request) -> Response:
+        """About the model."""
+        return _json(await self._state.compute(explorer.about, self._state.recommender))
+
+    async def items(self, request: Request) -> Response:
+        """Items by title: `query` and `limit`."""
+        query, limit = request.query_params.get("query", ""), request.query_params.get("limit", "20")
+        if not limit.isdecimal() or len(limit) > 6:
+            raise ApiError(422, "invalid", "limit must be a whole number.", "limit")
+        return _json(
+            await self._state.compute(explorer.search, self._state.recommender, query[:200], int(limit))
+        )
+
+    async def user(self, request: Request) -> Response:
+        """The history of a user; 404 for an unknown one."""
+        user = request.path_params["user"]
+        history = await self._state.compute(explorer.history, self._state.recommender, user)
+        if history is None:
+            raise ApiError(
+                404, "unknown_id", f"The model does not know user {user[:80]!r}: check the id.", "user"
+            )
+        return _json(history)
+
+
 class Invocations:
-    """POST /invocations as a bare ASGI app: it is nearly all of the traffic."""
+    """POST /invocations as an ASGI app: answer the body, and count the answer."""
 
     def __init__(self, state: State) -> None:
         self._state = state
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        state = self._state
+        headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         try:
-            reply = await self._reply(scope, receive)
+            body = await _body(Request(scope, receive), headers.get(b"content-length", "0"), state)
+            began = time.perf_counter()
+            response = await state.compute(
+                respond, state, body, headers.get(b"content-type"), headers.get(b"accept")
+            )
+            state.metrics.seconds.observe(time.perf_counter() - began)
+        except ApiError as error:
+            response = _failed(error)
         except ClientDisconnect:
             return
-        self._state.monitor.count_request(reply.status)
-        await send(_start(reply))
-        await send({"type": "http.response.body", "body": reply.body})
+        state.metrics.count_request(response.status_code)
+        await response(scope, receive, send)
 
-    async def _reply(self, scope: Scope, receive: Receive) -> HttpReply:
-        state = self._state
-        try:
-            headers = dict(scope["headers"])
-            body = await self._body(headers, receive)
-            began = time.perf_counter()
-            reply: HttpReply = await state.compute(respond, state, body, headers)
-            state.monitor.seconds.observe(time.perf_counter() - began)
-        except WireError as error:
-            reply = _failed(error)
-        except TimeoutError:
-            reply = _failed(
-                WireError(
-                    408,
-                    "slow_body",
-                    f"The body did not arrive in {state.body_seconds:g} seconds: send it faster.",
-                )
-            )
-        return reply
 
-    async def _body(self, headers: dict[bytes, bytes], receive: Receive) -> bytes:
-        limit = self._state.limits.body_bytes
-        announced = headers.get(b"content-length", b"0")
-        if announced.isdigit() and int(announced) > limit:
-            raise too_large("body_bytes", limit, int(announced), "bytes in a body")
-        async with asyncio.timeout(self._state.body_seconds):
-            message = await _next(receive)
-            if not message.get("more_body"):
-                return bytes(message.get("body", b""))
-            chunks = [message.get("body", b"")]
-            size = len(chunks[0])
-            while message.get("more_body"):
-                message = await _next(receive)
-                chunks.append(message.get("body", b""))
-                size += len(chunks[-1])
-                if size > limit:
+async def _body(request: Request, announced: str, state: State) -> bytes:
+    """The whole body, whose length a header has `announced`.
+
+    Raises the 413 or 408 `ApiError`, and `ClientDisconnect` where the client hangs up.
+    """
+    limit = state.limits.body_bytes
+    if announced.isdecimal() and int(announced) > limit:
+        raise too_large("body_bytes", limit, int(announced), "bytes in a body")
+    chunks, size = [], 0
+    try:
+        async with asyncio.timeout(state.body_seconds):
+            async for chunk in request.stream():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > limit:  # Sent in chunks, without its length.
                     raise too_large("body_bytes", limit, size, "bytes in a body")
-            return b"".join(chunks)
+    except TimeoutError:
+        raise ApiError(
+            408,
+            "slow_body",
+            f"The body did not arrive in {state.body_seconds:g} seconds: send it faster.",
+        ) from None
+    return b"".join(chunks)
 
 
-def respond(state: State, body: bytes, headers: dict[bytes, bytes]) -> HttpReply:
-    """Understand, answer and write one request; runs on the compute thread. Every mistake becomes a reply."""
+def respond(state: State, body: bytes, content_type: str | None, accept: str | None) -> Response:
+    """Understand, answer and write one request; every mistake becomes a response. Runs on the compute thread.
+
+    `content_type` and `accept` are the request's headers.
+    """
     began = time.perf_counter()
     try:
-        call = api.read(body, _header(headers, b"content-type"), state.limits)
-        format = api.answer_format(_header(headers, b"accept"), call.format)
+        call = api.read(body, content_type, state.limits)
+        format = api.answer_format(accept, call.format)
         before = time.perf_counter()
         answers = api.answer(state.recommender, call, state.limits)
-        state.monitor.model.inc(time.perf_counter() - before)
-        state.monitor.count_lists(one.sources for one in answers if not isinstance(one, WireError))
-        reply = HttpReply(200, api.write(answers, format), api.media_type(format))
-    except WireError as error:
-        reply = _failed(error)
+        state.metrics.model.inc(time.perf_counter() - before)
+        state.metrics.count_lists(answer.sources for answer in answers if not isinstance(answer, ApiError))
+        response = Response(api.write(answers, format), media_type=api.media_type(format))
+    except ApiError as error:
+        response = _failed(error)
     except Exception:
         LOG.exception("A request could not be answered.")
-        reply = _failed(_INTERNAL)
-    state.monitor.computing.observe(time.perf_counter() - began)
-    return reply
+        response = _failed(_INTERNAL)
+    state.metrics.computing.observe(time.perf_counter() - began)
+    return response
 
 
-_INTERNAL = WireError(500, "internal", "The server made a mistake, which is in its log.")
-
-
-def _header(headers: dict[bytes, bytes], name: bytes) -> str | None:
-    value = headers.get(name)
-    return None if value is None else value.decode("latin-1")
-
-
-async def _next(receive: Receive) -> Message:
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnect
-    return message
-
-
-def _start(reply: HttpReply) -> Message:
-    headers = [(b"content-type", reply.type.encode()), (b"content-length", str(len(reply.body)).encode())]
-    if reply.status == 503:
-        headers.append((b"retry-after", b"1"))
-    if reply.status == 408:
-        headers.append((b"connection", b"close"))
-    return {"type": "http.response.start", "status": reply.status, "headers": headers}
-
-
-def _failed(error: WireError) -> HttpReply:
-    return HttpReply(error.status, to_json(error.document()))
-
-
-def _response(reply: HttpReply) -> Response:
-    return Response(reply.body, reply.status, media_type=reply.type)
+def _failed(error: ApiError) -> Response:
+    headers = {}
+    if error.status == 503:
+        headers["Retry-After"] = "1"
+    if error.status == 408:
+        headers["Connection"] = "close"  # The rest of the body may still come.
+    return Response(to_json(error.document()), error.status, headers, _JSON)
 
 
 def _json(document: Any) -> Response:
     return Response(to_json(document), media_type=_JSON)
 
 
-async def _wire_error(_: Request, error: Exception) -> Response:
-    assert isinstance(error, WireError)
-    return _response(_failed(error))
+async def _api_error(_: Request, error: ApiError) -> Response:
+    return _failed(error)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
+    """The router's 404 and 405 in our form, with its headers (Allow)."""
     status = getattr(error, "status_code", 404)
     if status == 405:
-        wrong = WireError(405, "method_not_allowed", f"{request.url.path} does not take {request.method}.")
+        wrong = ApiError(405, "method_not_allowed", f"{request.url.path} does not take {request.method}.")
     else:
-        wrong = WireError(404, "not_found", f"There is no {request.url.path[:80]}: see /openapi.json.")
-    response = _response(_failed(wrong))
+        wrong = ApiError(404, "not_found", f"There is no {request.url.path[:80]}: see /openapi.json.")
+    response = _failed(wrong)
     response.headers.update(getattr(error, "headers", None) or {})
     return response
 
 
 async def _internal_error(_: Request, error: Exception) -> Response:
     LOG.error("A request could not be answered.", exc_info=error)
-    return _response(_failed(_INTERNAL))
+    return _failed(_INTERNAL)

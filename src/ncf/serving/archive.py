@@ -1,10 +1,10 @@
 """The artifact as one file: model.tar.gz as SageMaker has it, files at the top level.
 
-In: files and the names they take; or an archive that somebody gave us. Out: a file that is the same to the byte
-whenever the files are; or a folder with nothing in it but plain files of its own.
+In: files and the names they take; or an archive that somebody gave us. Out: a file that is the same to the
+byte whenever the files are; or a folder with nothing in it but plain files of its own.
 
-The one decision worth knowing: an archive is not trusted. Links, devices, absolute names, names with `..`, and
-more bytes or members than a model has, are refused before anything of them is written.
+The one decision worth knowing: an archive is not trusted. Links, devices, absolute names, names with `..`,
+and more bytes or members than a model has, are refused before anything of them is written.
 """
 
 import atexit
@@ -27,7 +27,9 @@ MOST_BYTES = 256 * 2**30
 _LEVEL = 1
 _MOST_AT_ONCE = 64 * 2**20
 _FILTER: dict[str, Any] = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-"""Python's own second look at a member, which 3.11 has from 3.11.4 on; `_wrong` comes first and refuses as much."""
+"""Python's own second look at a member, which 3.11 has from 3.11.4 on; `_wrong` comes first and refuses as
+much.
+"""
 
 
 def pack(contents: Mapping[str, Path | bytes], target: Path) -> Path:
@@ -70,7 +72,8 @@ def unpack(path: Path, folder: Path, *, most_bytes: int = MOST_BYTES) -> Path:
                 """Read to the end, where the checksum is."""
         except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, UnicodeError) as error:
             raise ArtifactError(
-                f"{path} is not a whole model.tar.gz ({error}): pack it again with 'ncf artifact pack', or copy it afresh."
+                f"{path} is not a complete model.tar.gz ({error}): "
+                "copy it again, or pack it with 'ncf artifact pack'."
             ) from None
     return folder
 
@@ -125,7 +128,9 @@ class _Zipped(gzip.GzipFile):
 
 @cache
 def unpacked(path: Path) -> Path:
-    """A folder with the contents of an archive, which goes when this process ends; the same one when asked again."""
+    """A folder with the contents of an archive, which goes when this process ends; the same one when asked
+    again.
+    """
     holder = Path(tempfile.mkdtemp(prefix="ncf-model-"))
     atexit.register(shutil.rmtree, holder, ignore_errors=True)
     return unpack(path, holder / "model")

@@ -1,17 +1,18 @@
-"""The artifact: one folder that holds all that serving needs, verified whenever it is opened.
+"""The artifact: one folder with everything that serving needs, verified whenever it is opened.
 
 | file | what |
 | --- | --- |
 | `model.safetensors` | weights, float32 |
-| `config.json` | the experiment; sizes of the model are read from the weights, never from here |
+| `config.json` | the experiment; the model's sizes come from the weights, never from here |
 | `users.parquet`, `items.parquet` | ids by row; items with popularity and columns for display |
-| `seen_offsets.npy`, `seen_items.npy` | what each user is known to have used (CSR), mapped and not copied |
-| `retrieval*`, `fold_in*` | what `retrieval.py` and `fold_in.py` prepare from the weights, mapped and not copied |
-| `history*` | of history-aware models: what `look_up.py` makes vectors of histories from |
-| `metrics.json`, `MODEL_CARD.md` | how it was judged, for programs and for people |
+| `seen_offsets.npy`, `seen_items.npy` | the items that each user has used (CSR) |
+| `retrieval*`, `fold_in*` | what `retrieval/` and `fold_in.py` prepare from the weights |
+| `history*` | history-aware models only: see `history_embedding.py` |
+| `metrics.json`, `MODEL_CARD.md` | its evaluation, for programs and for people |
 | `manifest.json` | schema version, sha256 of every file, digests of data and experiment, versions |
 
-Weights are mapped too, so that all processes of a server share one copy. There is no pickle in it. A damaged artifact, or one of a newer schema, is refused with a sentence.
+The one decision worth knowing: arrays are mapped and not copied, so all processes of a server share one copy.
+Nothing is pickled. A damaged artifact, or one of another schema, is refused with a sentence.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ _MANIFEST = "manifest.json"
 
 @dataclass(frozen=True)
 class Artifact:
-    """An opened artifact. `item_columns` has one row an item row, with `id`, `popularity` and display columns."""
+    """An opened artifact."""
 
     folder: Path
     weights: dict[str, Floats]
@@ -60,38 +61,42 @@ class Artifact:
     users: Vocabulary
     items: Vocabulary
     item_columns: pl.DataFrame
+    """A row for each item row: `id`, `popularity` and columns for display."""
     seen: Csr
+    """The items that each user has used."""
     metrics: dict[str, Any]
     manifest: dict[str, Any]
 
     def retrieval(self, network: NumpyModel) -> Retriever:
-        """What was prepared to generate candidates for `network`, made of these weights."""
+        """The prepared candidate generator for `network`, which must be made of these weights."""
         return self._prepared(Retriever, network)
 
     def fold_in(self, network: NumpyModel) -> FoldIn:
-        """What was prepared to fold visitors into `network`, made of these weights."""
+        """The prepared fold-in of visitors for `network`, which must be made of these weights."""
         return self._prepared(FoldIn, network)
 
     @property
-    def look_up(self) -> HistoryEmbedding | None:
-        """Of a history-aware model: what makes a vector of a history."""
+    def history_embedding(self) -> HistoryEmbedding | None:
+        """What turns a history into a vector, in a history-aware model only."""
         return HistoryEmbedding.open(self.folder)
 
     def _prepared(self, kind: type[Prepared], network: NumpyModel) -> Prepared:
         try:
             return kind.open(self.folder, network)
-        except FileNotFoundError:  # what the manifest names is there
+        except FileNotFoundError:
+            # Files that the manifest names were verified, so this one was never written.
             raise ArtifactError(
-                f"The artifact {self.folder} was written to be judged and not to serve: train its recipe with 'ncf train'."
+                f"The artifact {self.folder} was written for evaluation only and cannot serve: "
+                "train its recipe with 'ncf train'."
             ) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(
-                f"The artifact {self.folder} cannot be read ({error}): train again, or copy it afresh."
+                f"The artifact {self.folder} cannot be read ({error}): copy it again, or retrain."
             ) from error
 
     @cached_property
     def model(self) -> Model:
-        """The torch module with these weights (copied), ready to be judged; serving does without it."""
+        """The torch module with these weights (copied), ready for evaluation; serving does without it."""
         import torch
 
         from ncf.models import build_frozen, build_model
@@ -113,17 +118,24 @@ def write_artifact(
     weights_file: Path | None = None,
     serves: bool = True,
 ) -> Path:
-    """Write `folder` whole or not at all; an artifact that stands there is replaced at the end.
+    """Write the artifact, whole or not at all; an earlier one in `folder` is replaced at the end.
 
-    `data_digest` names the prepared data where the model was trained on a variant of them (validation included).
-    `weights_file` is moved into the artifact instead of writing the weights of `model`, which may be too large to hold.
-    Without `serves` what serving prepares is left out: the artifact can be judged, and is refused by a recommender.
+    Args:
+        folder: where to write, returned.
+        model: the trained model.
+        experiment: its settings.
+        dataset: its training data.
+        metrics: the content of `metrics.json`.
+        card: the text of `MODEL_CARD.md`.
+        data_digest: names the prepared data where `dataset` is a variant of them (validation included).
+        weights_file: moved into the artifact instead of writing the weights of `model`, which may not fit in memory.
+        serves: without it, files for serving are left out. The artifact can be evaluated, but a recommender refuses it.
     """
     with atomic_folder(folder) as temporary:
         weights = _write_weights(temporary / "model.safetensors", model, weights_file)
-        look_up = _look_up(model, dataset)
-        if look_up is not None:
-            look_up.save(temporary)
+        embedding = _history_embedding(model, dataset)
+        if embedding is not None:
+            embedding.save(temporary)
         dataset.users.series().to_frame().write_parquet(temporary / "users.parquet")
         dataset.item_columns.write_parquet(temporary / "items.parquet")
         np.save(temporary / "seen_offsets.npy", dataset.known.offsets, allow_pickle=False)
@@ -135,7 +147,7 @@ def write_artifact(
                 network = NumpyModel(weights)
                 Retriever.build(network, dataset.known, experiment.train.seed).save(temporary)
                 seen, seed = dataset.seen_in_training, experiment.train.seed
-                FoldIn.build(network, seen, seed, look_up, dataset.known).save(temporary)
+                FoldIn.build(network, seen, seed, embedding, dataset.known).save(temporary)
         write_text(temporary / "config.json", experiment.model_dump_json(indent=2))
         write_text(temporary / "metrics.json", json.dumps(metrics, indent=2))
         write_text(temporary / "MODEL_CARD.md", card)
@@ -144,8 +156,8 @@ def write_artifact(
     return folder
 
 
-def _look_up(model: Model, dataset: Dataset) -> HistoryEmbedding | None:
-    """What makes vectors of histories, in a history-aware model trained on `dataset`."""
+def _history_embedding(model: Model, dataset: Dataset) -> HistoryEmbedding | None:
+    """What turns histories into vectors, in a history-aware `model` trained on `dataset`."""
     from ncf.models import history_branch
 
     branch = history_branch(model)
@@ -158,17 +170,19 @@ def _look_up(model: Model, dataset: Dataset) -> HistoryEmbedding | None:
 
 
 def _ages(dataset: Dataset) -> Ages:
-    """[N] in the order of `dataset.known`: how many training items of the user are later; -1 of what was not in training."""
+    """[N] in the order of `dataset.known`: how many of the user's training items are later; -1 outside
+    training.
+    """
     from ncf.models.recency import ages
 
     train, known, items = dataset.train, dataset.known, len(dataset.items)
     owners = np.repeat(np.arange(known.users, dtype=np.int32), known.counts)
-    places = np.searchsorted(
+    indices = np.searchsorted(
         pair_keys(owners, known.columns, items), pair_keys(train.user_rows, train.item_rows, items)
     )
-    found = np.full(len(known.columns), -1, np.int32)
-    found[places] = ages(train)
-    return found
+    ages_N = np.full(len(known.columns), -1, np.int32)
+    ages_N[indices] = ages(train)
+    return ages_N
 
 
 def _write_weights(target: Path, model: Model, file: Path | None) -> dict[str, Floats]:
@@ -200,7 +214,11 @@ def _manifest(folder: Path, experiment: Experiment, data_name: str, data_digest:
 
 
 def locate_artifact(path: str | Path) -> Path:
-    """The artifact folder behind a path: itself, `artifact/` of a run, or what is in a model.tar.gz."""
+    """The artifact folder at `path`: the folder itself, `artifact/` in a run, or the contents of a
+    model.tar.gz.
+
+    Raises `ArtifactError` where there is none.
+    """
     path = Path(path)
     if path.is_file() and path.name.endswith(".tar.gz"):
         path = unpacked(path.resolve())
@@ -213,30 +231,32 @@ def locate_artifact(path: str | Path) -> Path:
         )
     if (path / "checkpoints").is_dir():
         raise ArtifactError(
-            f"The run {path} has not finished: go on with 'ncf train … --output {path} --resume'."
+            f"The run {path} has not finished: resume it with 'ncf train … --output {path} --resume'."
         )
     raise ArtifactError(
-        f"{path} holds no artifact (no {_MANIFEST}): give the --output folder of 'ncf train' or an artifact folder."
+        f"{path} contains no artifact (no {_MANIFEST}): "
+        "give the --output folder of 'ncf train' or an artifact folder."
     )
 
 
 def open_artifact(path: str | Path) -> Artifact:
-    """Verify every file against the manifest, then load."""
+    """The artifact at `path` (see `locate_artifact`), every file verified against the manifest."""
     folder = locate_artifact(path)
     try:
         return _load(folder, _verified_manifest(folder))
     except PermissionError as error:
         raise ArtifactError(
-            f"The artifact {folder} may not be read by this user ({Path(str(error.filename)).name}): change its permissions."
+            f"This user may not read the artifact {folder} ({Path(str(error.filename)).name}): "
+            "change its permissions."
         ) from None
     except (OSError, ValueError, KeyError, TypeError, pl.exceptions.PolarsError) as error:
         raise ArtifactError(
-            f"The artifact {folder} cannot be read ({error}): train again, or copy it afresh."
+            f"The artifact {folder} cannot be read ({error}): copy it again, or retrain."
         ) from error
 
 
 def _verified_manifest(folder: Path) -> dict[str, Any]:
-    damaged = f"The artifact {folder} is damaged: {{}}; copy it afresh, or train again."
+    damaged = f"The artifact {folder} is damaged: {{}}; copy it again, or retrain."
     try:
         manifest = json.loads((folder / _MANIFEST).read_text("utf-8"))
         schema, files = manifest["schema_version"], dict(manifest["files"])
@@ -245,14 +265,14 @@ def _verified_manifest(folder: Path) -> dict[str, Any]:
     if schema != SCHEMA_VERSION:
         raise ArtifactError(
             f"The artifact {folder} has schema version {schema} and this ncf reads {SCHEMA_VERSION}: "
-            f"use the ncf that wrote it ({manifest.get('versions', {}).get('ncf', 'unknown')}), or train again."
+            f"use the ncf that wrote it ({manifest.get('versions', {}).get('ncf', 'unknown')}), or retrain."
         )
     for name, expected in files.items():
         path = folder / name
         if not path.is_file():
             raise ArtifactError(damaged.format(f"{name} is missing"))
         if path.stat().st_size != expected["bytes"] or sha256_of(path) != expected["sha256"]:
-            raise ArtifactError(damaged.format(f"{name} is not as it was written"))
+            raise ArtifactError(damaged.format(f"{name} was changed"))
     return dict(manifest)
 
 
@@ -279,7 +299,7 @@ def _load(folder: Path, manifest: dict[str, Any]) -> Artifact:
 
 
 def _mapped_weights(path: Path) -> dict[str, Floats]:
-    """The tensors of a safetensors file as views of the mapped file: a length, a JSON header, then plain numbers."""
+    """The tensors of a safetensors file as views of the mapped file: a length, a JSON header, then numbers."""
     content = np.memmap(path, np.uint8, mode="r").view(np.ndarray)
     begin = 8 + int(content[:8].view("<u8")[0])
     header = json.loads(content[8:begin].tobytes())
@@ -293,7 +313,7 @@ def _mapped_weights(path: Path) -> dict[str, Floats]:
 
 
 def _table_sizes(weights: dict[str, Floats]) -> tuple[int, int]:
-    """Numbers of users and items, from the tables' shapes."""
+    """The numbers of users and items, from the shapes of the tables."""
     users = next(len(value) for name, value in weights.items() if name.endswith("user_table"))
     items = next(len(value) for name, value in weights.items() if name.endswith("item_table"))
     return users, items

@@ -1,8 +1,8 @@
 """Recommendations for every user into one file, a bounded number of users at a time.
 
-The one decision worth knowing: threads take turns at small chunks of users, each with single-threaded products, and
-the chunks are written in the order of the user rows. Activations of a small chunk stay in the cache, and numpy lets
-other threads run while it computes.
+The one decision worth knowing: threads take turns at small chunks of users, each with single-threaded
+products, and the chunks are written in the order of the user rows. Activations of a small chunk stay in the
+cache, and numpy lets other threads run while it computes.
 """
 
 import time
@@ -48,7 +48,8 @@ class Written:
 
 
 def write_batch(recommender: Recommender, output: Path, k: int = 10, *, exclude_seen: bool = True) -> Written:
-    """Columns user, rank (1 is best), item, score, in the order of the user rows; the file is whole or not there.
+    """Columns user, rank (1 is best), item, score, in the order of the user rows; the file is whole or not
+    there.
 
     The format follows the name: .parquet, .csv or .jsonl. Raises `ConfigError` for another one.
     """

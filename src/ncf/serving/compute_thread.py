@@ -1,9 +1,9 @@
 """The compute thread: calls from the event loop, done one after the other beside it.
 
-The one decision worth knowing: answers go back to the event loop in bunches. What has gathered in the queue while the
-thread computed is taken together, and the loop is woken once for all of it; under load the two threads then trade the
-interpreter lock a few times a bunch instead of a few times a request. `ThreadPoolExecutor` wakes the loop for every
-call and takes twice as long to do so (docs/performance.md).
+The one decision worth knowing: answers go back to the event loop in bunches. What has gathered in the queue
+while the thread computed is taken together, and the loop is woken once for all of it; under load the two
+threads then trade the interpreter lock a few times a bunch instead of a few times a request.
+`ThreadPoolExecutor` wakes the loop for every call and takes twice as long to do so (docs/performance.md).
 """
 
 import asyncio

@@ -1,9 +1,10 @@
-"""What the explorer page asks beyond the wire: about the model, items by title, what a user has used.
+"""What the explorer page needs besides `/invocations`: about the model, items by title, a user's history.
 
-Pure functions from a recommender to documents; `pages/` holds the page itself, which loads nothing from elsewhere.
+Pure functions from a recommender to documents. `pages/` holds the page itself, which loads nothing from other
+hosts.
 
-The one decision worth knowing: titles are made comparable (lower case, no accents) once, in the order of popularity,
-so that a search is one filter over them and its first matches are the ones to show.
+The one decision worth knowing: titles are made comparable (lower case, no accents) once, in the order of
+popularity. A search is then one filter, and its first matches are the ones to show.
 """
 
 from functools import lru_cache
@@ -12,18 +13,64 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from pydantic import ConfigDict
+from typing_extensions import TypedDict
 
 from ncf.serving.recommender import Recommender
+from ncf.serving.schemas import Id
 
 PAGES = Path(__file__).parent / "pages"
 SEARCH_LIMIT = 50
 HISTORY_LIMIT = 200
 _EXAMPLES = 5
-_USERS_LOOKED_AT = 4096
+_USERS_CONSIDERED = 4096
 
 
-def about(recommender: Recommender) -> dict[str, Any]:
-    """Name, sizes, figures, columns for display, and a few users to try."""
+class ExampleUser(TypedDict):
+    """A user to try, and how many items the user has used."""
+
+    user: Id
+    history: int
+
+
+class About(TypedDict):
+    """Name, sizes, test metrics, columns for display, and a few users to try."""
+
+    name: str
+    kind: str
+    users: int
+    items: int
+    data: str
+    created: str
+    metrics: dict[str, float]
+    columns: list[str]
+    examples: list[ExampleUser]
+
+
+class DescribedItem(TypedDict):
+    """An item with its columns for display."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    item: Id
+
+
+class ItemMatches(TypedDict):
+    """The first matches, and how many there are."""
+
+    items: list[DescribedItem]
+    total: int
+
+
+class UserHistory(TypedDict):
+    """The most popular items that a user has used, and how many items there are."""
+
+    user: Id
+    history: list[DescribedItem]
+    total: int
+
+
+def about(recommender: Recommender) -> About:
+    """What the page shows of the model of `recommender`."""
     artifact = recommender.artifact
     test = artifact.metrics.get("test") or {}
     return {
@@ -39,28 +86,29 @@ def about(recommender: Recommender) -> dict[str, Any]:
     }
 
 
-def search(recommender: Recommender, query: str, limit: int = 20) -> dict[str, Any]:
-    """Items whose title and year (or id, where there are no titles) hold every word of the query.
+def search(recommender: Recommender, query: str, limit: int = 20) -> ItemMatches:
+    """At most `limit` items whose title and year (or id, where there are no titles) contain every word of
+    `query`.
 
-    The item with exactly this id comes first, then titles that begin with the query, then the others; within each,
-    the most popular first. Case and accents do not count.
+    The item with exactly this id comes first, then titles that begin with the query, then the others; within
+    each, the most popular first. Case and accents do not count.
     """
-    shelf = _shelf(recommender)
-    wanted = " ".join(_comparable(pl.Series([query]))[0].split())
-    found = pl.repeat(True, len(shelf), dtype=pl.Boolean, eager=True)
-    for word in wanted.split():
-        found &= shelf["text"].str.contains(word, literal=True)
-    named = shelf["row"] == recommender.items.row(query.strip())
-    begins = shelf["text"].str.starts_with(wanted)
-    order = shelf.select("row", tier=pl.when(named).then(0).when(begins).then(1).otherwise(2))
-    matches = order.filter(found | named)
+    texts = _texts(recommender)
+    words = " ".join(_comparable(pl.Series([query]))[0].split())
+    has_words = pl.repeat(True, len(texts), dtype=pl.Boolean, eager=True)
+    for word in words.split():
+        has_words &= texts["text"].str.contains(word, literal=True)
+    has_id = texts["row"] == recommender.items.row(query.strip())
+    begins = texts["text"].str.starts_with(words)
+    order = texts.select("row", tier=pl.when(has_id).then(0).when(begins).then(1).otherwise(2))
+    matches = order.filter(has_words | has_id)
     limit = min(max(limit, 0), SEARCH_LIMIT)
     tiers = [matches.filter(pl.col("tier") == tier)["row"].head(limit) for tier in range(3)]
     return {"items": _documents(recommender, pl.concat(tiers).head(limit)), "total": len(matches)}
 
 
-def history(recommender: Recommender, user: str) -> dict[str, Any] | None:
-    """What a known user has used, the most popular first; None for an unknown user."""
+def history(recommender: Recommender, user: str) -> UserHistory | None:
+    """The items that `user` has used, the most popular first; None for an unknown user."""
     row = recommender.users.row(user)
     if row < 0:
         return None
@@ -74,14 +122,14 @@ def history(recommender: Recommender, user: str) -> dict[str, Any] | None:
     }
 
 
-def _examples(recommender: Recommender) -> list[dict[str, Any]]:
-    """Users to try, from one who has used little to one who has used much."""
+def _examples(recommender: Recommender) -> list[ExampleUser]:
+    """Users to try, from one with a short history to one with a long one."""
     users = len(recommender.users)
-    rows = np.linspace(0, users - 1, min(_USERS_LOOKED_AT, users)).astype(np.int64)
+    rows = np.linspace(0, users - 1, min(_USERS_CONSIDERED, users)).astype(np.int64)
     offsets = recommender.artifact.seen.offsets
     rows = rows[np.argsort(offsets[rows + 1] - offsets[rows], kind="stable")]
-    places = np.linspace(0, len(rows) - 1, 2 * _EXAMPLES + 1)[1::2] if users else np.empty(0)
-    chosen = rows[np.unique(np.rint(places).astype(np.int64))]
+    quantiles = np.linspace(0, len(rows) - 1, 2 * _EXAMPLES + 1)[1::2] if users else np.empty(0)
+    chosen = rows[np.unique(np.rint(quantiles).astype(np.int64))]
     return [
         {"user": user, "history": int(offsets[row + 1] - offsets[row])}
         for user, row in zip(recommender.users.ids_of(chosen).tolist(), chosen.tolist(), strict=True)
@@ -89,8 +137,8 @@ def _examples(recommender: Recommender) -> list[dict[str, Any]]:
 
 
 @lru_cache(maxsize=1)
-def _shelf(recommender: Recommender) -> pl.DataFrame:
-    """What is searched: `text` and `row` of every item, the most popular first."""
+def _texts(recommender: Recommender) -> pl.DataFrame:
+    """The `text` and `row` of every item, the most popular first."""
     items = recommender.artifact.item_columns
     text = items["id"].cast(pl.String)
     if "title" in items.columns:
@@ -105,10 +153,11 @@ def _comparable(text: pl.Series) -> pl.Series:
     return text.str.normalize("NFKD").str.replace_all(r"\p{M}", "").str.to_lowercase()
 
 
-def _documents(recommender: Recommender, rows: pl.Series) -> list[dict[str, Any]]:
-    """The columns of these items that say something, with the id as `item`."""
-    return [
+def _documents(recommender: Recommender, rows: pl.Series) -> list[DescribedItem]:
+    """The columns of these items that are not null, with the id as `item`."""
+    documents: list[Any] = [
         {name: value for name, value in columns.items() if name != "id" and value is not None}
         | {"item": columns["id"]}
         for columns in recommender.artifact.item_columns[rows].to_dicts()
     ]
+    return documents

@@ -1,8 +1,8 @@
 """What the server counts, in Prometheus' format; docs/serving.md says what each metric means.
 
-The one decision worth knowing: with several workers every worker writes its counts to a mapped file of a common
-folder (PROMETHEUS_MULTIPROC_DIR), and whichever worker is asked adds them up. The counts of a worker that was killed
-are not lost.
+The one decision worth knowing: with several workers every worker writes its counts to a mapped file of a
+common folder (PROMETHEUS_MULTIPROC_DIR), and whichever worker is asked adds them up. The counts of a worker
+that was killed are not lost.
 """
 
 import os

@@ -1,17 +1,27 @@
-"""The forms of a request, what each may hold, and what is said of one that is not so.
+"""The models of requests and responses, the limits of a request, and its validation.
 
-In: the bytes of one JSON object. Out: one of five request models, or a `WireError`, which is what every mistake of a
-caller becomes. All validation of the wire is in this file; /openapi.json is made from its models.
+In: the bytes of one JSON object. Out: one of five request models, or an `ApiError`, which every mistake of a
+caller becomes. All validation of requests is in this file. /openapi.json is made from these models.
+
+The one decision worth knowing: responses are typed dictionaries. `api.py` builds them as plain `dict`s, which
+cost nothing at run time, mypy checks the building, and pydantic turns their types into the schemas of
+/openapi.json.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    NotRequired,  # pydantic needs this TypedDict on Python 3.11
+)
 
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, StrictStr, ValidationError
 from pydantic_core import from_json
+from typing_extensions import TypedDict
 
 from ncf.errors import NcfError
 
@@ -23,27 +33,88 @@ DEFAULT_K = 10
 K = Annotated[int, Field(ge=1, description="How many items; at most the size of the catalogue.")]
 
 
-class WireError(NcfError):
-    """A request that cannot be answered: the HTTP status, a code for programs, a sentence for people."""
+class Item(TypedDict):
+    """An item; with `describe` also its title and other columns."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")  # type: ignore[misc]
+    item: Id
+    score: float
+
+
+class _List(TypedDict):
+    source: Literal["model", "fold_in", "popularity", "similar"]
+    items: list[Item]
+    ignored: Annotated[Ids, Field(description="Ids of the request that the model does not know.")]
+
+
+class UserList(_List):
+    """The best items of a user; the user is null for a visitor."""
+
+    user: Id | None
+
+
+class ItemList(_List):
+    """The most similar items of an item."""
+
+    item: Id
+    title: NotRequired[Annotated[str, Field(description="The item's own title, with `describe`.")]]
+
+
+class Recommendations(TypedDict):
+    """A list for each user or item of the request, in its order."""
+
+    recommendations: list[UserList | ItemList]
+
+
+class Scores(TypedDict):
+    """A score for each pair of the request, in its order."""
+
+    scores: list[float]
+
+
+Answer = Recommendations | Scores
+
+
+class ErrorDetail(TypedDict):
+    """A code for programs, a sentence for people, and the field or limit that is wrong."""
+
+    code: str
+    message: str
+    field: str | None
+
+
+class ErrorResponse(TypedDict):
+    """A request that cannot be answered."""
+
+    error: ErrorDetail
+
+
+class ApiError(NcfError):
+    """A request that cannot be answered."""
 
     def __init__(self, status: int, code: str, message: str, field: str | None = None) -> None:
+        """`status` is the HTTP status; `code`, `message` and `field` are those of `ErrorDetail`."""
         super().__init__(message)
         self.status, self.code, self.field = status, code, field
 
-    def document(self) -> dict[str, Any]:
-        """`{"error": {"code", "message", "field"}}`."""
+    def document(self) -> ErrorResponse:
+        """The body of the response."""
         return {"error": {"code": self.code, "message": str(self), "field": self.field}}
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may ask for; more is refused with 413 and the limit's name."""
+    """The size of one request; a larger one is refused with 413 and the limit's name."""
 
     body_bytes: int = 6 * 2**20
     users: int = 1_000
+    """Users or items of one request."""
     ids: int = 50_000
+    """Ids in any other list of a request."""
     answers: int = 200_000
+    """Items in an answer: lists times k."""
     lines: int = 10_000
+    """Lines of a JSON-lines or CSV body."""
 
 
 LIMITS = Limits()
@@ -103,86 +174,109 @@ class ListRequest(_Request):
 
 
 Request = UsersRequest | VisitorRequest | SimilarRequest | PairsRequest | ListRequest
-_FORMS: dict[str, type[Request]] = {
-    "users": UsersRequest, "pairs": PairsRequest, "items": SimilarRequest, "user": ListRequest, "history": VisitorRequest,
-}  # fmt: skip
+_MODELS: dict[str, type[Request]] = {
+    "users": UsersRequest,
+    "pairs": PairsRequest,
+    "items": SimilarRequest,
+    "user": ListRequest,
+    "history": VisitorRequest,
+}
+"""The field that names each kind of request. Only a `history` may also be part of another kind: of a user's."""
 
 
 def read_request(body: bytes, limits: Limits) -> Request:
-    """The request in a JSON object. Raises `WireError`: 400 for no JSON, 413 for too much of it, 422 for the rest."""
+    """The request in the JSON object `body`.
+
+    Raises `ApiError`: 400 where it is not a JSON object, 413 where it is larger than `limits`, 422 for other
+    mistakes.
+    """
     try:
         document = from_json(body, allow_inf_nan=False)
     except ValueError as error:
-        raise WireError(
+        raise ApiError(
             400, "invalid_json", f"The body is not JSON ({error}): send one JSON object."
         ) from None
     if not isinstance(document, dict):
-        raise WireError(400, "invalid_json", 'The body must be a JSON object, such as {"users": ["42"]}.')
-    for form, model in _FORMS.items():
-        if form in document:
-            _within_limits(document, limits)
-            return _validated(model, document)
-    raise WireError(
-        422,
-        "unknown_request",
-        f"The request has none of {', '.join(_FORMS)}: see /openapi.json for what can be asked.",
-    )
-
-
-def _validated(model: type[Request], document: dict[str, Any]) -> Request:
+        raise ApiError(400, "invalid_json", 'The body must be a JSON object, such as {"users": ["42"]}.')
+    model = _model_of(document)
+    _within_limits(document, limits)
     try:
         return model.model_validate(document)
     except ValidationError as error:
         raise _explained(error, model) from None
 
 
-def _explained(error: ValidationError, model: type[Request]) -> WireError:
+def _model_of(document: dict[str, Any]) -> type[Request]:
+    """The kind of request, by the one field that names it. Raises the 422 where there is none, or more than
+    one.
+    """
+    names = [name for name in _MODELS if name in document]
+    if not names:
+        raise ApiError(
+            422,
+            "unknown_request",
+            f"The request has none of {', '.join(_MODELS)}: see /openapi.json for what can be asked.",
+        )
+    if len(names) > 1 and names != ["users", "history"]:
+        raise ApiError(
+            422,
+            "invalid",
+            f"{' and '.join(names)} are different kinds of request: send one request for each.",
+            names[-1],
+        )
+    return _MODELS[names[0]]
+
+
+def _explained(error: ValidationError, model: type[Request]) -> ApiError:
     """The first mistake as a sentence, with the path to it."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    # A location also names the branches of unions that were tried; only fields and indices say something.
     path = [part for part in first["loc"] if isinstance(part, int) or part in model.model_fields]
     name = ".".join(map(str, path)) or ".".join(map(str, first["loc"])) or "the request"
     kind = first["type"]
     if kind == "extra_forbidden":
         fields = ", ".join(model.model_fields)
         name = str(first["loc"][-1])
-        return WireError(
+        return ApiError(
             422, "invalid", f"{name[:80]!r} is not a field here: this request takes {fields}.", name[:80]
         )
     if kind == "missing":
-        return WireError(422, "invalid", f"{name} is missing: give it.", name)
+        return ApiError(422, "invalid", f"{name} is missing: give it.", name)
     if len(path) > 1 or (path and path[0] == "user"):
-        expected = (
-            "a pair [user, item]"
-            if path[0] == "pairs" and len(path) == 2
-            else "an id, an integer or a string"
-        )
-        return WireError(422, "invalid", f"{name} must be {expected}.", name)
-    wants = {
-        "int_type": "must be a whole number", "greater_than_equal": "must be at least 1", "list_type": "must be a list",
-        "bool_type": "must be true or false", "literal_error": "must be true",
-    }.get(kind)  # fmt: skip
-    return WireError(422, "invalid", f"{name} {wants or 'is not valid: ' + first['msg']}.", name)
+        is_pair = path[0] == "pairs" and len(path) == 2
+        expected = "a pair [user, item]" if is_pair else "an id, an integer or a string"
+        return ApiError(422, "invalid", f"{name} must be {expected}.", name)
+    reason = {
+        "int_type": "must be a whole number",
+        "greater_than_equal": "must be at least 1",
+        "list_type": "must be a list",
+        "bool_type": "must be true or false",
+        "literal_error": "must be true",
+    }.get(kind)
+    return ApiError(422, "invalid", f"{name} {reason or 'is not valid: ' + first['msg']}.", name)
 
 
 def _within_limits(document: dict[str, Any], limits: Limits) -> None:
     for name in ("users", "items", "pairs", "history", "candidates", "exclude", "item", "user"):
-        given = document.get(name)
-        if isinstance(given, list):
-            which = "users" if name in ("users", "items") else "ids"
-            within(given, getattr(limits, which), which, name)
+        values = document.get(name)
+        if isinstance(values, list):
+            limit = "users" if name in ("users", "items") else "ids"
+            within(values, getattr(limits, limit), limit, name)
 
 
-def within(given: Sequence[Any], limit: int, which: str, name: str | None = None) -> None:
-    """Raise the 413 where there are more than `limit`."""
-    if len(given) > limit:
-        raise too_large(which, limit, len(given), name or which)
+def within(values: Sequence[Any], allowed: int, limit: str, what: str | None = None) -> None:
+    """Raise the 413 of `too_large` where there are more than `allowed` values; `what` (else `limit`) names
+    them.
+    """
+    if len(values) > allowed:
+        raise too_large(limit, allowed, len(values), what or limit)
 
 
-def too_large(limit: str, allowed: int, given: int, what: str) -> WireError:
-    """The 413 that names its limit."""
-    return WireError(
+def too_large(limit: str, allowed: int, count: int, what: str) -> ApiError:
+    """The 413 for a `count` of `what` over the limit named `limit`, which is `allowed`."""
+    return ApiError(
         413,
         "too_large",
-        f"{given:,} {what} are more than the limit {limit} = {allowed:,}: send several requests.",
+        f"{count:,} {what} are more than the limit {limit} = {allowed:,}: send several requests.",
         limit,
     )

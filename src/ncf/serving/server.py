@@ -1,8 +1,8 @@
 """`ncf serve`: the app on a port, in one process or several.
 
-The one decision worth knowing: the artifact is verified and a self-test answered before the port is opened, in the
-parent and again in every worker, so a server that cannot answer never looks as if it could. Weights are mapped files:
-workers share one copy of them. uvicorn's supervisor starts a worker anew when it dies.
+The one decision worth knowing: the artifact is verified and a self-test answered before the port is opened,
+in the parent and again in every worker, so a server that cannot answer never looks as if it could. Weights
+are mapped files: workers share one copy of them. uvicorn's supervisor starts a worker anew when it dies.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ def test_a_table_of_histories_stands_beside_the_others(
     assert html(found).count(">GMF: items of a history<") == 1
     assert "60 items, 60 items of a history by training interactions." in html(found)
     assert "the sum of the user's own part and the history" in found.reading
-    look_up = inputs.artifact.look_up
+    look_up = inputs.artifact.history_embedding
     assert look_up is not None
     drawn = norms(look_up.table_ID, inputs.item_counts, 0)
     np.testing.assert_allclose(drawn.norms, np.linalg.norm(look_up.table_ID, axis=1), rtol=1e-6)

@@ -72,7 +72,7 @@ def section(inputs: ReportInputs) -> Section:
     )
     weights, seed = dict(inputs.artifact.weights), inputs.artifact.experiment.train.seed
     prefixes = [name.removesuffix("user_table") for name in weights if name.endswith("user_table")]
-    look_up = inputs.artifact.look_up
+    look_up = inputs.artifact.history_embedding
     if look_up is not None:
         weights[f"{'gmf.' if 'gmf.' in prefixes else ''}history_table"] = look_up.table_ID
         reading += " A user's vector here is the sum of the user's own part and the history, as it is served."

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from ncf.serving import api
 from ncf.serving.api import ParsedBody, Result
 from ncf.serving.recommender import Recommender
-from ncf.serving.schemas import WireError
+from ncf.serving.schemas import ApiError
 
 LOG = logging.getLogger("ncf.sagemaker")
 _DEFAULT_ACCEPT = "SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT"
@@ -32,7 +32,7 @@ class Answers:
     """The answers to a call, and the format it came in."""
 
     format: str
-    answers: list[Result | WireError]
+    answers: list[Result | ApiError]
 
 
 def model_fn(model_dir: str) -> Recommender:
@@ -42,35 +42,35 @@ def model_fn(model_dir: str) -> Recommender:
     return recommender
 
 
-def input_fn(body: str | bytes, content_type: str | None) -> ParsedBody | WireError:
+def input_fn(body: str | bytes, content_type: str | None) -> ParsedBody | ApiError:
     """Understand a body; the toolkit has decoded JSON and CSV to text."""
     try:
         return api.read(body.encode() if isinstance(body, str) else bytes(body or b""), content_type)
-    except WireError as error:
+    except ApiError as error:
         return error
 
 
-def predict_fn(call: ParsedBody | WireError, recommender: Recommender) -> Answers | WireError:
+def predict_fn(call: ParsedBody | ApiError, recommender: Recommender) -> Answers | ApiError:
     """Answer each request of the call."""
-    if isinstance(call, WireError):
+    if isinstance(call, ApiError):
         return call
     try:
         return Answers(call.format, api.answer(recommender, call))
-    except WireError as error:
+    except ApiError as error:
         return error
     except Exception:
         LOG.exception("A request could not be answered.")
-        return WireError(500, "internal", "The server made a mistake, which is in its log.")
+        return ApiError(500, "internal", "The server made a mistake; details are in its log.")
 
 
-def output_fn(answers: Answers | WireError, accept: str | None, context: Any = None) -> tuple[bytes, str]:
+def output_fn(answers: Answers | ApiError, accept: str | None, context: Any = None) -> tuple[bytes, str]:
     """The body and its content type; the status of a mistake is set in the context."""
     try:
-        if isinstance(answers, WireError):
+        if isinstance(answers, ApiError):
             raise answers
         format = api.answer_format(_accepted(accept, context), answers.format)
         return api.write(answers.answers, format), api.media_type(format)
-    except WireError as error:
+    except ApiError as error:
         if context is None:
             raise
         context.set_response_status(error.status, error.code)
