@@ -28,7 +28,7 @@ def test_a_missing_package_is_named(name: str, package: str, monkeypatch: pytest
         raise ImportError(module)
 
     monkeypatch.setattr(importlib, "import_module", missing)
-    with pytest.raises(ConfigError, match=rf"needs the package {package}: pip install 'ncf\[judge\]'"):
+    with pytest.raises(ConfigError, match=rf"needs the package {package}: pip install 'ncf\[evaluate\]'"):
         BASELINES[name].fit(csr_of([[0, 1], [1]]), 3, {}, 0, Workers(1))
 
 

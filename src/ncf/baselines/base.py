@@ -92,12 +92,14 @@ class Baseline:
 
 
 def optional(module: str) -> Any:
-    """The imported `module`, which the extra `judge` installs. Raises `ConfigError` where it is missing."""
+    """The imported `module`, which the extra `evaluate` installs. Raises `ConfigError` where it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError:
         package = module.partition(".")[0]
-        raise ConfigError(f"This baseline needs the package {package}: pip install 'ncf[judge]'.") from None
+        raise ConfigError(
+            f"This baseline needs the package {package}: pip install 'ncf[evaluate]'."
+        ) from None
 
 
 def dense_rows(train: Csr, items: int, part: slice) -> Tensor:

@@ -133,5 +133,5 @@ def test_without_matplotlib_a_sentence_says_what_to_install(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(ConfigError, match=r"pip install 'ncf\[judge\]'"):
+    with pytest.raises(ConfigError, match=r"pip install 'ncf\[evaluate\]'"):
         write_report(run)

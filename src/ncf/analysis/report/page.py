@@ -127,7 +127,7 @@ def _template() -> Any:
     try:
         from jinja2 import Environment, FileSystemLoader
     except ImportError:
-        raise ConfigError("Pages need the package jinja2: pip install 'ncf[judge]'.") from None
+        raise ConfigError("Pages need the package jinja2: pip install 'ncf[evaluate]'.") from None
     loader = FileSystemLoader(Path(__file__).parent / "templates")
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("page.html.j2")

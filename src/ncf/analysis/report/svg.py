@@ -56,7 +56,7 @@ def styled() -> Iterator[None]:
     try:
         from matplotlib import rc_context
     except ImportError:
-        raise ConfigError("Drawings need the package matplotlib: pip install 'ncf[judge]'.") from None
+        raise ConfigError("Drawings need the package matplotlib: pip install 'ncf[evaluate]'.") from None
     with rc_context(_STYLE):
         yield
 
