@@ -255,7 +255,7 @@ def test_streams_where_memory_would_not_do(
 
 def test_streaming_is_for_a_table(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["prepare", "--catalog", "ml-100k", "--streaming"])
-    assert "--streaming is for --input" in str(result.exception)
+    assert "--streaming works only with --input" in str(result.exception)
 
 
 def test_addresses_are_read_in_memory_unless_asked() -> None:
