@@ -1,4 +1,6 @@
-"""What the explorer page asks: about the model, items by title, what a user has used; and the page's own files."""
+"""What the explorer page asks: about the model, items by title, what a user has used; and the page's own
+files.
+"""
 
 import re
 from collections.abc import Iterator

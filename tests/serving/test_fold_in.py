@@ -62,7 +62,7 @@ def test_shapes_and_dtypes(kind: str) -> None:
 
 
 def slow_features(network: NumpyModel, items: list[int]) -> Floats:
-    vectors = np.concatenate([half.item_table for half in network.halves], axis=1)
+    vectors = np.concatenate([half.item_table for half in network.branches], axis=1)
     total, n = np.zeros(vectors.shape[1]), len(items)
     for item in items:
         total += vectors[item]
@@ -73,7 +73,9 @@ def slow_features(network: NumpyModel, items: list[int]) -> Floats:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_is_the_weighted_ridge_regression(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without random parts the map is that of weighted least squares on rows that stand for the ridge as well."""
+    """Without random parts the map is that of weighted least squares on rows that stand for the ridge as
+    well.
+    """
     monkeypatch.setattr(fold_in_module, "_PARTS", 0)
     monkeypatch.setattr(fold_in_module, "_USERS_AT_ONCE", 7)
     network, fold_in = small(kind)

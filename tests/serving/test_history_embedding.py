@@ -1,4 +1,6 @@
-"""A visitor of a history-aware model is a look-up: what training would have made of somebody without an own vector."""
+"""A visitor of a history-aware model is a look-up: what training would have made of somebody without an own
+vector.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -50,7 +52,9 @@ def test_it_is_the_scaled_sum_in_any_order(history: list[int], random: object) -
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_visitor_has_the_vector_of_a_user_without_an_own_one(kind: str) -> None:
-    """Where nobody has an own part, the first half's vector is what training made of a user with this history."""
+    """Where nobody has an own part, the first half's vector is what training made of a user with this
+    history.
+    """
     model = model_of(kind)
     half = history_branch(model)
     assert half is not None

@@ -5,7 +5,9 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -81,55 +83,64 @@ def test_counts_are_of_all_workers(artifact: Path) -> None:
         connection.close()
 
 
-def test_slow_clients_and_those_that_hang_up_stop_nobody(artifact: Path) -> None:
+@pytest.fixture(scope="module")
+def one_worker(artifact: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A server with a body timeout of half a second, and its port, for the tests that leave it running."""
+    with running(artifact, "--body-timeout", 0.5) as server:
+        yield server
+
+
+def test_slow_clients_and_those_that_hang_up_stop_nobody(
+    one_worker: tuple[subprocess.Popen[str], int],
+) -> None:
+    port = one_worker[1]
     head = (
         b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 40\r\n"
     )
-    with running(artifact, "--body-timeout", 0.5) as (_, port):
-        slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
-        for number, connection in enumerate(slow):
-            connection.sendall(head if number % 2 else head + b"\r\n{")
-        for _ in range(20):
-            gone = socket.create_connection(("127.0.0.1", port))
-            gone.sendall(head + b"\r\n" + b"{" * 20)
-            gone.close()
-        assert ask(port)[0] == 200
-        slow[0].settimeout(10)
-        assert slow[0].recv(1000).startswith(b"HTTP/1.1 408")
-        for connection in slow:
-            connection.close()
-        assert ask(port)[0] == 200
+    slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(20)]
+    for number, connection in enumerate(slow):
+        connection.sendall(head if number % 2 else head + b"\r\n{")
+    for _ in range(20):
+        gone = socket.create_connection(("127.0.0.1", port))
+        gone.sendall(head + b"\r\n" + b"{" * 20)
+        gone.close()
+    assert ask(port)[0] == 200
+    slow[0].settimeout(10)
+    assert slow[0].recv(1000).startswith(b"HTTP/1.1 408")
+    for connection in slow:
+        connection.close()
+    assert ask(port)[0] == 200
 
 
-def test_garbage_on_the_port_is_refused(artifact: Path) -> None:
-    with running(artifact) as (_, port):
-        for garbage in (
-            b"\x16\x03\x01\x02\x00\x01",
-            b"GET\r\n\r\n",
-            b"POST /invocations HTTP/1.1\r\n" + b"x: y\r\n" * 50_000,
-        ):
-            with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, suppress(OSError):
-                connection.sendall(garbage + b"\r\n\r\n")
-                connection.recv(1000)
-        assert ask(port)[0] == 200
+def test_garbage_on_the_port_is_refused(one_worker: tuple[subprocess.Popen[str], int]) -> None:
+    port = one_worker[1]
+    for garbage in (
+        b"\x16\x03\x01\x02\x00\x01",
+        b"GET\r\n\r\n",
+        b"POST /invocations HTTP/1.1\r\n" + b"x: y\r\n" * 50_000,
+    ):
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as connection, suppress(OSError):
+            connection.sendall(garbage + b"\r\n\r\n")
+            connection.recv(1000)
+    assert ask(port)[0] == 200
 
 
-def test_the_server_opens_no_connection(artifact: Path) -> None:
+def test_the_server_opens_no_connection(one_worker: tuple[subprocess.Popen[str], int]) -> None:
     """It listens, is connected to by its clients, and talks to nobody else."""
-    with running(artifact) as (server, port):
-        ask(port)
-        inodes = {
-            str(link.readlink()).removeprefix("socket:[").rstrip("]")
-            for link in Path(f"/proc/{server.pid}/fd").iterdir()
-            if str(link.readlink()).startswith("socket:")
-        }
-        lines = (
-            Path("/proc/net/tcp").read_text().splitlines()[1:]
-            + Path("/proc/net/udp").read_text().splitlines()[1:]
-        )
-        own = [line.split() for line in lines if line.split()[9] in inodes]
-        assert own
-        assert all(int(fields[1].split(":")[1], 16) == port for fields in own)
+    server, port = one_worker
+    ask(port)
+    inodes = {
+        str(link.readlink()).removeprefix("socket:[").rstrip("]")
+        for link in Path(f"/proc/{server.pid}/fd").iterdir()
+        if str(link.readlink()).startswith("socket:")
+    }
+    lines = (
+        Path("/proc/net/tcp").read_text().splitlines()[1:]
+        + Path("/proc/net/udp").read_text().splitlines()[1:]
+    )
+    own = [line.split() for line in lines if line.split()[9] in inodes]
+    assert own
+    assert all(int(fields[1].split(":")[1], 16) == port for fields in own)
 
 
 def refused(*arguments: object) -> str:
@@ -140,7 +151,7 @@ def refused(*arguments: object) -> str:
     return sentence
 
 
-@pytest.mark.parametrize("file", ["model.safetensors", "items.parquet", "retrieval.json", "manifest.json"])
+@pytest.mark.parametrize("file", ["model.safetensors", "manifest.json"])
 def test_a_damaged_artifact_is_never_served(artifact: Path, tmp_path: Path, file: str) -> None:
     damaged = shutil.copytree(artifact, tmp_path / "damaged")
     content = bytearray((damaged / file).read_bytes())

@@ -1,7 +1,7 @@
 """The packed model under AWS's own serving stack, next to our own server: the same answers to the byte.
 
-Needs Java and the environment of scripts/install-torchserve, whose folder NCF_TEST_TORCHSERVE names; where one of them
-is missing, the tests fail.
+Needs Java and the environment of scripts/install-torchserve, whose folder NCF_TEST_TORCHSERVE names; where
+one of them is missing, the tests fail.
 """
 
 import http.client

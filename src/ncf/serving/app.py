@@ -76,8 +76,8 @@ class State:
 def create_app(state: State) -> ASGIApp:
     """The app for one worker; it ends the state's compute thread when it shuts down.
 
-    POST /invocations, nearly all of the traffic, goes straight to its endpoint: starlette's middleware and router
-    would add 5% to its latency (docs/decisions.md).
+    POST /invocations, nearly all of the traffic, goes straight to its endpoint: starlette's middleware and
+    router would add 5% to its latency (docs/decisions.md).
     """
     invocations, router = Invocations(state), _router(state)
 

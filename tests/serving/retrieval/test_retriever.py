@@ -222,15 +222,15 @@ def test_a_model_that_says_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_the_same_seed_builds_the_same() -> None:
-    network, seen = network_of("neumf"), seen_of(USERS, ITEMS)
+    network, seen = network_of("neumf", items=600), seen_of(USERS, 600)
     first, second = (Retriever.build(network, seen, seed=3) for _ in range(2))
     queries, hidden = queries_of(network, range(5)), [np.empty(0, np.int64)] * 5
     np.testing.assert_array_equal(first.top(queries, 10, hidden)[1], second.top(queries, 10, hidden)[1])
 
 
 def test_vectors_of_known_users_are_kept_and_give_the_same_answer(tmp_path: Path) -> None:
-    network = network_of("neumf")
-    retrieval = Retriever.build(network, seen_of(network.users, ITEMS), seed=1)
+    network = network_of("neumf", items=600)
+    retrieval = Retriever.build(network, seen_of(network.users, 600), seed=1)
     retrieval.save(tmp_path)
     opened, users = Retriever.open(tmp_path, network), np.arange(network.users)[:20]
     hidden = [np.array([user]) for user in users]
