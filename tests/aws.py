@@ -7,10 +7,11 @@
         aws.run(function)                             # stands in for every container from here on
         session.client("sagemaker").create_training_job(...)
 
-Without `run`, jobs are over when the call that started them returns: Completed, with a canned model.tar.gz and a metric
-line. `aws.run(function)` gives each container of a job as a `hosted.runners.Spec` to the function, in a thread: it finds
-/opt/ml under `spec.root`, writes its log with `spec.log(line)`, notices a stop by `spec.stop`, and returns an exit code.
-`aws.serve(function)` answers invocations: `(model folder, body, headers) -> (status, body, content type)`.
+Without `run`, jobs are over when the call that started them returns: Completed, with a canned model.tar.gz
+and a metric line. `aws.run(function)` gives each container of a job as a `hosted.inline.Spec` to the
+function, in a thread: it finds /opt/ml under `spec.root`, writes its log with `spec.log(line)`, notices a
+stop by `spec.stop`, and returns an exit code. `aws.serve(function)` answers invocations: `(model folder,
+body, headers) -> (status, body, content type)`.
 
 | | |
 | --- | --- |
@@ -24,32 +25,34 @@ line. `aws.run(function)` gives each container of a job as a `hosted.runners.Spe
 | `aws.unwell(model)` | containers of this model never answer /ping with 200 |
 | `aws.records(kind)` | what SageMaker has now; without a kind all of it |
 
-The variables of the process (`AWS_ENDPOINT_URL`, credentials) are set while the fixture lives, so commands and child
-processes go to the double as well. For a wider scope: `with hosted_aws() as aws`, with `Docker()` for real containers.
+The variables of the process (`AWS_ENDPOINT_URL`, credentials) are set while the fixture lives, so commands
+and child processes go to the double as well. For a wider scope: `with hosted_aws() as aws`, with
+`DockerRunner()` for real containers.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from ncf.sagemaker.local.double import ROLE, _session
+
 if TYPE_CHECKING:
-    from hosted.double import Double
-    from hosted.runners import HttpReply, Runner, Spec
-    from hosted.store import Record
-    from hosted.wire import Call
+    from hosted.inline import FaultyDouble, Spec
+    from ncf.sagemaker.local.docker import HttpReply, Runner
+    from ncf.sagemaker.local.protocol import Call
+    from ncf.sagemaker.local.state import StateRecord
     from ncf.sagemaker.session import Session
 
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 REGION = "us-east-1"
-ROLE = "ncf-execution"
 _UNSET = (
     "AWS_PROFILE",
     "AWS_SESSION_TOKEN",
@@ -65,28 +68,19 @@ _OVER = ("Completed", "Failed", "Stopped", "InService", "Succeeded")
 class Aws:
     """The double as tests see it."""
 
-    def __init__(self, double: Double) -> None:
+    def __init__(self, double: FaultyDouble) -> None:
         self.double = double
         self.url = double.url
-        trust = {
-            "Version": "2012-10-17",
-            "Statement": [{"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}],
-        }  # fmt: skip
-        iam = self.client("iam")
-        self.role: str = iam.create_role(RoleName=ROLE, AssumeRolePolicyDocument=json.dumps(trust))["Role"][
-            "Arn"
-        ]
-        self.double.layer.calls.clear()
+        self.role = double.make_role(ROLE)
+        self.double.calls.clear()
 
     def client(self, service: str, region: str = REGION, tries: int | None = None) -> Any:
         """A plain boto3 client, which tries as often as boto3 does or so many times."""
         from botocore.config import Config
 
-        from hosted.folders import session
-
         config = Config(retries={"total_max_attempts": tries}) if tries else None
         keys = {"aws_access_key_id": KEY, "aws_secret_access_key": SECRET}
-        return session().client(service, region, endpoint_url=self.url, config=config, **keys)
+        return _session().client(service, region, endpoint_url=self.url, config=config, **keys)
 
     def session(self, **settings: Any) -> Session:
         """A hosted session, with the role unless another is given."""
@@ -96,20 +90,18 @@ class Aws:
 
     def run(self, function: Callable[[Spec], int | None]) -> None:
         """From now on this stands in for the containers of jobs."""
-        from hosted.runners import Inline
-
-        serve = getattr(self.double.context.runner, "serve", None)
-        self.double.context.runner = Inline(function, serve)
+        self._set(run=function)
 
     def serve(self, function: Callable[[Path, bytes, Mapping[str, str]], HttpReply]) -> None:
         """From now on this answers invocations."""
-        from hosted.runners import Inline
+        self._set(serve=function)
 
-        self.double.context.runner = Inline(getattr(self.double.context.runner, "run", None), function)
+    def _set(self, **change: Any) -> None:
+        self.double.runner = replace(self.double.runner, **change)  # type: ignore[type-var]
 
     def calls(self, operation: str | None = None) -> list[Call]:
         """The requests of tests, in order."""
-        return [call for call in self.double.layer.calls if operation in (None, call.operation)]
+        return [call for call in self.double.calls if operation in (None, call.operation)]
 
     def fail(
         self,
@@ -121,36 +113,36 @@ class Aws:
         after: int = 0,
     ) -> None:
         """Refuse the next calls."""
-        from hosted.layer import Fault
-        from hosted.store import Refusal
+        from hosted.inline import Fault
+        from ncf.sagemaker.local.requests import Refusal
 
         refusal = Refusal(code, message or f"{code} on demand", status)
-        self.double.layer.faults.append(Fault(operation, refusal, times=times, passed=after))
+        self.double.faults.append(Fault(operation, refusal, times=times, passed=after))
 
     def cut(self, operation: str, after_bytes: int = 0, times: float = 1, after: int = 0) -> None:
         """Close the connection of the next calls after so many bytes of the body."""
-        from hosted.layer import Fault
+        from hosted.inline import Fault
 
-        self.double.layer.faults.append(Fault(operation, cut_after=after_bytes, times=times, passed=after))
+        self.double.faults.append(Fault(operation, cut_after=after_bytes, times=times, passed=after))
 
     def heal(self) -> None:
         """No more faults."""
-        self.double.layer.faults.clear()
+        self.double.faults.clear()
 
     def foreign(self, bucket: str) -> None:
         """From now on this bucket belongs to another account."""
-        self.double.layer.foreign.add(bucket)
+        self.double.foreign.add(bucket)
 
     def interrupt(self, job: str) -> None:
         """A spot interruption: SIGTERM, then new instances."""
-        record = self.double.context.store.get(REGION, "TrainingJob", job)
+        record = self.double.plane(REGION).store.get("TrainingJob", job)
         assert record.request.get("EnableManagedSpotTraining"), "only spot instances are taken away"
-        self.double.training.jobs[record.arn].interrupt.set()
+        record.set(interrupt=True)
 
     def unwell(self, model: str, seconds: float = 0.2) -> None:
         """Containers of this model never become well, which is noticed after so many seconds."""
-        self.double.context.unwell.add(model)
-        self.double.context.patience = seconds
+        self._set(unwell={*self.double.runner.unwell, model})  # type: ignore[attr-defined]
+        self.double.patience = seconds
 
     def until(self, true: Callable[[], bool], seconds: float = 30) -> None:
         """Wait for something to become true."""
@@ -159,15 +151,15 @@ class Aws:
             assert time.monotonic() < end, "it did not happen in time"
             time.sleep(0.02)
 
-    def records(self, kind: str | None = None) -> list[Record]:
+    def records(self, kind: str | None = None) -> list[StateRecord]:
         """What SageMaker has."""
-        return self.double.context.store.all(None, kind)
+        return self.double.records(kind)
 
     def wait(self, kind: str, name: str, seconds: float = 60, region: str = REGION) -> dict[str, Any]:
         """Until its status is one of the last; what is known of it."""
         end = time.monotonic() + seconds
         while True:
-            record = self.double.context.store.get(region, kind, name)
+            record = self.double.plane(region).store.get(kind, name)
             if record.status in _OVER:
                 return record.everything
             assert time.monotonic() < end, f"{name} is still {record.status}"
@@ -177,9 +169,10 @@ class Aws:
 @contextmanager
 def hosted_aws(runner: Runner | None = None) -> Iterator[Aws]:
     """A double and the variables that lead to it, until the block ends."""
-    from hosted.double import running
+    from hosted.inline import FaultyDouble, Inline
+    from ncf.sagemaker.local.double import serve
 
-    with running(runner) as double, pytest.MonkeyPatch.context() as patch:
+    with serve(runner or Inline(), FaultyDouble) as double, pytest.MonkeyPatch.context() as patch:
         for name in _UNSET:
             patch.delenv(name, raising=False)
         for name, value in _variables(double.url).items():
@@ -209,7 +202,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def _variables(url: str) -> dict[str, str]:
     nowhere = os.devnull
     return {
-        "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": REGION,
+        "AWS_ENDPOINT_URL": url, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": REGION,
         "AWS_DEFAULT_REGION": REGION, "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": nowhere,
-        "AWS_SHARED_CREDENTIALS_FILE": nowhere, "SAGEMAKER_VALIDATE_ROLE": "false", "NO_PROXY": "127.0.0.1,localhost",
+        "AWS_SHARED_CREDENTIALS_FILE": nowhere, "SAGEMAKER_VALIDATE_ROLE": "false",
+        "NO_PROXY": "127.0.0.1,localhost",
     }  # fmt: skip

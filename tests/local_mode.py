@@ -10,7 +10,7 @@ from containers import docker
 from ncf.errors import CloudError
 from ncf.sagemaker.container.metric_lines import metric_definitions
 from ncf.sagemaker.local import process
-from ncf.sagemaker.local.docker import LABEL
+from ncf.sagemaker.local.docker import FOLDER_LABEL
 from ncf.sagemaker.session import Session, Settings
 from processes import wait_until
 
@@ -28,12 +28,12 @@ def local_session(home: Path) -> Iterator[Session]:
 
 def workers(home: Path) -> list[str]:
     """Names of what has a living worker."""
-    return [lock.parent.name for lock in home.glob(f"*/*/{process._LOCK}") if process.alive(lock.parent)]
+    return [str(lock.parent) for lock in home.rglob(process.LOCK) if process.alive(lock.parent)]
 
 
 def containers(home: Path) -> list[str]:
     """Containers of this home, ended ones too."""
-    format = '{{.Names}} {{.Label "' + LABEL + '"}}'
+    format = '{{.Names}} {{.Label "' + FOLDER_LABEL + '"}}'
     rows = docker("ps", "--all", "--format", format).stdout.splitlines()
     return [row for row in rows if f" {home}/" in row]
 
@@ -57,6 +57,13 @@ def training_request(
     *channels: dict[str, Any],
     **more: Any,
 ) -> dict[str, Any]:
+    """CreateTrainingJob; a channel `checkpoints` is where the job keeps them."""
+    kept = [
+        one["DataSource"]["S3DataSource"]["S3Uri"] for one in channels if one["ChannelName"] == "checkpoints"
+    ]
+    if kept:
+        more["CheckpointConfig"] = {"S3Uri": kept[0]}
+        channels = tuple(one for one in channels if one["ChannelName"] != "checkpoints")
     return {
         "TrainingJobName": name,
         "RoleArn": session.role,

@@ -11,7 +11,7 @@ from ncf.sagemaker.container import pipeline_steps, train
 from support import planted
 
 if TYPE_CHECKING:
-    from hosted.runners import Spec
+    from hosted.inline import Spec
 
 IMAGE = "999999999999.dkr.ecr.us-east-1.amazonaws.com/ncf:1"
 RECIPE = """

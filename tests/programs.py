@@ -14,7 +14,7 @@ from ncf.serving import api
 from ncf.serving.recommender import Recommender
 
 if TYPE_CHECKING:
-    from hosted.runners import HttpReply, Spec
+    from hosted.inline import HttpReply, Spec
 
 _TRAIN = "import sys; from pathlib import Path; from ncf.sagemaker.container.train import main; sys.exit(main(Path(sys.argv[1])))"
 

@@ -60,8 +60,8 @@ def deployed(session: Session, artifact: Path, hosting: Hosting | None = None, *
 
 def sick_from_now_on(aws: Aws) -> None:
     """Containers of models that are made from now on never become well."""
-    aws.double.context.unwell = Everything(record.name for record in aws.records("Model"))
-    aws.double.context.patience = 0.1
+    aws._set(unwell=Everything(record.name for record in aws.records("Model")))
+    aws.double.patience = 0.1
 
 
 def left(aws: Aws) -> list[str]:

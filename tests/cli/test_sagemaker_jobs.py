@@ -21,7 +21,7 @@ from processes import free_port
 from support import checkerboard, experiment, model_of, planted
 
 if TYPE_CHECKING:
-    from hosted.runners import Spec
+    from hosted.inline import Spec
 
 RECIPE = """
 name = "small"

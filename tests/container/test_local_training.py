@@ -23,8 +23,10 @@ from local_mode import (
 )
 from ncf import experiment
 from ncf.data import Dataset
+from ncf.errors import CloudError
 from ncf.sagemaker.container.hyperparameters import from_hyperparameters
 from ncf.sagemaker.local import docker, process
+from ncf.sagemaker.local.plane import DIED
 from ncf.sagemaker.session import Session
 from ncf.serving.artifact import open_artifact
 from processes import wait_until
@@ -72,7 +74,7 @@ def test_the_artifact_is_the_one_that_the_host_makes(
     assert figures["test_hr@10"] == pytest.approx(judged["hr@10"], abs=1e-5)
     assert any("[ncf] epoch=1 " in line for line in log(session, GROUP, "train/"))
     with tarfile.open(archive.with_name("output.tar.gz")) as output:
-        assert "data/run.json" in output.getnames()
+        assert "run.json" in output.getnames()
 
 
 def test_a_job_that_fails_says_the_sentence_of_the_run(
@@ -113,10 +115,8 @@ def test_a_container_without_a_word_is_explained(
 
 def test_a_channel_that_is_not_there_is_said(session: Session, image: str, tmp_path: Path) -> None:
     request = training_request(session, "none", image, {}, channel("train", tmp_path / "none"))
-    session.client("sagemaker").create_training_job(**request)
-    assert (
-        ended(session, "none")["FailureReason"] == f"The channel 'train' is not there: {tmp_path / 'none'}."
-    )
+    with pytest.raises(CloudError, match=f"The channel 'train' is not there: {tmp_path / 'none'}."):
+        session.client("sagemaker").create_training_job(**request)
 
 
 def test_a_stopped_job_goes_on_from_its_checkpoint(
@@ -152,12 +152,12 @@ def test_a_killed_worker_leaves_no_container_after_the_next_call(
     channels = (channel("train", ml_100k), channel("checkpoints", tmp_path / "kept"))
     client.create_training_job(**training_request(session, "killed", image, settings | LONG, *channels))
     wait_for_epoch(tmp_path / "kept", 1)
-    os.kill(process._pid(session.home / "training-jobs" / "killed"), signal.SIGKILL)
+    os.kill(process.pid(session.home / "TrainingJob" / "killed" / "run"), signal.SIGKILL)
     wait_until(lambda: workers(session.home) == [])
     assert containers(session.home) != []
     job = client.describe_training_job(TrainingJobName="killed")
     assert job["TrainingJobStatus"] == "Failed"
-    assert job["FailureReason"] == process.DIED
+    assert job["FailureReason"] == DIED
     assert containers(session.home) == []
     wait_until(lambda: processes(session.home) == [])
 
@@ -207,7 +207,7 @@ def test_two_instances_are_two_containers_that_know_of_each_other(session: Sessi
     assert job["TrainingJobStatus"] == "Completed", job
     said = log(session, GROUP, "two/")
     assert len(said) == 2
-    assert all("algo-1-" in line and "algo-2-" in line for line in said)
+    assert all('"algo-1"' in line and '"algo-2"' in line for line in said)
     with tarfile.open(model_of(job)) as archive:
         assert len(archive.getnames()) == 2
 

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from containers import OptMl, container, docker
 from local_mode import PATIENCE, channel, ended, local_session, log, training_request
-from ncf.sagemaker.local.docker import LABEL, NETWORK
+from ncf.sagemaker.local.docker import FOLDER_LABEL
 from ncf.sagemaker.session import Session
 from processes import wait_until
 
@@ -103,7 +103,9 @@ def test_a_host_that_is_cut_off_ends_the_job_which_then_goes_on(
     channels = (channel("train", ml_100k), channel("checkpoints", kept))
     start(session, "cut", image, settings, *channels, NCF_TIMEOUT=str(SILENCE))
     wait_until(lambda: any(kept.glob("run/checkpoints/epoch-00002-*")), PATIENCE)
-    docker("network", "disconnect", "--force", NETWORK, container_of(session, "cut", "algo-2"))
+    cut = container_of(session, "cut", "algo-2")
+    network = docker("inspect", "--format", "{{.HostConfig.NetworkMode}}", cut).stdout.strip()
+    docker("network", "disconnect", "--force", network, cut)
     began = time.monotonic()
     job = ended(session, "cut")
     assert time.monotonic() - began < SILENCE + 60
@@ -120,7 +122,7 @@ def test_a_host_that_is_cut_off_ends_the_job_which_then_goes_on(
 
 def container_of(session: Session, job: str, host: str) -> str:
     """The name of the container of a host."""
-    label = f"label={LABEL}={session.home / 'training-jobs' / job}"
+    label = f"label={FOLDER_LABEL}={session.home / 'TrainingJob' / job / 'run'}"
     names = docker("ps", "--filter", label, "--format", "{{.Names}}").stdout.split()
     return next(name for name in names if f"-{host}-" in name)
 

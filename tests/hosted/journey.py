@@ -1,4 +1,5 @@
-"""What the test of the whole hosted way stands on: an account with our image in ECR, commands as processes, and callers
+"""What the test of the whole hosted way stands on: an account with our image in ECR, commands as processes,
+and callers
 of an endpoint that never pause."""
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from aws import Aws, hosted_aws
-from hosted.runners import Docker
-from hosted.store import ACCOUNT
+from ncf.sagemaker.local.docker import DockerRunner
+from ncf.sagemaker.local.double import ACCOUNT
 
 PROJECT = "journey"
 BUCKET = f"sagemaker-us-east-1-{ACCOUNT}"
@@ -49,7 +50,8 @@ class Stage:
     def ncf(self, *words: str) -> str:
         """The output of one command, which must succeed."""
         done = subprocess.run(
-            [sys.executable, "-m", "ncf", *words], cwd=self.folder, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            [sys.executable, "-m", "ncf", *words], cwd=self.folder, stdin=subprocess.DEVNULL,
+            capture_output=True, text=True,
             timeout=600, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"ncf {' '.join(words)}\n{done.stdout}\n{done.stderr}"
@@ -71,10 +73,12 @@ class Stage:
 
 @contextmanager
 def journey(image: str, folder: Path, data: Path) -> Iterator[Stage]:
-    """The account, until the block ends: an execution role, and the image under the name that push-image gives it."""
+    """The account, until the block ends: an execution role, and the image under the name that push-image
+    gives it.
+    """
     tag = version("ncf")
     uri = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/{PROJECT}:{tag}"
-    with hosted_aws(Docker(images={uri: image})) as aws:
+    with hosted_aws(DockerRunner(images={uri: image})) as aws:
         ecr = aws.client("ecr")
         ecr.create_repository(repositoryName=PROJECT, tags=[{"Key": "ncf:project", "Value": PROJECT}])
         ecr.put_image(repositoryName=PROJECT, imageTag=tag, imageManifest=json.dumps(_MANIFEST))

@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from aws import Aws
-from hosted.runners import Spec
-from hosted.transform import Failed, requests_of
-from hosted.tuning import draws
+from hosted.inline import Spec
 from jobs import BUCKET, DATA, MODEL, OUT, content, endpoint, keys, processing, refused, training, transform
+from ncf.sagemaker.local.tuning import draws
 
 
 def shout(model: Path, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes, str]:
@@ -42,17 +41,6 @@ def test_a_transform_that_is_refused_fails_and_says_so_in_the_data_log(aws: Aws,
     (data,) = [name for name in names if name.endswith("/data-log")]
     events = logs.get_log_events(logGroupName=group, logStreamName=data)["events"]
     assert "Bad HTTP status returned from invoke: 400" in events[0]["message"]
-
-
-def test_requests_are_cut_as_the_strategy_says() -> None:
-    lines = b"".join(b"%07d\n" % number for number in range(300_000))
-    request = {"TransformInput": {"SplitType": "Line"}, "MaxPayloadInMB": 1}
-    many = list(requests_of(lines, request))
-    assert b"".join(many) == lines
-    assert [len(one) <= 1024 * 1024 for one in many] == [True] * 3
-    assert list(requests_of(b"a\nb\n", {**request, "BatchStrategy": "SingleRecord"})) == [b"a\n", b"b\n"]
-    with pytest.raises(Failed):
-        list(requests_of(lines, {"TransformInput": {}, "MaxPayloadInMB": 1}))
 
 
 def test_processing_reads_inputs_and_sends_outputs(aws: Aws, sm: Any) -> None:
@@ -98,7 +86,8 @@ def tune(aws: Aws, sm: Any, config: dict[str, Any], **static: str) -> dict[str, 
     definition = {name: value for name, value in trial.items() if name != "TrainingJobName"}
     sm.create_hyper_parameter_tuning_job(
         HyperParameterTuningJobName="tune", HyperParameterTuningJobConfig=config,
-        TrainingJobDefinition=definition | {"StaticHyperParameters": static}, Tags=[{"Key": "a", "Value": "b"}],
+        TrainingJobDefinition=definition | {"StaticHyperParameters": static}, Tags=[{"Key": "a",
+        "Value": "b"}],
     )  # fmt: skip
     return aws.wait("HyperParameterTuningJob", "tune")
 
@@ -149,9 +138,11 @@ def test_the_grid_is_every_combination() -> None:
     ("static", "change", "said"),
     [
         ({"lr": "1"}, {}, "both static and tuned"),
-        ({}, {"HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "none"}}, "objective metric"),
+        ({}, {"HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "none"}},
+        "objective metric"),
         ({}, {"Strategy": "Grid"}, "categorical"),
-        ({}, {"ParameterRanges": {"IntegerParameterRanges": [{"Name": "a", "MinValue": "3", "MaxValue": "2"}]}}, "range of a"),
+        ({}, {"ParameterRanges": {"IntegerParameterRanges": [{"Name": "a", "MinValue": "3",
+        "MaxValue": "2"}]}}, "range of a"),
     ],
 )  # fmt: skip
 def test_a_wrong_search_is_refused(aws: Aws, sm: Any, static: dict[str, str], change: Any, said: str) -> None:

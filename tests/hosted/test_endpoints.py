@@ -105,14 +105,16 @@ def test_an_update_that_is_not_well_is_undone(aws: Aws, sm: Any, first: str) -> 
 def test_an_alarm_undoes_an_update(aws: Aws, sm: Any, first: str) -> None:
     alarms = aws.client("cloudwatch")
     alarms.put_metric_alarm(
-        AlarmName="late", EvaluationPeriods=1, ComparisonOperator="GreaterThanThreshold", MetricName="ModelLatency",
+        AlarmName="late", EvaluationPeriods=1, ComparisonOperator="GreaterThanThreshold",
+        MetricName="ModelLatency",
         Namespace="AWS/SageMaker", Period=60, Statistic="Average", Threshold=1.0,
     )  # fmt: skip
     alarms.set_alarm_state(AlarmName="late", StateValue="ALARM", StateReason="test")
     sm.update_endpoint(
         EndpointName=first, EndpointConfigName=endpoint(sm, aws.role, "second", MODEL),
         DeploymentConfig={
-            "BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}},
+            "BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE",
+            "WaitIntervalInSeconds": 0}},
             "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "late"}]},
         },
     )  # fmt: skip
@@ -123,7 +125,8 @@ def test_an_alarm_undoes_an_update(aws: Aws, sm: Any, first: str) -> None:
 
 def test_capture_is_written_as_aws_writes_it(aws: Aws, sm: Any) -> None:
     capture = {
-        "EnableCapture": True, "InitialSamplingPercentage": 100, "DestinationS3Uri": f"s3://{BUCKET}/captured",
+        "EnableCapture": True, "InitialSamplingPercentage": 100,
+        "DestinationS3Uri": f"s3://{BUCKET}/captured",
         "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
         "CaptureContentTypeHeader": {"CsvContentTypes": ["text/plain"]},
     }  # fmt: skip

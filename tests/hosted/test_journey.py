@@ -1,7 +1,9 @@
-"""The whole hosted way by the commands that a person types, each a process of its own, with our image in real containers.
+"""The whole hosted way by the commands that a person types, each a process of its own, with our image in real
+containers.
 
-Train, fetch, tune, deploy, invoke, update, roll back, transform, pipeline, registry, status, clean up; the last test
-leaves an account in which nothing of the project is. Fixtures do and tests look, so a failure says where it went wrong.
+Train, fetch, tune, deploy, invoke, update, roll back, transform, pipeline, registry, status, clean up; the
+last test leaves an account in which nothing of the project is. Fixtures do and tests look, so a failure says
+where it went wrong.
 """
 
 from __future__ import annotations
@@ -199,7 +201,8 @@ def test_status_shows_what_runs_and_what_it_costs(stage: Stage, deployed: str) -
 
 
 def test_clean_up_leaves_nothing(stage: Stage, deployed: str, registered: str, tuned: dict[str, Any]) -> None:
-    """But what is not the project's alone, the account's bucket and the log groups of all its jobs, both of them empty, and
+    """But what is not the project's alone, the account's bucket and the log groups of all its jobs, both of
+    them empty, and
     finished transform jobs, which AWS keeps for ever."""
     aws = stage.aws
     stage.sagemaker("pipeline", "schedule", "rate(7 days)", "--scheduler-role", aws.role)

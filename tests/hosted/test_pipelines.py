@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from aws import Aws
-from hosted import definitions
-from hosted.runners import Spec, canned_run
+from hosted.inline import Spec, canned_run
 from jobs import BUCKET, DATA, IMAGE, OUT, processing, refused, training
+from ncf.sagemaker.local import pipelines
 
 MODEL = {"Get": "Steps.Train.ModelArtifacts.S3ModelArtifacts"}
 GOOD = {"Std:JsonGet": {"PropertyFile": {"Get": "Steps.Judge.PropertyFiles.Found"}, "Path": "a['b'][0]"}}
@@ -41,9 +41,11 @@ def definition(role: str, **condition: Any) -> dict[str, Any]:
          "PropertyFiles": [{"PropertyFileName": "Found", "OutputName": "data", "FilePath": "found.json"}]},
         {"Name": "Train", "Type": "Training", "Arguments": train},
         {"Name": "Good", "Type": "Condition", "Arguments": {
-            "Conditions": [condition or {"Type": "GreaterThan", "LeftValue": GOOD, "RightValue": {"Get": "Parameters.Bar"}}],
+            "Conditions": [condition or {"Type": "GreaterThan", "LeftValue": GOOD,
+            "RightValue": {"Get": "Parameters.Bar"}}],
             "IfSteps": [{"Name": "Register", "Type": "RegisterModel", "Arguments": register}],
-            "ElseSteps": [{"Name": "Sorry", "Type": "Fail", "Arguments": {"ErrorMessage": {"Std:Join": {"On": " ", "Values": ["It is only", GOOD]}}}}],
+            "ElseSteps": [{"Name": "Sorry", "Type": "Fail",
+            "Arguments": {"ErrorMessage": {"Std:Join": {"On": " ", "Values": ["It is only", GOOD]}}}}],
         }},
     ]  # fmt: skip
     parameters = [
@@ -66,7 +68,8 @@ def execute(aws: Aws, sm: Any, work: Any = run, **parameters: str) -> dict[str, 
     """Create, start, wait."""
     aws.run(work)
     sm.create_pipeline(
-        PipelineName="line", PipelineDefinition=json.dumps(definition(aws.role)), RoleArn=aws.role, ClientRequestToken="t" * 32
+        PipelineName="line", PipelineDefinition=json.dumps(definition(aws.role)), RoleArn=aws.role,
+        ClientRequestToken="t" * 32
     )  # fmt: skip
     given = [{"Name": name, "Value": value} for name, value in parameters.items()]
     arn = sm.start_pipeline_execution(PipelineName="line", PipelineParameters=given)["PipelineExecutionArn"]
@@ -146,7 +149,8 @@ def test_a_pipeline_is_updated_listed_and_deleted(aws: Aws, sm: Any) -> None:
 )
 def test_a_wrong_definition_is_refused(aws: Aws, sm: Any, change: Any, said: str) -> None:
     text = json.dumps(change(definition(aws.role)))
-    code, message = refused(sm.create_pipeline, PipelineName="x", PipelineDefinition=text, RoleArn=aws.role, ClientRequestToken="t" * 32)  # fmt: skip
+    code, message = refused(sm.create_pipeline, PipelineName="x", PipelineDefinition=text, RoleArn=aws.role,
+    ClientRequestToken="t" * 32)  # fmt: skip
     assert code == "ValidationException"
     assert said in message
 
@@ -167,12 +171,14 @@ def test_a_parameter_that_the_definition_has_not_is_refused(aws: Aws, sm: Any) -
         ({"Type": "LessThanOrEqualTo", "LeftValue": 2, "RightValue": 1}, False),
         ({"Type": "In", "QueryValue": "a", "Values": ["a", "b"]}, True),
         ({"Type": "Not", "Expression": {"Type": "LessThan", "LeftValue": 1, "RightValue": 2}}, False),
-        ({"Type": "Or", "Conditions": [{"Type": "Equals", "LeftValue": 1, "RightValue": 2}, {"Type": "Equals", "LeftValue": 1, "RightValue": 1}]}, True),
-        ({"Type": "And", "Conditions": [{"Type": "Equals", "LeftValue": 1, "RightValue": 2}, {"Type": "Equals", "LeftValue": 1, "RightValue": 1}]}, False),
+        ({"Type": "Or", "Conditions": [{"Type": "Equals", "LeftValue": 1, "RightValue": 2},
+        {"Type": "Equals", "LeftValue": 1, "RightValue": 1}]}, True),
+        ({"Type": "And", "Conditions": [{"Type": "Equals", "LeftValue": 1, "RightValue": 2},
+        {"Type": "Equals", "LeftValue": 1, "RightValue": 1}]}, False),
     ],
 )  # fmt: skip
 def test_conditions(condition: dict[str, Any], true: bool) -> None:
-    assert definitions.holds(condition, str) is true
+    assert pipelines.holds(condition, str) is true
 
 
 def test_versions_are_approved_listed_and_deleted_before_their_group(aws: Aws, sm: Any) -> None:

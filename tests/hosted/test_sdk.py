@@ -35,9 +35,9 @@ class Stage:
 @pytest.fixture(scope="module")
 def stage(image: str, ml_100k: Path, two_epochs: dict[str, str]) -> Iterator[Stage]:
     """One AWS for the whole module, its containers ended with it."""
-    from hosted.runners import Docker
+    from ncf.sagemaker.local.docker import DockerRunner
 
-    with hosted_aws(Docker(images={IMAGE: image})) as aws:
+    with hosted_aws(DockerRunner(images={IMAGE: image})) as aws:
         s3 = aws.client("s3")
         s3.create_bucket(Bucket=BUCKET)
         for file in ml_100k.rglob("*"):
@@ -137,7 +137,8 @@ def test_the_sdk_trains_deploys_invokes_and_deletes(stage: Stage) -> None:
 
     job = resources.TrainingJob.create(
         training_job_name="sdk", role_arn=stage.aws.role, hyper_parameters=stage.hyperparameters,
-        algorithm_specification=shapes.AlgorithmSpecification(training_image=IMAGE, training_input_mode="File"),
+        algorithm_specification=shapes.AlgorithmSpecification(training_image=IMAGE,
+        training_input_mode="File"),
         input_data_config=[
             shapes.Channel(
                 channel_name="train",
@@ -147,7 +148,8 @@ def test_the_sdk_trains_deploys_invokes_and_deletes(stage: Stage) -> None:
             )
         ],
         output_data_config=shapes.OutputDataConfig(s3_output_path=OUT),
-        resource_config=shapes.ResourceConfig(instance_type="ml.m5.large", instance_count=1, volume_size_in_gb=10),
+        resource_config=shapes.ResourceConfig(instance_type="ml.m5.large", instance_count=1,
+        volume_size_in_gb=10),
         stopping_condition=shapes.StoppingCondition(max_runtime_in_seconds=600),
     )  # fmt: skip
     job.wait(poll=1, timeout=300)
@@ -191,7 +193,10 @@ def test_two_instances_reach_each_other_by_name(stage: Stage) -> None:
 
 
 def test_a_container_reaches_the_double(stage: Stage) -> None:
-    code = "import os, urllib.request; urllib.request.urlopen(os.environ['AWS_ENDPOINT_URL'] + '/moto-api/', timeout=10)"
+    code = (
+        "import os, urllib.request; "
+        "urllib.request.urlopen(os.environ['AWS_ENDPOINT_URL'] + '/moto-api/', timeout=10)"
+    )
     request = training(stage.aws.role, "reach", DATA, OUT)
     request["AlgorithmSpecification"] |= {
         "ContainerEntrypoint": ["python"],

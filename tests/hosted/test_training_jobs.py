@@ -1,13 +1,14 @@
 """Training jobs: the double answers as AWS's documents say."""
 
 import json
+import threading
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from aws import Aws
-from hosted.runners import Spec
+from hosted.inline import Spec
 from jobs import channel, training
 
 BUCKET = "made-for-tests"
@@ -106,13 +107,17 @@ def test_the_failure_file_becomes_the_reason(aws: Aws, sm: Any) -> None:
 
 
 def test_a_stop_is_sigterm_and_keeps_the_model(aws: Aws, sm: Any) -> None:
+    started = threading.Event()
+
     def run(spec: Spec) -> int:
+        started.set()
         assert spec.stop.wait(20)
         (spec.root / "model" / "m").write_text("m")
         return 0
 
     aws.run(run)
     sm.create_training_job(**training(aws.role, "one", DATA, OUT))
+    assert started.wait(20)
     sm.stop_training_job(TrainingJobName="one")
     assert aws.wait("TrainingJob", "one")["TrainingJobStatus"] == "Stopped"
     assert keys(aws, "out/") == ["out/one/output/model.tar.gz"]
@@ -179,7 +184,8 @@ def test_two_instances_know_each_other_and_share_the_keys(aws: Aws, sm: Any) -> 
         ({"InputDataConfig": [channel("s3://made-for-tests/none")]}, "No S3 objects found under S3 URL"),
         ({"InputDataConfig": [channel("s3://no-such-bucket/x")]}, "The specified bucket does not exist"),
         ({"EnableManagedSpotTraining": True}, "Invalid MaxWaitTimeInSeconds"),
-        ({"ResourceConfig": {"InstanceType": "ml.none", "InstanceCount": 1, "VolumeSizeInGB": 1}}, "enum value set"),
+        ({"ResourceConfig": {"InstanceType": "ml.none", "InstanceCount": 1, "VolumeSizeInGB": 1}},
+        "enum value set"),
         ({"HyperParameters": {"a": "x" * 2501}}, "length less than or equal to 2500"),
     ],
 )  # fmt: skip

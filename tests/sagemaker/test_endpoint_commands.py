@@ -118,7 +118,7 @@ def test_kinds_of_endpoints(aws: Aws, artifact: Path) -> None:
 def test_an_endpoint_that_is_not_healthy_is_a_sentence_and_its_log(
     aws: Aws, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("hosted.runners.InlineRunning.log", lambda _: ["[ncf] It is broken."])
+    aws._set(said=["[ncf] It is broken."])
     sick_from_now_on(aws)
     code, out, said = deploy(aws, artifact)
     assert (code, out, left(aws)) == (1, "", [])

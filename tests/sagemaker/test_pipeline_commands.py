@@ -11,7 +11,7 @@ from ncf.sagemaker.pipelines.cost import of_execution
 from pipeline_aws import Commands, container
 
 if TYPE_CHECKING:
-    from hosted.runners import Spec
+    from hosted.inline import Spec
 
 DAY = "Cost: an execution of 4 jobs (3 on 1 x ml.m5.large, 1 on 1 x ml.c7i.xlarge): up to $0.214 an hour, at most $13.42 in 96 h"
 

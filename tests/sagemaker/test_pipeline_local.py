@@ -157,7 +157,10 @@ def test_a_failed_step_ends_the_execution_and_a_second_run_goes_on_there(
     host.broken = {"Evaluate"}
     failed = run({"Epochs": "6"})
     assert failed.status == "Failed"
-    assert failed.described["FailureReason"] == "The step Evaluate failed: The container was killed."
+    assert (
+        failed.described["FailureReason"]
+        == "The step Evaluate failed: The container ended with exit code 1: it wrote nothing"
+    )
     host.broken = set()
     again = run({"Epochs": "6"})
     assert (again.arn, again.status) == (failed.arn, "Succeeded")
@@ -179,7 +182,7 @@ def test_the_sentence_of_a_step_is_the_reason(run: Run) -> None:
 def test_an_execution_that_is_stopped_can_be_retried(run: Run, session: Session, host: Host) -> None:
     host.stop = True
     stopped = run({"Epochs": "6"})
-    assert (stopped.status, host.jobs) == ("Stopped", {})
+    assert (stopped.status, host.ran) == ("Stopped", [])
     host.stop = False
     assert execution.execution(session, execution.retry(session, stopped.arn)).status == "Succeeded"
 
@@ -192,7 +195,7 @@ def test_a_prepared_folder_is_passed_on(run: Run, session: Session, tmp_path: Pa
 
 
 def test_an_unknown_parameter_is_refused(run: Run) -> None:
-    with pytest.raises(CloudError, match="no parameter Epoch: "):
+    with pytest.raises(CloudError, match=r"Parameters \['Epoch'\] are not defined"):
         run({"Epoch": "6"})
 
 

@@ -1,7 +1,7 @@
 """The one object that knows whether we are on hosted SageMaker or in its local mode; the rest does not ask.
 
 Both sides answer the same calls: `session.client("sagemaker").create_training_job(**request)` goes to AWS through
-boto3, or to containers on this machine through `ncf.sagemaker.local`, which wraps the SDK's local mode. URIs are `s3://`
+boto3, or to containers on this machine through `ncf.sagemaker.local`. URIs are `s3://`
 or `file://`. Every call passes `ncf.sagemaker.aws_errors`, so what AWS refuses comes out as one sentence, with no secrets.
 """
 
@@ -213,10 +213,11 @@ class Session:
     def _local_client(self, service: str) -> Any:
         from ncf.sagemaker import local
 
-        makers = {"sagemaker": local.SageMaker, "sagemaker-runtime": local.Runtime, "logs": local.Logs}
-        if service not in makers:
-            raise ConfigError(f"This needs AWS ({service}), which local mode has not: leave out --local.")
-        return makers[service](self.home, self.region)
+        if service not in local.SERVICES:
+            raise ConfigError(
+                f"This needs AWS ({service}), which local mode does not have: leave out --local."
+            )
+        return local.local_client(service, self.home, self.region)
 
 
 def from_environment(local: bool, variables: Mapping[str, str] | None = None, **given: Any) -> Session:

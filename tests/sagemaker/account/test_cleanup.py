@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import belongings
 from aws import Aws
 from belongings import BUCKET, make_everything, put, standing
-from hosted.runners import Spec
+from hosted.inline import Spec
 from ncf.cli.sagemaker import app
 from ncf.sagemaker.account import cleanup
 from ncf.sagemaker.account.project_resources import everything

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import belongings
 from aws import Aws
 from belongings import BUCKET, put, standing
-from hosted.runners import Spec
+from hosted.inline import Spec
 from ncf.cli.sagemaker import app
 from ncf.errors import CloudError
 from ncf.sagemaker.account.inventory import Inventory, Resource, part_of_names, tag_of, words
@@ -186,20 +186,17 @@ def test_local_mode_has_its_resources_and_no_bill(tmp_path: Path) -> None:
     assert inventory.blind == []
 
 
-def test_what_runs_on_this_machine_is_not_billed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_runs_on_this_machine_is_not_billed(tmp_path: Path) -> None:
     """A recipe for AWS names an instance type in local mode, too."""
     from ncf.sagemaker.local.state import Store
 
     session = Session(Settings(local=True, home=tmp_path))
-    monkeypatch.setattr("ncf.sagemaker.local.process.sweep", lambda *_: None)
     request = {
         "AlgorithmSpecification": {"TrainingImage": "ncf:local"},
         "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
         "Tags": session.tags(),
     }
-    Store(tmp_path, session.region).create(
-        "training-job", "ncf-t", request, status="InProgress", secondary="Training", image="", transitions=[{"Status": "Training", "StartTime": 0}]
-    )  # fmt: skip
+    Store(tmp_path, session.region).add("TrainingJob", "ncf-t", request, TrainingJobStatus="InProgress")
     (job,) = status_of(everything(session)).running
     assert (job.name, job.detail, job.hourly) == ("ncf-t", "1 x ml.m5.large", 0)
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from aws import Aws
-from hosted.checks import refusal
 from ncf.errors import CloudError, ConfigError
 from ncf.sagemaker.endpoints import autoscaling
 from ncf.sagemaker.endpoints.autoscaling import Scaling, policy_request, target_request
 from ncf.sagemaker.endpoints.deploy import delete
 from ncf.sagemaker.endpoints.requests import Hosting
+from ncf.sagemaker.local.requests import refusal
 from ncf.sagemaker.session import Session, Settings
 from sagemaker_hosting import deployed, hurried, sick_from_now_on
 

@@ -30,10 +30,10 @@ def log_groups(aws: Aws) -> list[str]:
 
 
 @pytest.fixture
-def broken_containers(monkeypatch: pytest.MonkeyPatch) -> None:
+def broken_containers(aws: Aws) -> None:
     """What containers write."""
     lines = ["[ncf] The artifact is damaged: model.safetensors.", "token=abcdef123 was not used"]
-    monkeypatch.setattr("hosted.runners.InlineRunning.log", lambda _: lines)
+    aws._set(said=lines)
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def held(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]
     """Updates go on until this is set."""
     go_on = threading.Event()
     aws.run(lambda _: 0)
-    monkeypatch.setattr("hosted.endpoints.Endpoints._bake", lambda *_: go_on.wait(30) and None)
+    monkeypatch.setattr("ncf.sagemaker.local.endpoints.Endpoints._alarms", lambda *_: go_on.wait(30) and None)
     yield go_on
     go_on.set()
 
@@ -296,17 +296,15 @@ def test_ctrl_c_while_waiting_undoes_nothing(aws: Aws, artifact: Path) -> None:
         raise KeyboardInterrupt
 
     session = aws.session()
-    aws.double.context.patience = 0.5
-    aws.double.context.unwell = {"none"}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("hosted.endpoints.Endpoints._serve", lambda *_: None)
+        patch.setattr("ncf.sagemaker.local.endpoints.Endpoints._serve", lambda *_: False)
         with pytest.raises(Interrupted, match="SageMaker goes on"):
             deployed(session, artifact, watch=EndpointProgress(sleep=interrupted))
     assert len(left(aws)) == 3
 
 
 def test_waiting_ends_some_time(aws: Aws, artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hosted.endpoints.Endpoints._serve", lambda *_: None)
+    monkeypatch.setattr("ncf.sagemaker.local.endpoints.Endpoints._serve", lambda *_: False)
     with pytest.raises(CloudError, match="given up, and SageMaker goes on") as late:
         deployed(aws.session(), artifact, watch=EndpointProgress(sleep=lambda _: None, patience=60))
     assert late.value.code == "Timeout"

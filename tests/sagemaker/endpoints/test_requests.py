@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from hosted.checks import refusal
 from ncf.errors import ConfigError
 from ncf.sagemaker.endpoints.requests import (
     Hosting,
@@ -13,6 +12,7 @@ from ncf.sagemaker.endpoints.requests import (
     model_request,
     update_request,
 )
+from ncf.sagemaker.local.requests import refusal
 from ncf.sagemaker.session import Session, Settings
 
 ROLE = "arn:aws:iam::123456789012:role/ncf"

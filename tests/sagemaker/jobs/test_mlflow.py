@@ -25,7 +25,7 @@ from processes import free_port
 from support import experiment
 
 if TYPE_CHECKING:
-    from hosted.runners import Spec
+    from hosted.inline import Spec
 
 IMAGE = "999999999999.dkr.ecr.us-east-1.amazonaws.com/ncf:1"
 WITHOUT = "[ncf] Warning: this run is not recorded in MLflow: Tracking needs the package mlflow: pip install 'ncf[mlflow]'."

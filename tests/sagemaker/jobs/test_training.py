@@ -24,7 +24,7 @@ from ncf.sagemaker.session import Session, Settings
 from support import experiment
 
 if TYPE_CHECKING:
-    from hosted.runners import Spec
+    from hosted.inline import Spec
 
 IMAGE = "999999999999.dkr.ecr.us-east-1.amazonaws.com/ncf:1"
 

@@ -20,7 +20,7 @@ from programs import judged, session_of
 from support import experiment
 
 if TYPE_CHECKING:
-    from hosted.runners import Spec
+    from hosted.inline import Spec
 
 SPACE = Space.parse(
     {

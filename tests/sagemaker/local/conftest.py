@@ -1,19 +1,20 @@
-"""Local mode without containers: a `docker` that agrees to everything and does nothing, and workers that pretend."""
+"""Local mode without containers: a `docker` that agrees to everything and does nothing, and workers that
+pretend.
+"""
 
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ncf.sagemaker.local import SageMaker, process
-from ncf.sagemaker.local.state import Store
+from ncf.sagemaker.local import local_client, process
+from ncf.sagemaker.local.plane import ControlPlane
 from processes import wait_until
+from sagemaker.local.fake_worker import COMMAND, fake_plane
 
-REGION = "eu-west-1"
-FAKE = Path(__file__).with_name("fake_worker.py")
+REGION, ROLE = "eu-west-1", "arn:aws:iam::000000000000:role/local"
 Program = Callable[[str, str], Path]
 
 
@@ -34,26 +35,24 @@ def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Program:
 
 
 @pytest.fixture
-def home(tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder whose workers pretend; those that are left at the end are ended."""
-    program("docker", 'if [ "$1" = context ]; then echo none >&2; exit 1; fi')
-    monkeypatch.setattr(process, "_COMMAND", (sys.executable, "-P", str(FAKE)))
-    folder = tmp_path / "home"
-    yield folder
-    workers = [lock.parent for lock in folder.glob(f"*/*/{process._LOCK}")]
-    for worker in workers:
-        process.terminate(worker)
+def plane(tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> Iterator[ControlPlane]:
+    """A control plane whose workers pretend; those that are left at the end are asked to end."""
+    program("docker", "exit 0")
+    monkeypatch.setattr(process, "_COMMAND", COMMAND)
+    made = fake_plane(tmp_path / "home", REGION)
+    yield made
+    for record in made.store.all():
+        status = "Deleting" if record.kind.name == "Endpoint" else "Stopping"
+        if record.state.get("tasks"):
+            record.set(**{record.kind.status: status})
+    workers = [lock.parent for lock in made.store.home.rglob(process.LOCK)]
     wait_until(lambda: not any(process.alive(worker) for worker in workers))
 
 
 @pytest.fixture
-def client(home: Path) -> SageMaker:
-    return SageMaker(home, REGION)
-
-
-@pytest.fixture
-def store(home: Path) -> Store:
-    return Store(home, REGION)
+def client(plane: ControlPlane) -> Any:
+    """boto3's client of SageMaker."""
+    return local_client("sagemaker", plane.store.home, REGION, plane)
 
 
 @pytest.fixture
@@ -61,14 +60,12 @@ def training(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """The request of a training job."""
 
     def make(name: str, **more: Any) -> dict[str, Any]:
+        metrics = [{"Name": "loss", "Regex": r"loss=([0-9.]+)"}]
+        program = {"TrainingImage": "ncf:local", "TrainingInputMode": "File", "MetricDefinitions": metrics}
         return {
             "TrainingJobName": name,
-            "RoleArn": "arn:aws:iam::000000000000:role/local",
-            "AlgorithmSpecification": {
-                "TrainingImage": "ncf:local",
-                "TrainingInputMode": "File",
-                "MetricDefinitions": [{"Name": "loss", "Regex": r"loss=([0-9.]+)"}],
-            },
+            "RoleArn": ROLE,
+            "AlgorithmSpecification": program,
             "OutputDataConfig": {"S3OutputPath": f"file://{tmp_path}/output"},
             "ResourceConfig": {"InstanceType": "ml.c5.xlarge", "InstanceCount": 1, "VolumeSizeInGB": 30},
             "StoppingCondition": {"MaxRuntimeInSeconds": 3600},
@@ -80,22 +77,15 @@ def training(tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
 
 @pytest.fixture
-def config(client: SageMaker) -> Callable[..., str]:
+def config(client: Any) -> Callable[..., str]:
     """Makes a model and an endpoint configuration of the same name."""
 
     def make(name: str, **variables: str) -> str:
-        client.create_model(
-            ModelName=name,
-            ExecutionRoleArn="arn:aws:iam::000000000000:role/local",
-            PrimaryContainer={"Image": "ncf:local", "Environment": variables},
-        )
-        variant = {
-            "VariantName": "AllTraffic",
-            "ModelName": name,
-            "InstanceType": "ml.c5.large",
-            "InitialInstanceCount": 1,
-        }
-        client.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
+        container = {"Image": "ncf:local", "Environment": variables}
+        client.create_model(ModelName=name, ExecutionRoleArn=ROLE, PrimaryContainer=container)
+        variant = {"VariantName": "AllTraffic", "ModelName": name, "InstanceType": "ml.c5.large"}
+        variants = [variant | {"InitialInstanceCount": 1}]
+        client.create_endpoint_config(EndpointConfigName=name, ProductionVariants=variants)
         return name
 
     return make

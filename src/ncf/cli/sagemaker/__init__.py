@@ -28,7 +28,7 @@ def sagemaker() -> None:
     """Amazon SageMaker, hosted or on this machine's Docker."""
 
 
-for command in (upkeep.status, upkeep.cleanup, upkeep.policy):
+for command in (upkeep.status, upkeep.cleanup, upkeep.policy, upkeep.double):
     app.command()(command)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 Local = Annotated[
     bool,
-    typer.Option("--local", help="In Docker on this machine, through the SDK's local mode; needs no AWS."),
+    typer.Option("--local", help="In Docker on this machine; needs no AWS."),
 ]
 Project = Annotated[
     str | None,

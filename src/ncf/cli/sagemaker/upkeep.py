@@ -214,3 +214,32 @@ def _row(item: "Resource") -> tuple[str, ...]:
 
     cost = "not known" if item.hourly is None else f"{item.hourly:.3f}" if item.hourly else ""
     return item.kind, item.name, item.status, item.detail, since(item), cost
+
+
+def double(
+    port: Annotated[int, typer.Option(help="Port on this machine; 0 takes a free one.")] = 5005,
+    image: Annotated[
+        str, typer.Option(help="Image on this machine that stands for every ncf image in ECR.")
+    ] = "ncf:local",
+) -> None:
+    """Run a double of AWS on this machine, for boto3, the SDK and these commands, until ctrl-C.
+
+    Jobs and endpoints run in Docker; moto answers for S3, ECR, IAM and the rest. Nothing is kept.
+    """
+    import threading
+
+    from ncf.sagemaker.local.docker import DockerRunner, check_docker
+    from ncf.sagemaker.local.double import ROLE, serve
+
+    check_docker()
+    with serve(DockerRunner(default=image, strict=False), port=port) as running:
+        role = running.make_role(ROLE)
+        typer.echo(f"export AWS_ENDPOINT_URL={running.url} AWS_REGION=us-east-1 NCF_ROLE={role}")
+        typer.echo("export AWS_ACCESS_KEY_ID=AKIAIOSFODNN7EXAMPLE AWS_SECRET_ACCESS_KEY=double")
+        typer.echo(
+            "The double of AWS runs; set these variables in another terminal. Ctrl-C ends it.", err=True
+        )
+        try:
+            threading.Event().wait()
+        except KeyboardInterrupt:
+            typer.echo("Ending its containers.", err=True)

@@ -243,7 +243,7 @@ def _files(session: Session, inventory: Inventory) -> Iterator[Resource]:
     yield Resource("files", str(home), created=newest, detail=f"{count(len(files), 'file')}, {size}")
 
 
-_UNTAGGED = ("pipeline-execution", "model-package")
+_UNTAGGED = ("PipelineExecution", "ModelPackage")
 """They belong to their pipeline and their group, which have tags."""
 
 

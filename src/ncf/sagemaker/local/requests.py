@@ -1,8 +1,8 @@
-"""Requests as AWS would judge them, and what it says to those it refuses.
+"""Requests checked against botocore's model of a service, and the errors with which AWS refuses them.
 
-In: a service, a method's name as boto3 has it, the request. Out: nothing, or an exception of botocore. botocore itself
-checks names, types and what must be there; the constraints that only the service checks (patterns, longest values,
-lists of values) are in botocore's model too and are checked here. Addresses may be `file://`, instance types `local`.
+In: a service, an operation and its parameters. Out: AWS's own sentence for a request that it would refuse, or
+None. botocore's client checks names, types and required members before it sends. The service checks patterns,
+enums and sizes; these constraints are in botocore's model too, so they are checked here.
 """
 
 from __future__ import annotations
@@ -13,85 +13,34 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
-from ncf.errors import ConfigError
 from ncf.sagemaker.aws_errors import missing_extra
 
 _NEAR = 8
-"""Values that are named where more are admitted."""
+"""How many values of a long enum an error names."""
+_JAVA = {
+    r"\p{L}": r"\w", r"\p{Z}": r"\s", r"\p{N}": r"\d", r"\p{M}": r"\w", r"\p{P}": r"!-/:-@\[-`{-~",
+    r"\p{S}": r"$+<=>^`|~", r"\p{Alnum}": "A-Za-z0-9",
+}  # fmt: skip
 
 
-def check(service: str, method: str, request: Mapping[str, Any]) -> None:
-    """Raise what boto3 or AWS would for a request that cannot be."""
-    from botocore.exceptions import ParamValidationError
-    from botocore.validate import ParamValidator
+class Refusal(Exception):
+    """An error that AWS answers with: its code, its message, the HTTP status and further members."""
 
-    shape = _model(service).operation_model(_operations(service)[method]).input_shape
-    report = ParamValidator().validate(request, shape)
-    if report.has_errors():
-        raise ParamValidationError(report=report.generate_report())
-    for broken in _broken(shape, request, ""):
-        raise refusal(method, f"1 validation error detected: {broken}")
+    def __init__(
+        self, code: str, message: str, status: int = 400, more: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.code, self.message, self.status, self.more = code, message, status, dict(more or {})
 
 
-def refusal(method: str, message: str, code: str = "ValidationException", **more: Any) -> Exception:
-    """The `ClientError` that boto3 raises where AWS says no."""
-    from botocore.exceptions import ClientError
-
-    name = "".join(part.title() for part in method.split("_"))
-    error: Exception = ClientError({"Error": {"Code": code, "Message": message}, **more}, name)
-    return error
-
-
-def absent(service: str, method: str) -> Exception:
-    """For a method that a local client has not."""
-    if method.startswith("_") or method not in _operations(service):
-        return AttributeError(f"The client of {service} has no {method}.")
-    return ConfigError(f"Local mode has no {method}: leave out --local, or do without it.")
-
-
-def _broken(shape: Any, value: Any, path: str) -> Iterator[str]:
-    if shape.type_name == "structure":
-        for name, member in shape.members.items():
-            if name in value:
-                yield from _broken(member, value[name], f"{path}.{name}" if path else name)
-    elif shape.type_name == "list":
-        yield from _too_many(shape, value, path)
-        for number, one in enumerate(value, 1):
-            yield from _broken(shape.member, one, f"{path}.{number}.member")
-    elif shape.type_name == "map":
-        yield from _too_many(shape, value, path)
-        for key, one in value.items():
-            yield from _broken(shape.key, key, f"{path}.{key}")
-            yield from _broken(shape.value, one, f"{path}.{key}")
-    elif shape.type_name == "string":
-        yield from _wrong_text(shape, value, path)
-
-
-def _too_many(shape: Any, value: Any, path: str) -> Iterator[str]:
-    most = shape.metadata.get("max")
-    if most is not None and len(value) > most:
-        yield f"Value at '{path}' failed to satisfy constraint: Member must have at most {most} entries"
-
-
-def _wrong_text(shape: Any, value: str, path: str) -> Iterator[str]:
-    said = f"Value '{value}' at '{path}' failed to satisfy constraint: Member must"
-    allowed, most, pattern = (shape.metadata.get(name) for name in ("enum", "max", "pattern"))
-    if allowed and value not in allowed and value not in ("local", "local_gpu"):
-        near = get_close_matches(value, allowed, n=_NEAR, cutoff=0) if len(allowed) > _NEAR else allowed
-        yield f"{said} satisfy enum value set: [{', '.join(near)}{', …' * (len(allowed) > _NEAR)}]"
-    if most and len(value) > most:
-        yield f"{said} have length less than or equal to {most}"
-    if pattern and not value.startswith("file://") and not _matches(pattern, value):
-        yield f"{said} satisfy regular expression pattern: {pattern}"
-
-
-def _matches(pattern: str, value: str) -> bool:
-    """Whether AWS's pattern admits the value; patterns with classes that Python has not admit everything."""
-    return r"\p{" in pattern or re.fullmatch(pattern, value, re.DOTALL) is not None
+def invalid(message: str) -> Refusal:
+    """The error with the code that SageMaker uses most."""
+    return Refusal("ValidationException", message)
 
 
 @cache
-def _model(service: str) -> Any:
+def service_model(service: str) -> Any:
+    """botocore's model of a service, by botocore's name of it."""
     try:
         from botocore.loaders import create_loader
         from botocore.model import ServiceModel
@@ -100,9 +49,77 @@ def _model(service: str) -> Any:
     return ServiceModel(create_loader().load_service_model(service, "service-2"))
 
 
-@cache
-def _operations(service: str) -> dict[str, str]:
-    """boto3's name of a method -> the operation's."""
-    from botocore import xform_name
+def refusal(service: str, operation: str, parameters: Mapping[str, Any], local: bool = False) -> str | None:
+    """AWS's message for parameters that it would refuse; None for good ones.
 
-    return {xform_name(operation): operation for operation in _model(service).operation_names}
+    With `local`, `file://` addresses and the instance types `local` and `local_gpu` pass too.
+    """
+    from botocore.validate import ParamValidator
+
+    shape = service_model(service).operation_model(operation).input_shape
+    if shape is None:
+        return None
+    report = ParamValidator().validate(parameters, shape)
+    if report.has_errors():
+        return str(report.generate_report())
+    wrong = list(_broken(parameters, shape, "", local))
+    plural = "error" if len(wrong) == 1 else "errors"
+    return f"{len(wrong)} validation {plural} detected: {'; '.join(wrong)}" if wrong else None
+
+
+def _broken(value: Any, shape: Any, path: str, local: bool) -> Iterator[str]:
+    """A sentence for each constraint that the value or a part of it breaks."""
+    if shape.type_name == "structure":
+        for name, member in value.items():
+            inner = f"{path}.{name[:1].lower()}{name[1:]}".lstrip(".")
+            yield from _broken(member, shape.members[name], inner, local)
+    elif shape.type_name == "list":
+        yield from _size(value, len(value), shape, path)
+        for position, member in enumerate(value, start=1):
+            yield from _broken(member, shape.member, f"{path}.{position}.member", local)
+    elif shape.type_name == "map":
+        yield from _size(value, len(value), shape, path)
+        for key, member in value.items():
+            yield from _broken(key, shape.key, f"{path}.key", local)
+            yield from _broken(member, shape.value, f"{path}.{key}.member", local)
+    elif shape.type_name == "string":
+        yield from _text(value, shape, path, local)
+    elif shape.type_name in ("integer", "long", "float", "double"):
+        yield from _size(value, value, shape, path)
+
+
+def _text(value: str, shape: Any, path: str, local: bool) -> Iterator[str]:
+    yield from _size(value, len(value), shape, path)
+    pattern, allowed = shape.metadata.get("pattern"), shape.metadata.get("enum")
+    if pattern and not (local and value.startswith("file://")) and not _compiled(pattern).fullmatch(value):
+        yield _failed(value, path, f"satisfy regular expression pattern: {pattern}")
+    if allowed and value not in allowed and not (local and value in ("local", "local_gpu")):
+        near = get_close_matches(value, allowed, n=_NEAR, cutoff=0) if len(allowed) > _NEAR else allowed
+        more = ", …" * (len(allowed) > _NEAR)
+        yield _failed(value, path, f"satisfy enum value set: [{', '.join(near)}{more}]")
+
+
+def _size(value: Any, size: float, shape: Any, path: str) -> Iterator[str]:
+    what = "length" if shape.type_name in ("string", "list", "map") else "value"
+    least, most = shape.metadata.get("min"), shape.metadata.get("max")
+    if most is not None and size > float(most):
+        yield _failed(value, path, f"have {what} less than or equal to {most}")
+    if least is not None and size < float(least):
+        yield _failed(value, path, f"have {what} greater than or equal to {least}")
+
+
+def _failed(value: Any, path: str, constraint: str) -> str:
+    return f"Value '{value}' at '{path}' failed to satisfy constraint: Member must {constraint}"
+
+
+@cache
+def _compiled(pattern: str) -> re.Pattern[str]:
+    """A pattern of the model, which is written for Java, in Python's words."""
+    for java, python in _JAVA.items():
+        pattern = pattern.replace(java, python)
+    for java, python in ((r"\p{Print}", r"\x20-\x7e"), (r"\p{ASCII}", r"\x00-\x7f")):
+        pattern = pattern.replace(f"[{java}]", f"[{python}]").replace(java, f"[{python}]")
+    pattern = pattern.replace(r"\z", r"\Z")
+    pattern = pattern.replace(r"\uD800\uDC00-\uDBFF\uDFFF", r"\U00010000-\U0010FFFF")
+    # The pattern of CustomerMetadataKey repeats its bounds after the end of the text.
+    return re.compile(re.sub(r"\$\{\d+,\d+\}$", "$", pattern), re.DOTALL)
