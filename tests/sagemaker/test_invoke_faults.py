@@ -78,7 +78,7 @@ def test_an_endpoint_that_is_not_there_is_said(aws: Aws) -> None:
 def test_an_endpoint_that_cannot_answer_yet_is_said(
     aws: Aws, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ncf.sagemaker.local.endpoints.Endpoints._serve", lambda *_: False)
+    monkeypatch.setattr("ncf.sagemaker.local.endpoints.EndpointCalls._serve", lambda *_: False)
     deployed(aws.session(), artifact, wait=False)
     with pytest.raises(CloudError, match="The endpoint ncf is Creating and cannot answer"):
         Endpoint(aws.session(), "ncf")

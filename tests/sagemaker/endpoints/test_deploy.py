@@ -41,7 +41,9 @@ def held(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]
     """Updates go on until this is set."""
     go_on = threading.Event()
     aws.run(lambda _: 0)
-    monkeypatch.setattr("ncf.sagemaker.local.endpoints.Endpoints._alarms", lambda *_: go_on.wait(30) and None)
+    monkeypatch.setattr(
+        "ncf.sagemaker.local.endpoints.EndpointCalls._alarms", lambda *_: go_on.wait(30) and None
+    )
     yield go_on
     go_on.set()
 
@@ -297,14 +299,14 @@ def test_ctrl_c_while_waiting_undoes_nothing(aws: Aws, artifact: Path) -> None:
 
     session = aws.session()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ncf.sagemaker.local.endpoints.Endpoints._serve", lambda *_: False)
+        patch.setattr("ncf.sagemaker.local.endpoints.EndpointCalls._serve", lambda *_: False)
         with pytest.raises(Interrupted, match="SageMaker goes on"):
             deployed(session, artifact, watch=EndpointProgress(sleep=interrupted))
     assert len(left(aws)) == 3
 
 
 def test_waiting_ends_some_time(aws: Aws, artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ncf.sagemaker.local.endpoints.Endpoints._serve", lambda *_: False)
+    monkeypatch.setattr("ncf.sagemaker.local.endpoints.EndpointCalls._serve", lambda *_: False)
     with pytest.raises(CloudError, match="given up, and SageMaker goes on") as late:
         deployed(aws.session(), artifact, watch=EndpointProgress(sleep=lambda _: None, patience=60))
     assert late.value.code == "Timeout"

@@ -32,7 +32,7 @@ _DRAINS = 6
 """Looks before a fleet that was replaced ends: requests that are on their way arrive."""
 
 
-class Endpoints:
+class EndpointCalls:
     """CreateModel, and the calls that make, change and delete endpoints and their configurations."""
 
     def __init__(self, plane: Plane) -> None:

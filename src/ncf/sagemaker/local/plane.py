@@ -20,7 +20,7 @@ from ncf.errors import NcfError
 from ncf.sagemaker.local import logs
 from ncf.sagemaker.local.answers import Answer, description, listing, matches, stripped, tag_list
 from ncf.sagemaker.local.docker import Runner
-from ncf.sagemaker.local.endpoints import Endpoints
+from ncf.sagemaker.local.endpoints import EndpointCalls
 from ncf.sagemaker.local.jobs import Jobs
 from ncf.sagemaker.local.pipelines import Pipelines
 from ncf.sagemaker.local.registry import Registry
@@ -45,7 +45,7 @@ class ControlPlane:
     def __init__(self, store: Store, around: Surroundings, runner: Runner) -> None:
 
         self.store, self.around, self.runner = store, around, runner
-        self.endpoints, self.jobs, self.pipelines = Endpoints(self), Jobs(self), Pipelines(self)
+        self.endpoints, self.jobs, self.pipelines = EndpointCalls(self), Jobs(self), Pipelines(self)
         transforms, tuning = Transforms(self), Tuning(self)
         self._parts = (self.jobs, self.endpoints, transforms, tuning, Registry(self), self.pipelines, self)
         self._tasks: dict[str, Callable[[StateRecord, str], None]] = {
