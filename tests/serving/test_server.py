@@ -170,5 +170,5 @@ def test_what_cannot_be_served_is_said_in_one_sentence(artifact: Path, tmp_path:
         taken.listen()
         port = taken.getsockname()[1]
         assert refused(artifact, "--port", port).endswith(
-            f"Nobody can listen on 127.0.0.1:{port} (Address already in use): choose another --port or --host."
+            f"Cannot listen on 127.0.0.1:{port} (Address already in use): use another --port or --host."
         )

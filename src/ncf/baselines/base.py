@@ -92,7 +92,7 @@ class Baseline:
 
 
 def optional(module: str) -> Any:
-    """The imported `module`, which the extra `evaluate` installs. Raises `ConfigError` where it is missing."""
+    """The imported `module`, of the extra `evaluate`. Raises `ConfigError` where it is missing."""
     try:
         return importlib.import_module(module)
     except ImportError:

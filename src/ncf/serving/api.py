@@ -2,7 +2,7 @@
 
 | request | answer |
 | --- | --- |
-| `{"users": ["42"], "k": 10}` | the best items of each user; `history` adds what one user has used since training |
+| `{"users": ["42"], "k": 10}` | the best items of each user; `history`: what one has used since training |
 | `{"history": ["1", "50"], "k": 10}` | the best items for a visitor who was not in training |
 | `{"items": ["50"], "k": 10, "similar": true}` | similar items of each item |
 | `{"pairs": [["42", "50"], …]}` | the score of each pair |

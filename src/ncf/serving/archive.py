@@ -1,4 +1,4 @@
-"""The artifact as one file: model.tar.gz as SageMaker has it, files at the top level.
+"""The artifact as one file: model.tar.gz as in SageMaker, with files at the top level.
 
 In: files and the names they take; or an archive that somebody gave us. Out: a file that is the same to the
 byte whenever the files are; or a folder with nothing in it but plain files of its own.
@@ -59,7 +59,10 @@ def _add(archive: tarfile.TarFile, name: str, content: Path | bytes) -> None:
 
 
 def unpack(path: Path, folder: Path, *, most_bytes: int = MOST_BYTES) -> Path:
-    """Unpack `path` into `folder`, whole or not at all; raises `ArtifactError` for what no model archive has."""
+    """Unpack `path` into `folder`, whole or not at all, at most `most_bytes`.
+
+    Raises `ArtifactError` for anything that a model archive does not contain.
+    """
     try:
         zipped = _Zipped(path)
     except OSError as error:

@@ -128,8 +128,10 @@ def write_artifact(
         metrics: the content of `metrics.json`.
         card: the text of `MODEL_CARD.md`.
         data_digest: names the prepared data where `dataset` is a variant of them (validation included).
-        weights_file: moved into the artifact instead of writing the weights of `model`, which may not fit in memory.
-        serves: without it, files for serving are left out. The artifact can be evaluated, but a recommender refuses it.
+        weights_file: moved into the artifact instead of writing the weights of `model`, which may be too
+            large for memory.
+        serves: without it, files for serving are left out. The artifact can be evaluated, but a recommender
+            refuses it.
     """
     with atomic_folder(folder) as temporary:
         weights = _write_weights(temporary / "model.safetensors", model, weights_file)
@@ -299,7 +301,7 @@ def _load(folder: Path, manifest: dict[str, Any]) -> Artifact:
 
 
 def _mapped_weights(path: Path) -> dict[str, Floats]:
-    """The tensors of a safetensors file as views of the mapped file: a length, a JSON header, then numbers."""
+    """The tensors of a safetensors file (a length, a JSON header, numbers) as views of the mapped file."""
     content = np.memmap(path, np.uint8, mode="r").view(np.ndarray)
     begin = 8 + int(content[:8].view("<u8")[0])
     header = json.loads(content[8:begin].tobytes())

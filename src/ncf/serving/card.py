@@ -1,4 +1,4 @@
-"""The model card: what a person must know before using the artifact (Mitchell et al., FAT*'19), as Markdown."""
+"""The model card in Markdown: what to know before using the artifact (Mitchell et al., FAT*'19)."""
 
 from typing import Any
 
@@ -29,16 +29,17 @@ _KINDS = {
     "neumf": "Neural matrix factorization (NeuMF; He et al., WWW'17)",
     "mf": "Matrix factorization: a dot product and item biases (MF; Rendle et al., RecSys'20)",
     "history-gmf": "GMF of users who are an own vector and their history (SVD++ form; Koren, KDD'08)",
-    "history-neumf": "NeuMF whose GMF half has users of an own vector and their history (SVD++ form; Koren, KDD'08)",
+    "history-neumf": "NeuMF whose GMF branch has users of an own vector and their history "
+    "(SVD++ form; Koren, KDD'08)",
 }
 
 _LIMITS = """\
-- Scores are logits: they order the items of one user and are no probabilities to compare between users.
+- Scores are logits: they order the items of one user. They are not probabilities to compare between users.
 - Users who were not in training are answered by popularity.
-- The figures are of the protocol that is named with them; a full ranking of the catalogue gives smaller ones and can
-  order models differently (Krichene & Rendle, KDD'20).
-- What the data leave out (who was never shown an item, why somebody did not use it) the model cannot know; it tends to
-  show popular items more often than they are used."""
+- The metrics are those of the protocol named with them. A full ranking of the catalogue gives smaller ones
+  and can order models differently (Krichene & Rendle, KDD'20).
+- The model knows only observed interactions: not what a user was shown, nor why something was not used. It
+  tends to recommend popular items more often than they are used."""
 
 
 def _figures(metrics: dict[str, Any]) -> str:
@@ -46,8 +47,8 @@ def _figures(metrics: dict[str, Any]) -> str:
     if not test or not test["metrics"]:
         return "No test interactions were held out, so there are none."
     lines = [
-        f"Test split, {test['protocol']} protocol, {test['ties']} ties, {test['rows']:,} held-out interactions; "
-        f"weights of {metrics['selected']}.",
+        f"Test split, {test['protocol']} protocol, {test['ties']} ties, "
+        f"{test['rows']:,} held-out interactions; weights of {metrics['selected']}.",
         "",
         "| metric | value | 95% interval |",
         "| --- | --- | --- |",
@@ -61,6 +62,7 @@ def _figures(metrics: dict[str, Any]) -> str:
 def _data(dataset: Dataset) -> str:
     licence = dataset.description.get("licence")
     return (
-        f"{len(dataset.users):,} users, {len(dataset.items):,} items, {len(dataset.train):,} training interactions; "
-        f"digest `{dataset.digest[:16]}`." + (f" Licence: {licence}" if licence else "")
+        f"{len(dataset.users):,} users, {len(dataset.items):,} items, "
+        f"{len(dataset.train):,} training interactions; digest `{dataset.digest[:16]}`."
+        + (f" Licence: {licence}" if licence else "")
     )

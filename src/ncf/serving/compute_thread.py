@@ -1,6 +1,6 @@
 """The compute thread: calls from the event loop, done one after the other beside it.
 
-The one decision worth knowing: answers go back to the event loop in bunches. What has gathered in the queue
+The one decision worth knowing: answers go back to the event loop in batches. What has gathered in the queue
 while the thread computed is taken together, and the loop is woken once for all of it; under load the two
 threads then trade the interpreter lock a few times a bunch instead of a few times a request.
 `ThreadPoolExecutor` wakes the loop for every call and takes twice as long to do so (docs/performance.md).
@@ -28,7 +28,7 @@ class ComputeThread:
         self._thread.start()
 
     async def call(self, function: Callable[..., Result], *arguments: Any) -> Result:
-        """The result of `function(*arguments)`, or what it raises. A call whose awaiter is gone is not begun."""
+        """The result of `function(*arguments)`, or its exception; a cancelled call is not begun."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self.waiting += 1
         try:

@@ -3,7 +3,8 @@
 In: the network and the training users' items. Out: a linear map from what a history's item vectors look like
 to a user vector, fitted to the training users, whose vectors are known. Items and layers stay as they are.
 
-    v = M' [ m n/(n + 2) ; m n/(n + 20) ; m n/(n + 200) ; log(1 + n) ; 1 / (1 + n) ; 1 ],   m = mean of the n item vectors
+    v = M' [ m n/(n + 2) ; m n/(n + 20) ; m n/(n + 200) ; log(1 + n) ; 1 / (1 + n) ; 1 ]
+    m = mean of the n item vectors
 
 M is the ridge regression of the trained user vectors on these features, over all training users with their
 whole histories and, as short histories are what visitors have, with random parts of them. n/(n + t) is how
@@ -45,7 +46,7 @@ _TINY = 1e-9
 
 
 class FoldIn:
-    """`map_FW` [F, W] and `informative_I` [I] bool: the items that any training user has; others say nothing."""
+    """`map_FW` [F, W], and `informative_I` [I] bool: the items that any training user has."""
 
     def __init__(
         self,

@@ -24,8 +24,11 @@ class ServerMetrics:
             "ncf_requests", "Requests to /invocations by HTTP status.", ["status"], registry=self.registry
         )
         self.lists = Counter(
-            "ncf_lists", "Lists answered, by source: model, fold_in, popularity or similar.", ["source"], registry=self.registry
-        )  # fmt: skip
+            "ncf_lists",
+            "Lists answered, by source: model, fold_in, popularity or similar.",
+            ["source"],
+            registry=self.registry,
+        )
         self.seconds = Histogram(
             "ncf_request_seconds", "From the whole body read to the answer ready, waiting included.",
             buckets=_SECONDS, registry=self.registry,

@@ -67,7 +67,7 @@ class RecommendOptions(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class _Filters:
-    """The item rows that may appear: `allowed` (None: all) without `excluded`; unknown ids are in `ignored`."""
+    """The rows that may appear: `allowed` (None: all) without `excluded`; `ignored` are unknown ids."""
 
     allowed: Rows | None
     excluded: Rows
@@ -78,7 +78,7 @@ class Recommender:
     """Recommendations, scores and similar items from an artifact."""
 
     def __init__(self, artifact: Artifact, *, exact: bool = False) -> None:
-        """With `exact` the full model scores every item; otherwise it scores candidates (see `retrieval/`)."""
+        """With `exact` the full model scores every item; otherwise only candidates (see `retrieval/`)."""
         self.artifact = artifact
         self.users, self.items = artifact.users, artifact.items
         self.network = NumpyModel(artifact.weights)
@@ -123,11 +123,11 @@ class Recommender:
         Args:
             users: one id, or several.
             k: how many items; fewer come back where fewer are left.
-            history: what one user has used since training, oldest first. It is added to the known items of a known
-                user, and is all that is known of another.
+            history: what one user has used since training, oldest first. It is added to the known items of a
+                known user, and is all that is known of another.
             exclude_seen: leave out the items that the user has used.
             candidates: only these items may appear.
-            exclude: these items may not appear. Unknown ids here and in `candidates` are returned in `ignored`.
+            exclude: these items may not appear. Unknown ids here and in `candidates` are in `ignored`.
             strict: an unknown user is an error.
         """
         check_k(k)
@@ -167,7 +167,7 @@ class Recommender:
         return self._with_history(None, -1, history, k, exclude_seen, self._filters(candidates, exclude))
 
     def score(self, users: Sequence[Id], items: Sequence[Id]) -> Floats:
-        """[N] float32: the score of each pair (users[n], items[n]). Raises `UnknownIdError` for unknown ids."""
+        """[N] float32: the score of each pair (users[n], items[n]). Raises `UnknownIdError`."""
         if len(users) != len(items):
             raise ConfigError(
                 f"Pairs need as many users as items, but there are {len(users)} and {len(items)}."

@@ -181,7 +181,7 @@ _MODELS: dict[str, type[Request]] = {
     "user": ListRequest,
     "history": VisitorRequest,
 }
-"""The field that names each kind of request. Only a `history` may also be part of another kind: of a user's."""
+"""The field that names each kind of request; only `history` may also be part of another: `users`."""
 
 
 def read_request(body: bytes, limits: Limits) -> Request:

@@ -60,7 +60,7 @@ def serve(settings: ServeSettings) -> None:
 
 
 def _check_port(host: str, port: int) -> None:
-    """Raise `ConfigError` where nobody can listen there."""
+    """Raise `ConfigError` where the port is taken or the host is not ours."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -68,7 +68,7 @@ def _check_port(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise ConfigError(
-                f"Nobody can listen on {host}:{port} ({error.strerror or error}): choose another --port or --host."
+                f"Cannot listen on {host}:{port} ({error.strerror or error}): use another --port or --host."
             ) from None
 
 

@@ -50,7 +50,7 @@ class Ranker(Protocol):
             queries_BQ: the users' queries (`NumpyModel.queries`).
             k: how many items each user gets.
             hidden: for each user the item rows that must not appear.
-            allowed: the only item rows that may appear (unique, ascending), the same for all users; None for all.
+            allowed: the only item rows that may appear for any user (unique, ascending); None for all.
             users: the rows of the users where all are known; it may save computing what is stored of them.
         """
 

@@ -29,7 +29,7 @@ class Index(Protocol):
     """Finds candidates; the two kinds differ in what they cost and in whether they may miss any."""
 
     def search(self, vectors_BR: Floats, n: int, hidden: Sequence[Rows]) -> tuple[Rows, Alive]:
-        """Rows [B, N] of at most n items a user, and which of them count: the others are hidden or fill up."""
+        """Rows [B, N] of at most `n` items a user, and which of them count; others are hidden or fill up."""
 
     def limited(self, allowed: Rows) -> "Index":
         """The same over these items only (unique, sorted)."""

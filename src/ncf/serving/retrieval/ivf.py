@@ -74,7 +74,7 @@ class IvfIndex:
         faiss = faiss_module()
         turn_RR = np.load(folder / _TURN, allow_pickle=False)
         index = faiss.read_index(str(folder / _INDEX), faiss.IO_FLAG_MMAP)
-        # By default each search starts 32 threads to read its lists ahead, which takes longer than the search.
+        # By default each search starts 32 threads that read its lists ahead. It takes longer than the search.
         faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0
         return cls(index, turn_RR, probes)
 

@@ -106,7 +106,11 @@ class Basis:
 
 
 def pivots(vectors_RI: Doubles, count: int) -> Rows:
-    """Columns that span the rest well: pivoted QR, taken up again on what is left after every R columns."""
+    """At most `count` indices of columns of `vectors_RI` that span the others well, by pivoted QR.
+
+    QR of R rows has R pivots. For more, it starts again on the columns that are left, so that each round adds
+    another spanning set.
+    """
     chosen: list[int] = []
     free = np.ones(vectors_RI.shape[1], bool)
     count = min(count, vectors_RI.shape[1])
@@ -119,6 +123,7 @@ def pivots(vectors_RI: Doubles, count: int) -> Rows:
             place = int(np.where(free, sizes, -1.0).argmax())
             if sizes[place] <= enough or not free[place]:
                 break
+            # The largest remainder is the column worst explained so far; take it out of all others.
             direction = rest[:, place] / np.sqrt(sizes[place])
             rest -= np.outer(direction, direction @ rest)
             sizes = np.einsum("ri,ri->i", rest, rest)
@@ -197,5 +202,5 @@ def gmf_width(network: NumpyModel) -> int:
 
 
 def tower_of(network: NumpyModel) -> MlpBranch | None:
-    """The half that is no inner product."""
+    """The branch whose score is not an inner product, if there is one."""
     return next((branch for branch in network.branches if isinstance(branch, MlpBranch)), None)
