@@ -1,7 +1,7 @@
-"""The least that IAM must allow, made from the calls that ncf makes (`ncf.sagemaker.account.permissions`).
+"""The smallest IAM policies, made from the calls of ncf (`ncf.sagemaker.account.permissions`).
 
-In: a `ArnContext` (project, account, region, bucket, role). Out: policy documents, as `ncf sagemaker policy` prints them and
-docs/iam.md holds them.
+In: a `ArnContext` (project, account, region, bucket, role). Out: policy documents, as `ncf sagemaker policy`
+prints them and docs/iam.md holds them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ncf.sagemaker.account.permissions import BEYOND, CALLS, EXECUTION, KMS, PIP
 
 @dataclass(frozen=True)
 class ArnContext:
-    """Whose policy it is; what is not known stays a word in capitals to be replaced."""
+    """The names in a policy; unknown ones stay words in capitals, to be replaced."""
 
     project: str = "ncf"
     account: str = "ACCOUNT"
@@ -25,6 +25,7 @@ class ArnContext:
     role: str = "ROLE"
 
 
+_VERSION = "2012-10-17"
 _PREFIXES = {"sagemaker-runtime": "sagemaker", "resourcegroupstaggingapi": "tag"}
 _ACTIONS: Mapping[str, tuple[str, ...]] = {
     "s3.head_bucket": ("s3:ListBucket",),
@@ -36,33 +37,32 @@ _ACTIONS: Mapping[str, tuple[str, ...]] = {
     "s3.delete_objects": ("s3:DeleteObject", "s3:DeleteObjectVersion"),
     "sts.get_caller_identity": (),  # always allowed
 }
-"""Operations whose action has another name, or that need several."""
+"""Operations whose action has another name, or that need several actions."""
 
 
 def document(
-    which: str, place: ArnContext | None = None, *, kms: bool = False, vpc: bool = False
+    which: str, names: ArnContext | None = None, *, kms: bool = False, vpc: bool = False
 ) -> dict[str, Any]:
-    """The policy of `user` or `execution`, or the `trust` policy of the execution role; raises `ConfigError` for others."""
+    """The policy `which`: user, execution or trust; raises `ConfigError` for other names."""
     if which == "trust":
         return _trust()
     more = (*(KMS if kms else ()), *(VPC if vpc and which == "execution" else ()))
     if which == "user":
         statements = [
             *_of_calls(),
-            *(_statement(one.sid, one.actions, one.scope) for one in (*BEYOND, *more)),
+            *(_statement(extra.sid, extra.actions, extra.scope) for extra in (*BEYOND, *more)),
         ]
     elif which == "execution":
-        statements = [_statement(one.sid, one.actions, one.scope) for one in (*EXECUTION, *PIPELINE, *more)]
+        permissions = (*EXECUTION, *PIPELINE, *more)
+        statements = [_statement(extra.sid, extra.actions, extra.scope) for extra in permissions]
     else:
         raise ConfigError(f"--role takes user, execution or trust, and not {which!r}.")
-    filled: dict[str, Any] = _filled(
-        {"Version": "2012-10-17", "Statement": statements}, place or ArnContext()
-    )
-    return filled
+    policy: dict[str, Any] = _filled({"Version": _VERSION, "Statement": statements}, names or ArnContext())
+    return policy
 
 
 def actions_of(service: str, operation: str) -> tuple[str, ...]:
-    """The actions that an operation needs."""
+    """The IAM actions that an operation of a service needs, both by boto3's names."""
     special = _ACTIONS.get(f"{service}.{operation}")
     if special is not None:
         return special
@@ -72,7 +72,7 @@ def actions_of(service: str, operation: str) -> tuple[str, ...]:
 
 
 def _of_calls() -> list[dict[str, Any]]:
-    """A statement for each scope of a service; what admits no resource is one for all services."""
+    """A statement for each scope of a service; actions that admit no resource share one statement."""
     actions: dict[tuple[str, str], set[str]] = {}
     for service, scopes in CALLS.items():
         for scope, operations in scopes.items():
@@ -97,12 +97,12 @@ def _statement(sid: str, actions: tuple[str, ...], scope: Scope) -> dict[str, An
 def _trust() -> dict[str, Any]:
     services = ["sagemaker.amazonaws.com", "scheduler.amazonaws.com"]
     statement = {"Effect": "Allow", "Principal": {"Service": services}, "Action": "sts:AssumeRole"}
-    return {"Version": "2012-10-17", "Statement": [statement]}
+    return {"Version": _VERSION, "Statement": [statement]}
 
 
-def _filled(value: Any, place: ArnContext) -> Any:
+def _filled(value: Any, names: ArnContext) -> Any:
     if isinstance(value, str):
-        return value.format(**vars(place)) if "{" in value else value
+        return value.format(**vars(names)) if "{" in value else value
     if isinstance(value, Mapping):
-        return {key: _filled(one, place) for key, one in value.items()}
-    return [_filled(one, place) for one in value]
+        return {key: _filled(inner, names) for key, inner in value.items()}
+    return [_filled(item, names) for item in value]

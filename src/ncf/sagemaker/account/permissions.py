@@ -1,8 +1,10 @@
-"""What ncf needs of IAM, as tables: every call that the source makes, and what AWS asks for besides, with its scope.
+"""What ncf needs of IAM, as tables: every call that the source makes, and what AWS asks for besides, with its
+scope.
 
-In: nothing. Out: `SCOPES`, `CALLS`, `BEYOND`, `EXECUTION`, `PIPELINE`, `KMS`, `VPC`, which `ncf.sagemaker.account.iam` makes into
-policies. `CALLS` is held to the source by a test: each operation that is called, no more and no less. Which action
-admits which resource and condition is from the Service Authorization Reference.
+In: nothing. Out: `SCOPES`, `CALLS`, `BEYOND`, `EXECUTION`, `PIPELINE`, `KMS`, `VPC`, which
+`ncf.sagemaker.account.iam` makes into policies. `CALLS` is held to the source by a test: each operation that
+is called, no more and no less. Which action admits which resource and condition is from the Service
+Authorization Reference.
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ from typing import Any
 
 _SAGEMAKER = "arn:aws:sagemaker:{region}:{account}:"
 _NAMES = (f"{_SAGEMAKER}*/{{project}}-*", f"{_SAGEMAKER}endpoint/{{project}}")
-"""Of every kind, the actions say which; and the endpoint that is named as the project."""
+"""Resources of every kind, which the actions narrow down; and the endpoint named like the project."""
 _ASKED = {"StringEquals": {"aws:RequestTag/ncf:project": "{project}"}}
 _TAGGED = {"StringEquals": {"aws:ResourceTag/ncf:project": "{project}"}}
 _LOGS = "arn:aws:logs:{region}:{account}:log-group:/aws/sagemaker/"
+_SCHEDULER = "arn:aws:scheduler:{region}:{account}:"
 _SCALING = {"StringEquals": {"application-autoscaling:service-namespace": "sagemaker"}}
 
 
@@ -49,9 +52,9 @@ SCOPES = {
     "Logs": Scope((f"{_LOGS}*",)),
     "LogStreams": Scope(tuple(f"{_LOGS}*Jobs:log-stream:{part}-*" for part in ("{project}", "pipelines"))),
     "Scaling": Scope(("arn:aws:application-autoscaling:{region}:{account}:scalable-target/*",), _SCALING),
-    "Schedules": Scope(("arn:aws:scheduler:{region}:{account}:schedule/{project}/*", "arn:aws:scheduler:{region}:{account}:schedule/*/{project}-*")),
-    "ScheduleGroups": Scope(("arn:aws:scheduler:{region}:{account}:schedule-group/{project}*",)),
-    "ScheduleTags": Scope(("arn:aws:scheduler:{region}:{account}:schedule-group/*",)),
+    "Schedules": Scope(tuple(f"{_SCHEDULER}schedule/{part}" for part in ("{project}/*", "*/{project}-*"))),
+    "ScheduleGroups": Scope((f"{_SCHEDULER}schedule-group/{{project}}*",)),
+    "ScheduleTags": Scope((f"{_SCHEDULER}schedule-group/*",)),
     "Rules": Scope(("arn:aws:events:{region}:{account}:rule/{project}-*",)),
     "NewRepository": Scope(("arn:aws:ecr:{region}:{account}:repository/{project}*",), _ASKED),
     "Repositories": Scope(("arn:aws:ecr:{region}:{account}:repository/{project}*",)),
@@ -63,7 +66,8 @@ CALLS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "sagemaker": {
         "New": (
             "create_endpoint", "create_endpoint_config", "create_hyper_parameter_tuning_job", "create_model",
-            "create_model_package_group", "create_pipeline", "create_processing_job", "create_training_job", "create_transform_job",
+            "create_model_package_group", "create_pipeline", "create_processing_job", "create_training_job",
+            "create_transform_job",
         ),
         "Named": (
             "describe_endpoint", "describe_endpoint_config", "describe_hyper_parameter_tuning_job",
@@ -74,19 +78,23 @@ CALLS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "Ours": (
             "delete_endpoint", "delete_endpoint_config", "delete_hyper_parameter_tuning_job", "delete_model",
             "delete_model_package_group", "delete_pipeline", "delete_processing_job", "delete_training_job",
-            "stop_hyper_parameter_tuning_job", "stop_processing_job", "stop_training_job", "stop_transform_job",
+            "stop_hyper_parameter_tuning_job", "stop_processing_job", "stop_training_job",
+            "stop_transform_job",
             "update_endpoint", "update_pipeline", "update_training_job",
         ),
         "Executions": (
-            "describe_pipeline_definition_for_execution", "describe_pipeline_execution", "list_pipeline_execution_steps",
+            "describe_pipeline_definition_for_execution", "describe_pipeline_execution",
+            "list_pipeline_execution_steps",
             "list_pipeline_executions", "list_pipeline_parameters_for_execution", "retry_pipeline_execution",
             "start_pipeline_execution", "stop_pipeline_execution",
         ),
         "Packages": ("delete_model_package", "update_model_package"),
         "Tags": ("list_tags",),
         "Anything": (
-            "list_endpoint_configs", "list_endpoints", "list_hyper_parameter_tuning_jobs", "list_model_package_groups",
-            "list_model_packages", "list_models", "list_pipelines", "list_processing_jobs", "list_training_jobs",
+            "list_endpoint_configs", "list_endpoints", "list_hyper_parameter_tuning_jobs",
+            "list_model_package_groups",
+            "list_model_packages", "list_models", "list_pipelines", "list_processing_jobs",
+            "list_training_jobs",
             "list_transform_jobs",
         ),
     },
@@ -94,7 +102,9 @@ CALLS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "s3": {
         "Bucket": ("create_bucket", "head_bucket"),
         "Prefix": ("list_object_versions", "list_objects_v2"),
-        "Objects": ("delete_object", "delete_objects", "download_file", "get_object", "head_object", "upload_file"),
+        "Objects": (
+            "delete_object", "delete_objects", "download_file", "get_object", "head_object", "upload_file",
+        ),
     },
     "ecr": {
         "Anything": ("describe_repositories", "get_authorization_token"),
@@ -135,92 +145,132 @@ class ExtraPermission:
     """Actions that no call of ours names."""
 
     sid: str
-    actions: tuple[str, ...]
     scope: Scope
     why: str
+    actions: tuple[str, ...]
 
 
-_PASSED = {"StringEquals": {"iam:PassedToService": ["sagemaker.amazonaws.com"]}}
-_LINKED = "arn:aws:iam::{account}:role/aws-service-role/sagemaker.application-autoscaling.amazonaws.com/*"
+def _allow(sid: str, scope: Scope, why: str, service: str, *actions: str) -> ExtraPermission:
+    return ExtraPermission(sid, scope, why, tuple(f"{service}:{action}" for action in actions))
+
+
+def _asked(name: str) -> Scope:
+    """A scope whose requests must carry the tag."""
+    return Scope(SCOPES[name].resources, _ASKED)
+
+
+def _passed_to(service: str) -> Scope:
+    condition = {"StringEquals": {"iam:PassedToService": [f"{service}.amazonaws.com"]}}
+    return Scope(SCOPES["Role"].resources, condition)
+
+
+_SCALER = "sagemaker.application-autoscaling.amazonaws.com"
+_LINKED = Scope(
+    (f"arn:aws:iam::{{account}}:role/aws-service-role/{_SCALER}/*",),
+    {"StringLike": {"iam:AWSServiceName": _SCALER}},
+)
+_ALARM = "arn:aws:cloudwatch:{region}:{account}:alarm:TargetTracking-endpoint/{project}"
 BEYOND = (
-    ExtraPermission("AddTags", ("sagemaker:AddTags",), Scope(_NAMES, _ASKED), "Create calls that carry tags"),
-    ExtraPermission("PassRole", ("iam:PassRole",), Scope(SCOPES["Role"].resources, _PASSED), "SageMaker runs containers as the execution role"),
-    ExtraPermission(
-        "PassRoleToScheduler", ("iam:PassRole",),
-        Scope(SCOPES["Role"].resources, {"StringEquals": {"iam:PassedToService": ["scheduler.amazonaws.com"]}}),
-        "a schedule starts a pipeline as a role",
+    _allow("AddTags", Scope(_NAMES, _ASKED), "Create calls with tags", "sagemaker", "AddTags"),
+    _allow(
+        "PassRole", _passed_to("sagemaker"), "SageMaker runs containers as the execution role", "iam",
+        "PassRole",
     ),
-    ExtraPermission(
-        "Push", ("ecr:BatchCheckLayerAvailability", "ecr:CompleteLayerUpload", "ecr:InitiateLayerUpload", "ecr:PutImage", "ecr:UploadLayerPart"),
-        SCOPES["Repositories"], "docker push",
+    _allow(
+        "PassRoleToScheduler", _passed_to("scheduler"), "a schedule starts a pipeline as a role",
+        "iam", "PassRole",
     ),
-    ExtraPermission("TagRepository", ("ecr:TagResource",), SCOPES["NewRepository"], "CreateRepository with tags"),
-    ExtraPermission("TagScheduleGroup", ("scheduler:TagResource",), Scope(SCOPES["ScheduleGroups"].resources, _ASKED), "CreateScheduleGroup with tags"),
-    ExtraPermission("TagScaling", ("application-autoscaling:TagResource",), Scope(SCOPES["Scaling"].resources, _ASKED), "RegisterScalableTarget with tags"),
-    ExtraPermission(
-        "ScalingRole", ("iam:CreateServiceLinkedRole",),
-        Scope((_LINKED,), {"StringLike": {"iam:AWSServiceName": "sagemaker.application-autoscaling.amazonaws.com"}}),
-        "the first autoscaling target of an account",
+    _allow(
+        "Push", SCOPES["Repositories"], "docker push", "ecr",
+        "BatchCheckLayerAvailability", "CompleteLayerUpload", "InitiateLayerUpload", "PutImage",
+        "UploadLayerPart",
     ),
-    ExtraPermission(
-        "ScalingAlarms", ("cloudwatch:DeleteAlarms", "cloudwatch:DescribeAlarms", "cloudwatch:PutMetricAlarm"),
-        Scope(tuple(f"arn:aws:cloudwatch:{{region}}:{{account}}:alarm:TargetTracking-endpoint/{{project}}{more}" for more in ("/*", "-*"))), "target tracking makes alarms",
+    _allow("TagRepository", SCOPES["NewRepository"], "CreateRepository with tags", "ecr", "TagResource"),
+    _allow(
+        "TagScheduleGroup", _asked("ScheduleGroups"), "CreateScheduleGroup with tags", "scheduler",
+        "TagResource",
     ),
-    ExtraPermission("ScaledEndpoints", ("sagemaker:UpdateEndpointWeightsAndCapacities",), SCOPES["Endpoints"], "scaling changes the number of instances"),
+    _allow(
+        "TagScaling", _asked("Scaling"), "RegisterScalableTarget with tags", "application-autoscaling",
+        "TagResource"
+    ),
+    _allow(
+        "ScalingRole", _LINKED, "the first autoscaling target of an account", "iam",
+        "CreateServiceLinkedRole",
+    ),
+    _allow(
+        "ScalingAlarms", Scope((f"{_ALARM}/*", f"{_ALARM}-*")), "target tracking makes alarms", "cloudwatch",
+        "DeleteAlarms", "DescribeAlarms", "PutMetricAlarm",
+    ),
+    _allow(
+        "ScaledEndpoints", SCOPES["Endpoints"], "scaling changes the number of instances", "sagemaker",
+        "UpdateEndpointWeightsAndCapacities",
+    ),
 )  # fmt: skip
 
-_KEY = Scope(
-    ("arn:aws:kms:{region}:{account}:key/KEY",), {"StringLike": {"kms:ViaService": ["s3.{region}.amazonaws.com", "sagemaker.{region}.amazonaws.com"]}}
-)  # fmt: skip
+_KEY = ("arn:aws:kms:{region}:{account}:key/KEY",)
+_VIA = {"StringLike": {"kms:ViaService": ["s3.{region}.amazonaws.com", "sagemaker.{region}.amazonaws.com"]}}
+_GRANT = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
 KMS = (
-    ExtraPermission("Key", ("kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey*"), _KEY, "objects and volumes under a key"),
-    ExtraPermission(
-        "KeyGrants", ("kms:CreateGrant",), Scope(_KEY.resources, {"Bool": {"kms:GrantIsForAWSResource": "true"}}),
-        "volumes of instances under a key",
+    _allow(
+        "Key", Scope(_KEY, _VIA), "objects and volumes under a key", "kms",
+        "Decrypt", "DescribeKey", "Encrypt", "GenerateDataKey*",
     ),
+    _allow("KeyGrants", Scope(_KEY, _GRANT), "volumes of instances under a key", "kms", "CreateGrant"),
 )  # fmt: skip
 VPC = (
-    ExtraPermission(
-        "Network",
-        ("ec2:CreateNetworkInterface", "ec2:CreateNetworkInterfacePermission", "ec2:DeleteNetworkInterface",
-         "ec2:DeleteNetworkInterfacePermission", "ec2:DescribeDhcpOptions", "ec2:DescribeNetworkInterfaces",
-         "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs"),
-        SCOPES["Anything"], "containers in a VPC",
+    _allow(
+        "Network", SCOPES["Anything"], "containers in a VPC", "ec2",
+        "CreateNetworkInterface", "CreateNetworkInterfacePermission", "DeleteNetworkInterface",
+        "DeleteNetworkInterfacePermission", "DescribeDhcpOptions", "DescribeNetworkInterfaces",
+        "DescribeSecurityGroups", "DescribeSubnets", "DescribeVpcs",
     ),
 )  # fmt: skip
 _METRICS = {"StringLike": {"cloudwatch:namespace": ["/aws/sagemaker/*", "aws/sagemaker/*", "AWS/SageMaker*"]}}
+_IMAGES = (
+    *SCOPES["Repositories"].resources,
+    "arn:aws:ecr:{region}:*:repository/pytorch-*",
+    "arn:aws:ecr:{region}:*:repository/sagemaker-spark-*",
+)
 EXECUTION = (
-    ExtraPermission("Prefix", ("s3:ListBucket",), SCOPES["Prefix"], "channels and checkpoints"),
-    ExtraPermission("Bucket", ("s3:GetBucketLocation",), SCOPES["Bucket"], "channels"),
-    ExtraPermission(
-        "Objects", ("s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"), SCOPES["Objects"],
-        "channels, checkpoints, artifacts, captured requests",
+    _allow("Prefix", SCOPES["Prefix"], "channels and checkpoints", "s3", "ListBucket"),
+    _allow("Bucket", SCOPES["Bucket"], "channels", "s3", "GetBucketLocation"),
+    _allow(
+        "Objects", SCOPES["Objects"], "channels, checkpoints, artifacts, captured requests", "s3",
+        "AbortMultipartUpload", "DeleteObject", "GetObject", "PutObject",
     ),
-    ExtraPermission("Login", ("ecr:GetAuthorizationToken",), SCOPES["Anything"], "pulling images"),
-    ExtraPermission(
-        "Pull", ("ecr:BatchCheckLayerAvailability", "ecr:BatchGetImage", "ecr:GetDownloadUrlForLayer"),
-        Scope((*SCOPES["Repositories"].resources, "arn:aws:ecr:{region}:*:repository/pytorch-*", "arn:aws:ecr:{region}:*:repository/sagemaker-spark-*")),
-        "ncf's image, and AWS's PyTorch and Spark images",
+    _allow("Login", SCOPES["Anything"], "pulling images", "ecr", "GetAuthorizationToken"),
+    _allow(
+        "Pull", Scope(_IMAGES), "ncf's image, and AWS's PyTorch and Spark images", "ecr",
+        "BatchCheckLayerAvailability", "BatchGetImage", "GetDownloadUrlForLayer",
     ),
-    ExtraPermission(
-        "Logs", ("logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"), SCOPES["Logs"],
-        "what containers print",
+    _allow(
+        "Logs", SCOPES["Logs"], "the output of containers", "logs",
+        "CreateLogGroup", "CreateLogStream", "DescribeLogStreams", "PutLogEvents",
     ),
-    ExtraPermission("Metrics", ("cloudwatch:PutMetricData",), Scope(("*",), _METRICS), "figures of jobs and endpoints"),
+    _allow(
+        "Metrics", Scope(("*",), _METRICS), "figures of jobs and endpoints", "cloudwatch",
+        "PutMetricData",
+    ),
 )  # fmt: skip
+_STEPS = ("processing-job", "training-job")
 PIPELINE = (
-    ExtraPermission(
-        "NewSteps", ("sagemaker:AddTags", "sagemaker:CreateProcessingJob", "sagemaker:CreateTrainingJob"),
-        Scope(_sagemaker("*", "processing-job", "training-job"), _ASKED), "steps of a pipeline",
+    _allow(
+        "NewSteps", Scope(_sagemaker("*", *_STEPS), _ASKED), "steps of a pipeline", "sagemaker",
+        "AddTags", "CreateProcessingJob", "CreateTrainingJob",
     ),
-    ExtraPermission(
-        "Steps", ("sagemaker:DescribeProcessingJob", "sagemaker:DescribeTrainingJob", "sagemaker:StopProcessingJob", "sagemaker:StopTrainingJob"),
-        Scope(_sagemaker("pipelines-*", "processing-job", "training-job")), "steps of a pipeline",
+    _allow(
+        "Steps", Scope(_sagemaker("pipelines-*", *_STEPS)), "steps of a pipeline", "sagemaker",
+        "DescribeProcessingJob", "DescribeTrainingJob", "StopProcessingJob", "StopTrainingJob",
     ),
-    ExtraPermission(
-        "Register", ("sagemaker:CreateModelPackage", "sagemaker:DescribeModelPackage", "sagemaker:DescribeModelPackageGroup"),
-        Scope(_sagemaker("{project}-*", "model-package", "model-package-group")), "the step that registers",
+    _allow(
+        "Register", Scope(_sagemaker("{project}-*", "model-package", "model-package-group")),
+        "the step that registers",
+        "sagemaker", "CreateModelPackage", "DescribeModelPackage", "DescribeModelPackageGroup",
     ),
-    ExtraPermission("PassRole", ("iam:PassRole",), Scope(SCOPES["Role"].resources, _PASSED), "steps run as the role of the pipeline"),
-    ExtraPermission("Start", ("sagemaker:StartPipelineExecution",), SCOPES["Executions"], "a schedule that starts the pipeline as this role"),
+    _allow("PassRole", _passed_to("sagemaker"), "steps run as the role of the pipeline", "iam", "PassRole"),
+    _allow(
+        "Start", SCOPES["Executions"], "a schedule that starts the pipeline as this role", "sagemaker",
+        "StartPipelineExecution",
+    ),
 )  # fmt: skip
