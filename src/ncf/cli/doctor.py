@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,7 +32,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Check this machine and AWS, and suggest a fix for each problem. Exits with 1 if there is a problem."""
-    from ncf.sagemaker.account.checks import fine
+    from ncf.sagemaker.account.checks import all_passed
     from ncf.sagemaker.account.doctor import examine
 
     if fix_local_mode:
@@ -45,7 +44,7 @@ def doctor(
         findings.append(finding)
         if not as_json:
             _print(finding)
-    good = fine(findings)
+    good = all_passed(findings)
     if as_json:
         checks = [finding.to_json() for finding in findings]
         print_json({"ok": good, "for": "local mode" if local else "AWS", "checks": checks})
@@ -57,16 +56,15 @@ def doctor(
 
 
 def _fix(yes: bool) -> None:
-    from ncf.sagemaker.account import fix_local
+    from ncf.sagemaker.account import docker_checks
 
-    system = fix_local.System.here()
-    commands = fix_local.missing(system)
+    commands = docker_checks.plan()
     if not commands:
         typer.echo("Docker, its engine and compose are installed: nothing to do.", err=True)
         return
-    typer.echo(f"On {system.name}, as root:", err=True)
+    typer.echo("To run as root:", err=True)
     for command in commands:
-        typer.echo(f"  {shlex.join(command)}", err=True)
+        typer.echo(f"  {command}", err=True)
     if not yes:
         typer.echo("Run these? [y/N]", err=True)
         try:
@@ -75,8 +73,7 @@ def _fix(yes: bool) -> None:
             answer = ""
         if answer not in ("y", "yes"):
             raise ConfigError("Nothing was changed. Use --yes to run the commands without being asked.")
-    fix_local.run(commands, lambda line: typer.echo(line, err=True))
-    fix_local.await_engine()
+    docker_checks.set_up()
 
 
 def _print(finding: Finding) -> None:
@@ -85,7 +82,7 @@ def _print(finding: Finding) -> None:
 
     if not OUT.is_terminal:
         remedy = f" -> {finding.remedy}" if finding.remedy else ""
-        typer.echo(f"{finding.state:<{_STATE}}  {finding.name:<{_NAME}}  {finding.said}{remedy}")
+        typer.echo(f"{finding.state:<{_STATE}}  {finding.name:<{_NAME}}  {finding.message}{remedy}")
         return
     from rich.table import Table
     from rich.text import Text
@@ -94,7 +91,7 @@ def _print(finding: Finding) -> None:
     row.add_column(width=_STATE)
     row.add_column(width=_NAME)
     row.add_column(overflow="fold")
-    message, colour = Text(finding.said), _COLOURS[finding.state]
+    message, colour = Text(finding.message), _COLOURS[finding.state]
     if finding.remedy:
         message.append(f"\n→ {finding.remedy}", style=colour if finding.state != "ok" else "dim")
     row.add_row(Text(finding.state, style=colour), finding.name, message)

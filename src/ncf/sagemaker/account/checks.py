@@ -1,14 +1,14 @@
-"""What a check is, and what it found; each check has a time limit.
+"""One check of `ncf doctor`, and the finding that it returns.
 
-In: a `Check`. Out: its `Finding`. The one decision worth knowing: each check runs in a thread of its own, so that a
-network that swallows packets or an engine that hangs costs seconds and not minutes.
+In: a `Check`. Out: its `Finding`. The one decision worth knowing: each check runs in a thread of its own with
+a time limit, so a network that drops packets or a Docker engine that hangs costs seconds, not minutes.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from ncf.errors import NcfError
@@ -18,62 +18,61 @@ State = Literal["ok", "warning", "problem", "not checked"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What one look found."""
+    """The result of one check."""
 
-    name: str
     state: State
-    said: str
-    """What is there, or why it was not looked at."""
+    message: str
+    """What is there, or why it was not checked."""
     remedy: str = ""
-    """What to do, where it is not ok."""
+    """What to do about it; empty where nothing needs to be done."""
+    name: str = ""
+    """The name of the check; `run_check` fills it in."""
 
     def to_json(self) -> dict[str, str]:
-        """For `--json`."""
-        return vars(self).copy()
+        """The fields, for `--json`."""
+        return {"name": self.name, **{key: text for key, text in asdict(self).items() if key != "name"}}
 
 
 @dataclass(frozen=True)
 class Check:
-    """One look: `look` returns a finding or raises `NcfError`, which is a problem."""
+    """A named function that returns a finding, or raises `NcfError` for a problem."""
 
     name: str
     look: Callable[[], Finding]
     only_for: str = ""
-    """Where a problem is none for what was asked but a warning: what it would be one for."""
+    """What needs this check, if the user asked for something else: a problem is then only a warning."""
     seconds: float = 10.0
+    """Time limit."""
 
 
-def finding(check: Check) -> Finding:
-    """Take one look, for so many seconds at most."""
+def run_check(check: Check) -> Finding:
+    """Run one check within its time limit; a defect of ncf itself is raised."""
     answers: list[Finding | Exception] = []
-    thread = threading.Thread(target=lambda: answers.append(_answer(check.look, check.name)), daemon=True)
+    thread = threading.Thread(target=lambda: answers.append(_answer(check.look)), daemon=True)
     thread.start()
     thread.join(check.seconds)
     if not answers:
-        return Finding(
-            check.name,
-            "not checked",
-            f"no answer within {check.seconds:g} s",
-            "try again; if it stays so, look at the network",
-        )
+        remedy = "try again; if it happens again, check the network"
+        return Finding("not checked", f"no answer within {check.seconds:g} s", remedy, check.name)
     answer = answers[0]
     if isinstance(answer, Exception):
         raise answer
     if answer.state == "problem" and check.only_for:
-        return replace(answer, state="warning", remedy=f"only for {check.only_for}: {answer.remedy}")
-    return answer
+        answer = replace(answer, state="warning", remedy=f"only for {check.only_for}: {answer.remedy}")
+    return replace(answer, name=check.name)
 
 
-def _answer(look: Callable[[], Finding], name: str) -> Finding | Exception:
+def _answer(look: Callable[[], Finding]) -> Finding | Exception:
+    """What `look` returns; an exception is handed to the thread that waits."""
     try:
         return look()
     except NcfError as error:
-        said, _, remedy = str(error).partition(": ")
-        return Finding(name, "problem", said, remedy)
+        message, _, remedy = str(error).partition(": ")
+        return Finding("problem", message, remedy)
     except Exception as error:
         return error
 
 
-def fine(findings: Iterable[Finding]) -> bool:
-    """Whether nothing is a problem."""
-    return all(one.state != "problem" for one in findings)
+def all_passed(findings: Iterable[Finding]) -> bool:
+    """Whether no finding is a problem."""
+    return all(finding.state != "problem" for finding in findings)
