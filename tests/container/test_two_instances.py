@@ -137,5 +137,5 @@ def test_an_instance_that_waits_for_another_hears_a_stop(
         time.sleep(5)
         alone.signal("TERM")
         assert alone.wait(seconds=20) == 0
-        assert "algo-1 was stopped before the other hosts had come" in alone.log
+        assert "algo-1 was stopped before all hosts had started" in alone.log
     assert not (job.root / "output" / "failure").exists()

@@ -25,8 +25,8 @@ SMALL = {
 LONG = {"train.epochs": "100000"}
 HOSTS = ("127.0.0.1", "127.0.0.2")
 _PROGRAM = (
-    "import sys; from pathlib import Path; from ncf.sagemaker import processes, train; "
-    "train.ARRIVAL_PORT, processes.PORT = int(sys.argv[2]), int(sys.argv[3]); sys.exit(train.main(Path(sys.argv[1])))"
+    "import sys; from pathlib import Path; from ncf.sagemaker.container import launcher, rendezvous, train; "
+    "rendezvous.PORT, launcher.PORT = int(sys.argv[2]), int(sys.argv[3]); sys.exit(train.main(Path(sys.argv[1])))"
 )
 PATIENCE = 150
 Process = subprocess.Popen[str]
@@ -118,7 +118,7 @@ def test_a_stop_while_hosts_wait_for_each_other_is_heard(data: Path, tmp_path: P
             wait_until(lambda process=started: catches_sigterm(process))  # type: ignore[misc]
             time.sleep(1.0)
             started.terminate()
-            assert f"{HOSTS[host]} was stopped before the other hosts had come" in logs_of([started])[0]
+            assert f"{HOSTS[host]} was stopped before all hosts had started" in logs_of([started])[0]
         assert not (root / "output" / "failure").exists()
 
 

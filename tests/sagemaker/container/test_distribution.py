@@ -104,7 +104,7 @@ def test_images(hosted: Session, local: Session) -> None:
     [
         ("horovod", "ml.c7i.xlarge", {"script_mode": True}, "No current image of AWS has Horovod"),
         ("horovod", "ml.c7i.xlarge", {}, "needs an image with Horovod.*--build-arg HOROVOD=1.*give --image"),
-        ("smddp", P4D, {}, "AWS's PyTorch images alone.*--script-mode"),
+        ("smddp", P4D, {}, "only in AWS's PyTorch images.*--script-mode"),
         ("smddp", "ml.c7i.xlarge", {"script_mode": True}, "does not run on ml.c7i.xlarge.*ml.p4d.24xlarge"),
         ("smddp", "ml.p5.48xlarge", {"given": OURS}, "does not run on ml.p5.48xlarge"),
     ],

@@ -15,6 +15,8 @@ from ncf.sagemaker.container import rendezvous
 from ncf.sagemaker.container.mpirun import Host, lead, main, mpirun, read_host
 from processes import free_port, wait_until
 
+HOSTS = ("127.0.0.1", "algo-2")
+
 
 def never() -> bool:
     return False
@@ -66,9 +68,9 @@ def test_an_image_without_horovod_says_how_to_build_one(
 @pytest.mark.parametrize("code", [0, 7])
 def test_the_code_is_that_of_the_command(tmp_path: Path, code: int) -> None:
     failure = tmp_path / "failure"
-    assert lead([], shell(f"exit {code}"), never, failure) == code
+    assert lead(["127.0.0.1"], shell(f"exit {code}"), never, failure) == code
     assert failure.exists() == bool(code)
-    assert not code or "ended with exit code 7 without a word" in failure.read_text()
+    assert not code or "exited with code 7 and no error message" in failure.read_text()
 
 
 def test_what_was_said_first_is_the_reason(tmp_path: Path) -> None:
@@ -77,9 +79,16 @@ def test_what_was_said_first_is_the_reason(tmp_path: Path) -> None:
     theirs.write_text("The disk is full.")
     os.utime(theirs, (time.time() - 60,) * 2)
     with ThreadPoolExecutor(1) as pool:
-        other = pool.submit(rendezvous.call, "127.0.0.1", "algo-2", theirs, never, port=port)
+        other = pool.submit(rendezvous.follow, "algo-2", HOSTS, never, theirs, port=port)
         assert (
-            lead(["algo-2"], shell(f"echo Process 0 lost another. > {ours}; exit 1"), never, ours, port) == 1
+            lead(
+                ["127.0.0.1", "algo-2"],
+                shell(f"echo Process 0 lost another. > {ours}; exit 1"),
+                never,
+                ours,
+                port,
+            )
+            == 1
         )
         assert other.result(10) == 1
     assert ours.read_text() == "The disk is full."
@@ -91,7 +100,7 @@ def test_a_stop_reaches_the_processes_and_is_no_failure(tmp_path: Path) -> None:
         f"trap 'echo saved > {told}; exit 5' USR1; touch {tmp_path / 'ready'}; while true; do sleep .05; done"
     )
     with ThreadPoolExecutor(1) as pool:
-        ended = pool.submit(lead, [], shell(script), stopping.is_set, tmp_path / "failure")
+        ended = pool.submit(lead, ["127.0.0.1"], shell(script), stopping.is_set, tmp_path / "failure")
         wait_until(lambda: (tmp_path / "ready").exists())
         stopping.set()
         assert ended.result(20) == 0
@@ -102,7 +111,7 @@ def test_a_stop_reaches_the_processes_and_is_no_failure(tmp_path: Path) -> None:
 def test_a_failure_while_stopping_is_a_failure(tmp_path: Path) -> None:
     failure, ready = tmp_path / "failure", tmp_path / "ready"
     script = f"trap '' USR1; touch {ready}; sleep 1; echo The disk is full. > {failure}; exit 1"
-    assert lead([], shell(script), ready.exists, failure)
+    assert lead(["127.0.0.1"], shell(script), ready.exists, failure)
     assert failure.read_text() == "The disk is full.\n"
 
 
@@ -111,10 +120,9 @@ def test_a_host_that_goes_away_ends_the_command(tmp_path: Path, monkeypatch: pyt
     port = free_port()
     script = f"trap '' TERM; echo $$ > {tmp_path / 'pid'}; while true; do sleep .05; done"
     with ThreadPoolExecutor(1) as pool:
-        ended = pool.submit(lead, ["algo-2"], shell(script), never, tmp_path / "failure", port)
-        with rendezvous._reach("127.0.0.1", never, port, 10) as connection:
-            rendezvous._send(connection, {"host": "algo-2"})
+        ended = pool.submit(lead, ["127.0.0.1", "algo-2"], shell(script), never, tmp_path / "failure", port)
+        with rendezvous._joined("algo-2", HOSTS, never, port=port, patience=10):
             wait_until(lambda: (tmp_path / "pid").exists())
-        with pytest.raises(NcfError, match="algo-2 went away while it trained"):
+        with pytest.raises(NcfError, match="algo-2 went away during training"):
             ended.result(20)
     assert not Path("/proc", (tmp_path / "pid").read_text().strip()).exists()

@@ -83,14 +83,14 @@ def test_a_defect_of_ours_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("ncf.sagemaker.container.pipeline_steps._table", lambda *_: 1 / 0)
     lay(tmp_path, "raw")
     assert main(["prepare"], tmp_path) == 1
-    assert message(tmp_path).startswith("ncf made a mistake (ZeroDivisionError")
+    assert message(tmp_path).startswith("ncf has a defect (ZeroDivisionError")
 
 
 def test_a_model_of_other_data_is_not_judged(tmp_path: Path, model: Path) -> None:
     planted(seed=1).save(lay(tmp_path, "data") / "prepared")
     (lay(tmp_path, "model") / "model.tar.gz").write_bytes(model.read_bytes())
     assert main(["evaluate"], tmp_path) == 1
-    assert message(tmp_path).startswith("The model was not trained on the data that it should be judged on")
+    assert message(tmp_path).startswith("The model was not trained on the data to evaluate it on")
 
 
 def test_a_model_is_not_better_than_itself(tmp_path: Path, model: Path) -> None:

@@ -71,7 +71,7 @@ def test_our_mistake_is_told_with_its_traceback_in_the_log(
     assert train.main(root) == 1
     assert (
         failure_of(root)
-        == "ncf made a mistake (ZeroDivisionError: by zero); its traceback is in the job's log."
+        == "ncf has a defect (ZeroDivisionError: by zero); its traceback is in the job's log."
     )
     assert "Traceback" in capsys.readouterr().err
 

@@ -1,17 +1,19 @@
-"""How the instances of a job train one model: torchrun, Horovod or SMDDP; what each needs, and what tells the container.
+"""How the instances of a job train one model: torchrun, Horovod or SMDDP.
 
-In: options of `ncf sagemaker train`. Out: environment variables of the job, which its container reads back, and for SMDDP
-the hyperparameters by which AWS's toolkit starts the processes. The one decision worth knowing: the job's environment says how its processes meet, so
-one image and one set of hyperparameters serve every kind, and a job resumes with another number of instances.
+In: options of `ncf sagemaker train`. Out: environment variables of the job, which its container reads back,
+and for SMDDP the hyperparameters by which AWS's toolkit starts the processes. The one decision worth knowing:
+the job's environment says how its processes meet. So one image and one set of hyperparameters serve every
+kind, and a job can resume with another number of instances.
 
 | variable | what |
 | --- | --- |
 | `NCF_DISTRIBUTED` | torchrun (also where it is missing), horovod or smddp |
-| `NCF_PROCESSES` | processes on each host; its GPUs, or 1, where it is missing |
-| `NCF_TIMEOUT` | seconds after which a process that does not answer ends the job |
+| `NCF_PROCESSES` | processes on each host; by default one for each GPU, or 1 |
+| `NCF_TIMEOUT` | seconds after which a process that stops responding ends the job |
 
-Sources: "Use the PyTorch framework estimators in the SageMaker Python SDK", SageMaker Developer Guide (SMDDP replaces
-all-reduce only under its own launcher, which runs on mpirun); `sagemaker_pytorch_container.training` of the toolkit.
+Sources: "Use the PyTorch framework estimators in the SageMaker Python SDK", SageMaker Developer Guide (SMDDP
+replaces all-reduce only under its own launcher, which runs on mpirun); `sagemaker_pytorch_container.training`
+of the toolkit.
 """
 
 import json
@@ -30,9 +32,9 @@ class Distribution:
 
     kind: str = "torchrun"
     processes: int | None = None
-    """On each host; its GPUs, or 1, by default."""
+    """On each host; by default one for each GPU, or 1."""
     timeout: int | None = None
-    """Seconds."""
+    """Seconds after which a process that stops responding ends the job."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -42,16 +44,13 @@ class Distribution:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The job's variables; none for what is the default."""
-        variables = {
-            KIND: self.kind if self.kind != "torchrun" else None,
-            PROCESSES: self.processes,
-            TIMEOUT: self.timeout,
-        }
+        """The job's variables; none for defaults."""
+        kind = self.kind if self.kind != "torchrun" else None
+        variables = {KIND: kind, PROCESSES: self.processes, TIMEOUT: self.timeout}
         return {name: str(value) for name, value in variables.items() if value is not None}
 
     def hyperparameters(self, instance_type: str) -> dict[str, str]:
-        """What AWS's toolkit reads to start the processes: for SMDDP alone, whose all-reduce wants its own launcher."""
+        """What AWS's toolkit reads to start the processes; only SMDDP needs the toolkit's launcher."""
         if self.kind != "smddp":
             return {}
         values = {
@@ -65,7 +64,7 @@ TORCHRUN = Distribution()
 
 
 def from_variables(variables: Mapping[str, str]) -> Distribution:
-    """What the container is told."""
+    """The distribution that a container's environment asks for; raises `ConfigError` for a bad value."""
     numbers = {}
     for field, name in (("processes", PROCESSES), ("timeout", TIMEOUT)):
         text = variables.get(name)

@@ -1,18 +1,18 @@
-"""What a training container finds under /opt/ml, read into a `Job`: a pure function of a folder, arguments and variables.
+"""Reads what SageMaker puts under /opt/ml into a `Job`: a pure function of a folder, arguments and variables.
 
 | below the root | what |
 | --- | --- |
-| `input/config/hyperparameters.json` | the experiment, all strings (`ncf.sagemaker.container.hyperparameters`) |
+| `input/config/hyperparameters.json` | the experiment, all strings (`….container.hyperparameters`) |
 | `input/config/resourceconfig.json` | this host and all hosts |
 | `input/data/train/` | a prepared data folder of `ncf prepare` |
-| `input/data/pretrained/gmf`, `…/mlp` | artifacts to fuse, instead of training the halves first (optional) |
-| `input/data/checkpoints/` | where local mode keeps checkpoints, which mounts nothing else (optional) |
-| `checkpoints/` | the run, which SageMaker copies to S3 while it grows: what a job resumes from |
-| `model/`, `output/data/`, `output/failure` | the artifact; settings and events; the sentence that becomes FailureReason |
+| `input/data/pretrained/gmf`, `…/mlp` | artifacts to fuse, instead of pre-training here (optional) |
+| `input/data/checkpoints/` | checkpoints in local mode, which mounts only channels (optional) |
+| `checkpoints/` | the run, which SageMaker copies to S3 as it grows: a job resumes from it |
+| `model/`, `output/data/`, `output/failure` | the artifact; settings and events; the text of FailureReason |
 
-Toolkits pass hyperparameters a second time as arguments (`--train.epochs 5`), with lists and flags written as Python
-prints them. The file is exact and decides; arguments count for what it does not name. How the processes of a job are
-started and meet is in environment variables (`ncf.sagemaker.container.distribution`).
+Toolkits pass hyperparameters a second time as arguments (`--train.epochs 5`), with lists and flags written as
+Python prints them. The file is exact and wins; arguments only count for settings that it lacks. Environment
+variables say how the processes of a job start and meet (`ncf.sagemaker.container.distribution`).
 
 Source: "How Amazon SageMaker Provides Training Information", SageMaker Developer Guide.
 """
@@ -56,10 +56,12 @@ class Job:
     model: Path
     """Where the artifact goes."""
     output: Path
-    """Where everything else goes that should be kept."""
+    """Where everything else to keep goes."""
     gmf: Path | None
     mlp: Path | None
+    """Artifacts to fuse."""
     host: str
+    """The name of this host among `hosts`."""
     hosts: tuple[str, ...]
     distribution: Distribution
 
@@ -67,7 +69,10 @@ class Job:
 def read_job(
     root: Path = ROOT, arguments: Sequence[str] = (), variables: Mapping[str, str] = MappingProxyType({})
 ) -> Job:
-    """Read the layout; raises `ConfigError` or `DataError` where something is missing or wrong."""
+    """The job below `root`; raises `ConfigError` or `DataError` where something is missing or wrong.
+
+    `arguments` are hyperparameters as toolkits pass them, `variables` the environment.
+    """
     config, channels = root / "input" / "config", root / "input" / "data"
     resources = _json(config / "resourceconfig.json", {"current_host": "algo-1", "hosts": ["algo-1"]})
     kept = channels / "checkpoints"
@@ -99,19 +104,18 @@ def _pairs(arguments: Sequence[str]) -> dict[str, str]:
     names, values = arguments[::2], arguments[1::2]
     wrong = next((name for name in names if not name.startswith("--")), None)
     if wrong is not None or len(names) != len(values):
-        raise ConfigError(
-            f"Arguments are '--name value', such as --train.epochs 5, and not {' '.join(arguments)!r}."
-        )
+        text = " ".join(arguments)
+        raise ConfigError(f"Arguments must be '--name value', such as --train.epochs 5, and not {text!r}.")
     return {name.removeprefix("--"): value for name, value in zip(names, values, strict=True)}
 
 
 def _data_folder(channel: Path) -> Path:
     """The prepared folder: the channel itself, or the only folder in it."""
-    found = sorted(path.parent for path in channel.glob("**/dataset.json")) if channel.is_dir() else []
-    if len(found) == 1:
-        return found[0]
-    if found:
-        raise DataError(f"The channel 'train' holds {len(found)} prepared data folders: give it one.")
+    folders = sorted(path.parent for path in channel.glob("**/dataset.json")) if channel.is_dir() else []
+    if len(folders) == 1:
+        return folders[0]
+    if folders:
+        raise DataError(f"The channel 'train' holds {len(folders)} prepared data folders: give it one.")
     what = "holds no prepared data" if channel.is_dir() else "is missing"
     raise DataError(f"The channel 'train' {what}: give it the folder that 'ncf prepare' wrote.")
 

@@ -1,8 +1,9 @@
-"""An experiment as SageMaker's hyperparameters, and back: `{"train.epochs": "5", "model.tower": "[128, 64]"}`.
+"""An experiment as SageMaker's hyperparameters, and back: `{"train.epochs": "5", "model.tower": "[128,
+64]"}`.
 
-SageMaker admits 100 strings of at most 2,500 characters. Only what differs from the defaults travels, so that the
-console shows what matters and a pre-trained NeuMF, which is three experiments, fits. Values are read as `--set` reads
-them; a value that a toolkit has wrapped in quotes once more reads the same.
+SageMaker admits 100 strings of at most 2,500 characters. Only settings that differ from their defaults are
+sent, so the console shows what matters, and a pre-trained NeuMF, which is three experiments, fits. Values are
+read as `--set` reads them, with or without the extra quotes that some toolkits add.
 """
 
 import json
@@ -16,11 +17,11 @@ from ncf.errors import ConfigError
 MOST = 100
 LONGEST = 2500
 _NOT_OURS = ("sagemaker_", "_")
-"""How the names begin that toolkits and SageMaker's tuner add."""
+"""Prefixes of names that toolkits and SageMaker's tuner add."""
 
 
 def to_hyperparameters(experiment: Experiment) -> dict[str, str]:
-    """The settings that are not defaults, without where the data are: those come from a channel.
+    """The settings that are not defaults, without the data's path, which is a channel's.
 
     Raises `ConfigError` where SageMaker would refuse them.
     """
@@ -28,14 +29,15 @@ def to_hyperparameters(experiment: Experiment) -> dict[str, str]:
     flat = {name: _write(value) for name, value in _flatten(values, "")}
     if len(flat) > MOST or any(len(value) > LONGEST for value in flat.values()):
         raise ConfigError(
-            f"SageMaker takes {MOST} hyperparameters of {LONGEST} characters and this recipe has {len(flat)}: "
-            "leave out what equals the default, or train the halves of a pre-trained model as jobs of their own."
+            f"SageMaker takes {MOST} hyperparameters of {LONGEST} characters and this recipe has "
+            f"{len(flat)}: leave out what equals the default, or pre-train GMF and MLP in jobs of their own "
+            "(--gmf, --mlp)."
         )
     return flat
 
 
 def from_hyperparameters(values: Mapping[str, str]) -> Experiment:
-    """The experiment; names that toolkits add are passed over, any other unknown one is a `ConfigError`."""
+    """The experiment; names that toolkits add are ignored, any other unknown name raises `ConfigError`."""
     ours = sorted((name, text) for name, text in values.items() if not name.startswith(_NOT_OURS))
     overrides = [f"{name}={_unwrapped(text)}" for name, text in ours]
     return Experiment.parse({}, overrides, source="hyperparameters")
@@ -50,7 +52,7 @@ def _flatten(values: Mapping[str, Any], prefix: str) -> Iterable[tuple[str, Any]
 
 
 def _unwrapped(text: str) -> str:
-    """A list or a quoted word without the quotes that a toolkit put around it; numbers read the same with them."""
+    """A list or quoted word without the quotes that a toolkit added; numbers read the same either way."""
     try:
         inner = json.loads(text)
     except ValueError:

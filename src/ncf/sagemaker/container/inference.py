@@ -1,13 +1,15 @@
-"""The four functions that AWS's PyTorch inference containers call, each a call into `ncf.serving.api`.
+"""The four functions that AWS's PyTorch inference containers call, each a call to `ncf.serving.api`.
 
-In: the folder of an unpacked model.tar.gz, bodies, content types. Out: bodies as `ncf serve` answers them, under the
-same HTTP status. `code/inference.py` in model.tar.gz imports them (`ncf artifact pack --code` puts it there).
+In: the folder of an unpacked model.tar.gz, bodies, content types. Out: bodies as `ncf serve` answers them,
+under the same HTTP status. `code/inference.py` in model.tar.gz imports them (`ncf artifact pack --code` puts
+it there).
 
-The one decision worth knowing: a mistake of the caller goes through the remaining steps as a value and is written by
-the last one. The toolkit would turn an exception into a body with a traceback in it; so a caller gets
-`{"error": {...}}` and the right status from either server. Called without the toolkit's context, `output_fn` raises it.
+The one decision worth knowing: a caller's mistake passes through the remaining steps as a value, and the last
+one writes it. The toolkit would turn an exception into a body with a traceback; this way a caller gets
+`{"error": {...}}` and the right status from either server. Without the toolkit's context, `output_fn` raises
+the error.
 
-The toolkit passes its context to a function that has one parameter more than the others need: hence `context`.
+The toolkit passes its context to a function with one parameter more than it needs: hence `context`.
 """
 
 import logging
@@ -36,14 +38,14 @@ class Answers:
 
 
 def model_fn(model_dir: str) -> Recommender:
-    """Open the artifact of a model folder, which may hold `code/` and other files as well."""
+    """Open the artifact in `model_dir`, which may hold `code/` and other files as well."""
     recommender = Recommender.open(Path(model_dir))
     threadpool_limits(1)  # One thread a worker: the server runs as many workers as there are cores.
     return recommender
 
 
 def input_fn(body: str | bytes, content_type: str | None) -> ParsedBody | ApiError:
-    """Understand a body; the toolkit has decoded JSON and CSV to text."""
+    """Parse a request `body` of that content type; the toolkit has decoded JSON and CSV to text."""
     try:
         return api.read(body.encode() if isinstance(body, str) else bytes(body or b""), content_type)
     except ApiError as error:
@@ -51,7 +53,7 @@ def input_fn(body: str | bytes, content_type: str | None) -> ParsedBody | ApiErr
 
 
 def predict_fn(call: ParsedBody | ApiError, recommender: Recommender) -> Answers | ApiError:
-    """Answer each request of the call."""
+    """Answer each request of the call with the recommender that `model_fn` opened."""
     if isinstance(call, ApiError):
         return call
     try:
@@ -64,7 +66,7 @@ def predict_fn(call: ParsedBody | ApiError, recommender: Recommender) -> Answers
 
 
 def output_fn(answers: Answers | ApiError, accept: str | None, context: Any = None) -> tuple[bytes, str]:
-    """The body and its content type; the status of a mistake is set in the context."""
+    """The body that `accept` asks for, and its content type; an error sets the status in `context`."""
     try:
         if isinstance(answers, ApiError):
             raise answers
@@ -78,9 +80,9 @@ def output_fn(answers: Answers | ApiError, accept: str | None, context: Any = No
 
 
 def _accepted(accept: str | None, context: Any) -> str | None:
-    """What the client said itself; where it said nothing, the toolkit says JSON, and we answer as we were asked."""
+    """What the client accepts, or None; where it said nothing, the toolkit claims JSON."""
     if context is None or _DEFAULT_ACCEPT in os.environ:
         return accept
     headers = context.get_all_request_header(0)
-    said: str | None = headers.get("Accept") or headers.get("accept")
-    return said
+    accepted: str | None = headers.get("Accept") or headers.get("accept")
+    return accepted

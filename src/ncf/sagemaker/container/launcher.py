@@ -1,8 +1,10 @@
-"""From the hosts of a job to processes that know their rank, as `ncf.training.parallel.connect.connect` looks for it.
+"""Starts the processes of this host, each with its rank where `ncf.training.parallel.connect.connect` looks
+for it.
 
-In: a job, and what an earlier launcher may have set. Out: this process as one of several, or torchrun's elastic agent with
-the processes of this host under it. The one decision worth knowing: whoever has started processes already, such as AWS's
-toolkit, the SDK's drivers or `mpirun`, has told them their rank; then nothing is started here.
+In: a job, and the variables that an earlier launcher may have set. Out: this process as one of several, or
+torchrun's elastic agent with the processes of this host under it. The one decision worth knowing: a launcher
+that came before, such as AWS's toolkit, the SDK's drivers or `mpirun`, has set the ranks; then nothing is
+started here.
 """
 
 import logging
@@ -18,7 +20,7 @@ from ncf.sagemaker.container.environment import Job
 PORT = 29500
 """Where the first host's processes listen for the others."""
 NAME = "NCF_HOST"
-"""The variable with the name by which reports call this host: its system's name may be any number."""
+"""The variable that holds the host's name for reports: the system's own name may be any number."""
 _GRACE = 90
 """Seconds for a checkpoint after SIGTERM; SageMaker kills the container after 120."""
 _PROGRAM = (
@@ -28,12 +30,12 @@ _PROGRAM = (
 
 
 def started(variables: Mapping[str, str]) -> bool:
-    """Whether this process is one of several that somebody has started."""
+    """Whether a launcher has started this process as one of several."""
     return {"RANK", "WORLD_SIZE"} <= variables.keys() or "OMPI_COMM_WORLD_RANK" in variables
 
 
-def here(job: Job) -> int:
-    """How many processes this host should have: those asked for, or one for each GPU."""
+def processes_here(job: Job) -> int:
+    """How many processes this host should have: the number asked for, or one for each GPU."""
     if job.distribution.processes is not None:
         return job.distribution.processes
     import torch
@@ -42,7 +44,7 @@ def here(job: Job) -> int:
 
 
 def variables(job: Job) -> dict[str, str]:
-    """What the only process of this host is told, as torchrun would."""
+    """The variables of the only process of this host, as torchrun would set them."""
     return {
         "RANK": str(job.hosts.index(job.host)), "WORLD_SIZE": str(len(job.hosts)), "LOCAL_RANK": "0",
         "LOCAL_WORLD_SIZE": "1", "MASTER_ADDR": job.hosts[0], "MASTER_PORT": str(PORT), NAME: job.host,
@@ -50,22 +52,20 @@ def variables(job: Job) -> dict[str, str]:
 
 
 def from_mpi(job: Job, environment: Mapping[str, str]) -> dict[str, str]:
-    """What a process of AWS's SMDDP launcher, which runs on `mpirun`, is told besides: the same in torchrun's words."""
-    words = {
-        "RANK": "RANK",
-        "WORLD_SIZE": "SIZE",
-        "LOCAL_RANK": "LOCAL_RANK",
-        "LOCAL_WORLD_SIZE": "LOCAL_SIZE",
-    }
-    told = {ours: environment.get(f"OMPI_COMM_WORLD_{theirs}") for ours, theirs in words.items()}
-    told |= {"MASTER_ADDR": job.hosts[0], "MASTER_PORT": str(PORT), NAME: job.host}
-    return {name: text for name, text in told.items() if text is not None and name not in environment}
+    """The rank of a process under AWS's SMDDP launcher, which runs on `mpirun`, in torchrun's variables."""
+    names = {
+        "RANK": "RANK", "WORLD_SIZE": "SIZE", "LOCAL_RANK": "LOCAL_RANK", "LOCAL_WORLD_SIZE": "LOCAL_SIZE",
+    }  # fmt: skip
+    values = {ours: environment.get(f"OMPI_COMM_WORLD_{theirs}") for ours, theirs in names.items()}
+    values |= {"MASTER_ADDR": job.hosts[0], "MASTER_PORT": str(PORT), NAME: job.host}
+    return {name: text for name, text in values.items() if text is not None and name not in environment}
 
 
 def run_agent(job: Job, count: int, root: Path, arguments: Sequence[str]) -> int:
-    """Start `count` processes of the training program on this host and wait; their exit code.
+    """Run `count` processes of the training program on this host, and return their exit code.
 
-    A process that fails leaves its sentence itself; raises `NcfError` for one that could not, since it was killed.
+    `root` and `arguments` are those of the program. A process that fails writes its sentence itself; raises
+    `NcfError` for one that was killed.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -76,20 +76,22 @@ def run_agent(job: Job, count: int, root: Path, arguments: Sequence[str]) -> int
     os.environ[NAME] = job.host
     with tempfile.TemporaryDirectory() as logs:
         config = LaunchConfig(
-            min_nodes=len(job.hosts), max_nodes=len(job.hosts), nproc_per_node=count, run_id="ncf", max_restarts=0,
+            min_nodes=len(job.hosts), max_nodes=len(job.hosts), nproc_per_node=count, run_id="ncf",
+            max_restarts=0,
             rdzv_backend="static", rdzv_endpoint=f"{job.hosts[0]}:{PORT}",
             rdzv_configs={"rank": job.hosts.index(job.host)}, logs_specs=DefaultLogsSpecs(log_dir=logs),
         )  # fmt: skip
         try:
             elastic_launch(config, sys.executable)("-c", _PROGRAM, str(root), *arguments)
         except SignalException:
-            return 0  # each has saved what there was, and said so
+            return 0  # each process has saved a checkpoint
         except ChildFailedError as error:
             rank, failed = error.get_first_failure()
             if failed.exitcode >= 0:
                 return 1
             raise NcfError(
-                f"Process {rank} of {count * len(job.hosts)} (host {job.host}) was killed ({failed.signal_name()}); where "
-                "memory was short, fewer processes a host or a larger instance help."
+                f"Process {rank} of {count * len(job.hosts)} (host {job.host}) was killed "
+                f"({failed.signal_name()}): if memory was short, use fewer processes a host or a larger "
+                "instance."
             ) from None
     return 0

@@ -1,7 +1,7 @@
-"""Metric lines: what a training container prints, and the regular expressions that SageMaker finds figures with.
+"""Metric lines: what a training container prints, and the regular expressions by which SageMaker reads it.
 
-`[ncf] epoch=3 loss=0.2431 validation_hr@10=0.8301` is one line. The definitions go into a job's request, so that the
-console's charts, `DescribeTrainingJob` and the tuner see the same names as `events.jsonl` has.
+`[ncf] epoch=3 loss=0.2431 validation_hr@10=0.8301` is one line. The definitions go into a job's request, so
+the console's charts, `DescribeTrainingJob` and the tuner use the names of `events.jsonl`.
 """
 
 import json
@@ -22,25 +22,25 @@ _NUMBER = r"([-+]?[0-9.]+(?:e[-+]?[0-9]+)?)"
 
 
 class MetricLines(Silent):
-    """Prints to standard output; each line is written at once."""
+    """A tracker that prints to standard output, each line in one write."""
 
     def start(self, run: str, settings: Mapping[str, Any]) -> None:
-        """The name of the run and of its model."""
+        """Print the name of the run and the kind of its model."""
         self.log(f"Training {run}: {settings['model']['kind']}, {settings['train']['epochs']} epochs.")
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
-        """One line with every figure of the epoch."""
+        """Print one line with every figure of the epoch."""
         self._line({"epoch": epoch, **figures})
 
     def log(self, sentence: str) -> None:
-        """A line without figures."""
+        """Print a line without figures."""
         _print(sentence)
 
     def finish(self, figures: Mapping[str, Any]) -> None:
-        """The figures of the weights that were kept: validation once more, since a tuner takes the last value."""
+        """Print the figures of the kept weights; validation again, since a tuner reads the last value."""
         document = Path(figures["artifact"]) / "metrics.json"
-        measured = json.loads(document.read_text("utf-8")) if document.is_file() else {}
-        kept = measured.get("validation", {}).get("metrics", {})
+        results = json.loads(document.read_text("utf-8")) if document.is_file() else {}
+        kept = results.get("validation", {}).get("metrics", {})
         self._line(
             {f"validation_{name}": value for name, value in kept.items()}
             | {f"test_{name}": value for name, value in figures["metrics"].items()}
@@ -52,7 +52,7 @@ class MetricLines(Silent):
 
 
 def _print(text: str) -> None:
-    """In one write: AWS's toolkit puts what it reads at once on lines of its own, and would tear a line apart."""
+    """Print in one write: AWS's toolkit would tear apart a line of several writes."""
     sys.stdout.write(f"[ncf] {text}\n")
     sys.stdout.flush()
 

@@ -1,14 +1,16 @@
 """Horovod in a job of several containers: `train` of our image where `NCF_DISTRIBUTED` is horovod.
 
-In: /opt/ml and the job's environment. Out: the exit code of this host's container. Every host runs an ssh server; the
-first one's `mpirun` starts `NCF_PROCESSES` processes of `ncf.sagemaker.container.train` on each, rank 0 on the first host itself.
+In: /opt/ml and the job's environment. Out: the exit code of this host's container. Every host runs an ssh
+server; the first one's `mpirun` starts `NCF_PROCESSES` processes of `ncf.sagemaker.container.train` on each,
+rank 0 on the first host.
 
 The one decision worth knowing: each host keeps one TCP connection to the first for as long as the job lasts
-(`ncf.sagemaker.container.rendezvous`). The exit code comes over it to all; where it breaks, the other side is gone. So nobody polls,
-and nobody waits for a dead host.
+(`ncf.sagemaker.container.rendezvous`). All get the exit code over it; where it breaks, the other side is
+gone. So no host polls, and none waits for a dead one.
 
-`mpirun` gives the processes on other hosts an empty environment. Each takes that of its own host's container, from a file.
-A stop (SIGTERM) reaches them as SIGUSR1: that is forwarded by `mpirun`, which answers SIGTERM by killing them.
+`mpirun` gives the processes on other hosts an empty environment. Each reads that of its own host's container
+from a file. A stop (SIGTERM) reaches them as SIGUSR1, which `mpirun` forwards; SIGTERM would make it kill
+them.
 """
 
 import json
@@ -27,8 +29,8 @@ from ncf.errors import ConfigError, NcfError
 from ncf.runtime import stop_requested
 from ncf.sagemaker.container.distribution import from_variables
 from ncf.sagemaker.container.environment import ROOT
-from ncf.sagemaker.container.exit_status import LONGEST_REASON, ended
-from ncf.sagemaker.container.rendezvous import PORT, HostFailure, PeerHosts, call
+from ncf.sagemaker.container.exit_status import LONGEST_REASON, exit_code
+from ncf.sagemaker.container.rendezvous import PORT, HostFailure, PeerHosts, follow, gather
 
 ENVIRONMENT = Path("/run/ncf-environment.json")
 GRACE = 20.0
@@ -42,18 +44,18 @@ class Host:
 
     name: str
     all: tuple[str, ...]
-    """In the order of ranks; the first one leads."""
+    """In the order of ranks; the first one runs `mpirun`."""
     interface: str
     """The network interface between them; empty where it is not known."""
 
 
 def main(root: Path = ROOT) -> int:
-    """This host's part of the job; in a process that `mpirun` started, the training itself."""
+    """Run this host's part of the job below `root` and return its exit code; under `mpirun`, train."""
     if "OMPI_COMM_WORLD_RANK" in os.environ:
         return _rank(root)
     failure, code = root / "output" / "failure", 0
     with suppress(OSError):
-        failure.unlink()  # an earlier try's
+        failure.unlink()  # of an earlier try
 
     def work() -> None:
         nonlocal code
@@ -63,15 +65,15 @@ def main(root: Path = ROOT) -> int:
             ENVIRONMENT.touch(mode=0o600)
             ENVIRONMENT.write_text(json.dumps(dict(os.environ)), "utf-8")
             if host.name == host.all[0]:
-                code = lead(host.all[1:], mpirun(host, processes), stop, failure)
+                code = lead(host.all, mpirun(host, processes), stop, failure)
             else:
-                code = call(host.all[0], host.name, failure, stop)
+                code = follow(host.name, host.all, stop, failure)
 
-    return ended(work, failure, LONGEST_REASON) or code
+    return exit_code(work, failure, LONGEST_REASON) or code
 
 
 def read_host(root: Path) -> Host:
-    """From resourceconfig.json, which SageMaker writes."""
+    """This host, from resourceconfig.json, which SageMaker writes below `root`."""
     path = root / "input" / "config" / "resourceconfig.json"
     try:
         given = json.loads(path.read_text("utf-8"))
@@ -83,7 +85,7 @@ def read_host(root: Path) -> Host:
 
 
 def mpirun(host: Host, processes: int) -> list[str]:
-    """The command that starts `processes` on every host (Open MPI)."""
+    """The command of Open MPI that starts so many `processes` on every host."""
     slots = ",".join(f"{name}:{processes}" for name in host.all)
     options = ["--mca", "pml", "ob1", "--mca", "btl", "self,vader,tcp"]
     options += ["--mca", "btl_vader_single_copy_mechanism", "none", "--mca", "plm_rsh_no_tree_spawn", "1"]
@@ -93,7 +95,8 @@ def mpirun(host: Host, processes: int) -> list[str]:
     for name in ("PATH", "LD_LIBRARY_PATH", "PYTHONPATH"):
         options += ["-x", name] if name in os.environ else []
     return [
-        "mpirun", "--allow-run-as-root", "--bind-to", "none", "--host", slots, "-np", str(processes * len(host.all)),
+        "mpirun", "--allow-run-as-root", "--bind-to", "none", "--host", slots, "-np",
+        str(processes * len(host.all)),
         *options, sys.executable, "-m", "ncf.sagemaker.container.mpirun",
     ]  # fmt: skip
 
@@ -101,41 +104,42 @@ def mpirun(host: Host, processes: int) -> list[str]:
 def lead(
     hosts: Sequence[str], command: Sequence[str], stop: Callable[[], bool], failure: Path, port: int = PORT
 ) -> int:
-    """The first host: meet the others, run the command, tell them its exit code; raises `NcfError` where one is lost."""
-    with PeerHosts(hosts, stop, port=port) as others:
+    """The first host's part: gather the others, run `command`, and send them its exit code, which is
+    returned.
+
+    `hosts` are all hosts with this one first, `failure` the file that holds the reason of a failure. Raises
+    `NcfError` where a host goes away.
+    """
+    with gather(hosts[0], hosts, stop, port=port) as peers:
         try:
-            code = _run(command, stop, others)
+            code = _run(command, stop, peers)
         except NcfError:
-            others.end(1)
+            peers.end(1)
             raise
-        said = [*others.end(code), *HostFailure.read(failure)]
+        failures = [*peers.end(code), *HostFailure.read(failure)]
     if code and not stop():
-        _tell(failure, max(said, key=lambda one: one.age).sentence if said else _UNSAID.format(code))
-    return 0 if stop() and not said else code
+        sentence = (
+            f"The processes of this job exited with code {code} and no error message: see the end of its log."
+        )
+        if failures:
+            # The first failure is the cause; later ones are its consequences.
+            sentence = max(failures, key=lambda entry: entry.age).sentence
+        failure.parent.mkdir(parents=True, exist_ok=True)
+        failure.write_text(sentence[:LONGEST_REASON], "utf-8")
+    return 0 if stop() and not failures else code
 
 
-_UNSAID = (
-    "The processes of this job ended with exit code {} without a word: the end of the job's log says more."
-)
-
-
-def _tell(failure: Path, sentence: str) -> None:
-    """What was said first is the cause; what other processes said of it later is not."""
-    failure.parent.mkdir(parents=True, exist_ok=True)
-    failure.write_text(sentence[:LONGEST_REASON], "utf-8")
-
-
-def _run(command: Sequence[str], stop: Callable[[], bool], others: PeerHosts) -> int:
-    """The exit code of the command, to which a stop is handed on, and which ends where a host is lost."""
+def _run(command: Sequence[str], stop: Callable[[], bool], peers: PeerHosts) -> int:
+    """Run the command and return its exit code; a stop is forwarded to it, and a lost host ends it."""
     with subprocess.Popen(command, stdin=subprocess.DEVNULL) as process:
         asked = False
         while process.poll() is None:
             if stop() and not asked:
                 asked = True
                 process.send_signal(signal.SIGUSR1)
-            if lost := others.lost(_TICK):
+            if lost := peers.lost(_TICK):
                 _end(process)
-                raise NcfError(f"{lost} went away while it trained: its own log says why it ended.")
+                raise NcfError(f"{lost} went away during training: see its log for the reason.")
         return process.returncode
 
 
@@ -148,7 +152,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 def _rank(root: Path) -> int:
-    """One of the processes: it takes its host's environment, and a stop comes as SIGUSR1."""
+    """Train in a process that `mpirun` started, with the host's environment; a stop comes as SIGUSR1."""
     from ncf.sagemaker.container.train import main as train
 
     os.environ.update(json.loads(ENVIRONMENT.read_text("utf-8")))
@@ -158,11 +162,11 @@ def _rank(root: Path) -> int:
 
 @contextmanager
 def _ssh_server() -> Iterator[None]:
-    """An ssh server for as long as the job lasts: the first host's `mpirun` comes by it."""
+    """Run an ssh server for as long as the job lasts: the first host's `mpirun` connects to it."""
     program = "/usr/sbin/sshd"
     if not (Path(program).exists() and shutil.which("mpirun")):
         raise ConfigError(
-            "This image has neither Horovod nor what starts it on several hosts: build one with "
+            "This image has neither Horovod nor an ssh server to start it on several hosts: build one with "
             "'scripts/image ncf-horovod:local --build-arg HOROVOD=1' and give it with --image."
         )
     server = subprocess.Popen([program, "-D", "-e"], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -1,12 +1,13 @@
-"""Whether a new model should be registered: it meets its rival on the same held-out rows, under the paired test.
+"""Decides whether to register a new model: a paired test against its rival on the same held-out rows.
 
-In: the new artifact, the prepared data it was trained on, and the registered model (the champion) or None. Out: a
-document that is written as `evaluation.json`.
+In: the new artifact, the prepared data that it was trained on, and the registered model (the champion) or
+None. Out: a document that is written as `evaluation.json`.
 
-The decision worth knowing is what happens when the champion was trained on other data, as in every weekly retraining.
-It is judged on the *new* candidate lists through the caller's ids (`ncf.evaluation.cross_dataset`). Rows whose held-out item
-the champion has on record for that user are left out, since it may have been trained on them; where fewer than
-`FEWEST_ROWS` are left, all rows count, which can only favour the champion. Without a champion the rival is popularity.
+The decision worth knowing is what happens when the champion was trained on other data, as in every weekly
+retraining. It is evaluated on the *new* candidate lists by the caller's ids (`ncf.evaluation.cross_dataset`).
+Rows whose held-out item is in the champion's history of that user are left out, since it may have been
+trained on them. Where fewer than `FEWEST_ROWS` remain, all rows count, which can only favour the champion.
+Without a champion the rival is popularity.
 """
 
 from collections.abc import Mapping
@@ -36,7 +37,7 @@ COMPARED = ("hr@10", METRIC, "mrr")
 
 @dataclass(frozen=True)
 class _Rival:
-    """Who the new model is compared with, on which rows, and why on those."""
+    """What the new model is compared with, on which rows, and why on those."""
 
     kind: str
     name: str
@@ -48,15 +49,16 @@ class _Rival:
 def evaluate(
     artifact: Artifact, dataset: Dataset, champion: Artifact | None, bar: PromotionCriteria
 ) -> dict[str, Any]:
-    """The document of evaluation.json; raises `DataError` where the data hold nothing to judge on."""
+    """Compare the model of `artifact` with the champion, or with popularity, and return evaluation.json's
+    document.
+
+    `dataset` is what the model was trained on, `bar` what it must reach. Raises `DataError` for other data,
+    or data without test interactions.
+    """
     if artifact.manifest["data"]["digest"] != dataset.digest:
-        raise DataError(
-            f"The model was not trained on the data that it should be judged on ({dataset.name})."
-        )
+        raise DataError(f"The model was not trained on the data to evaluate it on ({dataset.name}).")
     if not len(dataset.test):
-        raise DataError(
-            "The data hold no test interactions to judge on: prepare them with a split that does."
-        )
+        raise DataError("The data hold no test interactions: prepare them with a split that does.")
     rules = _rules(artifact.experiment.evaluation)
     rival = _popularity(dataset) if champion is None else _champion(champion, dataset)
     with workers(choose_threads()) as pool:
@@ -76,7 +78,7 @@ def _rules(rules: EvaluationConfig) -> EvaluationConfig:
 
 
 def _popularity(dataset: Dataset) -> _Rival:
-    why = "no model is approved yet, so popularity is the rival"
+    why = "no model is approved yet, so the rival is popularity"
     return _Rival("popularity", "popularity", PopularityScorer(dataset.popularity), dataset.test, why)
 
 
@@ -99,12 +101,12 @@ def _champion(champion: Artifact, dataset: Dataset) -> _Rival:
 
 
 def _on_record(champion: Artifact, by_ids: TranslatedScorer, held_out: HeldOut) -> npt.NDArray[np.bool_]:
-    """[T]: whether the champion knows that the user has used the held-out item."""
+    """[T]: whether the held-out item is in the champion's history of that user."""
     users, items = by_ids.user_rows[held_out.user_rows], by_ids.item_rows[held_out.positives]
     known = (users >= 0) & (items >= 0)
-    found = np.zeros(len(held_out), np.bool_)
-    found[known] = champion.seen.contains(users[known], items[known])
-    return found
+    on_record = np.zeros(len(held_out), np.bool_)
+    on_record[known] = champion.seen.contains(users[known], items[known])
+    return on_record
 
 
 def _pair(
@@ -118,10 +120,11 @@ def _pair(
 def _verdict(
     own: EvaluationResult, result: Comparison, rival: _Rival, bar: PromotionCriteria
 ) -> tuple[str, bool]:
-    """The sentence, and whether to register."""
+    """The sentence that explains the decision, and whether to register."""
     figures = (
-        f"NDCG@10 {result.mean_b:.4f} against {result.mean_a:.4f} of {rival.name} on {len(rival.rows):,} rows "
-        f"({result.difference:+.4f}, 95% interval {result.low:+.4f} to {result.high:+.4f}, p {result.p_value:.4f})"
+        f"NDCG@10 {result.mean_b:.4f} against {result.mean_a:.4f} of {rival.name} on {len(rival.rows):,} "
+        f"rows ({result.difference:+.4f}, 95% interval {result.low:+.4f} to {result.high:+.4f}, p "
+        f"{result.p_value:.4f})"
     )
     if own.nonnumbers:
         return f"Not registered: {own.nonnumbers} lists have scores that are not numbers.", False
@@ -162,7 +165,7 @@ def _document(
 
 
 def _figure(own: EvaluationResult, name: str) -> dict[str, Any]:
-    """A value as SageMaker's model quality reports have it, with our interval."""
+    """A value in the form of SageMaker's model quality reports, with our interval."""
     values = own.values[name]
     error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
     figure = {"value": own.means[name], "standard_deviation": error}
@@ -177,7 +180,7 @@ def _identity(artifact: Artifact) -> dict[str, Any]:
 def _properties(
     artifact: Artifact, means: Mapping[str, float], result: Comparison, rival: _Rival
 ) -> dict[str, str]:
-    """What the registry shows beside a package: texts of at most 256 characters (CustomerMetadataProperties)."""
+    """What the registry shows with a package: texts of at most 256 characters."""
     manifest = artifact.manifest
     return {
         "recipe": manifest["experiment"]["name"],

@@ -3,8 +3,8 @@
 | variable | what | default |
 | --- | --- | --- |
 | `SAGEMAKER_BIND_TO_PORT` | the port (SageMaker sets it where containers share a host) | 8080 |
-| `NCF_WORKERS` | processes | one a core, at most 4 |
-| `NCF_EXACT` | `1` scores every item by the full model | candidates where the artifact has them |
+| `NCF_WORKERS` | processes | one for each core, at most 4 |
+| `NCF_EXACT` | `1` scores every item with the full model | candidates, if the artifact has an index |
 """
 
 import os
@@ -20,7 +20,7 @@ _MOST_WORKERS = 4
 
 
 def settings_from(variables: Mapping[str, str], model: str = str(ROOT / "model")) -> ServeSettings:
-    """What the variables ask for; raises `ConfigError` for a value that is no whole number."""
+    """The settings in `variables`, with the artifact at `model`; raises `ConfigError` for a bad number."""
     return ServeSettings(
         artifact=model,
         host="0.0.0.0",
@@ -31,7 +31,7 @@ def settings_from(variables: Mapping[str, str], model: str = str(ROOT / "model")
 
 
 def main() -> int:
-    """Serve until SIGTERM; the exit code of the container."""
+    """Serve until SIGTERM, and return the exit code of the container."""
     try:
         serve(settings_from(os.environ))
     except NcfError as error:
