@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 from aws import Aws
 from ncf.cli import app
 from ncf.sagemaker.endpoints.deploy import Deployed, deploy
+from ncf.sagemaker.endpoints.describe import EndpointProgress
 from ncf.sagemaker.endpoints.requests import Hosting
-from ncf.sagemaker.endpoints.state import EndpointProgress
 from ncf.sagemaker.session import Session
 from ncf.serving.app import State, respond
 from ncf.serving.recommender import Recommender
@@ -55,7 +55,9 @@ def hurried(said: list[str] | None = None) -> EndpointProgress:
 
 def deployed(session: Session, artifact: Path, hosting: Hosting | None = None, **more: Any) -> Deployed:
     """Deploy with the image of `IMAGE`."""
-    return deploy(session, str(artifact), hosting or Hosting(), **{"image": IMAGE, "watch": hurried()} | more)
+    return deploy(
+        session, str(artifact), hosting or Hosting(), **{"image": IMAGE, "progress": hurried()} | more
+    )
 
 
 def sick_from_now_on(aws: Aws) -> None:

@@ -128,7 +128,7 @@ def test_an_address_that_cannot_work_starts_nothing(aws: Aws, folder: Path) -> N
     ("options", "sentence"),
     [
         (("--max-cost", "0.1"), "more than --max-cost 0.1"),
-        (("--max-cost", "9", "--instance-type", "ml.trn1.2xlarge"), "cannot tell the price"),
+        (("--max-cost", "9", "--instance-type", "ml.trn1.2xlarge"), "is unknown, so --max-cost"),
     ],
 )
 def test_a_limit_of_cost_starts_and_sends_nothing(
@@ -180,7 +180,7 @@ def test_ctrl_c_leaves_the_job_and_says_how_to_go_on(aws: Aws, folder: Path) -> 
         process.send_signal(signal.SIGINT)
         said = process.stderr.read()
     assert process.returncode == 130
-    for word in ("The job goes on", "logs ncf-long --follow", "stop ncf-long", "fetch ncf-long"):
+    for word in ("The job is still running", "logs ncf-long --follow", "stop ncf-long", "fetch ncf-long"):
         assert word in said
     assert aws.records("TrainingJob")[0].status == "InProgress"
 
@@ -222,7 +222,7 @@ def test_transform_writes_what_batch_writes(aws: Aws, folder: Path) -> None:
         "--output",
         "some.csv",
     )
-    assert "1 users are not known" in done.stdout
+    assert "1 unknown users got popular items" in done.stdout
     assert aws.records("Model") == []
 
 

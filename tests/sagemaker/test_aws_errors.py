@@ -65,9 +65,9 @@ def test_what_is_no_secret_stays(text: str) -> None:
         ("ExpiredToken", "sign in again"),
         ("AccessDeniedException", r"docs/iam\.md"),
         ("ResourceLimitExceeded", "Service Quotas"),
-        ("Throttling", "asked too often"),
-        ("RequestLimitExceeded", "asked too often"),
-        ("SlowDown", "asked too often"),
+        ("Throttling", "refuses so many requests"),
+        ("RequestLimitExceeded", "refuses so many requests"),
+        ("SlowDown", "refuses so many requests"),
     ],
 )
 def test_a_remedy_is_named_and_aws_is_cited(code: str, said: str) -> None:
@@ -89,7 +89,7 @@ def test_a_code_without_message_is_named() -> None:
 
 
 def test_parameters_that_botocore_refuses_are_named(aws: Aws) -> None:
-    with pytest.raises(ConfigError, match="sagemaker create_model cannot be asked like that: .*ModelName"):
+    with pytest.raises(ConfigError, match="sagemaker create_model refuses its parameters: .*ModelName"):
         aws.session().client("sagemaker").create_model()
 
 

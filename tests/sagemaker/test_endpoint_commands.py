@@ -1,20 +1,23 @@
 """The commands of endpoints, as they are typed."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from aws import Aws
+from ncf.cli.console import log
+from ncf.sagemaker.endpoints.describe import EndpointProgress
 from sagemaker_hosting import IMAGE, left, ncf, sick_from_now_on
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No second is waited, and the role is known."""
-    monkeypatch.setattr("ncf.sagemaker.endpoints.state._SHORTEST", 0.01)
-    monkeypatch.setattr("ncf.sagemaker.endpoints.state._LONGEST", 0.05)
+    """Endpoints are looked at every 20 ms."""
+    progress = EndpointProgress(log, lambda _: time.sleep(0.02))
+    monkeypatch.setattr("ncf.cli.sagemaker.endpoints._progress", lambda: progress)
 
 
 def deploy(aws: Aws, artifact: Path, *more: Any) -> tuple[int, str, str]:
@@ -44,7 +47,7 @@ def test_from_deployment_to_deletion(aws: Aws, artifact: Path) -> None:
     assert (code, second["config"] in out, IMAGE in out) == (0, True, True)
 
     code, out, _ = ncf("sagemaker", "rollback")
-    assert (code, out) == (0, f"ncf serves again by configuration {listed['before']}.\n")
+    assert (code, out) == (0, f"ncf serves again with configuration {listed['before']}.\n")
     code, out, _ = ncf("sagemaker", "describe", "--json")
     assert json.loads(out)["config"] == listed["before"]
 
@@ -52,7 +55,7 @@ def test_from_deployment_to_deletion(aws: Aws, artifact: Path) -> None:
     assert (code, out.splitlines()[0]) == (0, "Deleted: endpoint ncf")
     assert left(aws) == []
     code, out, _ = ncf("sagemaker", "delete", "--yes")
-    assert (code, out) == (0, "There is no endpoint ncf, and nothing of it.\n")
+    assert (code, out) == (0, "There is no endpoint ncf, and nothing that belongs to it.\n")
     code, out, _ = ncf("sagemaker", "endpoints")
     assert (code, out) == (0, "Project ncf has no endpoint.\n")
 

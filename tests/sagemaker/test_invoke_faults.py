@@ -72,7 +72,10 @@ def test_an_error_with_status_200_is_an_error_too(aws: Aws, artifact: Path) -> N
 
 def test_an_endpoint_that_is_not_there_is_said(aws: Aws) -> None:
     code, _, said = ncf("sagemaker", "invoke", "none", "--user", "104")
-    assert (code, said) == (1, "There is no endpoint 'none': 'ncf sagemaker endpoints' lists those that are.")
+    assert (code, said) == (
+        1,
+        "There is no endpoint 'none': 'ncf sagemaker endpoints' lists the existing ones.",
+    )
 
 
 def test_an_endpoint_that_cannot_answer_yet_is_said(

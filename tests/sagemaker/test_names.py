@@ -34,7 +34,7 @@ def test_names_a_millisecond_apart_differ_and_sort_by_time() -> None:
 
 @pytest.mark.parametrize("name", ["", "-a", "a-", "a_b", "ä", "a" * (LONGEST + 1), "a b", "a\n"])
 def test_what_sagemaker_refuses_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="is no name for SageMaker: letters, digits and hyphens"):
+    with pytest.raises(ConfigError, match="is not possible in SageMaker: use letters, digits and hyphens"):
         checked(name, "The job")
 
 

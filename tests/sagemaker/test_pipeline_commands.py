@@ -75,7 +75,7 @@ def test_run_goes_on_with_what_failed_if_nothing_was_changed(aws: Aws, ncf: Comm
     with pytest.raises(CloudError, match="The execution failed"):
         ncf(*run)
     aws.run(container)
-    assert "Goes on with arn:" in ncf(*run)
+    assert "Resumed arn:" in ncf(*run)
     assert ncf.said.startswith(DAY)
     assert started(aws) == ["Prepare", "Train", "Train", "Evaluate", "Promote"]
     assert "Started arn:" in ncf(*run)

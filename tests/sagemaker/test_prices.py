@@ -6,7 +6,7 @@ import botocore.session
 import pytest
 
 from ncf.errors import ConfigError
-from ncf.sagemaker.prices import estimate, one_by_one, price, prices, serverless_second
+from ncf.sagemaker.prices import estimate, in_sequence, price, prices, serverless_second
 
 ENUMS = {
     "training": "TrainingInstanceType", "processing": "ProcessingInstanceType", "hosting": "ProductionVariantInstanceType", "transform": "TransformInstanceType",
@@ -69,7 +69,7 @@ def test_jobs_one_after_another_cost_their_sum_and_an_hour_of_the_dearest() -> N
         estimate("ml.m5.large", "processing", 1, 1800),
         estimate("ml.c7i.xlarge", "training", 1, 7200),
     )
-    all_of_them = one_by_one([small, large, small])
+    all_of_them = in_sequence([small, large, small])
     assert all_of_them.hourly == large.hourly
     assert all_of_them.total == pytest.approx(0.115 + 0.428)
     said = all_of_them.sentence()
@@ -84,16 +84,16 @@ def test_jobs_one_after_another_cost_their_sum_and_an_hour_of_the_dearest() -> N
 
 
 def test_one_job_without_a_price_leaves_all_without() -> None:
-    mixed = one_by_one(
+    mixed = in_sequence(
         [estimate("ml.m5.large", "processing", 1, 60), estimate("ml.x9.huge", "training", 1, 60)]
     )
     assert (mixed.hourly, mixed.total) == (None, None)
-    with pytest.raises(ConfigError, match="cannot tell the price"):
+    with pytest.raises(ConfigError, match="is unknown, so --max-cost"):
         mixed.check(100)
 
 
 def test_no_job_costs_nothing() -> None:
-    assert one_by_one([]).total == 0
+    assert in_sequence([]).total == 0
 
 
 def test_a_limit_admits_what_costs_less() -> None:
@@ -107,7 +107,7 @@ def test_a_limit_refuses_what_costs_more() -> None:
 
 
 def test_a_limit_refuses_what_has_no_price() -> None:
-    with pytest.raises(ConfigError, match="cannot tell the price of 1 x ml.x9.huge"):
+    with pytest.raises(ConfigError, match="the price of 1 x ml.x9.huge"):
         estimate("ml.x9.huge", "training", 1, 3600).check(1000)
 
 

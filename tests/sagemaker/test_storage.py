@@ -137,5 +137,5 @@ def test_keys_are_listed_over_pages_without_folder_markers(aws: Aws, session: Se
 
 @pytest.mark.parametrize("uri", ["https://x/y", "s3://", "s3:///key", "folder"])
 def test_an_address_that_is_none(uri: str) -> None:
-    with pytest.raises(CloudError, match="is no address in S3"):
+    with pytest.raises(CloudError, match="is not an S3 address"):
         storage.split(uri)

@@ -1,1 +1,1 @@
-"""SageMaker: what its containers call, and what is packed for them. Nothing else in ncf knows that it exists."""
+"""Amazon SageMaker, hosted or local. Only the command line knows it; README.md shows the way."""

@@ -1,7 +1,9 @@
-"""What something costs before it starts: an instance type and a duration in, a sentence with US dollars out.
+"""What a job or endpoint costs, before it starts: an instance type and a duration in, a sentence with US
+dollars out.
 
-The table is `prices.toml` beside this file, or the file that `NCF_PRICES` names; it says its date and region. The one
-decision worth knowing: an unknown type has no price, never a guess, and a cost limit that cannot be checked refuses.
+The table is `prices.toml` next to this file, or the file that `NCF_PRICES` names; it holds its date and
+region. The one decision worth knowing: an unknown type has no price, never a guess, and a cost limit that
+cannot be checked refuses.
 """
 
 import os
@@ -22,21 +24,22 @@ _TABLE = Path(__file__).with_name("prices.toml")
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a start may cost at most."""
+    """The largest cost of what is about to start."""
 
     what: str
     """`1 x ml.c7i.xlarge`."""
     hourly: float | None
-    """US dollars an hour for all instances together; None where the price is not known, 0 on this machine."""
+    """US dollars an hour for all instances together; None where the price is unknown, 0 on this machine."""
     seconds: int | None
-    """The longest it runs; None for what runs until it is deleted."""
+    """The longest run; None for what runs until it is deleted."""
     spot: bool = False
+    """Whether it runs on spot instances, which usually cost less than the list price."""
     jobs: tuple["Estimate", ...] = ()
-    """What it is made of, where it is several jobs; then `hourly` is that of the dearest."""
+    """The parts of several jobs, where `hourly` is that of the dearest."""
 
     @property
     def total(self) -> float | None:
-        """The largest total: of the run, or of a month of what runs until it is deleted."""
+        """US dollars for the whole run, or for a month of what runs until it is deleted."""
         if self.hourly is None:
             return None
         if self.jobs:
@@ -44,37 +47,36 @@ class Estimate:
         return self.hourly * (HOURS_A_MONTH if self.seconds is None else self.seconds / 3600)
 
     def times(self, count: int, what: str) -> "Estimate":
-        """The same, so many times over: `20 trials of 1 x ml.c7i.xlarge`."""
+        """The cost of `count` repetitions, such as `20 trials of 1 x ml.c7i.xlarge`; `what` names these."""
         seconds = None if self.seconds is None else self.seconds * count
         return Estimate(f"{count} {what} of {self.what}", self.hourly, seconds, self.spot)
 
     def sentence(self) -> str:
-        """For a person, before the start."""
+        """The sentence that a user sees before the start."""
         table = prices()
         if self.hourly is None:
             return f"Cost: the price of {self.what} is not in {table.source}: see AWS's price page."
-        where = f"list price {table.region}, {table.date}"
+        source = f"list price {table.region}, {table.date}"
+        hourly = f"Cost: {self.what}: {'up to ' if self.jobs else ''}${self.hourly:.3f} an hour"
         if self.seconds is None:
-            return f"Cost: {self.what}: ${self.hourly:.3f} an hour, ${self.total:,.2f} a month ({where})."
+            return f"{hourly}, ${self.total:,.2f} a month ({source})."
         spot = "; spot usually costs much less" if self.spot else ""
-        hours = f"{self.seconds / 3600:.3g} h"
-        upto = "up to " if self.jobs else ""
-        return f"Cost: {self.what}: {upto}${self.hourly:.3f} an hour, at most ${self.total:,.2f} in {hours} ({where}{spot})."
+        return f"{hourly}, at most ${self.total:,.2f} in {self.seconds / 3600:.3g} h ({source}{spot})."
 
     def check(self, most: float | None) -> None:
-        """Raise `ConfigError` where it may cost more than `most` US dollars, or where that cannot be told."""
+        """Raise `ConfigError` if it may cost more than `most` US dollars, or the price is unknown."""
         if most is None:
             return
         if self.total is None:
             raise ConfigError(
-                f"Nothing was started: ncf cannot tell the price of {self.what}, so --max-cost cannot be held; "
+                f"Nothing was started: the price of {self.what} is unknown, so --max-cost cannot be checked; "
                 "leave it out, or add the type to a price file (NCF_PRICES)."
             )
         if self.total > most:
             span = "a month" if self.seconds is None else "at most"
             raise ConfigError(
-                f"Nothing was started: {self.what} may cost ${self.total:,.2f} ({span}), more than --max-cost {most:g}: "
-                "take a smaller instance, a shorter time, or raise the limit."
+                f"Nothing was started: {self.what} may cost ${self.total:,.2f} ({span}), more than "
+                f"--max-cost {most:g}: use a smaller instance or a shorter time, or raise the limit."
             )
 
 
@@ -83,6 +85,7 @@ class Prices:
     """A price table."""
 
     source: str
+    """The name of its file."""
     date: str
     region: str
     values: Mapping[str, Any]
@@ -100,12 +103,12 @@ class Prices:
 
 
 def prices() -> Prices:
-    """The table in force; raises `ConfigError` where the file of `NCF_PRICES` is no such table."""
+    """The table in use; raises `ConfigError` where the file of `NCF_PRICES` is not such a table."""
     return _read(Path(os.environ.get("NCF_PRICES") or _TABLE))
 
 
 def price(instance_type: str, kind: Kind) -> float | None:
-    """US dollars an hour for one instance; `local` costs nothing, an unknown type has None."""
+    """US dollars an hour for one instance of that type; 0 for `local`, None for an unknown type."""
     if instance_type.startswith("local"):
         return 0.0
     return prices().of(instance_type, kind)
@@ -114,22 +117,22 @@ def price(instance_type: str, kind: Kind) -> float | None:
 def estimate(
     instance_type: str, kind: Kind, count: int = 1, seconds: int | None = None, *, spot: bool = False
 ) -> Estimate:
-    """What `count` instances cost at most in `seconds`, or an hour and a month without."""
-    one = price(instance_type, kind)
-    return Estimate(f"{count} x {instance_type}", None if one is None else one * count, seconds, spot)
+    """The largest cost of `count` instances for `seconds`, or of what runs until it is deleted without."""
+    hourly = price(instance_type, kind)
+    return Estimate(f"{count} x {instance_type}", None if hourly is None else hourly * count, seconds, spot)
 
 
-def one_by_one(jobs: Sequence[Estimate]) -> Estimate:
-    """What jobs cost that run one after another: an hour at most what the dearest costs, in all the sum."""
+def in_sequence(jobs: Sequence[Estimate]) -> Estimate:
+    """The cost of jobs that run one after another: the sum, and an hour that of the dearest."""
     counts = Counter(job.what for job in jobs)
-    what = f"{len(jobs)} jobs ({', '.join(f'{count} on {one}' for one, count in counts.items())})"
+    what = f"{len(jobs)} jobs ({', '.join(f'{count} on {what}' for what, count in counts.items())})"
     hours, spot = [job.hourly for job in jobs if job.hourly is not None], any(job.spot for job in jobs)
     hourly = None if len(hours) < len(jobs) else max(hours, default=0.0)
     return Estimate(what, hourly, sum(job.seconds or 0 for job in jobs), spot, tuple(jobs))
 
 
 def serverless_second(memory_mb: int) -> float:
-    """US dollars for a second of computing on a serverless endpoint with that much memory."""
+    """US dollars for a second of computing on a serverless endpoint with `memory_mb` of memory."""
     return float(prices().values["serverless"]["gigabyte_second"]) * memory_mb / 1024
 
 

@@ -1,8 +1,8 @@
-"""The one object that knows whether we are on hosted SageMaker or in its local mode; the rest does not ask.
+"""The one object that knows whether we use hosted SageMaker or local mode; the rest does not ask.
 
-Both sides answer the same calls: `session.client("sagemaker").create_training_job(**request)` goes to AWS through
-boto3, or to containers on this machine through `ncf.sagemaker.local`. URIs are `s3://`
-or `file://`. Every call passes `ncf.sagemaker.aws_errors`, so what AWS refuses comes out as one sentence, with no secrets.
+Both answer the same calls: `session.client("sagemaker").create_training_job(**request)` goes to AWS through
+boto3, or to containers on this machine through `ncf.sagemaker.local`. URIs are `s3://` or `file://`. Every
+call passes `ncf.sagemaker.aws_errors`, so a refusal becomes one sentence, without secrets.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ from ncf.errors import CloudError, ConfigError
 from ncf.sagemaker.aws_errors import Guarded, missing_extra, translated
 
 TAG = "ncf:project"
-"""The key of the tag that everything carries which ncf makes; clean-up touches nothing without it."""
+"""The key of the tag on everything that ncf makes; clean-up touches nothing without it."""
 _LOCAL_REGION = "us-east-1"
 _ATTEMPTS = 8
 _QUICK = 5.0
+"""Seconds for an answer in a quick session."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a user says once, by options or variables (`NCF_ROLE`, `NCF_BUCKET`, `NCF_PROJECT`, `AWS_REGION`, …)."""
+    """What a user sets once, by options or variables (`NCF_ROLE`, `NCF_BUCKET`, `AWS_REGION`, …)."""
 
     local: bool = False
     project: str = "ncf"
-    """Value of the tag, first part of names, and prefix in the bucket."""
+    """The tag's value, the first part of names, and the prefix in the bucket."""
     region: str | None = None
     profile: str | None = None
     role: str | None = None
@@ -41,18 +42,19 @@ class Settings:
     bucket: str | None = None
     """By default SageMaker's own, `sagemaker-REGION-ACCOUNT`."""
     kms_key: str | None = None
+    """The key that encrypts volumes and results."""
     subnets: tuple[str, ...] = ()
     security_groups: tuple[str, ...] = ()
     tags: Mapping[str, str] = field(default_factory=dict)
-    """Further tags for everything that is made."""
+    """Further tags on everything that is made."""
     home: Path = Path(".ncf")
-    """Folder for what local mode keeps: jobs, endpoints, logs."""
+    """Local mode's folder: jobs, endpoints, logs."""
     quick: bool = False
-    """One try, and seconds instead of minutes for an answer: for looking, as `ncf doctor` does."""
+    """One try and a few seconds for each request, for checks such as `ncf doctor`."""
 
 
 class Session:
-    """Clients, names, tags and storage for one project in one place."""
+    """Clients, names, tags and storage for one project."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -60,26 +62,25 @@ class Session:
 
     @property
     def local(self) -> bool:
-        """Whether containers run here. Ask only to word a message."""
+        """Whether containers run on this machine. Ask only to word a message."""
         return self.settings.local
 
     @property
     def project(self) -> str:
-        """The project's name."""
         return self.settings.project
 
     @cached_property
     def home(self) -> Path:
-        """Local mode's folder, absolute, made when first asked for."""
+        """Local mode's folder, as an absolute path; made when first needed."""
         folder = self.settings.home.resolve()
         with storage_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def client(self, service: str) -> Any:
-        """The client of an AWS service, as boto3 names it.
+        """The client of an AWS service, by boto3's name.
 
-        Local mode has `sagemaker`, `sagemaker-runtime` and `logs`; others raise `ConfigError` there.
+        Local mode has `sagemaker`, `sagemaker-runtime` and `logs`; other names raise `ConfigError` there.
         """
         if service not in self._clients:
             raw = self._local_client(service) if self.local else self._hosted_client(service)
@@ -88,12 +89,12 @@ class Session:
 
     @property
     def boto(self) -> Any:
-        """boto3's session, for what the SDK is to call by itself; None in local mode, whose clients go through the SDK."""
+        """boto3's session, for calls that the SDK makes itself; None in local mode."""
         return None if self.local else self._boto
 
     @cached_property
     def region(self) -> str:
-        """The region of the settings, or the one boto3 finds; raises `CloudError` where there is none."""
+        """The region of the settings, or the one that boto3 finds; raises `CloudError` without one."""
         if self.local:
             return self.settings.region or _LOCAL_REGION
         region: str | None = self._boto.region_name
@@ -103,19 +104,19 @@ class Session:
 
     @cached_property
     def account(self) -> str:
-        """The account's number; local mode has a made-up one."""
+        """The account's number; made up in local mode."""
         return "000000000000" if self.local else str(self.client("sts").get_caller_identity()["Account"])
 
     @cached_property
     def role(self) -> str:
-        """ARN of the execution role; raises `CloudError` where it is not given or not there."""
+        """ARN of the execution role; raises `CloudError` where it is not given or does not exist."""
         given = self.settings.role
         if self.local:
             return given or "arn:aws:iam::000000000000:role/local"
         if given is None:
             raise CloudError(
-                "No execution role is set: give --role or set NCF_ROLE to the name or ARN of a role that SageMaker "
-                "may assume (docs/iam.md has its policy)."
+                "No execution role is set: give --role or set NCF_ROLE to the name or ARN of a role that "
+                "SageMaker may assume (docs/iam.md has its policy)."
             )
         if given.startswith("arn:"):
             return given
@@ -123,34 +124,38 @@ class Session:
 
     @cached_property
     def bucket(self) -> str:
-        """The bucket, made if it is SageMaker's default one and not there; raises `CloudError` for a foreign one."""
-        s3, name = self.client("s3"), self.settings.bucket or f"sagemaker-{self.region}-{self.account}"
+        """The bucket; SageMaker's default one is made if missing. Raises `CloudError` for a foreign one."""
+        s3, name = self.client("s3"), self.bucket_name
         try:
             s3.head_bucket(Bucket=name, ExpectedBucketOwner=self.account)
         except CloudError as error:
             if error.code not in ("404", "NoSuchBucket"):
                 raise
             if self.settings.bucket:
-                raise CloudError(
-                    f"There is no bucket {name!r}: check --bucket, or leave it out.", error.code
-                ) from None
+                sentence = f"There is no bucket {name!r}: check --bucket, or leave it out."
+                raise CloudError(sentence, error.code) from None
             where = {} if self.region == "us-east-1" else {"LocationConstraint": self.region}
             s3.create_bucket(Bucket=name, **({"CreateBucketConfiguration": where} if where else {}))
         return name
 
+    @property
+    def bucket_name(self) -> str:
+        """The name of the bucket, which need not exist."""
+        return self.settings.bucket or f"sagemaker-{self.region}-{self.account}"
+
     def tags(self, **more: str) -> list[dict[str, str]]:
-        """The tags of a new resource, this project's among them."""
+        """The tags of a new resource: the project's, those of the settings, and `more`."""
         tags = {TAG: self.project, **self.settings.tags, **more}
         return [{"Key": key, "Value": value} for key, value in tags.items()]
 
     def uri(self, *parts: str) -> str:
-        """Where something of this project lies: `s3://BUCKET/PROJECT/…`, or `file://` below `home`."""
+        """The URI of something of this project: `s3://BUCKET/PROJECT/PARTS`, or `file://` below `home`."""
         if self.local:
             return f"file://{self.home.joinpath('storage', *parts)}"
         return "/".join((f"s3://{self.bucket}", self.project, *parts))
 
     def upload(self, path: Path, *parts: str) -> str:
-        """Copy a file or folder to `uri(*parts)`; files that are there with the same size and digest stay."""
+        """Copy the file or folder at `path` to `uri(*parts)`, which is returned; unchanged files are kept."""
         target = self.uri(*parts)
         if self.local:
             _copy(path, _path(target))
@@ -161,7 +166,7 @@ class Session:
         return target
 
     def download(self, uri: str, target: Path) -> Path:
-        """Copy what lies at a URI, a file or everything below a prefix, to `target`; whole or not there."""
+        """Copy the file at a URI, or everything below that prefix, to `target`, completely or not at all."""
         if uri.startswith("file://"):
             _copy(_path(uri), target)
         else:
@@ -171,7 +176,7 @@ class Session:
         return target
 
     def regions(self, service: str) -> list[str]:
-        """The regions that have a service, as far as this boto3 knows."""
+        """The regions that have a service, according to this boto3."""
         return [
             name
             for partition in self._boto.get_available_partitions()
@@ -179,7 +184,7 @@ class Session:
         ]
 
     def credentials(self) -> Any:
-        """botocore's credentials, or None where there are none; never to be printed."""
+        """botocore's credentials, or None; they must never be printed."""
         return self._boto.get_credentials()
 
     @cached_property
@@ -190,13 +195,13 @@ class Session:
         except ImportError:
             raise missing_extra("boto3") from None
         try:
-            # boto3 itself reads AWS_DEFAULT_REGION alone; AWS's other tools, and its containers, AWS_REGION.
+            # boto3 itself reads only AWS_DEFAULT_REGION; AWS's other tools and its containers use AWS_REGION.
             region = self.settings.region or os.environ.get("AWS_REGION") or None
             return boto3.Session(profile_name=self.settings.profile, region_name=region)
         except ProfileNotFound:
-            raise CloudError(
-                f"There is no AWS profile {self.settings.profile!r}: see 'aws configure list-profiles'."
-            ) from None
+            profile = self.settings.profile
+            sentence = f"There is no AWS profile {profile!r}: see 'aws configure list-profiles'."
+            raise CloudError(sentence) from None
 
     def _hosted_client(self, service: str) -> Any:
         from botocore.config import Config
@@ -214,19 +219,17 @@ class Session:
         from ncf.sagemaker import local
 
         if service not in local.SERVICES:
-            raise ConfigError(
-                f"This needs AWS ({service}), which local mode does not have: leave out --local."
-            )
+            raise ConfigError(f"Local mode has no {service}: run this without --local.")
         return local.local_client(service, self.home, self.region)
 
 
 def from_environment(local: bool, variables: Mapping[str, str] | None = None, **given: Any) -> Session:
-    """A session from options, and variables for those that are None."""
-    read = os.environ if variables is None else variables
-    names = {
-        "project": "NCF_PROJECT", "role": "NCF_ROLE", "bucket": "NCF_BUCKET", "kms_key": "NCF_KMS_KEY", "home": "NCF_HOME",
-    }  # fmt: skip
-    values: dict[str, Any] = {name: read[variable] for name, variable in names.items() if read.get(variable)}
+    """A session with the `given` fields of `Settings`; `variables` of the environment replace None."""
+    environment = os.environ if variables is None else variables
+    values: dict[str, Any] = {}
+    for name in ("project", "role", "bucket", "kms_key", "home"):
+        if text := environment.get(f"NCF_{name.upper()}"):
+            values[name] = text
     values |= {name: value for name, value in given.items() if value is not None}
     if "home" in values:
         values["home"] = Path(values["home"])

@@ -1,7 +1,7 @@
 """Files and folders to and from S3, so that a second try costs only what is missing.
 
-Each object carries the sha256 of its file; what is there already with the same digest is not sent again, so an upload
-that lost its network half-way is simply asked for once more. Downloads are whole or not there.
+Each object carries the sha256 of its file in its metadata. An object with the same digest is not sent again,
+so an interrupted upload is simply repeated. A download is complete or absent.
 """
 
 from collections.abc import Iterator
@@ -11,21 +11,25 @@ from typing import Any
 from ncf.data.files import atomic_file, atomic_folder, sha256_of
 from ncf.errors import CloudError
 from ncf.sagemaker.aws_errors import redacted, translated
-from ncf.sagemaker.paging import entries
+from ncf.sagemaker.calls import entries
 
-_DIGEST = "ncf-sha256"
+DIGEST = "ncf-sha256"
+"""Metadata of every object that ncf uploads."""
 
 
 def split(uri: str) -> tuple[str, str]:
     """Bucket and key of `s3://bucket/key`; raises `CloudError` for anything else."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")
     if not uri.startswith("s3://") or not bucket:
-        raise CloudError(f"{uri!r} is no address in S3: it looks like s3://bucket/key.")
+        raise CloudError(f"{uri!r} is not an S3 address: give one such as s3://bucket/key.")
     return bucket, key.rstrip("/")
 
 
 def upload(s3: Any, path: Path, uri: str, kms_key: str | None = None) -> int:
-    """Send a file to a key, or a folder's files to below it; returns how many were sent."""
+    """Send the file or folder at `path` to `uri` and return how many files were sent.
+
+    `s3` is a client, `kms_key` the key that encrypts the objects (by default the bucket's own encryption).
+    """
     bucket, key = split(uri)
     if not path.exists():
         raise CloudError(f"There is nothing at {path} to upload.")
@@ -34,9 +38,9 @@ def upload(s3: Any, path: Path, uri: str, kms_key: str | None = None) -> int:
     for file in files:
         name = str(PurePosixPath(key, file.relative_to(path).as_posix())) if path.is_dir() else key
         digest = sha256_of(file)
-        if _digest(s3, bucket, name) == digest:
+        if (_metadata(s3, bucket, name) or {}).get(DIGEST) == digest:
             continue
-        extra: dict[str, Any] = {"Metadata": {_DIGEST: digest}}
+        extra: dict[str, Any] = {"Metadata": {DIGEST: digest}}
         if kms_key:
             extra |= {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": kms_key}
         _transfer(f"upload of {file.name}", s3.upload_file, str(file), bucket, name, ExtraArgs=extra)
@@ -45,9 +49,12 @@ def upload(s3: Any, path: Path, uri: str, kms_key: str | None = None) -> int:
 
 
 def download(s3: Any, uri: str, target: Path) -> None:
-    """Fetch one object to a file, or everything below a prefix to a folder; raises `CloudError` where there is none."""
+    """Fetch the object at `uri` to the file `target`, or everything below that prefix to the folder `target`.
+
+    Raises `CloudError` with code 404 where there is nothing.
+    """
     bucket, key = split(uri)
-    if _exists(s3, bucket, key):
+    if _metadata(s3, bucket, key) is not None:
         target.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(target) as temporary:
             _transfer(f"download of {uri}", s3.download_file, bucket, key, str(temporary))
@@ -63,52 +70,32 @@ def download(s3: Any, uri: str, target: Path) -> None:
 
 
 def keys(s3: Any, bucket: str, prefix: str) -> Iterator[str]:
-    """The keys of all objects below a prefix, markers of folders left out."""
-    found = entries(
-        s3.list_objects_v2,
-        "Contents",
-        "NextContinuationToken",
-        "ContinuationToken",
-        Bucket=bucket,
-        Prefix=prefix,
-    )
-    return (one["Key"] for one in found if not one["Key"].endswith("/"))
+    """Yield the keys of all objects below a prefix, without folder markers."""
+    objects = entries(s3, "list_objects_v2", "Contents", Bucket=bucket, Prefix=prefix)
+    return (item["Key"] for item in objects if not item["Key"].endswith("/"))
 
 
-def _digest(s3: Any, bucket: str, key: str) -> str | None:
+def _metadata(s3: Any, bucket: str, key: str) -> dict[str, str] | None:
+    """The metadata of an object, or None where there is no such object."""
     try:
-        found: str | None = s3.head_object(Bucket=bucket, Key=key)["Metadata"].get(_DIGEST)
+        metadata: dict[str, str] = s3.head_object(Bucket=bucket, Key=key)["Metadata"]
     except CloudError as error:
         if error.code not in ("404", "NoSuchKey"):
             raise
         return None
-    return found
-
-
-def _exists(s3: Any, bucket: str, key: str) -> bool:
-    try:
-        s3.head_object(Bucket=bucket, Key=key)
-    except CloudError as error:
-        if error.code not in ("404", "NoSuchKey"):
-            raise
-        return False
-    return True
+    return metadata
 
 
 def _transfer(what: str, call: Any, *args: Any, **kwargs: Any) -> None:
-    """boto3's managed transfers wrap what AWS refused in exceptions of their own; the file is named in all of them."""
+    """Run one of boto3's managed transfers, whose exceptions do not name the file."""
     from boto3.exceptions import Boto3Error
 
     try:
         call(*args, **kwargs)
     except (Boto3Error, CloudError) as error:
-        cause = (
-            error
-            if isinstance(error, CloudError)
-            else translated(error.__cause__ or error.__context__ or error, what)
-        )
-        code = cause.code if isinstance(cause, CloudError) else ""
-        said = redacted(str(cause)).rstrip(".")
-        raise CloudError(
-            f"The {what} failed: {said}. Run the command again: what has arrived is kept.", code
-        ) from error
+        cause: BaseException = error
+        if not isinstance(error, CloudError):
+            cause = translated(error.__cause__ or error.__context__ or error, what)
+        reason = redacted(str(cause)).rstrip(".")
+        sentence = f"The {what} failed: {reason}. Run the command again: finished files are not sent again."
+        raise CloudError(sentence, getattr(cause, "code", "")) from error

@@ -16,9 +16,8 @@ from belongings import BUCKET, put, standing
 from hosted.inline import Spec
 from ncf.cli.sagemaker import app
 from ncf.errors import CloudError
-from ncf.sagemaker.account.inventory import Inventory, Resource, part_of_names, tag_of, words
+from ncf.sagemaker.account.inventory import Inventory, Resource, name_prefix, project_of, words
 from ncf.sagemaker.account.project_resources import everything, gigabytes
-from ncf.sagemaker.account.running import since, status_of
 from ncf.sagemaker.prices import price
 from ncf.sagemaker.session import Session, Settings
 
@@ -57,12 +56,12 @@ def test_an_endpoint_in_service_is_billed_by_instances(aws: Aws) -> None:
 
 
 def test_a_type_without_a_price_is_said_and_not_summed(aws: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
-    from ncf.sagemaker import prices
+    from ncf.sagemaker.account import inventory
 
     belongings.make_bucket(aws)
     serve(aws)
     belongings.make_endpoint(aws, "ncf", "ncf-one")
-    monkeypatch.setattr(prices, "price", lambda *_: None)
+    monkeypatch.setattr(inventory, "price", lambda *_: None)
     answer = json.loads(status("--json")[1])
     assert answer["dollars_an_hour"] == 0
     assert answer["without_known_price"] == ["ncf-one-endpoint"]
@@ -99,12 +98,12 @@ def test_a_running_training_job_is_billed(aws: Aws) -> None:
     aws.run(work)
     belongings.make_training(aws, "ncf", "ncf-long")
     assert running.wait(30)
-    (job,) = status_of(everything(aws.session(bucket=BUCKET))).running
+    (job,) = everything(aws.session(bucket=BUCKET)).running
     assert (job.kind, job.detail) == ("training-job", "2 x ml.m5.large")
     assert job.hourly == pytest.approx(2 * (price("ml.m5.large", "training") or 0))
     aws.client("sagemaker").stop_training_job(TrainingJobName="ncf-long")
     aws.wait("TrainingJob", "ncf-long")
-    assert status_of(everything(aws.session(bucket=BUCKET))).running == ()
+    assert everything(aws.session(bucket=BUCKET)).running == []
 
 
 def test_a_warm_pool_is_billed_though_its_job_is_over(aws: Aws) -> None:
@@ -112,7 +111,7 @@ def test_a_warm_pool_is_billed_though_its_job_is_over(aws: Aws) -> None:
     belongings.make_training(aws, "ncf", "ncf-warm")
     aws.wait("TrainingJob", "ncf-warm")
     aws.records("TrainingJob")[0].set(WarmPoolStatus={"Status": "Available"})
-    (pool,) = status_of(everything(aws.session(bucket=BUCKET))).running
+    (pool,) = everything(aws.session(bucket=BUCKET)).running
     assert (pool.status, pool.detail) == ("WarmPool", "2 x ml.m5.large, kept warm")
     assert pool.hourly
 
@@ -128,7 +127,7 @@ def test_storage_is_told_in_bytes_and_dollars_a_month(aws: Aws) -> None:
 
 def test_nothing_runs(aws: Aws) -> None:
     code, said = status()
-    assert (code, said) == (0, "Nothing of project ncf runs.\n")
+    assert (code, said) == (0, "Nothing of project ncf is running.\n")
 
 
 def test_looking_changes_nothing(aws: Aws) -> None:
@@ -153,7 +152,7 @@ def test_what_the_tagging_api_does_not_know_yet_is_found_by_name(aws: Aws) -> No
     aws.fail("GetResources", "AccessDeniedException", status=403)
     inventory = everything(aws.session(bucket=BUCKET))
     assert [item.name for item in inventory.of("training-job")] == ["ncf-train"]
-    assert inventory.blind[0].startswith("tags: AWS refused resourcegroupstaggingapi get_resources")
+    assert inventory.unreadable[0].startswith("tags: AWS refused resourcegroupstaggingapi get_resources")
 
 
 def test_more_than_a_page_is_found(aws: Aws) -> None:
@@ -183,7 +182,7 @@ def test_local_mode_has_its_resources_and_no_bill(tmp_path: Path) -> None:
     )
     inventory = everything(session)
     assert [(item.kind, item.name) for item in inventory.items] == [("model", "ncf-m")]
-    assert inventory.blind == []
+    assert inventory.unreadable == []
 
 
 def test_what_runs_on_this_machine_is_not_billed(tmp_path: Path) -> None:
@@ -192,12 +191,13 @@ def test_what_runs_on_this_machine_is_not_billed(tmp_path: Path) -> None:
 
     session = Session(Settings(local=True, home=tmp_path))
     request = {
+        "TrainingJobName": "ncf-t",
         "AlgorithmSpecification": {"TrainingImage": "ncf:local"},
         "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1},
         "Tags": session.tags(),
     }
     Store(tmp_path, session.region).add("TrainingJob", "ncf-t", request, TrainingJobStatus="InProgress")
-    (job,) = status_of(everything(session)).running
+    (job,) = everything(session).running
     assert (job.name, job.detail, job.hourly) == ("ncf-t", "1 x ml.m5.large", 0)
 
 
@@ -225,7 +225,7 @@ def test_age_and_kind_choose_and_what_is_needed_stays() -> None:
     [(NOW - timedelta(minutes=5), "5 min"), (NOW - timedelta(hours=3, minutes=2), "3 h 2 min"), (NOW - timedelta(days=5), "5 days"), (None, "")],
 )  # fmt: skip
 def test_since(created: datetime | None, said: str) -> None:
-    assert since(Resource("endpoint", "one", created=created), NOW) == said
+    assert Resource("endpoint", "shop", created=created).age(NOW) == said
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_since(created: datetime | None, said: str) -> None:
     ],
 )  # fmt: skip
 def test_tags_have_two_forms(tags: object, project: str | None) -> None:
-    assert tag_of(tags) == project  # type: ignore[arg-type]
+    assert project_of(tags) == project  # type: ignore[arg-type]
 
 
 def test_small_things() -> None:
@@ -246,5 +246,5 @@ def test_small_things() -> None:
         "5.6 MB",
         "1.2 GB",
     ]
-    assert part_of_names(Session(Settings(project="my_shop.de"))) == "my-shop-de"
+    assert name_prefix(Session(Settings(project="my_shop.de"))) == "my-shop-de"
     assert {"endpoint", "objects", "files", "model-package"} <= set(words())

@@ -8,7 +8,7 @@ from aws import Aws
 from ncf.errors import CloudError, ConfigError
 from ncf.sagemaker.endpoints import autoscaling
 from ncf.sagemaker.endpoints.autoscaling import Scaling, policy_request, target_request
-from ncf.sagemaker.endpoints.deploy import delete
+from ncf.sagemaker.endpoints.outcome import delete
 from ncf.sagemaker.endpoints.requests import Hosting
 from ncf.sagemaker.local.requests import refusal
 from ncf.sagemaker.session import Session, Settings
@@ -65,9 +65,9 @@ def test_another_instance_type_needs_it_to_rest_meanwhile(aws: Aws, artifact: Pa
     session, said = aws.session(), []
     deployed(session, artifact, scaling=SCALING)
     before = autoscaling.find(session, "ncf", "AllTraffic")
-    deployed(session, artifact, Hosting(instance_type="ml.c7i.xlarge"), watch=hurried(said))
+    deployed(session, artifact, Hosting(instance_type="ml.c7i.xlarge"), progress=hurried(said))
     assert autoscaling.find(session, "ncf", "AllTraffic") == before
-    assert "autoscaling rests" in " ".join(said)
+    assert "autoscaling is suspended" in " ".join(said)
     order = [call.operation for call in aws.calls()]
     rested, updated = order.index("DeregisterScalableTarget"), order.index("UpdateEndpoint")
     assert rested < updated < len(order) - 1 - order[::-1].index("RegisterScalableTarget")
@@ -111,7 +111,7 @@ def test_it_cannot_rest_without_waiting(aws: Aws, artifact: Path) -> None:
 def test_it_goes_with_the_endpoint(aws: Aws, artifact: Path) -> None:
     session = aws.session()
     deployed(session, artifact, scaling=SCALING)
-    assert "autoscaling of ncf/AllTraffic" in delete(session, "ncf", watch=hurried())
+    assert "autoscaling of ncf/AllTraffic" in delete(session, "ncf", progress=hurried())
     assert autoscaling.find(session, "ncf", "AllTraffic") is None
 
 

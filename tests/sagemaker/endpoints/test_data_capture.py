@@ -8,8 +8,8 @@ import pytest
 from aws import Aws
 from ncf.errors import CloudError
 from ncf.sagemaker.endpoints.data_capture import _content, captured
-from ncf.sagemaker.endpoints.deploy import delete
 from ncf.sagemaker.endpoints.invoke import Endpoint, request_document
+from ncf.sagemaker.endpoints.outcome import delete
 from ncf.sagemaker.endpoints.requests import Hosting
 from sagemaker_hosting import answered, deployed, hurried, ncf
 
@@ -37,7 +37,7 @@ def test_pairs_are_what_was_asked_and_answered(asked: Aws) -> None:
 
 
 def test_they_can_be_read_when_the_endpoint_is_gone(asked: Aws) -> None:
-    delete(asked.session(), "ncf", watch=hurried())
+    delete(asked.session(), "ncf", progress=hurried())
     assert len(list(captured(asked.session(), "ncf"))) == 3
 
 

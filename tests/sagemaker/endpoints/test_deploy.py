@@ -14,10 +14,18 @@ from aws import Aws
 from ncf.errors import ArtifactError, CloudError, ConfigError, Interrupted
 from ncf.sagemaker.account.project_resources import everything
 from ncf.sagemaker.endpoints.autoscaling import Scaling
-from ncf.sagemaker.endpoints.deploy import check, delete, rollback
-from ncf.sagemaker.endpoints.describe import cost, summaries, summary
+from ncf.sagemaker.endpoints.deploy import check, rollback
+from ncf.sagemaker.endpoints.describe import (
+    EndpointProgress,
+    cost,
+    existing,
+    settle,
+    summaries,
+    summary,
+    tags_of,
+)
+from ncf.sagemaker.endpoints.outcome import delete
 from ncf.sagemaker.endpoints.requests import Hosting
-from ncf.sagemaker.endpoints.state import EndpointProgress, existing, settle, tags_of
 from ncf.sagemaker.jobs.package import pack_model
 from ncf.sagemaker.session import Session, Settings
 from sagemaker_hosting import IMAGE, deployed, hurried, left, sick_from_now_on
@@ -103,11 +111,11 @@ def test_a_rollback_goes_back_and_back_again_and_then_no_further(aws: Aws, artif
     session = aws.session()
     first, second, third = (deployed(session, artifact) for _ in range(3))
     assert third.config not in (first.config, second.config)
-    assert rollback(session, "ncf", watch=hurried()) == second.config
-    assert rollback(session, "ncf", watch=hurried()) == first.config
+    assert rollback(session, "ncf", progress=hurried()) == second.config
+    assert rollback(session, "ncf", progress=hurried()) == first.config
     assert existing(session, "ncf")["EndpointConfigName"] == first.config
     with pytest.raises(CloudError, match="has no earlier configuration: deploy"):
-        rollback(session, "ncf", watch=hurried())
+        rollback(session, "ncf", progress=hurried())
 
 
 def test_a_rollback_to_what_was_deleted_says_so(aws: Aws, artifact: Path) -> None:
@@ -116,7 +124,7 @@ def test_a_rollback_to_what_was_deleted_says_so(aws: Aws, artifact: Path) -> Non
     deployed(session, artifact)
     session.client("sagemaker").delete_endpoint_config(EndpointConfigName=first.config)
     with pytest.raises(CloudError, match=f"{first.config} was deleted: deploy"):
-        rollback(session, "ncf", watch=hurried())
+        rollback(session, "ncf", progress=hurried())
 
 
 def test_a_rollback_that_fails_leaves_both_configurations(
@@ -125,8 +133,8 @@ def test_a_rollback_that_fails_leaves_both_configurations(
     session = aws.session()
     first, second = deployed(session, artifact), deployed(session, artifact)
     aws.unwell(first.model)
-    with pytest.raises(CloudError, match=f"serves as before, by configuration {second.config}"):
-        rollback(session, "ncf", watch=hurried())
+    with pytest.raises(CloudError, match=f"serves as before, with configuration {second.config}"):
+        rollback(session, "ncf", progress=hurried())
     assert existing(session, "ncf")["EndpointConfigName"] == second.config
     assert len(left(aws)) == 5
 
@@ -142,7 +150,7 @@ def test_a_new_endpoint_that_is_not_healthy_is_explained_and_leaves_nothing(
     assert failure.value.code == "Unhealthy"
     assert sentence.startswith("The endpoint ncf did not become healthy (The primary container")
     assert sentence.endswith(
-        "It was deleted with its configuration and model: mend the cause and deploy again."
+        "It was deleted with its configuration and model: fix the cause and deploy again."
     )
     assert log[1] == "  [ncf] The artifact is damaged: model.safetensors."
     assert [item.name for item in everything(session).of("log-group")] == [LOG]
@@ -166,7 +174,7 @@ def test_an_update_that_is_not_healthy_is_explained_and_undone(
 
 def test_where_there_is_no_log_it_says_what_that_means(aws: Aws, artifact: Path) -> None:
     sick_from_now_on(aws)
-    with pytest.raises(CloudError, match="has no line of it: the container did not start"):
+    with pytest.raises(CloudError, match="has no lines: the container did not start"):
         deployed(aws.session(), artifact)
 
 
@@ -210,7 +218,7 @@ def test_where_sagemaker_does_not_go_back_we_do(aws: Aws, artifact: Path, comes_
     first = deployed(session, artifact)
     stuck = Stuck(session.client("sagemaker"), "UpdateRollbackFailed", comes_back)
     session._clients["sagemaker"] = stuck
-    then = "It serves as before" if comes_back else "Nor did it come back with configuration"
+    then = "It serves as before" if comes_back else "It could not return to configuration"
     with pytest.raises(CloudError, match=then):
         deployed(session, artifact)
     assert stuck.updates[1] == first.config
@@ -270,7 +278,7 @@ def test_what_cannot_be_taken_away_is_named(aws: Aws, artifact: Path) -> None:
     aws.fail("CreateEndpoint", "ResourceLimitExceeded")
     aws.fail("DeleteModel", "AccessDeniedException")
     with pytest.raises(CloudError, match="Quotas"):
-        deployed(aws.session(), artifact, watch=hurried(said))
+        deployed(aws.session(), artifact, progress=hurried(said))
     (model,) = left(aws)
     assert f"{model} could not be deleted: AWS refused sagemaker delete_model" in " ".join(said)
 
@@ -287,7 +295,7 @@ def test_throttling_without_end_is_an_error_and_undoes_nothing(
 ) -> None:
     monkeypatch.setattr("ncf.sagemaker.session._ATTEMPTS", 1)
     aws.fail("DescribeEndpoint", "ThrottlingException", times=100, after=1)
-    with pytest.raises(CloudError, match="AWS is asked too often"):
+    with pytest.raises(CloudError, match="AWS refuses so many requests"):
         deployed(aws.session(), artifact)
     aws.heal()
     assert len(left(aws)) == 3
@@ -300,15 +308,15 @@ def test_ctrl_c_while_waiting_undoes_nothing(aws: Aws, artifact: Path) -> None:
     session = aws.session()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("ncf.sagemaker.local.endpoints.EndpointCalls._serve", lambda *_: False)
-        with pytest.raises(Interrupted, match="SageMaker goes on"):
-            deployed(session, artifact, watch=EndpointProgress(sleep=interrupted))
+        with pytest.raises(Interrupted, match="SageMaker continues"):
+            deployed(session, artifact, progress=EndpointProgress(sleep=interrupted))
     assert len(left(aws)) == 3
 
 
 def test_waiting_ends_some_time(aws: Aws, artifact: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ncf.sagemaker.local.endpoints.EndpointCalls._serve", lambda *_: False)
-    with pytest.raises(CloudError, match="given up, and SageMaker goes on") as late:
-        deployed(aws.session(), artifact, watch=EndpointProgress(sleep=lambda _: None, patience=60))
+    with pytest.raises(CloudError, match="stopped waiting for ncf, but SageMaker continues") as late:
+        deployed(aws.session(), artifact, progress=EndpointProgress(sleep=lambda _: None, patience=60))
     assert late.value.code == "Timeout"
     assert len(left(aws)) == 3
 
@@ -324,16 +332,16 @@ def test_without_waiting_it_is_only_begun(aws: Aws, artifact: Path) -> None:
 def test_delete_takes_everything_of_the_endpoint_and_nothing_else_twice(aws: Aws, artifact: Path) -> None:
     session = aws.session()
     parts = [deployed(session, artifact) for _ in range(2)]
-    rollback(session, "ncf", watch=hurried())
+    rollback(session, "ncf", progress=hurried())
     other = deployed(session, artifact, endpoint="ncf-other")
-    gone = delete(session, "ncf", watch=hurried())
+    gone = delete(session, "ncf", progress=hurried())
     assert gone == [
         "endpoint ncf", f"log group {LOG}", *(f"configuration {one.config}" for one in parts),
         *(f"model {one.model}" for one in parts),
     ]  # fmt: skip
     assert log_groups(aws) == [f"{LOG}-other"]
     assert left(aws) == sorted(["ncf-other", other.config, other.model])
-    assert delete(session, "ncf", watch=hurried()) == []
+    assert delete(session, "ncf", progress=hurried()) == []
 
 
 def test_delete_takes_what_an_interrupted_delete_left(aws: Aws, artifact: Path) -> None:
@@ -341,14 +349,14 @@ def test_delete_takes_what_an_interrupted_delete_left(aws: Aws, artifact: Path) 
     made = deployed(session, artifact)
     session.client("sagemaker").delete_endpoint(EndpointName="ncf")
     settle(session, "ncf", hurried())
-    gone = delete(session, "ncf", watch=hurried())
+    gone = delete(session, "ncf", progress=hurried())
     assert gone == [f"log group {LOG}", f"configuration {made.config}", f"model {made.model}"]
     assert log_groups(aws) == []
 
 
 def test_a_log_that_nothing_tells_to_be_ours_is_left_alone(aws: Aws) -> None:
     aws.client("logs").create_log_group(logGroupName=LOG)
-    assert delete(aws.session(), "ncf", watch=hurried()) == []
+    assert delete(aws.session(), "ncf", progress=hurried()) == []
     assert log_groups(aws) == [LOG]
 
 
@@ -356,7 +364,7 @@ def test_a_log_that_may_not_be_deleted_is_said_and_left_to_clean_up(aws: Aws, ar
     session, said = aws.session(), list[str]()
     deployed(session, artifact)
     aws.fail("DeleteLogGroup", "AccessDeniedException", times=math.inf)
-    gone = delete(session, "ncf", watch=hurried(said))
+    gone = delete(session, "ncf", progress=hurried(said))
     assert [one.split()[0] for one in gone] == ["endpoint", "configuration", "model"]
     assert any(f"its log group {LOG} stays as it is: AWS refused" in line for line in said)
     assert [item.name for item in everything(session).of("log-group")] == [LOG]
@@ -370,7 +378,7 @@ def test_an_endpoint_of_another_project_is_left_alone(aws: Aws, artifact: Path, 
         "deploy": lambda: deployed(session, artifact, endpoint="shared"),
         "rollback": lambda: rollback(session, "shared"), "delete": lambda: delete(session, "shared"),
     }  # fmt: skip
-    with pytest.raises(CloudError, match="not of project 'ours' and is left alone"):
+    with pytest.raises(CloudError, match="does not belong to project .ours. and is left alone"):
         verbs[verb]()
     assert left(aws) == before
 
@@ -382,7 +390,7 @@ def test_a_failed_endpoint_is_to_be_deleted_first(aws: Aws, artifact: Path) -> N
     settle(session, "ncf", hurried())
     with pytest.raises(CloudError, match="is Failed .*'ncf sagemaker delete ncf' first"):
         deployed(session, artifact)
-    assert len(delete(session, "ncf", watch=hurried())) == 4
+    assert len(delete(session, "ncf", progress=hurried())) == 4
 
 
 def test_a_damaged_artifact_is_noticed_before_anything_is_made(
@@ -395,7 +403,7 @@ def test_a_damaged_artifact_is_noticed_before_anything_is_made(
 
 
 def test_a_name_that_is_none_is_refused(aws: Aws, artifact: Path) -> None:
-    with pytest.raises(ConfigError, match="The endpoint's name 'my_films' is no name for SageMaker"):
+    with pytest.raises(ConfigError, match="The endpoint's name 'my_films' is not possible in SageMaker"):
         deployed(aws.session(), artifact, endpoint="my_films")
 
 

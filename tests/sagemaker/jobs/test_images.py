@@ -55,7 +55,7 @@ def test_an_image_that_was_not_pushed_is_found_out_before_the_start(aws: Aws) ->
 
 
 def test_a_local_image_cannot_be_pulled_by_hosted_sagemaker(aws: Aws) -> None:
-    with pytest.raises(ConfigError, match="no ECR address"):
+    with pytest.raises(ConfigError, match="not an ECR address"):
         own_image(aws.session(), "ncf:local")
 
 

@@ -109,9 +109,9 @@ def test_tags_and_variables() -> None:
     [
         ({"instance_count": 0}, "1 or more"),
         ({"max_run": 0}, "1 or more"),
-        ({"max_wait": 100}, "for --spot alone"),
+        ({"max_wait": 100}, "only applies to --spot"),
         ({"spot": True, "max_run": 100, "max_wait": 99}, "at least --max-run"),
-        ({"spot": True, "keep_alive": 60}, "cannot be of spot"),
+        ({"spot": True, "keep_alive": 60}, "cannot be kept warm"),
         ({"keep_alive": 100_000}, "--keep-alive takes"),
     ],
 )

@@ -19,14 +19,14 @@ from ncf.cli.sagemaker import app
 from ncf.data import prepare_file
 from ncf.data.options import PrepareOptions, read_options
 from ncf.errors import ConfigError
+from ncf.sagemaker.jobs.images import spark_image
+from ncf.sagemaker.jobs.run import JobFailed
 from ncf.sagemaker.jobs.spark_prepare import (
     SparkOptions,
     prepare,
     processing_request,
-    spark_image,
     write_code,
 )
-from ncf.sagemaker.jobs.training import JobFailed
 
 OPTIONS = SparkOptions(
     "173754725891.dkr.ecr.us-east-1.amazonaws.com/sagemaker-spark-processing:3.5-cpu-py312"

@@ -19,7 +19,8 @@ from ncf.sagemaker.jobs import launch, training
 from ncf.sagemaker.jobs.fetch import fetch
 from ncf.sagemaker.jobs.launch import Inputs, send_code
 from ncf.sagemaker.jobs.requests import TrainingOptions
-from ncf.sagemaker.jobs.training import JobFailed, TrainingJob
+from ncf.sagemaker.jobs.run import JobFailed
+from ncf.sagemaker.jobs.training import TrainingJob
 from ncf.sagemaker.session import Session, Settings
 from support import experiment
 
@@ -212,7 +213,7 @@ def test_resume_of_a_job_that_goes_on_or_has_other_data(
     aws.run(waiting)
     session = aws.session()
     first = started(session, prepared, name="first")
-    with pytest.raises(ConfigError, match="still going on"):
+    with pytest.raises(ConfigError, match="still running"):
         started(session, prepared, name="second", resume=first)
     training.stop(session, first)
     over(aws, first)
@@ -328,7 +329,7 @@ def test_the_reason_is_the_sentence_of_the_run(said: str, sentence: str) -> None
 def test_a_spot_job_that_got_no_time() -> None:
     job = described(TrainingJobStatus="Stopped", SecondaryStatus="MaxWaitTimeExceeded")
     with pytest.raises(JobFailed, match="too little spot time"):
-        training.check(job)
+        training.check_completed(job)
 
 
 def test_names_begin_with_the_project(aws: Aws) -> None:
@@ -336,7 +337,7 @@ def test_names_begin_with_the_project(aws: Aws) -> None:
     assert launch.job_name(session, "mine", experiment()) == "shop-mine"
     assert launch.job_name(session, "shop-mine", experiment()) == "shop-mine"
     assert launch.job_name(session, None, experiment()).startswith("shop-small-neumf-")
-    with pytest.raises(ConfigError, match="no name for SageMaker"):
+    with pytest.raises(ConfigError, match="not possible in SageMaker"):
         launch.job_name(session, "a b", experiment())
 
 

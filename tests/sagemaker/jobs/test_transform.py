@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 import programs
 from aws import Aws
 from ncf.errors import CloudError, ConfigError
-from ncf.sagemaker.jobs.training import JobFailed
+from ncf.sagemaker.jobs.run import JobFailed
 from ncf.sagemaker.jobs.transform import (
     Transformed,
     TransformOptions,

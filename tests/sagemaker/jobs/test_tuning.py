@@ -13,7 +13,7 @@ from ncf.errors import CloudError, ConfigError
 from ncf.sagemaker.container.hyperparameters import from_hyperparameters
 from ncf.sagemaker.jobs import tuning
 from ncf.sagemaker.jobs.requests import TrainingOptions
-from ncf.sagemaker.jobs.training import JobFailed
+from ncf.sagemaker.jobs.run import JobFailed
 from ncf.sagemaker.jobs.tuning import TunerOptions, parameter_ranges, tuning_request
 from ncf.tuning.space import Space
 from programs import judged, session_of

@@ -101,7 +101,7 @@ def test_a_missing_answer_is_told(tmp_path: Path) -> None:
 
 
 def test_answers_to_others_are_told(tmp_path: Path) -> None:
-    with pytest.raises(CloudError, match="not those to these users"):
+    with pytest.raises(CloudError, match="answered for user"):
         list(users.read_answers(answered(tmp_path, answer(1, 9)), [1, 2]))
 
 

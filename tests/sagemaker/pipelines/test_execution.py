@@ -12,9 +12,8 @@ from ncf.sagemaker.container.criteria import PromotionCriteria
 from ncf.sagemaker.container.hyperparameters import from_hyperparameters
 from ncf.sagemaker.local import requests
 from ncf.sagemaker.pipelines import execution
-from ncf.sagemaker.pipelines.definition import definition
+from ncf.sagemaker.pipelines.definition import PipelinePlan, definition
 from ncf.sagemaker.pipelines.execution import Options
-from ncf.sagemaker.pipelines.steps import PipelinePlan
 from ncf.sagemaker.pipelines.values import at_path, joined, references, resolve
 from ncf.sagemaker.session import Session, Settings
 from support import experiment
@@ -186,7 +185,7 @@ def test_values_are_found_by_index_by_name_and_in_texts() -> None:
     assert at_path(value, "Outputs['b'].Uri") == "y"
     assert at_path(value, "Outputs[0].Uri") == "x"
     assert resolve(joined("-", "a", 1, True, {"Get": "x"}), lambda _: 0.5) == "a-1-true-0.5"
-    with pytest.raises(CloudError, match=r"There is no Outputs\['c'\]"):
+    with pytest.raises(CloudError, match=r"The step left no Outputs\['c'\]"):
         at_path(value, "Outputs['c'].Uri")
 
 
@@ -197,7 +196,7 @@ def test_values_are_found_by_index_by_name_and_in_texts() -> None:
         ({"prepare": {"min_user": "five"}}, "min_user must be a number"),
         ({"prepare": {"split": "first"}}, "--split must be one of"),
         ({"data": "nowhere.csv"}, "There is no nowhere.csv"),
-        ({"name": "a pipeline"}, "The pipeline's name 'a pipeline' is no name"),
+        ({"name": "a pipeline"}, "The pipeline's name 'a pipeline' is not possible"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_is_refused_before_anything_is_made(options: dict[str, Any], sentence: str) -> None:

@@ -115,14 +115,14 @@ def test_a_schedule_is_made_changed_and_taken_away(aws: Aws, ncf: Commands) -> N
     assert scheduler.list_tags_for_resource(ResourceArn=group)["Tags"] == [
         {"Key": "ncf:project", "Value": "ncf"}
     ]
-    assert ncf("pipeline", "schedule", "--remove") == "ncf-pipeline starts by hand only.\n"
+    assert ncf("pipeline", "schedule", "--remove") == "ncf-pipeline no longer starts by itself.\n"
     with pytest.raises(CloudError, match="has no schedule"):
         ncf("pipeline", "schedule", "--remove")
 
 
 @pytest.mark.parametrize("text", ["weekly", "rate 7 days", "cron()"])
 def test_what_is_no_schedule_is_refused(text: str) -> None:
-    with pytest.raises(ConfigError, match="is no schedule"):
+    with pytest.raises(ConfigError, match="is not a schedule"):
         schedules.checked_expression(text)
 
 

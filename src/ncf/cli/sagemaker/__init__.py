@@ -1,20 +1,8 @@
-"""`ncf sagemaker …`: the same commands for hosted SageMaker and, with `--local`, for containers on this machine."""
+"""`ncf sagemaker …`: the same commands for hosted SageMaker and, with `--local`, for this machine."""
 
 import typer
 
-from ncf.cli.sagemaker import (
-    deploy,
-    endpoints,
-    image,
-    invoke,
-    jobs,
-    models,
-    pipeline_make,
-    prepare,
-    transform,
-    tune,
-    upkeep,
-)
+from ncf.cli.sagemaker import endpoints, invoke, jobs, models, pipeline, prepare, transform, tune, upkeep
 
 app = typer.Typer(
     help="Amazon SageMaker, hosted or --local: train, tune, deploy, invoke, transform, pipeline, clean up.",
@@ -28,20 +16,15 @@ def sagemaker() -> None:
     """Amazon SageMaker, hosted or on this machine's Docker."""
 
 
-for command in (upkeep.status, upkeep.cleanup, upkeep.policy, upkeep.double):
-    app.command()(command)
-
-
-for job_command in (
-    prepare.prepare, image.push_image, jobs.train, jobs.fetch, jobs.jobs, jobs.logs, jobs.stop, tune.tune, transform.transform,
-):  # fmt: skip
-    app.command()(job_command)
-
-for endpoint_command in (
-    deploy.deploy, deploy.rollback, endpoints.endpoints, endpoints.describe, endpoints.delete, endpoints.captured,
+for command in (
+    upkeep.status, upkeep.cleanup, upkeep.policy, upkeep.double,
+    prepare.prepare, jobs.push_image, jobs.train, jobs.fetch, jobs.jobs, jobs.logs, jobs.stop, tune.tune,
+    transform.transform,
+    endpoints.deploy, endpoints.rollback, endpoints.endpoints, endpoints.describe, endpoints.delete,
+    endpoints.captured,
     invoke.invoke,
 ):  # fmt: skip
-    app.command()(endpoint_command)
+    app.command()(command)
 
-app.add_typer(pipeline_make.app, name="pipeline")
+app.add_typer(pipeline.app, name="pipeline")
 app.add_typer(models.app, name="models")

@@ -1,4 +1,4 @@
-"""`ncf sagemaker invoke`: the questions of `ncf recommend`, put to an endpoint, and answered in the same way."""
+"""`ncf sagemaker invoke`: the options and output of `ncf recommend`, answered by an endpoint."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +20,7 @@ from ncf.cli.options import (
     print_json,
 )
 from ncf.cli.sagemaker import options as shared
-from ncf.cli.sagemaker.deploy import Endpoint
+from ncf.cli.sagemaker.endpoints import Endpoint
 from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ def invoke(
     file: Annotated[
         str | None,
         typer.Option(
-            metavar="JSONL", help="A request a line, as docs/serving.md has them.", show_default=False
+            metavar="JSONL", help="A request a line, as docs/serving.md describes.", show_default=False
         ),
     ] = None,
     boto3: Annotated[
-        bool, typer.Option("--boto3", help="By plain boto3 instead of SageMaker's SDK.")
+        bool, typer.Option("--boto3", help="Use plain boto3 instead of SageMaker's SDK.")
     ] = False,
     variant: Annotated[
         str | None, typer.Option(help="Ask this production variant.", show_default=False)
@@ -65,7 +65,8 @@ def invoke(
             print_json(answer)
         return
     document = request_document(
-        users=user or (), history=history, similar_to=similar_to, k=k, candidates=candidate, exclude=exclude or (),
+        users=user or (), history=history, similar_to=similar_to, k=k, candidates=candidate,
+        exclude=exclude or (),
         exclude_seen=not include_seen, strict=strict,
     )  # fmt: skip
     print_answer(endpoint.ask(document), as_json)

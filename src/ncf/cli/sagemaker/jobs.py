@@ -1,6 +1,7 @@
-"""`ncf sagemaker train`, `fetch`, `jobs`, `logs`, `stop`."""
+"""`ncf sagemaker push-image`, `train`, `fetch`, `jobs`, `logs`, `stop`."""
 
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +9,6 @@ import typer
 
 from ncf.cli.options import Json, print_json
 from ncf.cli.sagemaker import options as shared
-from ncf.cli.sagemaker.distributed import open_distribution
 from ncf.cli.sagemaker.tracking import Track, TrackAs, again, recorded, tracking
 from ncf.errors import Interrupted
 
@@ -16,78 +16,100 @@ if TYPE_CHECKING:
     from ncf.sagemaker.container.distribution import Distribution
     from ncf.sagemaker.jobs.fetch import Fetched
     from ncf.sagemaker.jobs.mlflow import Tracking
+    from ncf.sagemaker.jobs.requests import TrainingOptions
     from ncf.sagemaker.jobs.training import TrainingJob
     from ncf.sagemaker.session import Session
 
 JobName = Annotated[str, typer.Argument(metavar="JOB", help="Name of a training job.")]
-InstanceType = Annotated[str, typer.Option(help="SageMaker instance type.")]
-InstanceCount = Annotated[
-    int,
-    typer.Option(
-        "--instance-count", "--instances", help="How many instances, which train one model together."
-    ),
-]
-Image = Annotated[
-    str | None, typer.Option(help="Container image; NCF_IMAGE, or the one of push-image.", show_default=False)
-]
-ScriptMode = Annotated[
-    bool, typer.Option("--script-mode", help="AWS's PyTorch image with this package's source.")
-]
-MaxRun = Annotated[int, typer.Option(help="Stop after so many seconds.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="No progress.")]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a setting: section.key=value; repeat.")
-]
+RunFolder = Annotated[str | None, typer.Option(help="Folder of the run; runs/JOB by default.")]
+
+
+@shared.with_session((*shared.HOSTED_READS, "kms_key", "tags"))
+def push_image(
+    session: "Session",
+    image: Annotated[
+        str, typer.Option(help="An image on this machine; 'make image' builds it.")
+    ] = "ncf:local",
+    repository: Annotated[
+        str | None, typer.Option(help="Repository in ECR; the project's name by default.", show_default=False)
+    ] = None,
+    image_tag: Annotated[
+        str | None, typer.Option(help="Tag in ECR; the version of ncf by default.", show_default=False)
+    ] = None,
+    keep: Annotated[int, typer.Option(min=1, help="How many images a new repository keeps.")] = 10,
+    quiet: shared.Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Push the image to ECR for hosted SageMaker; the repository is made if it does not exist."""
+    from ncf.cli import console
+    from ncf.sagemaker.jobs.push import push_image
+
+    log = (lambda _: None) if quiet else console.log
+    uri = push_image(session, image, repository, tag=image_tag, keep=keep, log=log)
+    print_json({"image": uri}) if as_json else typer.echo(f"Pushed {uri}")
+
+
+def _distribution(
+    distributed: Annotated[
+        str, typer.Option(help="How processes and instances train together: torchrun, horovod or smddp.")
+    ] = "torchrun",
+    processes_per_host: Annotated[
+        int | None,
+        typer.Option(
+            help="Processes on each instance; by default one for each GPU, or 1.", show_default=False
+        ),
+    ] = None,
+    timeout: Annotated[
+        int | None,
+        typer.Option(
+            help="Seconds after which an instance that stops responding ends the job.", show_default=False
+        ),
+    ] = None,
+) -> "Distribution":
+    """How the job's processes start and meet."""
+    from ncf.sagemaker.container.distribution import Distribution
+
+    return Distribution(distributed, processes_per_host, timeout)
 
 
 @shared.with_session(shared.MAKES)
-@shared.gathered("distribution", open_distribution)
+@shared.gathered("options", shared.training_options)
+@shared.gathered("distribution", _distribution)
 def train(
     session: "Session",
+    options: "TrainingOptions",
     distribution: "Distribution",
-    recipe: Annotated[str, typer.Argument(help="A TOML file; recipes/ has one for each published result.")],
+    recipe: shared.Recipe,
     data: Annotated[str, typer.Option(help="Prepared data folder.")],
-    output: Annotated[str | None, typer.Option(help="Folder of the run; runs/JOB by default.")] = None,
-    set: Set = None,
-    instance_type: InstanceType = "ml.c7i.xlarge",
-    instance_count: InstanceCount = 1,
-    volume_size: Annotated[int, typer.Option(help="Gigabytes of each instance's volume.")] = 30,
-    max_run: MaxRun = 3600,
-    spot: Annotated[
-        bool, typer.Option("--spot", help="Spot instances: cheaper, and may be taken away.")
-    ] = False,
-    max_wait: Annotated[
-        int | None, typer.Option(help="With --spot: seconds for waiting and running.", show_default=False)
-    ] = None,
+    output: RunFolder = None,
+    set: shared.Set = None,
     checkpoints: Annotated[
-        str | None, typer.Option(help="URI, or folder with --local; the job's own place by default.")
+        str | None, typer.Option(help="URI, or folder with --local; the job's own folder by default.")
     ] = None,
     resume: Annotated[
-        str | None, typer.Option(metavar="JOB", help="Go on from the checkpoints of an earlier job.")
+        str | None, typer.Option(metavar="JOB", help="Continue from the checkpoints of an earlier job.")
     ] = None,
     keep_alive: Annotated[
         int | None, typer.Option(help="Warm pool: seconds that the instances wait for another job.")
     ] = None,
-    image: Image = None,
-    script_mode: ScriptMode = False,
+    image: shared.Image = None,
+    script_mode: shared.ScriptMode = False,
     gmf: Annotated[str | None, typer.Option(help="Pre-trained GMF run to fuse.")] = None,
     mlp: Annotated[str | None, typer.Option(help="Pre-trained MLP run to fuse.")] = None,
     track: Track = None,
     track_as: TrackAs = None,
     name: Annotated[str | None, typer.Option(help="Name of the job, the project before it.")] = None,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Start, and do not follow.")] = False,
+    no_wait: shared.NoFollow = False,
     max_cost: shared.MaxCost = None,
     yes: shared.Yes = False,
-    quiet: Quiet = False,
+    quiet: shared.Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train a recipe in a container: here with --local, or as a job of hosted SageMaker; then fetch the run."""
-    from ncf.cli.sagemaker.cost import accept_cost
+    """Train a recipe in a container, here with --local or as a job of hosted SageMaker; then fetch it."""
     from ncf.cli.sagemaker.progress import Upload
     from ncf.config import Experiment
     from ncf.sagemaker.jobs import launch
     from ncf.sagemaker.jobs.fetch import check_free
-    from ncf.sagemaker.jobs.requests import TrainingOptions
     from ncf.sagemaker.prices import estimate
 
     experiment = Experiment.load(recipe, set or ())
@@ -95,50 +117,43 @@ def train(
     where = tracking(session, track, track_as)
     if output is not None and not no_wait:
         check_free(Path(output))
-    options = TrainingOptions(
-        name=launch.job_name(session, name, experiment), data="", image="", instance_type=instance_type,
-        instance_count=instance_count, volume_gb=volume_size, max_run=max_run, spot=spot, max_wait=max_wait,
-        keep_alive=keep_alive, environment=where.environment if where else {}, distribution=distribution,
+    options = replace(
+        options, name=launch.job_name(session, name, experiment), keep_alive=keep_alive,
+        environment=where.environment if where else {}, distribution=distribution,
     )  # fmt: skip
     inputs = launch.Inputs(Path(data), gmf, mlp, script_mode, image, checkpoints, resume)
-    billed = max_run + (keep_alive or 0)
-    accept_cost(
-        session, estimate(instance_type, "training", instance_count, billed, spot=spot), max_cost, yes
-    )
+    billed, count = options.max_run + (keep_alive or 0), options.instance_count
+    most = estimate(options.instance_type, "training", count, billed, spot=options.spot)
+    shared.accept_cost(session, most, max_cost, yes)
     try:
         with closing(Upload("sending data")) as progress:
             job = launch.launch(session, experiment, inputs, options, progress)
     except KeyboardInterrupt:
-        raise Interrupted("Nothing was started; what was sent is kept for the next try.") from None
+        raise Interrupted("Nothing was started; uploaded files are kept for the next try.") from None
     if no_wait:
         _started(session, job, as_json, where)
         return
     _follow(session, job, _epochs(experiment, gmf is not None), quiet, where)
-    fetched = _fetched(session, job, output, data)
-    recorded(session, job, fetched.folder, where)
-    _told(fetched, job, as_json)
+    _fetch(session, job, output, data, where, as_json)
 
 
 @shared.with_session(shared.READS)
 def fetch(
     session: "Session",
     job: JobName,
-    output: Annotated[str | None, typer.Option(help="Folder of the run; runs/JOB by default.")] = None,
+    output: RunFolder = None,
     data: Annotated[
         str | None,
         typer.Option(
-            help="The data it was trained on, here; looked for in data/ by default.", show_default=False
+            help="Local folder of its training data; by default found in data/.", show_default=False
         ),
     ] = None,
     track: Track = None,
     track_as: TrackAs = None,
     as_json: Json = False,
 ) -> None:
-    """Download a finished job as a run folder, verified; cut off, it goes on where it was."""
-    where = tracking(session, track, track_as)
-    fetched = _fetched(session, job, output, data)
-    recorded(session, job, fetched.folder, where)
-    _told(fetched, job, as_json)
+    """Download a finished job as a verified run folder; an interrupted download is resumed."""
+    _fetch(session, job, output, data, tracking(session, track, track_as), as_json)
 
 
 @shared.with_session(shared.READS)
@@ -147,15 +162,15 @@ def jobs(
     most: Annotated[int, typer.Option("--most", "-n", help="How many, newest first.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """The project's training jobs: state, duration, metric, and what each cost so far."""
+    """List the project's training jobs: state, duration, metric, and cost so far."""
     from ncf.sagemaker.jobs.training import list_jobs
 
-    found = list_jobs(session, most)
+    listed = list_jobs(session, most)
     if as_json:
-        print_json({"jobs": [_summary(job) for job in found]})
+        print_json({"jobs": [_summary(job) for job in listed]})
         return
-    if not found:
-        typer.echo("There are no training jobs of this project.")
+    if not listed:
+        typer.echo("This project has no training jobs.")
         return
     from rich.table import Table
 
@@ -164,7 +179,7 @@ def jobs(
     table = Table()
     for heading in ("job", "state", "duration", "NDCG@10", "$"):
         table.add_column(heading, justify="left" if heading in ("job", "state") else "right")
-    for job in found:
+    for job in listed:
         table.add_row(*_row(job))
     OUT.print(table)
 
@@ -173,9 +188,9 @@ def jobs(
 def logs(
     session: "Session",
     job: JobName,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow until the job ends.")] = False,
 ) -> None:
-    """What a job's containers wrote."""
+    """Print the log of a job's containers."""
     from ncf.sagemaker.jobs import training
     from ncf.sagemaker.jobs.logs import TRAINING, Line, read
 
@@ -191,27 +206,25 @@ def logs(
     try:
         training.wait(session, job, show)
     except KeyboardInterrupt:
-        raise _going_on(session, job) from None
+        raise _still_running(session, job) from None
 
 
 @shared.with_session(shared.READS)
-def stop(
-    session: "Session",
-    job: JobName,
-) -> None:
-    """Stop a job; it has two minutes to save a checkpoint, and --resume goes on from it."""
+def stop(session: "Session", job: JobName) -> None:
+    """Stop a job; it has two minutes to save a checkpoint, from which --resume continues."""
     from ncf.sagemaker.jobs import training
 
     stopped = training.stop(session, job)
-    again = "" if stopped.status == "Completed" else f" ('ncf sagemaker train … --resume {job}' goes on)"
+    again = "" if stopped.status == "Completed" else f" ('ncf sagemaker train … --resume {job}' continues)"
     typer.echo(f"{job}: {stopped.status}{again}")
 
 
 def _follow(session: "Session", job: str, epochs: int, quiet: bool, tracking: "Tracking | None") -> None:
-    """Wait for the end; ctrl-C leaves the job as it is."""
+    """Follow a job to its end; ctrl-C leaves it running."""
     from ncf.cli import console
     from ncf.cli.sagemaker.progress import Follower
     from ncf.sagemaker.jobs import training
+    from ncf.sagemaker.jobs.run import JobFailed
 
     try:
         if not quiet:
@@ -221,18 +234,18 @@ def _follow(session: "Session", job: str, epochs: int, quiet: bool, tracking: "T
             return
         training.wait(session, job)
     except KeyboardInterrupt:
-        raise _going_on(session, job, tracking) from None
-    except training.JobFailed as failed:
+        raise _still_running(session, job, tracking) from None
+    except JobFailed as failed:
         for line in failed.lines if quiet else ():
             console.log(line)
         raise
 
 
-def _going_on(session: "Session", job: str, tracking: "Tracking | None" = None) -> Interrupted:
+def _still_running(session: "Session", job: str, tracking: "Tracking | None" = None) -> Interrupted:
     where = f"{job} --local" if session.local else job
     return Interrupted(
-        f"The job goes on: 'ncf sagemaker logs {where} --follow' follows it, 'ncf sagemaker stop {where}' stops it, "
-        f"'ncf sagemaker fetch {where}{again(tracking)}' fetches its run."
+        f"The job is still running: 'ncf sagemaker logs {where} --follow' follows it, 'ncf sagemaker stop "
+        f"{where}' stops it, 'ncf sagemaker fetch {where}{again(tracking)}' fetches its run."
     )
 
 
@@ -245,22 +258,32 @@ def _started(session: "Session", job: str, as_json: bool, tracking: "Tracking | 
     typer.echo(f"Started {job}: 'ncf sagemaker logs {where} --follow', then '{fetching}'.")
 
 
-def _fetched(session: "Session", job: str, output: str | None, data: str | None) -> "Fetched":
+def _fetch(
+    session: "Session",
+    job: str,
+    output: str | None,
+    data: str | None,
+    where: "Tracking | None",
+    as_json: bool,
+) -> None:
+    """Fetch and record a job, and print its results; the end of its log where it failed."""
     from ncf.cli import console
     from ncf.sagemaker.jobs.fetch import fetch
     from ncf.sagemaker.jobs.logs import TRAINING, read
-    from ncf.sagemaker.jobs.training import JobFailed
+    from ncf.sagemaker.jobs.run import JobFailed
 
     try:
-        return fetch(session, job, output, data)
+        fetched = fetch(session, job, output, data)
     except JobFailed:
         for line in read(session, TRAINING, f"{job}/")[-20:]:
             console.log(line.text)
         raise
+    recorded(session, job, fetched.folder, where)
+    _print_results(fetched, job, as_json)
 
 
-def _told(fetched: "Fetched", job: str, as_json: bool) -> None:
-    """The test figures, as `ncf train` prints them."""
+def _print_results(fetched: "Fetched", job: str, as_json: bool) -> None:
+    """Print the test figures, as `ncf train` does."""
     metrics = fetched.metrics
     if as_json:
         print_json({"job": job, "run": str(fetched.folder), "artifact": str(fetched.artifact), **metrics})
@@ -268,15 +291,16 @@ def _told(fetched: "Fetched", job: str, as_json: bool) -> None:
     means = metrics.get("test", {}).get("metrics", {})
     labels = (("hr@10", "HR@10"), ("ndcg@10", "NDCG@10"))
     shown = [f"{label} {means[key]:.4f}" for key, label in labels if key in means]
-    typer.echo(
-        f"Test, weights of {metrics.get('selected', 'the last epoch')}: {', '.join(shown) or 'nothing was held out'} "
-        f"('ncf evaluate {fetched.folder}' tells more)."
-    )
+    epoch, figures = metrics.get("selected", "the last epoch"), ", ".join(shown) or "nothing was held out"
+    typer.echo(f"Test, weights of {epoch}: {figures} ('ncf evaluate {fetched.folder}' shows more).")
 
 
 def _epochs(experiment: Any, fused: bool) -> int:
-    halves = experiment.pretraining if experiment.pretraining and not fused else None
-    return int(experiment.train.epochs + (halves.gmf.train.epochs + halves.mlp.train.epochs if halves else 0))
+    """Epochs of training in all, with those of GMF and MLP unless these are `fused` from earlier runs."""
+    stages = [experiment]
+    if experiment.pretraining and not fused:
+        stages += [experiment.pretraining.gmf, experiment.pretraining.mlp]
+    return sum(stage.train.epochs for stage in stages)
 
 
 def _summary(job: "TrainingJob") -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`ncf sagemaker models …`: the versions in the model registry; approve, reject, deploy."""
+"""`ncf sagemaker models …`: list, show, approve, reject and deploy versions in the model registry."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -6,7 +6,6 @@ import typer
 
 from ncf.cli.options import Json, print_json
 from ncf.cli.sagemaker import options as shared
-from ncf.cli.sagemaker.options import MaxCost, Yes
 
 if TYPE_CHECKING:
     from ncf.sagemaker.session import Session
@@ -16,7 +15,6 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-Group = Annotated[str | None, typer.Option(help="Model group; PROJECT-models.", show_default=False)]
 Version = Annotated[
     str | None, typer.Argument(metavar="[VERSION]", help="Number or ARN; by default the newest that fits.")
 ]
@@ -25,73 +23,58 @@ Why = Annotated[str, typer.Option(help="Kept with the decision.")]
 
 @app.command("list")
 @shared.with_session(shared.READS)
-def list_(
-    session: "Session",
-    group: Group = None,
-    as_json: Json = False,
-) -> None:
-    """The versions, the newest first."""
+def list_(session: "Session", group: shared.Group = None, as_json: Json = False) -> None:
+    """List the versions, the newest first."""
     from ncf.sagemaker.pipelines import registry
 
     name = registry.group_name(session, group)
-    found = [registry.find(session, name, one.version) for one in registry.packages(session, name)]
+    versions = [package.version for package in registry.packages(session, name)]
+    packages = [registry.find(session, name, version) for version in versions]
     if as_json:
-        print_json({"group": name, "models": [_record(one) for one in found]})
+        print_json({"group": name, "models": [_record(package) for package in packages]})
         return
-    for one in found:
-        figures = one.properties
+    for package in packages:
+        figures, created = package.properties, package.described["CreationTime"]
         typer.echo(
-            f"{one.version:>4}  {one.approval:<22} {one.described['CreationTime']:%Y-%m-%d %H:%M}  "
-            f"HR@10 {figures.get('hr_at_10', '-')}  NDCG@10 {figures.get('ndcg_at_10', '-')}  {figures.get('recipe', '')}"
+            f"{package.version:>4}  {package.approval:<22} {created:%Y-%m-%d %H:%M}  HR@10 "
+            f"{figures.get('hr_at_10', '-')}  NDCG@10 {figures.get('ndcg_at_10', '-')}  "
+            f"{figures.get('recipe', '')}"
         )
-    if not found:
+    if not packages:
         typer.echo(f"The group {name} has no models yet.")
 
 
 @app.command()
 @shared.with_session(shared.STORES)
 def show(
-    session: "Session",
-    version: Version = None,
-    group: Group = None,
-    as_json: Json = False,
+    session: "Session", version: Version = None, group: shared.Group = None, as_json: Json = False
 ) -> None:
-    """One version: where it comes from, and what it was compared with."""
+    """Show one version: its origin, and what it was compared with."""
     from ncf.sagemaker.pipelines import registry
 
     package = registry.find(session, registry.group_name(session, group), registry.check_version(version))
-    found = registry.evaluation(session, package.evaluation) if package.evaluation else None
+    document = registry.evaluation(session, package.evaluation) if package.evaluation else None
     if as_json:
-        print_json({**_record(package), "evaluation": found})
+        print_json({**_record(package), "evaluation": document})
         return
     typer.echo(f"{package.arn}\n{package.approval}; {package.model}")
     for name, value in sorted(package.properties.items()):
         typer.echo(f"{name:<18} {value}")
-    if found:
-        typer.echo(found["verdict"]["sentence"])
+    if document:
+        typer.echo(document["verdict"]["sentence"])
 
 
 @app.command()
 @shared.with_session((*shared.STORES, "kms_key"))
-def approve(
-    session: "Session",
-    version: Version = None,
-    why: Why = "",
-    group: Group = None,
-) -> None:
-    """Approve a version, by default the newest that waits; it is what the next model must beat."""
+def approve(session: "Session", version: Version = None, why: Why = "", group: shared.Group = None) -> None:
+    """Approve a version, by default the newest pending one; the next model must beat it."""
     _decide(session, group, version, "Approved", why)
 
 
 @app.command()
 @shared.with_session((*shared.STORES, "kms_key"))
-def reject(
-    session: "Session",
-    version: Version = None,
-    why: Why = "",
-    group: Group = None,
-) -> None:
-    """Reject a version; one that was approved is no longer what the next must beat."""
+def reject(session: "Session", version: Version = None, why: Why = "", group: shared.Group = None) -> None:
+    """Reject a version; if it was approved, the next model need not beat it any more."""
     _decide(session, group, version, "Rejected", why)
 
 
@@ -103,12 +86,11 @@ def deploy(
     endpoint: Annotated[str | None, typer.Option(help="The endpoint; PROJECT.", show_default=False)] = None,
     instance_type: Annotated[str, typer.Option(help="Instance that serves.")] = "ml.c7i.large",
     instance_count: Annotated[int, typer.Option(help="How many of them.")] = 1,
-    group: Group = None,
-    max_cost: MaxCost = None,
-    yes: Yes = False,
+    group: shared.Group = None,
+    max_cost: shared.MaxCost = None,
+    yes: shared.Yes = False,
 ) -> None:
-    """Deploy an approved version, by default the newest; 'ncf sagemaker deploy' with its address has every option."""
-    from ncf.cli.sagemaker.cost import accept_cost
+    """Deploy an approved version, by default the newest; 'ncf sagemaker deploy' has more options."""
     from ncf.errors import ConfigError
     from ncf.sagemaker.endpoints.deploy import deploy
     from ncf.sagemaker.endpoints.describe import cost
@@ -119,11 +101,10 @@ def deploy(
     name = registry.group_name(session, group)
     package = registry.find(session, name, number, None if number else registry.APPROVED)
     if package.approval != registry.APPROVED:
-        raise ConfigError(
-            f"Version {package.version} is not approved ({package.approval}): 'ncf sagemaker models approve {package.version}' first."
-        )
+        first = f"'ncf sagemaker models approve {package.version}' first."
+        raise ConfigError(f"Version {package.version} is not approved ({package.approval}): {first}")
     hosting = Hosting(instance_type=instance_type, instance_count=instance_count)
-    accept_cost(session, cost(hosting), max_cost, yes)
+    shared.accept_cost(session, cost(hosting), max_cost, yes)
     made = deploy(session, package.model, hosting, endpoint=endpoint, image=package.image)
     typer.echo(f"Version {package.version} is in service at the endpoint {made.endpoint}.")
 

@@ -1,4 +1,4 @@
-"""`ncf sagemaker prepare`: preparation on Spark."""
+"""`ncf sagemaker prepare`: prepare data on Spark."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +7,6 @@ import typer
 
 from ncf.cli.options import Json, print_json
 from ncf.cli.sagemaker import options as shared
-from ncf.cli.sagemaker.jobs import Quiet
 
 if TYPE_CHECKING:
     from ncf.sagemaker.session import Session
@@ -22,39 +21,36 @@ def prepare(
         list[str] | None,
         typer.Option("--set", help="Option of 'ncf prepare', such as min_user=5 or split=time; repeat."),
     ] = None,
-    instance_type: Annotated[str, typer.Option(help="SageMaker instance type.")] = "ml.m5.2xlarge",
-    instance_count: Annotated[int, typer.Option(help="How many machines.")] = 2,
-    volume_size: Annotated[int, typer.Option(help="Gigabytes of each machine's volume.")] = 100,
-    max_run: Annotated[int, typer.Option(help="Stop after so many seconds.")] = 4 * 3600,
+    instance_type: shared.InstanceType = "ml.m5.2xlarge",
+    instance_count: Annotated[int, typer.Option(help="Number of machines.")] = 2,
+    volume_size: shared.VolumeSize = 100,
+    max_run: shared.MaxRun = 4 * 3600,
     image: Annotated[
         str | None, typer.Option(help="Container image; AWS's Spark image.", show_default=False)
     ] = None,
     wheels: Annotated[
         str | None,
-        typer.Option(
-            help="Folder of wheels to install, where the machines reach no registry.", show_default=False
-        ),
+        typer.Option(help="Folder of wheels, for machines that reach no registry.", show_default=False),
     ] = None,
     max_cost: shared.MaxCost = None,
     yes: shared.Yes = False,
-    quiet: Quiet = False,
+    quiet: shared.Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Prepare a table that is larger than a machine: Spark in a processing job; the folder is that of 'ncf prepare'."""
+    """Prepare a table that is too large for one machine, on Spark; the result is that of 'ncf prepare'."""
     from ncf.cli import console
-    from ncf.cli.sagemaker.cost import accept_cost
     from ncf.data import PrepareReport
     from ncf.data.options import read_options
     from ncf.errors import Interrupted
-    from ncf.sagemaker.jobs import spark_prepare
+    from ncf.sagemaker.jobs import images, spark_prepare
     from ncf.sagemaker.prices import estimate
 
     values = shared.pairs_of(set, "--set", "min_user=5")
     read_options({name: text for name, text in values.items() if name != "name"})
     options = spark_prepare.SparkOptions(
-        image or spark_prepare.spark_image(session), instance_type, instance_count, volume_size, max_run
+        image or images.spark_image(session), instance_type, instance_count, volume_size, max_run
     )
-    accept_cost(session, estimate(instance_type, "processing", instance_count, max_run), max_cost, yes)
+    shared.accept_cost(session, estimate(instance_type, "processing", instance_count, max_run), max_cost, yes)
     log = (lambda _: None) if quiet else console.log
     sent = Path(wheels) if wheels is not None else None
     try:

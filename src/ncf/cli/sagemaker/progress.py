@@ -1,4 +1,4 @@
-"""A job's log as a person sees it: an epoch a line, a bar of epochs on a terminal, everything else as it comes."""
+"""Shows a job's log: a line for each epoch, a progress bar on a terminal, other lines as they come."""
 
 import re
 from typing import TYPE_CHECKING
@@ -18,10 +18,10 @@ _EPOCH = {"epoch", "loss", "seconds", "samples_per_second"}
 
 
 class Follower:
-    """Shows lines and changes of state of one training job; `close` takes the bar away."""
+    """Shows the lines and states of one training job of so many `epochs`; `close` removes the bar."""
 
     def __init__(self, epochs: int) -> None:
-        self._tracker, self._shown, self._said = ConsoleTracker(), 0, 0
+        self._tracker, self._epochs, self._changes = ConsoleTracker(), 0, 0
         self._bar = Progress(
             TextColumn("epochs"), BarColumn(), MofNCompleteColumn(), console=ERR, transient=True,
             disable=not ERR.is_terminal,
@@ -30,39 +30,40 @@ class Follower:
         self._bar.start()
 
     def line(self, line: "Line") -> None:
-        """One line of the log."""
+        """Show one line of the log."""
         ours = _OURS.search(line.text)
         figures = _figures(ours.group(1)) if ours else {}
         if set(figures) >= _EPOCH:
             self._tracker.epoch(int(figures.pop("epoch")), figures)
-            self._shown += 1
-            self._bar.update(self._task, completed=self._shown)
-        if figures:  # the rest of them is told at the end
+            self._epochs += 1
+            self._bar.update(self._task, completed=self._epochs)
+        if figures:  # results, which the command prints at the end
             return
         text = ours.group(1) if ours else line.text
         log(text if line.container.startswith(_FIRST) else f"{line.container}: {text}")
 
     def status(self, job: "TrainingJob") -> None:
-        """What SageMaker does besides: Starting, Downloading, Training, Uploading, Interrupted, …"""
+        """Show what SageMaker does: Starting, Downloading, Training, Uploading, Interrupted, …"""
         changes = job.described.get("SecondaryStatusTransitions", ())
-        for change in changes[self._said :]:
+        for change in changes[self._changes :]:
             message = str(change.get("StatusMessage") or "").strip()
             log(f"{job.name}: {change['Status']}{f', {message}' if message else ''}")
             if change["Status"] == "Interrupted":
-                log("The spot instance was taken away: SageMaker starts again, from the last checkpoint.")
-        self._said = max(self._said, len(changes))
+                log("The spot instance was taken away: SageMaker restarts the job from its last checkpoint.")
+        self._changes = max(self._changes, len(changes))
 
     def close(self) -> None:
-        """The terminal is as it was."""
+        """Remove the bar."""
         self._bar.stop()
 
 
 class Upload:
-    """A bar of bytes where standard error is a terminal."""
+    """A bar of uploaded bytes where standard error is a terminal; `what` is its label."""
 
     def __init__(self, what: str) -> None:
         self._bar = Progress(
-            TextColumn(what), BarColumn(), DownloadColumn(), console=ERR, transient=True, disable=not ERR.is_terminal
+            TextColumn(what), BarColumn(), DownloadColumn(), console=ERR, transient=True,
+            disable=not ERR.is_terminal,
         )  # fmt: skip
         self._task = self._bar.add_task(what, total=None)
         self._bar.start()
@@ -71,7 +72,7 @@ class Upload:
         self._bar.update(self._task, completed=done, total=total)
 
     def close(self) -> None:
-        """The terminal is as it was."""
+        """Remove the bar."""
         self._bar.stop()
 
 

@@ -1,4 +1,4 @@
-"""`--track` and `--experiment` of the commands that train in a job and fetch its run."""
+"""`--track` and `--experiment` of the commands that train in a job or fetch its run."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,25 +12,21 @@ if TYPE_CHECKING:
 Track = Annotated[
     str | None,
     typer.Option(
-        metavar="URI",
-        envvar="NCF_TRACK",
+        metavar="URI", envvar="NCF_TRACK", show_default=False,
         help="Record in MLflow: sqlite:///FILE or a folder here, http(s)://SERVER or an ARN.",
-        show_default=False,
     ),
-]
+]  # fmt: skip
 TrackAs = Annotated[
     str | None,
     typer.Option(
-        "--experiment",
-        envvar=["NCF_EXPERIMENT", "MLFLOW_EXPERIMENT_NAME"],
+        "--experiment", envvar=["NCF_EXPERIMENT", "MLFLOW_EXPERIMENT_NAME"], show_default=False,
         help="Experiment of MLflow; the project by default.",
-        show_default=False,
     ),
-]
+]  # fmt: skip
 
 
 def tracking(session: "Session", track: str | None, experiment: str | None) -> "Tracking | None":
-    """Where to record, or None; an address that can never work is an error before anything starts."""
+    """Where to record, or None; raises `ConfigError` for an address that can never work."""
     if track is None:
         return None
     from ncf.sagemaker.jobs.mlflow import Tracking
@@ -39,7 +35,7 @@ def tracking(session: "Session", track: str | None, experiment: str | None) -> "
 
 
 def again(where: "Tracking | None") -> str:
-    """The options that ask a later command for the same."""
+    """The options by which a later command records at the same address."""
     if where is None:
         return ""
     from ncf.tracking.mlflow import shown
@@ -48,7 +44,7 @@ def again(where: "Tracking | None") -> str:
 
 
 def recorded(session: "Session", job: str, folder: Path, where: "Tracking | None") -> None:
-    """Say where the fetched run is recorded; that it could not be is a warning, since the run is here."""
+    """Record the fetched run and print where; a failure is only a warning, since the run is here."""
     if where is None:
         return
     from ncf.cli import console
@@ -58,8 +54,7 @@ def recorded(session: "Session", job: str, folder: Path, where: "Tracking | None
     try:
         console.log(record(session, job, folder, where))
     except (TrackingError, ConfigError) as trouble:
-        here = " --local" if session.local else ""
+        flags = f"{' --local' if session.local else ''} --output {folder}{again(where)}"
         console.log(
-            f"Warning: {job} is not recorded: {trouble}; "
-            f"'ncf sagemaker fetch {job}{here} --output {folder}{again(where)}' does it later."
+            f"Warning: {job} is not recorded: {trouble}; 'ncf sagemaker fetch {job}{flags}' does it later."
         )

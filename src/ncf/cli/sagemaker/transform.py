@@ -1,4 +1,4 @@
-"""`ncf sagemaker transform`: batch transform."""
+"""`ncf sagemaker transform`: recommendations for many users by batch transform."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,7 +7,6 @@ import typer
 
 from ncf.cli.options import Json, print_json
 from ncf.cli.sagemaker import options as shared
-from ncf.cli.sagemaker.jobs import Image, InstanceCount, InstanceType, MaxRun, Quiet, ScriptMode
 
 if TYPE_CHECKING:
     from ncf.sagemaker.session import Session
@@ -28,21 +27,20 @@ def transform(
     ] = None,
     k: Annotated[int, typer.Option("--k", "-k", help="How many items a user.")] = 10,
     include_seen: Annotated[
-        bool, typer.Option("--include-seen", help="Do not leave out what users have used.")
+        bool, typer.Option("--include-seen", help="Include items that users have already used.")
     ] = False,
-    instance_type: InstanceType = "ml.c7i.xlarge",
-    instance_count: InstanceCount = 1,
-    max_run: MaxRun = 3600,
-    image: Image = None,
-    script_mode: ScriptMode = False,
+    instance_type: shared.InstanceType = "ml.c7i.xlarge",
+    instance_count: shared.InstanceCount = 1,
+    max_run: shared.MaxRun = 3600,
+    image: shared.Image = None,
+    script_mode: shared.ScriptMode = False,
     max_cost: shared.MaxCost = None,
     yes: shared.Yes = False,
-    quiet: Quiet = False,
+    quiet: shared.Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Recommend to many users in containers that come for it and go; the rows are those of 'ncf batch'."""
+    """Recommend to many users in containers of this job alone; the rows are those of 'ncf batch'."""
     from ncf.cli import console
-    from ncf.cli.sagemaker.cost import accept_cost
     from ncf.errors import Interrupted
     from ncf.sagemaker.jobs import images
     from ncf.sagemaker.jobs import transform as batch
@@ -51,8 +49,8 @@ def transform(
     from ncf.serving.batch import check_output
 
     check_output(Path(output))
-    asked = read_users(Path(users)) if users is not None else None
-    accept_cost(session, estimate(instance_type, "transform", instance_count, max_run), max_cost, yes)
+    ids = read_users(Path(users)) if users is not None else None
+    shared.accept_cost(session, estimate(instance_type, "transform", instance_count, max_run), max_cost, yes)
     if script_mode:
         uri = image or images.pytorch_image(session, instance_type, "inference")
     else:
@@ -62,19 +60,17 @@ def transform(
     )
     log = (lambda _: None) if quiet else console.log
     try:
-        done = batch.transform(session, run, Path(output), asked, options, log=log)
+        done = batch.transform(session, run, Path(output), ids, options, log=log)
     except KeyboardInterrupt:
         raise Interrupted(
             "The transform job was stopped and its model deleted; nothing was written."
         ) from None
     written = done.written
     if as_json:
-        print_json(
-            {"job": done.job, "output": output, "users": written.users, "rows": written.rows,
-             "fallbacks": done.fallbacks, "seconds": written.seconds}
-        )  # fmt: skip
+        counts = {"users": written.users, "rows": written.rows, "fallbacks": done.fallbacks}
+        print_json({"job": done.job, "output": output, **counts, "seconds": written.seconds})
         return
-    unknown = f"; {done.fallbacks:,} users are not known and got what is popular" if done.fallbacks else ""
+    unknown = f"; {done.fallbacks:,} unknown users got popular items" if done.fallbacks else ""
     typer.echo(
         f"{written.rows:,} rows for {written.users:,} users in {written.seconds:.1f} s: {output}{unknown}"
     )

@@ -6,7 +6,6 @@ import typer
 
 from ncf.cli.options import Json, print_json
 from ncf.cli.sagemaker import options as shared
-from ncf.cli.sagemaker.options import Project, Yes
 from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -17,21 +16,18 @@ if TYPE_CHECKING:
 
 
 @shared.with_session(shared.STORES)
-def status(
-    session: "Session",
-    as_json: Json = False,
-) -> None:
-    """What of this project runs now, and what it costs."""
+def status(session: "Session", as_json: Json = False) -> None:
+    """Show running resources and their cost."""
     from ncf.sagemaker.account.project_resources import everything
-    from ncf.sagemaker.account.running import status_of
 
-    found = status_of(everything(session))
+    inventory = everything(session)
     if as_json:
-        print_json({"project": session.project, **found.to_json()})
+        print_json({"project": session.project, **inventory.status()})
         return
-    _print_running(session.project, found)
-    _print_stored(found)
-    for sentence in found.blind:
+    _print_running(session.project, inventory)
+    for item in inventory.stored:
+        typer.echo(f"Stored: {item.kind} {item.name}: {item.detail}, ${item.monthly:.2f} a month.")
+    for sentence in inventory.unreadable:
         typer.echo(f"Not seen: {sentence}", err=True)
 
 
@@ -42,16 +38,16 @@ def cleanup(
     keep: Annotated[
         list[str] | None,
         typer.Option(
-            help="Leave a kind, such as objects or endpoint, and what it needs; repeat.", show_default=False
+            help="Keep a kind, such as objects or endpoint, and what it needs; repeat.", show_default=False
         ),
     ] = None,
     older_than: Annotated[
         float | None, typer.Option(metavar="DAYS", min=0, help="Only what is older.", show_default=False)
     ] = None,
-    yes: Yes = False,
+    yes: shared.Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Delete all that carries this project's tag, and only that; running jobs are stopped first."""
+    """Delete everything with this project's tag, and nothing else; running jobs are stopped first."""
     from ncf.sagemaker.account import cleanup as work
     from ncf.sagemaker.account.project_resources import everything
 
@@ -64,22 +60,22 @@ def cleanup(
     if dry_run or not items:
         if as_json:
             print_json(_answer(session.project, [], [], items, records, inventory))
-        raise typer.Exit(1 if inventory.blind else 0)
+        raise typer.Exit(1 if inventory.unreadable else 0)
     if not yes:
         _confirm(session.project, items)
-    outcome = work.delete(session, items, lambda line: typer.echo(line, err=True))
+    result = work.delete(session, items, lambda line: typer.echo(line, err=True))
     if as_json:
-        print_json(
-            _answer(session.project, outcome.deleted, outcome.failed, outcome.left, records, inventory)
-        )
+        print_json(_answer(session.project, result.deleted, result.failed, result.left, records, inventory))
     else:
-        _print_outcome(outcome)
-    raise typer.Exit(130 if outcome.left else 1 if outcome.failed or inventory.blind else 0)
+        _print_result(result)
+    raise typer.Exit(130 if result.left else 1 if result.failed or inventory.unreadable else 0)
 
 
 def policy(
-    role: Annotated[str, typer.Option(help="user: who runs ncf; execution: what containers may.")] = "user",
-    project: Project = None,
+    role: Annotated[
+        str, typer.Option(help="user: for who runs ncf; execution: for containers; trust.")
+    ] = "user",
+    project: shared.Project = None,
     account: Annotated[str, typer.Option(help="The account's number.")] = "ACCOUNT",
     region: Annotated[str, typer.Option(help="The region.")] = "REGION",
     bucket: Annotated[str, typer.Option(help="The bucket.")] = "BUCKET",
@@ -87,13 +83,13 @@ def policy(
     kms: Annotated[bool, typer.Option("--kms", help="With what a KMS key needs.")] = False,
     vpc: Annotated[bool, typer.Option("--vpc", help="With what a VPC needs.")] = False,
 ) -> None:
-    """The least that IAM must allow, as JSON: for who runs ncf, or for the execution role."""
+    """Print the smallest IAM policy as JSON: for who runs ncf, or for the execution role."""
     import json
 
     from ncf.sagemaker.account.iam import ArnContext, document
 
-    place = ArnContext(project or "ncf", account, region, bucket, execution_role)
-    typer.echo(json.dumps(document(role, place, kms=kms, vpc=vpc), indent=2))
+    names = ArnContext(project or "ncf", account, region, bucket, execution_role)
+    typer.echo(json.dumps(document(role, names, kms=kms, vpc=vpc), indent=2))
 
 
 def _kinds(keep: list[str] | None) -> list[str]:
@@ -107,10 +103,8 @@ def _kinds(keep: list[str] | None) -> list[str]:
 
 def _confirm(project: str, items: "Sequence[Resource]") -> None:
     running = sum(item.running for item in items)
-    more = f", {running} of which run now and are stopped" if running else ""
-    typer.echo(
-        f"Delete {len(items)} things{more}? Type the project's name ({project}) or y to go on.", err=True
-    )
+    more = f", of which {running} are running and will be stopped" if running else ""
+    typer.echo(f"Delete {len(items)} resources{more}? Type the project's name ({project}) or y.", err=True)
     try:
         answer = input().strip()
     except EOFError:
@@ -133,7 +127,7 @@ def _answer(
         "not_deleted": [item.to_json() | {"reason": reason} for item, reason in failed],
         "left": [item.to_json() for item in left],
         "records": [item.to_json() for item in records],
-        "not_seen": inventory.blind,
+        "not_seen": inventory.unreadable,
     }
 
 
@@ -141,54 +135,45 @@ def _print_items(
     project: str, items: "Sequence[Resource]", records: "Sequence[Resource]", inventory: "Inventory"
 ) -> None:
     if items:
-        _print_table(f"What carries the tag ncf:project={project}", items)
+        _print_table(f"Resources with the tag ncf:project={project}", items)
     else:
         typer.echo(f"There is nothing of project {project} to delete.")
     if records:
         names = ", ".join(record.name for record in records)
-        typer.echo(
-            f"Stays as a record, for AWS deletes no finished transform job, and costs nothing: {names}."
-        )
-    for sentence in inventory.blind:
+        typer.echo(f"AWS keeps finished transform jobs as records, which cost nothing: {names}.")
+    for sentence in inventory.unreadable:
         typer.echo(f"Not seen: {sentence}", err=True)
 
 
-def _print_outcome(outcome: Any) -> None:
-    parts = [f"Deleted {len(outcome.deleted)}"]
-    parts += [f"could not delete {len(outcome.failed)}"] if outcome.failed else []
-    parts += [f"did not come to {len(outcome.left)}"] if outcome.left else []
+def _print_result(result: Any) -> None:
+    parts = [f"Deleted {len(result.deleted)}"]
+    parts += [f"could not delete {len(result.failed)}"] if result.failed else []
+    parts += [f"did not reach {len(result.left)}"] if result.left else []
     typer.echo(f"{', '.join(parts)}.")
-    for item, reason in outcome.failed:
+    for item, reason in result.failed:
         typer.echo(f"  {item.kind} {item.name}: {reason}")
 
 
-def _print_running(project: str, found: Any) -> None:
-    if not found.running:
-        typer.echo(f"Nothing of project {project} runs.")
+def _print_running(project: str, inventory: "Inventory") -> None:
+    if not inventory.running:
+        typer.echo(f"Nothing of project {project} is running.")
         return
     from ncf.sagemaker.prices import prices
 
-    _print_table(f"Running for project {project}", found.running)
-    typer.echo(f"Total: ${found.hourly:.3f} an hour (list prices of {prices().region}, {prices().date}).")
-    if found.unpriced:
-        typer.echo(f"Without a known price, and not in the total: {', '.join(found.unpriced)}.")
-
-
-def _print_stored(found: Any) -> None:
-    from ncf.sagemaker.account.running import monthly
-
-    for item in found.stored:
-        typer.echo(f"Stored: {item.kind} {item.name}: {item.detail}, ${monthly(item):.2f} a month.")
+    _print_table(f"Running for project {project}", inventory.running)
+    typer.echo(f"Total: ${inventory.hourly:.3f} an hour (list prices of {prices().region}, {prices().date}).")
+    if inventory.unpriced:
+        typer.echo(f"Without a known price, and not in the total: {', '.join(inventory.unpriced)}.")
 
 
 def _print_table(title: str, items: "Sequence[Resource]") -> None:
-    """A table on a terminal; in a pipe aligned columns, a line a thing, with whole names."""
+    """Print a table on a terminal; in a pipe aligned columns, a line for each resource, with full names."""
     from ncf.cli.console import OUT
 
     headings = ("kind", "name", "state", "what", "age", "$ an hour")
     rows = [_row(item) for item in items]
     if not OUT.is_terminal:
-        widths = [max(len(row[place]) for row in (headings, *rows)) for place in range(len(headings))]
+        widths = [max(len(row[column]) for row in (headings, *rows)) for column in range(len(headings))]
         for row in (headings, *rows):
             typer.echo("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
         return
@@ -197,12 +182,8 @@ def _print_table(title: str, items: "Sequence[Resource]") -> None:
 
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=0, collapse_padding=True)
     for heading in headings[:-1]:
-        table.add_column(
-            heading,
-            overflow="fold",
-            no_wrap=heading in ("kind", "age"),
-            ratio=2 if heading == "name" else None,
-        )
+        ratio = 2 if heading == "name" else None
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("kind", "age"), ratio=ratio)
     table.add_column(headings[-1], justify="right")
     for row in rows:
         table.add_row(*row)
@@ -210,10 +191,8 @@ def _print_table(title: str, items: "Sequence[Resource]") -> None:
 
 
 def _row(item: "Resource") -> tuple[str, ...]:
-    from ncf.sagemaker.account.running import since
-
     cost = "not known" if item.hourly is None else f"{item.hourly:.3f}" if item.hourly else ""
-    return item.kind, item.name, item.status, item.detail, since(item), cost
+    return item.kind, item.name, item.status, item.detail, item.age(), cost
 
 
 def double(

@@ -1,14 +1,17 @@
-"""What a project has beside SageMaker: schedules, scaling, images, objects, logs; and local mode's files.
+"""What a project has outside SageMaker: schedules, rules, autoscaling, images, objects, logs, and files of
+local mode.
 
-In: a session and the inventory of what SageMaker has. Out: more items in it. How each is known to be the project's is in
-the table of `ncf.sagemaker.account.inventory`. A session that has no such service (local mode) has nothing there.
+In: a session, and the inventory of what SageMaker has. Out: more resources in it. How each is known to belong
+to the project is in the table of `ncf.sagemaker.account.inventory`. Local mode has only some of these
+services.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +20,36 @@ from ncf.sagemaker.account.inventory import (
     MISSING,
     Inventory,
     Resource,
-    looking,
+    add_sagemaker,
+    name_prefix,
     owned,
-    part_of_names,
-    resources,
-    tag_of,
+    project_of,
+    reading,
     utc,
 )
-from ncf.sagemaker.paging import entries
+from ncf.sagemaker.calls import entries
+from ncf.sagemaker.jobs import logs
 from ncf.sagemaker.session import Session
+from ncf.sagemaker.storage import DIGEST
 
-ENDPOINT_LOGS = "/aws/sagemaker/Endpoints/"
-JOB_LOGS = {
-    "training-job": "/aws/sagemaker/TrainingJobs",
-    "processing-job": "/aws/sagemaker/ProcessingJobs",
-    "transform-job": "/aws/sagemaker/TransformJobs",
-}
-DIGEST = "ncf-sha256"
-"""Metadata of every object that ncf puts (`ncf.sagemaker.storage`)."""
-_HEADS = 500
+JOB_LOGS = {"training-job": logs.TRAINING, "processing-job": logs.PROCESSING, "transform-job": logs.TRANSFORM}
+_MOST_PROBED = 500
+_UNTAGGED = ("PipelineExecution", "ModelPackage")
+"""They belong to their pipeline and their group, which have tags."""
 
 
 def everything(session: Session) -> Inventory:
-    """All that is the project's, and where one could not look."""
+    """All resources of the project, and where they could not be looked for."""
     inventory = Inventory()
-    resources(session, inventory)
+    add_sagemaker(session, inventory)
     for what, find in (
-        ("schedules", _schedules), ("rules", _rules), ("autoscaling", _scaling), ("images", _repositories),
-        ("objects", objects), ("log groups", _log_groups), ("log streams", _log_streams), ("files", _files),
+        ("schedules", _schedules), ("rules", _rules), ("autoscaling", _autoscaling),
+        ("images", _repositories),
+        ("objects", _objects), ("log groups", _log_groups), ("log streams", _log_streams), ("files", _files),
     ):  # fmt: skip
-        with looking(session, inventory, what):
+        with reading(session, inventory, what):
             inventory.items += list(find(session, inventory))
     return inventory
-
-
-def bucket(session: Session) -> str:
-    """Name of the session's bucket, which need not exist: `Session.bucket` would make it."""
-    return session.settings.bucket or f"sagemaker-{session.region}-{session.account}"
 
 
 def _schedules(session: Session, inventory: Inventory) -> Iterator[Resource]:
@@ -61,15 +57,17 @@ def _schedules(session: Session, inventory: Inventory) -> Iterator[Resource]:
     pipelines = {item.arn.lower() for item in inventory.of("pipeline")}
     groups = [
         group
-        for group in entries(client.list_schedule_groups, "ScheduleGroups")
+        for group in entries(client, "list_schedule_groups", "ScheduleGroups")
         if owned(session, client.list_tags_for_resource, ResourceArn=group["Arn"])
     ]
     ours = {group["Name"] for group in groups}
-    for one in entries(client.list_schedules, "Schedules"):
-        if one["GroupName"] in ours or one.get("Target", {}).get("Arn", "").lower() in pipelines:
+    for schedule in entries(client, "list_schedules", "Schedules"):
+        target = schedule.get("Target", {}).get("Arn", "")
+        if schedule["GroupName"] in ours or target.lower() in pipelines:
             yield Resource(
-                "schedule", one["Name"], one["Arn"], one.get("State", ""), utc(one.get("CreationDate")),
-                f"starts {one.get('Target', {}).get('Arn', '').rpartition('/')[2]}", fields={"GroupName": one["GroupName"]},
+                "schedule", schedule["Name"], schedule["Arn"], schedule.get("State", ""),
+                utc(schedule.get("CreationDate")), f"starts {target.rpartition('/')[2]}",
+                fields={"GroupName": schedule["GroupName"]},
             )  # fmt: skip
     for group in groups:
         yield Resource("schedule-group", group["Name"], group["Arn"], created=utc(group.get("CreationDate")))
@@ -77,186 +75,152 @@ def _schedules(session: Session, inventory: Inventory) -> Iterator[Resource]:
 
 def _rules(session: Session, _: Inventory) -> Iterator[Resource]:
     client = session.client("events")
-    for one in entries(client.list_rules, "Rules", NamePrefix=part_of_names(session)):
-        if owned(session, client.list_tags_for_resource, ResourceARN=one["Arn"]):
-            yield Resource(
-                "rule",
-                one["Name"],
-                one["Arn"],
-                one.get("State", ""),
-                detail=one.get("ScheduleExpression", ""),
-            )
+    for rule in entries(client, "list_rules", "Rules", NamePrefix=name_prefix(session)):
+        if owned(session, client.list_tags_for_resource, ResourceARN=rule["Arn"]):
+            when = rule.get("ScheduleExpression", "")
+            yield Resource("rule", rule["Name"], rule["Arn"], rule.get("State", ""), detail=when)
 
 
-def _scaling(session: Session, inventory: Inventory) -> Iterator[Resource]:
+def _autoscaling(session: Session, inventory: Inventory) -> Iterator[Resource]:
     client = session.client("application-autoscaling")
     endpoints = {item.name for item in inventory.of("endpoint")}
-    for one in entries(client.describe_scalable_targets, "ScalableTargets", ServiceNamespace="sagemaker"):
-        if one["ResourceId"].split("/")[1] in endpoints:
+    targets = entries(client, "describe_scalable_targets", "ScalableTargets", ServiceNamespace="sagemaker")
+    for target in targets:
+        if target["ResourceId"].split("/")[1] in endpoints:
             yield Resource(
-                "autoscaling-target", one["ResourceId"], one.get("ScalableTargetARN", ""), created=utc(one.get("CreationTime")),
-                detail=f"{one['MinCapacity']} to {one['MaxCapacity']} instances",
-                fields={"ScalableDimension": one["ScalableDimension"]},
+                "autoscaling-target", target["ResourceId"], target.get("ScalableTargetARN", ""),
+                created=utc(target.get("CreationTime")),
+                detail=f"{target['MinCapacity']} to {target['MaxCapacity']} instances",
+                fields={"ScalableDimension": target["ScalableDimension"]},
             )  # fmt: skip
 
 
 def _repositories(session: Session, _: Inventory) -> Iterator[Resource]:
     client = session.client("ecr")
-    for one in entries(client.describe_repositories, "repositories", "nextToken"):
-        if owned(session, client.list_tags_for_resource, resourceArn=one["repositoryArn"]):
-            images = list(
-                entries(
-                    client.describe_images, "imageDetails", "nextToken", repositoryName=one["repositoryName"]
-                )
-            )
+    for repository in entries(client, "describe_repositories", "repositories"):
+        name, arn = repository["repositoryName"], repository["repositoryArn"]
+        if owned(session, client.list_tags_for_resource, resourceArn=arn):
+            images = list(entries(client, "describe_images", "imageDetails", repositoryName=name))
             size = sum(image.get("imageSizeInBytes", 0) for image in images)
             yield Resource(
-                "repository", one["repositoryName"], one["repositoryArn"], created=utc(one.get("createdAt")),
+                "repository", name, arn, created=utc(repository.get("createdAt")),
                 detail=f"{count(len(images), 'image')}, {gigabytes(size)}", bytes=size,
             )  # fmt: skip
 
 
-def objects(session: Session, inventory: Inventory) -> Iterator[Resource]:
-    """The project's prefix as one item, with all versions of its objects."""
-    client, name, prefix = session.client("s3"), bucket(session), f"{session.project}/"
+def _objects(session: Session, inventory: Inventory) -> Iterator[Resource]:
+    """The project's prefix as one resource, with all versions of its objects."""
+    client, bucket, prefix = session.client("s3"), session.bucket_name, f"{session.project}/"
     try:
-        client.head_bucket(Bucket=name, ExpectedBucketOwner=session.account)
+        client.head_bucket(Bucket=bucket, ExpectedBucketOwner=session.account)
     except CloudError as error:
         if error.code in MISSING:
             return
         raise
-    found = list(versions(client, name, prefix))
-    if not found:
+    objects = list(versions(client, bucket, prefix))
+    if not objects:
         return
-    uri = f"s3://{name}/{prefix}"
-    proof = _put_by_ncf(client, name, found)
+    uri = f"s3://{bucket}/{prefix}"
+    proof = _uploaded_by_ncf(client, bucket, objects)
     if proof is None:
-        inventory.blind.append(
-            f"objects: nothing in the first {_HEADS} objects below {uri} was put there by ncf, so they are left: delete them "
-            "yourself if they are this project's."
+        inventory.unreadable.append(
+            f"objects: ncf uploaded none of the first {_MOST_PROBED} objects below {uri}, so they are left: "
+            "delete them yourself if they belong to this project."
         )
         return
-    size = sum(one.get("Size", 0) for one in found)
-    newest = max(one["LastModified"] for one in found)
-    yield Resource(
-        "objects", uri, created=utc(newest), detail=f"{count(len(found), 'object')}, {gigabytes(size)}", bytes=size,
-        fields={"proof": proof},
-    )  # fmt: skip
+    size = sum(version.get("Size", 0) for version in objects)
+    newest = max(version["LastModified"] for version in objects)
+    detail = f"{count(len(objects), 'object')}, {gigabytes(size)}"
+    yield Resource("objects", uri, created=utc(newest), detail=detail, bytes=size, fields={"proof": proof})
 
 
-def versions(client: Any, name: str, prefix: str) -> Iterator[dict[str, Any]]:
-    """All versions of all objects below a prefix, and marks of deletion."""
-    marks: dict[str, str] = {}
-    while True:
-        page = client.list_object_versions(Bucket=name, Prefix=prefix, **marks)
+def versions(client: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+    """Yield all versions of all objects below a prefix, and their delete markers."""
+    for page in client.get_paginator("list_object_versions").paginate(Bucket=bucket, Prefix=prefix):
         yield from page.get("Versions", ())
         yield from page.get("DeleteMarkers", ())
-        if not page.get("IsTruncated"):
-            return
-        names = (("KeyMarker", "NextKeyMarker"), ("VersionIdMarker", "NextVersionIdMarker"))
-        marks = {asked: page[said] for asked, said in names if page.get(said)}
 
 
-def _put_by_ncf(client: Any, name: str, found: list[dict[str, Any]]) -> str | None:
-    """The key of one object that carries our digest; folders are asked in turn, for outputs carry none."""
+def version_id(version: dict[str, Any]) -> dict[str, str]:
+    """The request field that names a version; none in a bucket that keeps no versions."""
+    return {"VersionId": version["VersionId"]} if version.get("VersionId") not in (None, "null") else {}
+
+
+def _uploaded_by_ncf(client: Any, bucket: str, objects: list[dict[str, Any]]) -> str | None:
+    """The key of one object that carries our digest, or None.
+
+    Outputs of jobs carry none and may fill whole folders, so one object of each folder is asked in turn.
+    """
     folders: dict[str, list[dict[str, Any]]] = {}
-    for one in found:
-        if "Size" in one:
-            folders.setdefault(one["Key"].rpartition("/")[0], []).append(one)
-    turns = sorted(
-        ((place, one) for folder in folders.values() for place, one in enumerate(folder)), key=lambda x: x[0]
-    )
-    for _, one in turns[:_HEADS]:
-        version = {"VersionId": one["VersionId"]} if one.get("VersionId") not in (None, "null") else {}
-        if DIGEST in client.head_object(Bucket=name, Key=one["Key"], **version)["Metadata"]:
-            return str(one["Key"])
+    for version in objects:
+        if "Size" in version:
+            folders.setdefault(version["Key"].rpartition("/")[0], []).append(version)
+    turns = [version for turn in zip_longest(*folders.values()) for version in turn if version is not None]
+    for version in turns[:_MOST_PROBED]:
+        head = client.head_object(Bucket=bucket, Key=version["Key"], **version_id(version))
+        if DIGEST in head["Metadata"]:
+            return str(version["Key"])
     return None
 
 
 def _log_groups(session: Session, inventory: Inventory) -> Iterator[Resource]:
-    client = session.client("logs")
+    client, prefix = session.client("logs"), f"{logs.ENDPOINTS}/"
     endpoints = {item.name for item in inventory.of("endpoint")}
-    for one in entries(
-        client.describe_log_groups, "logGroups", "nextToken", logGroupNamePrefix=ENDPOINT_LOGS
-    ):
-        name, arn = one["logGroupName"], one.get("arn", "").removesuffix(":*")
-        if name.removeprefix(ENDPOINT_LOGS) in endpoints or (
-            name.startswith(f"{ENDPOINT_LOGS}{part_of_names(session)}") and _claimed(session, client, arn)
+    for group in entries(client, "describe_log_groups", "logGroups", logGroupNamePrefix=prefix):
+        name, arn = group["logGroupName"], group.get("arn", "").removesuffix(":*")
+        endpoint = name.removeprefix(prefix)
+        if endpoint in endpoints or (
+            endpoint.startswith(name_prefix(session))
+            and arn
+            and project_of(client.list_tags_for_resource(resourceArn=arn).get("tags", {})) == session.project
         ):
-            size = one.get("storedBytes", 0)
-            created = (
-                datetime.fromtimestamp(one["creationTime"] / 1000, UTC) if "creationTime" in one else None
-            )
-            yield Resource("log-group", name, arn, created=created, detail=gigabytes(size), bytes=size)
-
-
-def _claimed(session: Session, client: Any, arn: str) -> bool:
-    return (
-        bool(arn)
-        and tag_of(client.list_tags_for_resource(resourceArn=arn).get("tags", {})) == session.project
-    )
+            size, created = group.get("storedBytes", 0), group.get("creationTime")
+            moment = None if created is None else datetime.fromtimestamp(created / 1000, UTC)
+            yield Resource("log-group", name, arn, created=moment, detail=gigabytes(size), bytes=size)
 
 
 def _log_streams(session: Session, inventory: Inventory) -> Iterator[Resource]:
     client = session.client("logs")
     for word, group in JOB_LOGS.items():
         for job in inventory.of(word):
-            streams = stream_names(client, group, job.name)
-            if streams:
+            if streams := logs.stream_names(client, group, f"{job.name}/"):
                 yield Resource(
-                    "log-streams", f"{group}/{job.name}", created=job.created, detail=count(len(streams), "stream"),
+                    "log-streams", f"{group}/{job.name}", created=job.created,
+                    detail=count(len(streams), "stream"),
                     fields={"group": group, "job": job.name},
                 )  # fmt: skip
 
 
-def stream_names(client: Any, group: str, job: str) -> list[str]:
-    """The log streams of one job."""
-    found = entries(
-        client.describe_log_streams,
-        "logStreams",
-        "nextToken",
-        logGroupName=group,
-        logStreamNamePrefix=f"{job}/",
-    )
-    try:
-        return [one["logStreamName"] for one in found]
-    except CloudError as error:
-        if error.code in MISSING:
-            return []
-        raise
-
-
 def _files(session: Session, inventory: Inventory) -> Iterator[Resource]:
-    """Local mode's copies of data, code and artifacts, and its logs, where nothing else in `home` is another project's."""
+    """Local mode's data, code, artifacts and logs, unless another project uses `home` too."""
     home = session.settings.home.resolve()
-    there = [folder for folder in local_folders(home) if folder.is_dir()]
-    if not session.local or not there:
+    folders = [folder for folder in local_folders(home) if folder.is_dir()]
+    if not session.local or not folders:
         return
     if others := sorted(_projects(home) - {session.project}):
-        inventory.blind.append(
-            f"files: {home} is also used by {', '.join(others)}, so its storage and logs are left."
+        names = ", ".join(others)
+        inventory.unreadable.append(
+            f"files: {home} is also used by {names}, so its storage and logs are left."
         )
         return
-    files = [path for folder in there for path in folder.rglob("*") if path.is_file()]
-    newest = datetime.fromtimestamp(max((path.stat().st_mtime for path in files), default=0), UTC)
-    size = gigabytes(sum(path.stat().st_size for path in files))
-    yield Resource("files", str(home), created=newest, detail=f"{count(len(files), 'file')}, {size}")
-
-
-_UNTAGGED = ("PipelineExecution", "ModelPackage")
-"""They belong to their pipeline and their group, which have tags."""
+    stats = [path.stat() for folder in folders for path in folder.rglob("*") if path.is_file()]
+    newest = datetime.fromtimestamp(max((stat.st_mtime for stat in stats), default=0), UTC)
+    detail = f"{count(len(stats), 'file')}, {gigabytes(sum(stat.st_size for stat in stats))}"
+    yield Resource("files", str(home), created=newest, detail=detail)
 
 
 def local_folders(home: Path) -> list[Path]:
-    """What local mode keeps apart from its resources: URIs of `Session.uri`, and logs."""
+    """The folders of local mode that hold no resources: what `Session.uri` names, and logs."""
     return [home / "storage", home / "logs"]
 
 
 def _projects(home: Path) -> set[str]:
-    """The projects of all resources in local mode's folder; one that could have a tag and has none counts as nameless."""
-    records = (json.loads(path.read_text("utf-8")) for path in home.glob("*/*/state.json"))
+    """The projects of all resources in local mode's folder; one without its tag counts as another project."""
+    records: Iterable[dict[str, Any]] = (
+        json.loads(path.read_text("utf-8")) for path in home.glob("*/*/state.json")
+    )
     return {
-        tag_of(record.get("tags", ())) or "something without a project"
+        project_of(record["tags"]) or "something without a project"
         for record in records
         if "tags" in record and record["kind"] not in _UNTAGGED
     }
@@ -268,7 +232,7 @@ def count(number: int, noun: str) -> str:
 
 
 def gigabytes(size: int) -> str:
-    """`1.2 GB`, or smaller units."""
+    """`1.2 GB`, or a smaller unit."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= scale:
             return f"{size / scale:.1f} {unit}"

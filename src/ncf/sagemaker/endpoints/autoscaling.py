@@ -1,11 +1,11 @@
-"""As many instances as the requests need: a scalable target for a variant and one target-tracking policy on it.
+"""Autoscaling: a scalable target for a variant of an endpoint, with one target-tracking policy.
 
 In: an endpoint, a variant, `Scaling`. Out: calls to Application Auto Scaling. Real-time variants track
 SageMakerVariantInvocationsPerInstance (requests a minute); asynchronous ones the backlog of each instance.
 
-The one decision worth knowing: an update keeps the scaling as it is, with as many instances as there are, where the
-variant keeps its name and instance type. Only where one of these changes does SageMaker refuse the update while the
-target is registered; then it is taken away, and registered again with its policies after the update, or after its
+The one decision worth knowing: an update keeps the scaling and the current number of instances where the
+variant keeps its name and instance type. Where one of these changes, SageMaker refuses the update while the
+target is registered. So it is deregistered, and registered again with its policies after the update or its
 failure. Source: "Update endpoints that use auto scaling", SageMaker Developer Guide.
 """
 
@@ -19,24 +19,22 @@ NAMESPACE = "sagemaker"
 DIMENSION = "sagemaker:variant:DesiredInstanceCount"
 _COOL_OUT, _COOL_IN = 60, 300
 _POLICY_FIELDS = (
-    "PolicyName",
-    "PolicyType",
-    "TargetTrackingScalingPolicyConfiguration",
-    "StepScalingPolicyConfiguration",
-)
+    "PolicyName", "PolicyType", "TargetTrackingScalingPolicyConfiguration", "StepScalingPolicyConfiguration",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """Between how many instances, and at how many requests a minute (or waiting requests) each."""
+    """The limits and the target of autoscaling."""
 
     least: int
     most: int
     target: float
+    """Requests a minute for each instance; of an asynchronous endpoint waiting requests."""
 
     @classmethod
     def parse(cls, text: str, target: float) -> "Scaling":
-        """From `MIN:MAX`; raises `ConfigError`."""
+        """The limits in `text`, `MIN:MAX`, with that target; raises `ConfigError` for other texts."""
         least, _, most = text.partition(":")
         if not (least.isdigit() and most.isdigit()) or not 1 <= int(least) <= int(most):
             raise ConfigError(f"--autoscale takes MIN:MAX, such as 1:4, and not {text!r}.")
@@ -47,26 +45,26 @@ class Scaling:
 
 @dataclass(frozen=True)
 class Registered:
-    """A scalable target with its policies, as they can be registered again."""
+    """A scalable target and its policies as requests, by which they can be registered again."""
 
     target: dict[str, Any]
     policies: tuple[dict[str, Any], ...]
 
     @property
     def variant(self) -> str:
-        """The variant that it scales."""
+        """The name of the variant that it scales."""
         return str(self.target["ResourceId"].rsplit("/", 1)[1])
 
 
 def target_request(endpoint: str, variant: str, scaling: Scaling) -> dict[str, Any]:
-    """The request of register_scalable_target."""
+    """The request of RegisterScalableTarget."""
     return _resource(endpoint, variant) | {"MinCapacity": scaling.least, "MaxCapacity": scaling.most}
 
 
 def policy_request(
     endpoint: str, variant: str, scaling: Scaling, asynchronous: bool = False
 ) -> dict[str, Any]:
-    """The request of put_scaling_policy."""
+    """The request of PutScalingPolicy."""
     metric: dict[str, Any] = {
         "PredefinedMetricSpecification": {"PredefinedMetricType": "SageMakerVariantInvocationsPerInstance"}
     }
@@ -100,24 +98,25 @@ def scale(
 
 
 def find(session: Session, endpoint: str, variant: str) -> Registered | None:
-    """What is registered for a variant; None where nothing is, as in local mode, which has no autoscaling."""
+    """What is registered for a variant, or None; local mode has no autoscaling."""
     try:
         client = session.client("application-autoscaling")
     except ConfigError:
         return None
     resource = _resource(endpoint, variant)
-    found = client.describe_scalable_targets(
+    targets = client.describe_scalable_targets(
         ServiceNamespace=NAMESPACE, ScalableDimension=DIMENSION, ResourceIds=[resource["ResourceId"]]
     )["ScalableTargets"]
-    if not found:
+    if not targets:
         return None
+    target = resource | {name: targets[0][name] for name in ("MinCapacity", "MaxCapacity")}
     policies = client.describe_scaling_policies(**resource)["ScalingPolicies"]
-    target = resource | {name: found[0][name] for name in ("MinCapacity", "MaxCapacity")}
-    return Registered(target, tuple(resource | _kept(policy) for policy in policies))
+    kept = ({name: policy[name] for name in _POLICY_FIELDS if policy.get(name)} for policy in policies)
+    return Registered(target, tuple(resource | policy for policy in kept))
 
 
 def register_again(session: Session, registered: Registered, variant: str) -> None:
-    """Register what was taken away, for a variant that may have another name."""
+    """Register again what was deregistered, for a variant that may have another name now."""
     client = session.client("application-autoscaling")
     endpoint = registered.target["ResourceId"].split("/")[1]
     now = _resource(endpoint, variant)
@@ -128,7 +127,7 @@ def register_again(session: Session, registered: Registered, variant: str) -> No
 
 
 def unregister(session: Session, endpoint: str, variant: str) -> bool:
-    """Take the target away, and its policies with it; whether there was one."""
+    """Deregister the target and its policies; returns whether there was one."""
     if find(session, endpoint, variant) is None:
         return False
     try:
@@ -146,7 +145,3 @@ def _resource(endpoint: str, variant: str) -> dict[str, Any]:
         "ResourceId": f"endpoint/{endpoint}/variant/{variant}",
         "ScalableDimension": DIMENSION,
     }
-
-
-def _kept(policy: dict[str, Any]) -> dict[str, Any]:
-    return {name: policy[name] for name in _POLICY_FIELDS if policy.get(name)}

@@ -1,7 +1,8 @@
-"""What an endpoint with data capture was asked and what it answered, read from the JSON lines that SageMaker wrote.
+"""The requests and answers that an endpoint with data capture recorded, read from SageMaker's JSON lines.
 
-In: objects `DESTINATION/ENDPOINT/VARIANT/yyyy/mm/dd/hh/….jsonl`. Out: a `CapturedRequest` a request, the oldest first.
-SageMaker writes them some minutes late. Source: "Capture data from real-time endpoint", SageMaker Developer Guide.
+In: objects `DESTINATION/ENDPOINT/VARIANT/yyyy/mm/dd/hh/….jsonl`. Out: a `CapturedRequest` for each, the
+oldest first. SageMaker writes them some minutes late. Source: "Capture data from real-time endpoint",
+SageMaker Developer Guide.
 """
 
 import base64
@@ -11,14 +12,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from ncf.errors import CloudError
-from ncf.sagemaker.endpoints.state import find
+from ncf.sagemaker.endpoints.describe import find
 from ncf.sagemaker.session import Session
 from ncf.sagemaker.storage import keys, split
 
 
 @dataclass(frozen=True)
 class CapturedRequest:
-    """A request and its answer: what their JSON holds, or their text where they are not JSON."""
+    """A request and its answer, as JSON values, or as text where they are not JSON."""
 
     time: str
     id: str
@@ -26,25 +27,25 @@ class CapturedRequest:
     answer: Any
 
     def document(self) -> dict[str, Any]:
-        """For a line of JSON."""
+        """The fields, for a line of JSON."""
         return asdict(self)
 
 
 def captured(session: Session, endpoint: str) -> Iterator[CapturedRequest]:
-    """Every pair that was recorded; raises `CloudError` where capture was never on."""
-    found = find(session, endpoint)
-    config = (found or {}).get("DataCaptureConfig") or {}
+    """Yield all recorded requests of an endpoint; raises `CloudError` where nothing was recorded."""
+    config = (find(session, endpoint) or {}).get("DataCaptureConfig") or {}
     uri = config.get("DestinationS3Uri") or session.uri("capture", endpoint)
     bucket, prefix = split(uri)
-    s3, any_there = session.client("s3"), False
-    for key in sorted(keys(s3, bucket, f"{prefix}/")):
-        any_there = True
+    s3 = session.client("s3")
+    names = sorted(keys(s3, bucket, f"{prefix}/"))
+    if not names:
+        raise CloudError(
+            f"Nothing was recorded at {uri}: deploy {endpoint} with --capture, invoke it, and wait some "
+            "minutes."
+        )
+    for key in names:
         body = s3.get_object(Bucket=bucket, Key=key)["Body"].read()
         yield from (_pair(json.loads(line)) for line in body.splitlines() if line.strip())
-    if not any_there:
-        raise CloudError(
-            f"Nothing was recorded at {uri}: deploy {endpoint} with --capture, invoke it, and wait some minutes."
-        )
 
 
 def _pair(line: Mapping[str, Any]) -> CapturedRequest:

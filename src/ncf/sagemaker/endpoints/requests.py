@@ -1,16 +1,16 @@
-"""What is asked of SageMaker to host a model: a `Hosting` in, requests as boto3 takes them out. Nothing is called here.
+"""The requests that host a model: a `Hosting` in, requests as boto3 takes them out. Nothing is called here.
 
-| kind | what is billed | what it cannot do here |
+| kind | billed | not possible here |
 | --- | --- | --- |
 | real-time (`instance_type`, `instance_count`) | the instances, used or not | |
-| serverless (`serverless_mb`) | memory x seconds of computing | VPC, KMS volumes, capture, autoscaling, canary and linear traffic |
+| serverless (`serverless_mb`) | memory x seconds | VPC, KMS volumes, capture, autoscaling, canary, linear |
 | asynchronous (`asynchronous`) | the instances | capture |
 
-An endpoint's configuration cannot be changed, only replaced: each carries its endpoint in the tag `ncf:endpoint` and
-its predecessor in `ncf:before`, which is what a rollback goes back to.
+An endpoint's configuration cannot be changed, only replaced: each carries its endpoint in the tag
+`ncf:endpoint` and its predecessor in `ncf:before`, to which a rollback returns.
 
-Source: CreateModel, CreateEndpointConfig, UpdateEndpoint, Amazon SageMaker API Reference; "Serverless Inference:
-feature exclusions" and "Deployment guardrails", SageMaker Developer Guide.
+Source: CreateModel, CreateEndpointConfig, UpdateEndpoint, Amazon SageMaker API Reference; "Serverless
+Inference: feature exclusions" and "Deployment guardrails", SageMaker Developer Guide.
 """
 
 from collections.abc import Sequence
@@ -25,39 +25,41 @@ ENDPOINT_TAG = "ncf:endpoint"
 BEFORE_TAG = "ncf:before"
 AWS_CODE = "/opt/ml/model/code"
 STARTUP_SECONDS = 300
-"""How long a container may take until /ping answers; SageMaker then calls the start failed."""
+"""How long a container may take until /ping answers; after that SageMaker gives up."""
 DOWNLOAD_SECONDS = 900
 Traffic = Literal["all-at-once", "canary", "linear"]
 
 
 @dataclass(frozen=True)
 class Hosting:
-    """How an endpoint is to be: where it runs, what it records, how it is replaced."""
+    """Where an endpoint runs, what it records, how it is replaced."""
 
     instance_type: str = "ml.c7i.large"
     instance_count: int = 1
     variant: str = "AllTraffic"
     serverless_mb: int | None = None
+    """Memory of a serverless endpoint; None for instances."""
     max_concurrency: int = 10
+    """Requests at once, of a serverless endpoint."""
     asynchronous: bool = False
     output_prefix: str | None = None
     """Where answers of an asynchronous endpoint go; by default below the project in the bucket."""
     workers: int | None = None
-    """Processes in a container; by default its own choice."""
+    """Processes in a container; by default the container chooses."""
     aws_image: bool = False
-    """AWS's PyTorch inference image instead of ours: the archive holds the code, and the toolkit needs variables."""
+    """Use AWS's PyTorch inference image instead of ours: the archive then holds the code."""
     capture: int | None = None
     """Percent of the requests that are recorded to S3."""
     traffic: Traffic = "all-at-once"
     step: int = 10
-    """Percent of the fleet in the first step of canary traffic, or in every step of linear traffic."""
+    """Percent of the instances in the first step of canary traffic, or in each step of linear traffic."""
     pause: int = 60
     """Seconds between the steps."""
     alarms: tuple[str, ...] = ()
     """CloudWatch alarms that undo an update."""
 
     def check(self) -> None:
-        """Raise `ConfigError` for what SageMaker has not, or not together."""
+        """Raise `ConfigError` for what SageMaker cannot do, or not together."""
         if self.serverless_mb is not None:
             self._check_serverless(self.serverless_mb)
         if self.asynchronous and self.capture is not None:
@@ -67,7 +69,8 @@ class Hosting:
         if self.output_prefix is not None and not self.output_prefix.startswith("s3://"):
             raise ConfigError("--output-prefix must be an address in S3, such as s3://bucket/answers.")
         for name, value, least, most in (
-            ("--capture", self.capture, 1, 100), ("--step", self.step, 1, 50), ("--pause", self.pause, 0, 3600),
+            ("--capture", self.capture, 1, 100), ("--step", self.step, 1, 50),
+            ("--pause", self.pause, 0, 3600),
             ("--instance-count", self.instance_count, 1, None), ("--workers", self.workers, 1, None),
             ("--max-concurrency", self.max_concurrency, 1, 200),
         ):  # fmt: skip
@@ -89,22 +92,23 @@ class Hosting:
 def model_request(
     session: Session, name: str, endpoint: str | None, image: str, model_uri: str, hosting: Hosting
 ) -> dict[str, Any]:
-    """The request of create_model; raises `ConfigError` for a VPC without a security group, or the other way round."""
+    """The request of CreateModel for the archive at `model_uri`; raises `ConfigError` for half of a VPC.
+
+    `endpoint` is the endpoint that the model belongs to, None for the model of a transform job.
+    """
     request: dict[str, Any] = {
         "ModelName": name,
         "ExecutionRoleArn": session.role,
         "PrimaryContainer": {
-            "Image": image,
-            "ModelDataUrl": model_uri,
-            "Environment": environment(hosting, session.region),
+            "Image": image, "ModelDataUrl": model_uri, "Environment": environment(hosting, session.region),
         },
         "Tags": session.tags(**({ENDPOINT_TAG: endpoint} if endpoint else {})),
-    }
+    }  # fmt: skip
     return request | vpc(session, hosting)
 
 
 def vpc(session: Session, hosting: Hosting) -> dict[str, Any]:
-    """The VPC of the settings, if there is one."""
+    """`VpcConfig` of the settings, or nothing; raises `ConfigError` if it is incomplete or not possible."""
     network = requests.vpc(session)
     if network is None:
         return {}
@@ -114,7 +118,7 @@ def vpc(session: Session, hosting: Hosting) -> dict[str, Any]:
 
 
 def environment(hosting: Hosting, region: str) -> dict[str, str]:
-    """The container's variables."""
+    """The container's environment variables."""
     ours = {"NCF_WORKERS": hosting.workers}
     toolkit = {
         "SAGEMAKER_PROGRAM": "inference.py",
@@ -130,7 +134,7 @@ def environment(hosting: Hosting, region: str) -> dict[str, str]:
 def config_request(
     session: Session, name: str, endpoint: str, model: str, hosting: Hosting, before: str | None = None
 ) -> dict[str, Any]:
-    """The request of create_endpoint_config."""
+    """The request of CreateEndpointConfig; `before` is the configuration that it replaces."""
     known = {ENDPOINT_TAG: endpoint} | ({BEFORE_TAG: before} if before else {})
     request: dict[str, Any] = {
         "EndpointConfigName": name,
@@ -182,7 +186,7 @@ def _asynchronous(session: Session, endpoint: str, prefix: str | None) -> dict[s
 
 
 def update_request(endpoint: str, config: str, hosting: Hosting, keep_capacity: bool) -> dict[str, Any]:
-    """The request of update_endpoint; with `keep_capacity` the instances that autoscaling has made stay as many."""
+    """The request of UpdateEndpoint; `keep_capacity` keeps the instances that autoscaling has started."""
     request: dict[str, Any] = {"EndpointName": endpoint, "EndpointConfigName": config}
     if hosting.serverless_mb is None:
         request["DeploymentConfig"] = _deployment(hosting)
@@ -213,5 +217,5 @@ def _deployment(hosting: Hosting) -> dict[str, Any]:
 
 
 def alarms(names: Sequence[str]) -> list[dict[str, str]]:
-    """Alarms as requests name them."""
+    """CloudWatch alarms in the form of requests."""
     return [{"AlarmName": name} for name in names]

@@ -1,7 +1,8 @@
 """A finished job into a run folder, as `ncf train` leaves one: artifact/, run.json, events.jsonl.
 
-The one decision worth knowing: each step leaves something whole, so a fetch that was cut off goes on where it was; the
-folder knows by `job.json` whose it is, and the artifact is verified against its manifest before anything is said.
+The one decision worth knowing: each step leaves something complete, so an interrupted fetch continues where
+it was. `job.json` in the folder names its job, and the artifact is verified against its manifest before
+anything is reported.
 """
 
 import json
@@ -25,7 +26,7 @@ _OUTPUTS = ("run.json", "events.jsonl")
 
 @dataclass(frozen=True)
 class Fetched:
-    """A run folder and what was measured (`metrics.json` of the artifact)."""
+    """A run folder and its results (`metrics.json` of the artifact)."""
 
     folder: Path
     artifact: Path
@@ -35,16 +36,17 @@ class Fetched:
 def fetch(
     session: Session, name: str, output: str | Path | None = None, data: str | Path | None = None
 ) -> Fetched:
-    """Download a completed job to `output`, `runs/JOB` by default; `data` is the folder that it was trained on.
+    """Download the completed job `name` to the folder `output` (default: `runs/JOB`).
 
-    Raises `JobFailed` for a job that did not complete, `StorageError` where the folder holds something else, and
-    `ArtifactError` where what came is not what the job wrote.
+    `data` is the folder that it was trained on; by default it is looked for in `data/`. Raises `JobFailed`
+    for a job that did not complete, `StorageError` where `output` holds something else, and `ArtifactError`
+    for a damaged download.
     """
     job = training.describe(session, name)
-    training.check(job)
+    training.check_completed(job)
     if job.artifact is None:
         raise CloudError(
-            f"The job {name} completed without a model: its log tells ('ncf sagemaker logs {name}')."
+            f"The job {name} completed without a model: see its log ('ncf sagemaker logs {name}')."
         )
     folder = Path(output) if output else Path("runs") / name
     _claim(folder, job)
@@ -57,21 +59,21 @@ def fetch(
 
 
 def check_free(folder: Path) -> None:
-    """Raise `StorageError` unless the folder is new or empty: better before a job than after it."""
+    """Raise `StorageError` unless the folder is new or empty; called before a job starts, to fail early."""
     with storage_errors(folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise StorageError(f"{folder} holds something else: choose an empty or a new --output.")
 
 
 def _claim(folder: Path, job: TrainingJob) -> None:
-    """The folder is new, empty, or begun for this very job."""
-    mine = folder / "job.json"
+    """Mark the folder as the job's; raises `StorageError` unless it is new, empty, or marked so already."""
+    path = folder / "job.json"
     with storage_errors(folder):
-        earlier = json.loads(mine.read_text("utf-8")) if mine.is_file() else {}
+        earlier = json.loads(path.read_text("utf-8")) if path.is_file() else {}
         if earlier.get("job") != job.name:
             check_free(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        with atomic_file(mine) as temporary:
+        with atomic_file(path) as temporary:
             write_text(temporary, json.dumps(_provenance(job), indent=2))
 
 
@@ -89,7 +91,7 @@ def _provenance(job: TrainingJob) -> dict[str, Any]:
 
 
 def _artifact(session: Session, uri: str, folder: Path) -> Artifact:
-    """`artifact/`, whole: the one that is there, or downloaded, unpacked and verified."""
+    """The verified `artifact/`: the one that is there, or a download of `uri`."""
     target = folder / "artifact"
     if target.is_dir():
         try:
@@ -112,7 +114,7 @@ def _part(session: Session, uri: str, folder: Path) -> Path:
 
 
 def _outputs(session: Session, artifact_uri: str, folder: Path) -> None:
-    """What the run left besides the model: output.tar.gz, next to model.tar.gz."""
+    """Fetch the run's other files: output.tar.gz, next to model.tar.gz."""
     if all((folder / name).is_file() for name in _OUTPUTS):
         return
     uri = f"{artifact_uri.rpartition('/')[0]}/output.tar.gz"
@@ -121,24 +123,20 @@ def _outputs(session: Session, artifact_uri: str, folder: Path) -> None:
     except CloudError as error:
         if error.code != "404":
             raise
-        return  # an image of somebody else need not leave one
+        return  # another image need not leave one
     for name in _OUTPUTS:
-        for found in _named(unpacked, name):
+        for path in sorted(unpacked.rglob(name))[:1]:
             with storage_errors(folder):
-                shutil.copy(found, folder / name)
-
-
-def _named(folder: Path, name: str) -> Iterable[Path]:
-    return sorted(folder.rglob(name))[:1]
+                shutil.copy(path, folder / name)
 
 
 def _write_run(folder: Path, artifact: Artifact, data: str | Path | None) -> None:
-    """run.json with the data's place on this machine, not that in the container."""
+    """Write run.json with the data's path on this machine, not in the container."""
     path, trained_on = folder / "run.json", artifact.manifest["data"]["digest"]
     document = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     document.setdefault("experiment", artifact.experiment.model_dump(mode="json"))
-    place = _data_here(trained_on, [Path(data)] if data else sorted(Path("data").glob("*")))
-    document["data"] = {**document.get("data", {}), "path": place, "digest": trained_on}
+    local_path = _data_here(trained_on, [Path(data)] if data else sorted(Path("data").glob("*")))
+    document["data"] = {**document.get("data", {}), "path": local_path, "digest": trained_on}
     with atomic_file(path) as temporary:
         write_text(temporary, json.dumps(document, indent=2))
 
@@ -147,9 +145,9 @@ def _data_here(digest: str, folders: Iterable[Path]) -> str | None:
     """The first prepared folder with this digest."""
     for folder in folders:
         try:
-            found = json.loads((folder / "dataset.json").read_text("utf-8"))
+            document = json.loads((folder / "dataset.json").read_text("utf-8"))
         except (OSError, ValueError):
             continue
-        if isinstance(found, dict) and found.get("digest") == digest:
+        if isinstance(document, dict) and document.get("digest") == digest:
             return str(folder.resolve())
     return None

@@ -1,8 +1,9 @@
-"""New lines of a job or endpoint as they come, from CloudWatch or from local mode, which answers the same two calls.
+"""New lines of a job or endpoint as they come, from CloudWatch or from local mode, which answers the same two
+calls.
 
-In: a log group and the beginning of the names of its streams, one stream a container. Out: a generator of lines. The
-one decision worth knowing: `follow` waits longer each time nothing came, up to ten seconds, and after the end it reads
-once more, since CloudWatch delivers late.
+In: a log group and a prefix of stream names, one stream a container. Out: a generator of lines. The one
+decision worth knowing: `follow` waits longer each time nothing came, up to ten seconds, and reads once more
+after the end, since CloudWatch delivers late.
 
 Source: DescribeLogStreams and GetLogEvents, Amazon CloudWatch Logs API Reference.
 """
@@ -14,18 +15,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ncf.errors import CloudError
+from ncf.sagemaker.calls import entries
 from ncf.sagemaker.session import Session
 
 TRAINING = "/aws/sagemaker/TrainingJobs"
+PROCESSING = "/aws/sagemaker/ProcessingJobs"
 TRANSFORM = "/aws/sagemaker/TransformJobs"
 ENDPOINTS = "/aws/sagemaker/Endpoints"
 _SHORTEST, _LONGEST = 1.0, 10.0
-_NOT_YET = ("ResourceNotFoundException",)
 
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a container."""
+    """One line of a container's log."""
 
     container: str
     """The stream after the prefix: `algo-1-1732460000`."""
@@ -34,7 +36,7 @@ class Line:
 
 
 class Reader:
-    """Remembers how far each stream was read."""
+    """Reads the streams of a log group whose names begin with `prefix`, and remembers how far."""
 
     def __init__(self, session: Session, group: str, prefix: str) -> None:
         self._logs = session.client("logs")
@@ -42,26 +44,9 @@ class Reader:
         self._tokens: dict[str, str] = {}
 
     def new(self) -> Iterator[Line]:
-        """What has come since the last call; nothing where there are no logs yet."""
-        for stream in self._streams():
+        """Yield what has come since the last call; nothing where there are no logs yet."""
+        for stream in stream_names(self._logs, self._group, self._prefix):
             yield from self._events(stream)
-
-    def _streams(self) -> list[str]:
-        names: list[str] = []
-        more: dict[str, str] = {}
-        while True:
-            try:
-                page = self._logs.describe_log_streams(
-                    logGroupName=self._group, logStreamNamePrefix=self._prefix, **more
-                )
-            except CloudError as error:
-                if error.code in _NOT_YET:
-                    return names
-                raise
-            names += [one["logStreamName"] for one in page.get("logStreams", ())]
-            if not page.get("nextToken"):
-                return sorted(names)
-            more = {"nextToken": page["nextToken"]}
 
     def _events(self, stream: str) -> Iterator[Line]:
         while True:
@@ -75,8 +60,22 @@ class Reader:
             following = page.get("nextForwardToken")
             if following:
                 self._tokens[stream] = following
+            # CloudWatch returns the same token at the end of a stream.
             if not page["events"] or following in (None, token):
                 return
+
+
+def stream_names(client: Any, group: str, prefix: str) -> list[str]:
+    """The streams of a log group whose names begin with `prefix`, sorted; none without such a group."""
+    streams = entries(
+        client, "describe_log_streams", "logStreams", logGroupName=group, logStreamNamePrefix=prefix
+    )
+    try:
+        return sorted(stream["logStreamName"] for stream in streams)
+    except CloudError as error:
+        if error.code != "ResourceNotFoundException":
+            raise
+        return []
 
 
 def read(session: Session, group: str, prefix: str) -> list[Line]:
@@ -92,7 +91,7 @@ def follow(
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[Line]:
-    """Lines as they come until `ended()`, which is asked between readings; then what is left."""
+    """Yield lines as they come until `ended()`, which is asked between two readings; then the rest."""
     reader, wait, over = Reader(session, group, prefix), _SHORTEST, False
     while True:
         came = False

@@ -1,9 +1,10 @@
-"""The run of a training job in MLflow, once: recorded by the job itself, or from here after it was fetched.
+"""Records a training job in MLflow exactly once: by the job itself, or from here after it was fetched.
 
-In: a job and the folder that `fetch` made of it. Out: a run with the tags `ncf.sagemaker_job`, `ncf.instance_type`,
-`ncf.instance_count`, `ncf.billable_seconds` and `ncf.cost_usd`. The one decision worth knowing: a job only gets an address
-that it can reach. A database or a folder is this machine's, so its run is sent from here; so is that of a job whose log
-says that it could not record itself, such as one whose image has no MLflow.
+In: a job and the folder that `fetch` made of it. Out: a run with the tags `ncf.sagemaker_job`,
+`ncf.instance_type`, `ncf.instance_count`, `ncf.billable_seconds` and `ncf.cost_usd`. The one decision worth
+knowing: a job only gets an address that it can reach. A database or a folder is on this machine, so the run
+is sent from here. The same happens where the job's log says that it could not record itself, for example
+because its image has no MLflow.
 """
 
 import re
@@ -28,6 +29,7 @@ class Tracking:
     """Where jobs are recorded; raises `ConfigError` for an address that can never work."""
 
     address: str
+    """URI of the tracking server, database or folder."""
     experiment: str
 
     def __post_init__(self) -> None:
@@ -36,30 +38,32 @@ class Tracking:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables of the container; none where only this machine has the address."""
+        """Variables of the container; none where it cannot reach the address."""
         if not mlflow.remote(self.address):
             return {}
         return {"MLFLOW_TRACKING_URI": self.address, "MLFLOW_EXPERIMENT_NAME": self.experiment}
 
 
 def record(session: Session, name: str, folder: Path, tracking: Tracking) -> str:
-    """See to it that the fetched job is recorded, with what it cost; a sentence that says where.
+    """Make sure that the job `name`, fetched to `folder`, is recorded with its cost; returns a sentence that
+    says where.
 
-    Raises `TrackingError` or `ConfigError` where it could be recorded neither by the job nor from here.
+    Raises `TrackingError` or `ConfigError` where neither the job nor this machine could record it.
     """
-    trouble = _trouble(session, name) if tracking.environment else "the address is this machine's"
+    trouble = _trouble(session, name) if tracking.environment else "the address is on this machine"
     try:
         run = _recorded(training.describe(session, name), folder, tracking)
     except (TrackingError, ConfigError) as error:
         if trouble:
             raise
-        return f"{name} recorded itself at {mlflow.shown(tracking.address)}; its cost is not noted there: {error}"
+        where = mlflow.shown(tracking.address)
+        return f"{name} recorded itself at {where}; its cost could not be added: {error}"
     why = f"; from here, since the job could not: {trouble}" if trouble and tracking.environment else "."
     return f"{name} is {run} at {mlflow.shown(tracking.address)}{why}"
 
 
 def facts(job: TrainingJob) -> dict[str, str]:
-    """What MLflow does not learn from the run: the instances, the seconds that are billed, US dollars by our price table."""
+    """Tags that the run itself lacks: instances, billed seconds, and US dollars by our price table."""
     resources = job.described.get("ResourceConfig", {})
     billed, cost = job.described.get("BillableTimeInSeconds", job.seconds), job.cost
     values = {
@@ -84,9 +88,10 @@ def _recorded(job: TrainingJob, folder: Path, tracking: Tracking) -> str:
 
 
 def _trouble(session: Session, name: str) -> str | None:
-    """Why the job could not record itself, by its log."""
+    """Why the job could not record itself, according to its log; None where it says nothing."""
     try:
         lines = logs.read(session, logs.TRAINING, f"{name}/")
     except CloudError:
         return None  # the store is asked for the run in any case
-    return next((found[1] or found[2] for line in lines if (found := _TROUBLE.search(line.text))), None)
+    matches = (_TROUBLE.search(line.text) for line in lines)
+    return next((match[1] or match[2] for match in matches if match), None)

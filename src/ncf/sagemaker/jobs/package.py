@@ -1,4 +1,5 @@
-"""What AWS's PyTorch containers need of us: model.tar.gz with the code that serves it, and the code that trains.
+"""What AWS's PyTorch containers need from us: model.tar.gz with the code that serves it, and the code that
+trains.
 
 | in the archive | what |
 | --- | --- |
@@ -6,19 +7,22 @@
 | `code/inference.py` | imports the four functions of `ncf.sagemaker.container.inference` |
 | `code/ncf/`, `code/ncf-….dist-info/` | this package as it is here, and its version |
 | `code/requirements.txt` | what `code/ncf` needs to serve; the container installs it when it starts |
-| `code/wheels/` | where wheels are given, these and no others are installed, without a network |
+| `code/wheels/` | where wheels are given, only these are installed, without a network |
 
-The code that trains (script mode) is `train.py`, `ncf/`, `requirements.txt` and, where they are given, `wheels/`, in a
-folder or in the sourcedir.tar.gz that `sagemaker_submit_directory` names; `sagemaker_program` is `train.py`.
+The code that trains (script mode) is `train.py`, `ncf/`, `requirements.txt` and, where they are given,
+`wheels/`, in a folder or in the sourcedir.tar.gz that `sagemaker_submit_directory` names; `sagemaker_program`
+is `train.py`.
 
-The one decision worth knowing: the package travels as source next to the model. The container has `code/` on its path,
-so it needs no registry that has ncf, and what serves is what the artifact was packed with. torch is not among the
-requirements: the containers have theirs.
+The one decision worth knowing: the package travels as source next to the model. The container has `code/` on
+its path, so it needs no registry that has ncf, and serves with the code that the artifact was packed with.
+torch is not among the requirements: the containers have their own.
 """
 
-import re
+from collections.abc import Sequence
 from importlib.metadata import distribution, requires
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 import ncf
 from ncf.data.files import atomic_folder
@@ -44,7 +48,11 @@ sys.exit(main(arguments=sys.argv[1:]))
 
 
 def pack_model(run: str | Path, target: Path, *, code: bool = False, wheels: Path | None = None) -> Path:
-    """Verify the artifact of `run` and pack it; raises `ArtifactError` for a damaged one."""
+    """Verify the artifact of `run`, pack it into the archive `target`, and return that path.
+
+    `code` adds what AWS's PyTorch images need to serve it, `wheels` a folder of packages to install without a
+    network. Raises `ArtifactError` for a damaged artifact.
+    """
     artifact = open_artifact(run)
     contents: dict[str, Path | bytes] = {
         name: artifact.folder / name for name in ("manifest.json", *artifact.manifest["files"])
@@ -55,15 +63,17 @@ def pack_model(run: str | Path, target: Path, *, code: bool = False, wheels: Pat
 
 
 def pack_training_code(target: Path, *, wheels: Path | None = None) -> Path:
-    """Write the code that trains: an archive where the name ends in `.tar.gz`, else a folder, whole or not at all.
+    """Write the code that trains to `target`: an archive where the name ends in `.tar.gz`, otherwise a
+    folder.
 
-    A folder of that name is replaced if it holds such code, and otherwise a `ConfigError`.
+    A folder of that name is replaced if it holds such code; raises `ConfigError` if it holds something else.
+    `wheels` as in `pack_model`.
     """
     contents = training_files(wheels)
     if target.name.endswith(".tar.gz"):
         return pack(contents, target)
     if target.exists() and not (target / "train.py").is_file():
-        raise ConfigError(f"{target} is there and holds no training code: give the name of a new folder.")
+        raise ConfigError(f"{target} exists and holds no training code: give the name of a new folder.")
     with atomic_folder(target) as temporary:
         for name, content in contents.items():
             path = temporary / name
@@ -73,37 +83,41 @@ def pack_training_code(target: Path, *, wheels: Path | None = None) -> Path:
 
 
 def code_files(wheels: Path | None = None) -> dict[str, Path | bytes]:
-    """Name in the archive -> file, of everything in `code/`."""
+    """Every file of `code/`, by its name in the archive; `wheels` as in `pack_model`."""
     contents = _package_files(wheels) | {"inference.py": INFERENCE.encode()}
     return {f"code/{name}": content for name, content in contents.items()}
 
 
 def training_files(wheels: Path | None = None) -> dict[str, Path | bytes]:
-    """Name -> file, of everything in the source folder of a training job."""
+    """Every file of a training job's source folder, by its name; `wheels` as in `pack_model`."""
     return _package_files(wheels) | {"train.py": TRAIN.encode()}
 
 
 def _package_files(wheels: Path | None) -> dict[str, Path | bytes]:
-    """The package with its metadata (artifacts tell the version that wrote them), its requirements, and the wheels."""
+    """The package with its metadata (artifacts name the version of ncf), requirements, and wheels."""
     source = Path(ncf.__file__).parent
     contents: dict[str, Path | bytes] = {
         f"ncf/{path.relative_to(source).as_posix()}": path
         for path in source.rglob("*")
         if path.is_file() and path.suffix != ".pyc"
     }
-    written = distribution("ncf")
-    contents[f"ncf-{written.version}.dist-info/METADATA"] = (written.read_text("METADATA") or "").encode()
+    installed = distribution("ncf")
+    metadata = (installed.read_text("METADATA") or "").encode()
+    contents[f"ncf-{installed.version}.dist-info/METADATA"] = metadata
     contents["requirements.txt"] = _requirements(wheels is not None).encode()
     if wheels is not None:
-        contents |= {f"wheels/{path.name}": path for path in _wheels_in(wheels)}
+        contents |= {f"wheels/{path.name}": path for path in wheels_in(wheels)}
     return contents
 
 
 def serving_requirements() -> list[str]:
-    """What serving and training need, torch aside, of the dependencies of ncf, with the versions that ncf declares."""
-    declared = [line.partition(";")[0].strip() for line in requires("ncf") or () if "extra ==" not in line]
-    named = {re.split(r"[^\w-]", line, maxsplit=1)[0]: line for line in declared}
-    return [named.get(name, name) for name in SERVING_NEEDS]
+    """The requirements of ncf without torch and extras, with the versions that ncf declares."""
+    declared = {
+        requirement.name: f"{requirement.name}{requirement.specifier}"
+        for requirement in map(Requirement, requires("ncf") or ())
+        if "extra ==" not in str(requirement.marker)
+    }
+    return [declared.get(name, name) for name in SERVING_NEEDS]
 
 
 def _requirements(offline: bool) -> str:
@@ -111,11 +125,12 @@ def _requirements(offline: bool) -> str:
     return "".join(f"{line}\n" for line in (*options, *serving_requirements()))
 
 
-def _wheels_in(folder: Path) -> list[Path]:
-    found = sorted(folder.glob("*.whl"))
-    if not found:
+def wheels_in(folder: Path, words: Sequence[str] = SERVING_NEEDS) -> list[Path]:
+    """The wheels in a folder; raises `ConfigError` where it has none. `words` complete pip's command."""
+    wheels = sorted(folder.glob("*.whl"))
+    if not wheels:
         raise ConfigError(
             f"{folder} has no wheels: fill it with 'pip download --only-binary :all: --dest {folder} "
-            f"{' '.join(SERVING_NEEDS)}', for the Python of the container."
+            f"{' '.join(words)}', for the Python of the container."
         )
-    return found
+    return wheels

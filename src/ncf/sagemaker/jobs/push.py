@@ -1,7 +1,8 @@
-"""An image of this machine into ECR: the repository is made where it is not there, with scan on push and a limit.
+"""Pushes an image of this machine to ECR; a new repository scans what is pushed and keeps a limited number of
+images.
 
-The one decision worth knowing: the token of ECR goes to `docker login` through its standard input, never as an argument
-that a list of processes would show, and docker's configuration for it is a folder that goes when the push ends.
+The one decision worth knowing: ECR's token goes to `docker login` through standard input, never as an
+argument that a list of processes would show. Docker's configuration for it is a temporary folder.
 """
 
 import base64
@@ -31,9 +32,11 @@ def push_image(
     keep: int = KEEP,
     log: Callable[[str], None] = print,
 ) -> str:
-    """Push `image` and return its address; `say` gets docker's progress, a line at a time.
+    """Push `image` and return its address in ECR.
 
-    Raises `CloudError` where docker does not run, has no such image, or ECR refuses.
+    `repository` is the project's by default, `tag` the version of ncf; a new repository keeps the last `keep`
+    images. `log` receives docker's progress, a line at a time. Raises `CloudError` where docker does not run,
+    has no such image, or ECR refuses.
     """
     name = repository or session.project
     docker_answers(
@@ -51,16 +54,15 @@ def push_image(
 
 
 def ensure_repository(session: Session, name: str, keep: int = KEEP) -> None:
-    """A repository with this project's tags that scans what is pushed and keeps the last `keep` images."""
+    """Make the repository `name` with this project's tags unless it exists; it keeps `keep` images."""
     ecr = session.client("ecr")
     encryption: dict[str, Any] = {}
-    if session.settings.kms_key:
-        encryption = {
-            "encryptionConfiguration": {"encryptionType": "KMS", "kmsKey": session.settings.kms_key}
-        }
+    if key := session.settings.kms_key:
+        encryption = {"encryptionConfiguration": {"encryptionType": "KMS", "kmsKey": key}}
     try:
         ecr.create_repository(
-            repositoryName=name, tags=session.tags(), imageScanningConfiguration={"scanOnPush": True}, **encryption
+            repositoryName=name, tags=session.tags(), imageScanningConfiguration={"scanOnPush": True},
+            **encryption,
         )  # fmt: skip
     except CloudError as error:
         if error.code != "RepositoryAlreadyExistsException":
@@ -70,7 +72,7 @@ def ensure_repository(session: Session, name: str, keep: int = KEEP) -> None:
 
 
 def lifecycle_policy(keep: int) -> dict[str, Any]:
-    """Images beyond the last `keep` expire."""
+    """The policy by which images beyond the last `keep` expire."""
     rule = {
         "rulePriority": 1,
         "description": f"keep the last {keep}",
@@ -83,25 +85,29 @@ def lifecycle_policy(keep: int) -> dict[str, Any]:
 def docker_answers(
     arguments: list[str], otherwise: str, *, feed: str | None = None, config: str | None = None
 ) -> str:
-    """Standard output of a docker command; raises `CloudError` with `otherwise` and docker's last line."""
+    """Standard output of a docker command; raises `CloudError` with `otherwise` and docker's last line.
+
+    `feed` is its standard input, `config` the folder of its configuration.
+    """
     try:
         done = subprocess.run(
-            ["docker", *arguments], input=feed, capture_output=True, text=True, check=False, env=_environment(config)
+            ["docker", *arguments], input=feed, capture_output=True, text=True, check=False,
+            env=_environment(config),
         )  # fmt: skip
     except FileNotFoundError:
-        raise CloudError("This needs Docker, which is not installed: 'ncf doctor' tells how to.") from None
+        raise CloudError("This needs Docker, which is not installed: 'ncf doctor' says how.") from None
     if done.returncode:
         raise _refusal(done.stderr, otherwise)
     return done.stdout.strip()
 
 
 def _refusal(errors: str, otherwise: str) -> CloudError:
-    said = redacted((errors.strip().splitlines() or [""])[-1])
+    reason = redacted((errors.strip().splitlines() or [""])[-1])
     if "daemon" in errors and ("connect" in errors or "running" in errors):
         return CloudError(
-            "Docker is installed but its engine does not answer: start it ('ncf doctor' tells how to)."
+            "Docker is installed but its engine does not answer: start it ('ncf doctor' says how)."
         )
-    return CloudError(f"{otherwise} Docker said: {said}" if said else otherwise)
+    return CloudError(f"{otherwise} Docker said: {reason}" if reason else otherwise)
 
 
 def _login(session: Session, registry: str, config: str) -> None:
@@ -115,7 +121,8 @@ def _login(session: Session, registry: str, config: str) -> None:
 
 def _push(target: str, config: str, log: Callable[[str], None]) -> None:
     with subprocess.Popen(
-        ["docker", "push", target], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_environment(config)
+        ["docker", "push", target], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        env=_environment(config),
     ) as process:  # fmt: skip
         last = ""
         for line in process.stdout or ():
@@ -123,21 +130,19 @@ def _push(target: str, config: str, log: Callable[[str], None]) -> None:
             log(last)
     if process.returncode:
         raise CloudError(
-            f"The push of {target} failed: {last}; run the command again, what has arrived is kept."
+            f"The push of {target} failed: {last}; run the command again, pushed layers are kept."
         )
 
 
 def _environment(config: str | None) -> dict[str, str]:
-    """The folder for the sign-in keeps the contexts of the usual one, so that docker finds its engine."""
+    """Variables for docker; a temporary `config` gets the usual contexts, so docker finds its engine."""
     if config is None:
         return dict(os.environ)
     usual = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
     if (usual / "contexts").is_dir() and not (Path(config) / "contexts").exists():
         (Path(config) / "contexts").symlink_to(usual / "contexts")
         settings = usual / "config.json"
-        current = (
-            json.loads(settings.read_text("utf-8")).get("currentContext") if settings.is_file() else None
-        )
-        if current:
+        known = json.loads(settings.read_text("utf-8")) if settings.is_file() else {}
+        if current := known.get("currentContext"):
             (Path(config) / "config.json").write_text(json.dumps({"currentContext": current}), "utf-8")
     return {**os.environ, "DOCKER_CONFIG": config}

@@ -1,11 +1,11 @@
 """CreateTrainingJob as a pure function: a session's facts, an experiment and options in, the request out.
 
-The request is the same for hosted SageMaker and for local mode. The one decision worth knowing: every job names a place
-for checkpoints, so that any job that stopped, for whatever reason, can be gone on with (`--resume`).
+The request is the same for hosted SageMaker and for local mode. The one decision worth knowing: every job has
+a folder for checkpoints, so any job that stopped, for whatever reason, can be resumed (`--resume`).
 
 | below `session.uri()` | what |
 | --- | --- |
-| `data/DIGEST/` | a prepared data folder, sent once |
+| `data/DIGEST/` | a prepared data folder, uploaded once |
 | `pretrained/DIGEST/gmf`, `…/mlp` | artifacts to fuse |
 | `code/DIGEST/sourcedir.tar.gz` | the source for AWS's image |
 | `jobs/JOB/output/` | model.tar.gz and output.tar.gz |
@@ -30,7 +30,7 @@ HOUR = 3600
 LONGEST_KEPT_ALIVE = 6 * HOUR
 """Seconds that a warm pool may wait for the next job."""
 _WITH_DISKS = ("g4dn", "g5", "g6", "p3dn", "p4d", "p4de", "p5", "m5d", "c5d", "r5d")
-"""Families with disks of their own, which are encrypted by the hardware and refuse a volume key."""
+"""Families with local disks, which the hardware encrypts; they refuse a volume key."""
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,16 @@ class TrainingOptions:
     instance_count: int = 1
     volume_gb: int = 30
     max_run: int = HOUR
+    """Seconds."""
     spot: bool = False
     max_wait: int | None = None
     """With spot: seconds for waiting and running together; `max_run` and an hour by default."""
     keep_alive: int | None = None
+    """Seconds that the instances wait for another job (a warm pool)."""
     pretrained: str | None = None
     """Channel `pretrained`, folders gmf/ and mlp/."""
     checkpoints: str | None = None
-    """Instead of the job's own place."""
+    """Instead of the job's own folder."""
     code: str | None = None
     """Script mode: the packed source for AWS's image."""
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -63,21 +65,20 @@ class TrainingOptions:
         if min(self.instance_count, self.volume_gb, self.max_run) < 1:
             raise ConfigError("--instance-count, --volume-size and --max-run must be 1 or more.")
         if self.max_wait is not None and not self.spot:
-            raise ConfigError("--max-wait is for --spot alone: give --spot too, or --max-run.")
+            raise ConfigError("--max-wait only applies to --spot: give --spot too, or --max-run.")
         if self.max_wait is not None and self.max_wait < self.max_run:
             raise ConfigError(
-                f"--max-wait ({self.max_wait} s) holds the waiting and the run: it must be at least --max-run ({self.max_run} s)."
+                f"--max-wait ({self.max_wait} s) includes the run: it must be at least --max-run "
+                f"({self.max_run} s)."
             )
         if self.keep_alive is not None and self.spot:
-            raise ConfigError(
-                "A warm pool (--keep-alive) cannot be of spot instances: leave out one of the two."
-            )
+            raise ConfigError("Spot instances cannot be kept warm: leave out --keep-alive or --spot.")
         if self.keep_alive is not None and not 0 < self.keep_alive <= LONGEST_KEPT_ALIVE:
             raise ConfigError(f"--keep-alive takes 1 to {LONGEST_KEPT_ALIVE} seconds.")
 
 
 def training_request(session: Session, experiment: Experiment, options: TrainingOptions) -> dict[str, Any]:
-    """The request of one training job; asks nothing of AWS but what the session has found out already."""
+    """The request of one training job; asks AWS only for what the session needs: account, role, bucket."""
     return {
         "TrainingJobName": options.name,
         **job_definition(session, options),
@@ -91,10 +92,11 @@ def training_request(session: Session, experiment: Experiment, options: Training
 
 
 def job_definition(session: Session, options: TrainingOptions) -> dict[str, Any]:
-    """What a training job and the training jobs of a tuner share."""
+    """The part of a request that single training jobs and those of a tuner share."""
     request: dict[str, Any] = {
         "AlgorithmSpecification": {
-            "TrainingImage": options.image, "TrainingInputMode": "File", "MetricDefinitions": metric_definitions(),
+            "TrainingImage": options.image, "TrainingInputMode": "File",
+            "MetricDefinitions": metric_definitions(),
         },
         "RoleArn": session.role,
         "InputDataConfig": [_channel("train", options.data)],
@@ -119,7 +121,7 @@ def job_definition(session: Session, options: TrainingOptions) -> dict[str, Any]
 
 
 def script_hyperparameters(session: Session, options: TrainingOptions) -> dict[str, str]:
-    """What the sagemaker-training toolkit of AWS's images reads; nothing for our own image."""
+    """Hyperparameters for the training toolkit of AWS's images; none for our own image."""
     if options.code is None:
         return {}
     values = {
@@ -144,7 +146,7 @@ def vpc(session: Session) -> dict[str, list[str]] | None:
 
 
 def takes_volume_key(instance_type: str) -> bool:
-    """Whether the volume of such an instance is encrypted with a key of ours."""
+    """Whether the volume of such an instance can be encrypted with our key."""
     return instance_type.removeprefix("ml.").partition(".")[0] not in _WITH_DISKS
 
 
@@ -158,7 +160,7 @@ def _channel(name: str, uri: str) -> dict[str, Any]:
 
 
 def _protect(session: Session, options: TrainingOptions, request: dict[str, Any]) -> None:
-    """The VPC, and the key for results and volumes."""
+    """Add the VPC, and the key for results and volumes."""
     if network := vpc(session):
         request["VpcConfig"] = network
     if key := session.settings.kms_key:

@@ -1,25 +1,26 @@
-"""Preparation on Spark as a SageMaker Processing job in AWS's Spark image; then the prepared folder comes here.
+"""Preparation on Spark as a SageMaker Processing job in AWS's Spark image; then the prepared folder is
+downloaded.
 
-In: an address in S3 and options. Out: a prepared folder, the one that `ncf prepare` would make of the same table. The
-one decision worth knowing: Spark reads the table where it lies, instead of a copy on each machine, and the package goes
-with the job as source. Each machine first installs what that source needs, from the registry that pip finds there or from
-the wheels that are sent along; then AWS's `smspark-submit` makes a cluster of the machines.
+In: an address in S3 and options. Out: a prepared folder, the same that `ncf prepare` would make of the table.
+The one decision worth knowing: Spark reads the table in place, instead of a copy on each machine, and the
+package travels with the job as source. Each machine first installs what that source needs, from its pip
+registry or from wheels that are sent along; then AWS's `smspark-submit` makes a cluster of the machines.
 
 | below `session.uri()` | what |
 | --- | --- |
 | `prepare/JOB/code` | `start.sh`, `submit.py`, `ncf.zip`, `requirements.txt`, wheels |
-| `prepare/JOB/work` | what Spark's machines tell each other; may be deleted afterwards |
+| `prepare/JOB/work` | what Spark's machines exchange; may be deleted afterwards |
 | `prepare/JOB/data/prepared` | the folder |
 
-Sources: CreateProcessingJob, Amazon SageMaker API Reference; aws/sagemaker-spark-container (`smspark-submit`).
+Sources: CreateProcessingJob, Amazon SageMaker API Reference; aws/sagemaker-spark-container
+(`smspark-submit`).
 """
 
 import shlex
 import tempfile
 import time
 import zipfile
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -30,16 +31,11 @@ from ncf.data import Dataset
 from ncf.data.folder import refuse_foreign
 from ncf.errors import ConfigError
 from ncf.sagemaker import names
-from ncf.sagemaker.aws_errors import missing_extra
-from ncf.sagemaker.jobs import logs
+from ncf.sagemaker.jobs.package import wheels_in
 from ncf.sagemaker.jobs.requests import HOUR, takes_volume_key, vpc
-from ncf.sagemaker.jobs.training import OVER, JobFailed
+from ncf.sagemaker.jobs.run import run_job
 from ncf.sagemaker.session import Session
 
-SPARK = "3.5"
-"""The newest Spark that AWS has an image of with a Python that ncf runs on, which is 3.12."""
-_PYTHON = "py312"
-_LOG_GROUP = "/aws/sagemaker/ProcessingJobs"
 _FOLDER = "/opt/ml/processing"
 _MESSAGE = "/opt/ml/output/message"
 _NEEDS = ("polars", "filelock", "numpy")
@@ -62,6 +58,7 @@ class SparkOptions:
     volume_gb: int = 100
     """Of each machine; the first needs room for the prepared folder."""
     max_run: int = 4 * HOUR
+    """Seconds."""
 
     def __post_init__(self) -> None:
         if min(self.instance_count, self.volume_gb, self.max_run) < 1:
@@ -79,9 +76,11 @@ def prepare(
     log: Callable[[str], None] = print,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Dataset:
-    """Prepare the table at an S3 address into the folder `output`; raises `JobFailed` where the job does.
+    """Prepare the table at the S3 address `source` into the folder `output`; raises `JobFailed` where the job
+    does.
 
-    `values` are fields of `PrepareOptions`, and `name`, as text. A preparation that is broken off stops its job.
+    `values` are fields of `PrepareOptions`, and `name`, as text. `wheels` is a folder of packages for
+    machines without a registry. `log` receives the job's log. An interrupted preparation stops its job.
     """
     refuse_foreign(output)
     if not source.startswith("s3://"):
@@ -94,27 +93,32 @@ def prepare(
         code = session.upload(Path(folder), "prepare", job, "code")
     request = processing_request(session, job, source, code, values, options)
     log(f"Processing job {job}: Spark on {options.instance_count} x {options.instance_type}.")
-    _run(session, request, log, sleep)
+    client = session.client("sagemaker")
+    calls = client.create_processing_job, client.describe_processing_job, client.stop_processing_job
+    run_job(session, "Processing", calls, request, log, sleep=sleep)
     session.download(session.uri("prepare", job, "data", "prepared"), output)
     return Dataset.open(output, verify="full")
 
 
 def processing_request(
-    session: Session,
-    job: str,
-    source: str,
-    code: str,
-    values: Mapping[str, str],
-    options: SparkOptions,
+    session: Session, job: str, source: str, code: str, values: Mapping[str, str], options: SparkOptions
 ) -> dict[str, Any]:
-    """CreateProcessingJob. `smspark-submit` hands its arguments to a shell, so each is quoted."""
+    """The request of CreateProcessingJob; `code` is the URI of `write_code`'s files."""
     arguments = [source, f"{_FOLDER}/output/data/prepared", session.uri("prepare", job, "work")]
     arguments += [f"{name}={value}" for name, value in sorted(values.items())]
     cluster: dict[str, Any] = {
         "InstanceType": options.instance_type, "InstanceCount": options.instance_count,
         "VolumeSizeInGB": options.volume_gb,
     }  # fmt: skip
-    outputs: dict[str, Any] = {"Outputs": [_output(session.uri("prepare", job, "data"))]}
+    target = {
+        "S3Uri": session.uri("prepare", job, "data"), "LocalPath": f"{_FOLDER}/output/data",
+        "S3UploadMode": "EndOfJob",
+    }  # fmt: skip
+    source_code = {
+        "S3Uri": code, "LocalPath": f"{_FOLDER}/input/code", "S3DataType": "S3Prefix", "S3InputMode": "File",
+        "S3DataDistributionType": "FullyReplicated",
+    }  # fmt: skip
+    outputs: dict[str, Any] = {"Outputs": [{"OutputName": "data", "S3Output": target}]}
     if key := session.settings.kms_key:
         outputs["KmsKeyId"] = key
         if takes_volume_key(options.instance_type):
@@ -124,12 +128,13 @@ def processing_request(
         "AppSpecification": {
             "ImageUri": options.image,
             "ContainerEntrypoint": ["/bin/sh", f"{_FOLDER}/input/code/start.sh"],
+            # `smspark-submit` hands its arguments to a shell.
             "ContainerArguments": [shlex.quote(argument) for argument in arguments],
         },
         "Environment": {"NCF_MESSAGE": _MESSAGE},
         "RoleArn": session.role,
         "ProcessingResources": {"ClusterConfig": cluster},
-        "ProcessingInputs": [_input(code)],
+        "ProcessingInputs": [{"InputName": "code", "S3Input": source_code}],
         "ProcessingOutputConfig": outputs,
         "StoppingCondition": {"MaxRuntimeInSeconds": options.max_run},
         "Tags": session.tags(),
@@ -139,83 +144,21 @@ def processing_request(
     return request
 
 
-def spark_image(session: Session) -> str:
-    """AWS's Spark image of this region, as the SDK's table has it."""
-    try:
-        from sagemaker.core import image_uris
-    except ImportError:
-        raise missing_extra("sagemaker-core") from None
-    try:
-        uri: str = image_uris.retrieve(
-            "spark", session.region, version=SPARK, py_version=_PYTHON, instance_type="ml.m5.xlarge"
-        )  # fmt: skip
-    except ValueError as error:
-        raise ConfigError(
-            f"The SDK knows no Spark image for this ({' '.join(str(error).split())[:200]}): give --image."
-        ) from None
-    return uri
-
-
 def write_code(folder: Path, wheels: Path | None = None) -> None:
-    """What a job's machines are given: the data wing as a zip, the program, and what they install."""
+    """Write what a job's machines need: the data wing as a zip, the program, requirements or `wheels`."""
     source = Path(ncf.__file__).parent
-    parts = [source / "__init__.py", source / "errors.py", *sorted((source / "data").rglob("*.py"))]
+    parts = [source / f"{name}.py" for name in ("__init__", "errors", "runtime")]
+    parts += sorted((source / "data").rglob("*.py"))
     with zipfile.ZipFile(folder / "ncf.zip", "w", zipfile.ZIP_DEFLATED) as packed:
         for path in parts:
             packed.write(path, f"ncf/{path.relative_to(source).as_posix()}")
     (folder / "submit.py").write_bytes((source / "data/out_of_core/spark_submit.py").read_bytes())
     (folder / "start.sh").write_text(_START, "utf-8")
-    needed: Sequence[str] = [*(f"{name}=={version(name)}" for name in _NEEDS), _ARROW]
+    lines = [*(f"{name}=={version(name)}" for name in _NEEDS), _ARROW]
     if wheels is not None:
-        found = sorted(wheels.glob("*.whl"))
-        if not found:
-            raise ConfigError(
-                f"{wheels} has no wheels: fill it with 'pip download --only-binary :all: --python-version 3.12 "
-                f"--dest {wheels} {' '.join(needed)}'."
-            )
+        paths = wheels_in(wheels, ["--python-version 3.12", *lines])
         (folder / "wheels").mkdir()
-        for path in found:
+        for path in paths:
             (folder / "wheels" / path.name).write_bytes(path.read_bytes())
-        needed = ["--no-index", "--find-links wheels", *needed]
-    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in needed), "utf-8")
-
-
-def _input(uri: str) -> dict[str, Any]:
-    source = {
-        "S3Uri": uri, "LocalPath": f"{_FOLDER}/input/code", "S3DataType": "S3Prefix", "S3InputMode": "File",
-        "S3DataDistributionType": "FullyReplicated",
-    }  # fmt: skip
-    return {"InputName": "code", "S3Input": source}
-
-
-def _output(uri: str) -> dict[str, Any]:
-    where = {"S3Uri": uri, "LocalPath": f"{_FOLDER}/output/data", "S3UploadMode": "EndOfJob"}
-    return {"OutputName": "data", "S3Output": where}
-
-
-def _run(
-    session: Session, request: dict[str, Any], log: Callable[[str], None], sleep: Callable[[float], None]
-) -> None:
-    """Start the job, follow it to its end, and stop it where this does not come about."""
-    client, name = session.client("sagemaker"), request["ProcessingJobName"]
-    last = deque[str](maxlen=20)
-    described: dict[str, Any] = {}
-
-    def ended() -> bool:
-        nonlocal described
-        described = client.describe_processing_job(ProcessingJobName=name)
-        return described["ProcessingJobStatus"] in OVER
-
-    client.create_processing_job(**request)
-    try:
-        for line in logs.follow(session, _LOG_GROUP, f"{name}/", ended, sleep=sleep):
-            last.append(line.text)
-            log(line.text)
-    except BaseException:
-        client.stop_processing_job(ProcessingJobName=name)
-        raise
-    status = described["ProcessingJobStatus"]
-    if status != "Completed":
-        what = "failed" if status == "Failed" else "was stopped"
-        reason = described.get("ExitMessage") or described.get("FailureReason") or "see its log"
-        raise JobFailed(f"The processing job {name} {what}: {str(reason).rstrip('.')}.", status, list(last))
+        lines = ["--no-index", "--find-links wheels", *lines]
+    (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in lines), "utf-8")

@@ -1,7 +1,8 @@
-"""Training jobs from the start to the end: start, follow, list, stop, and what became of one in a sentence.
+"""Training jobs from start to end: start, follow, list, stop, and how a job ended in one sentence.
 
-In: a request of `ncf.sagemaker.jobs.requests`. Out: a `TrainingJob`, as far as it has come. The one decision worth knowing:
-a job that did not complete is a `JobFailed` with SageMaker's reason as the sentence, and the last lines of its log.
+In: a request of `ncf.sagemaker.jobs.requests`. Out: a `TrainingJob`, as far as it has come. The one decision
+worth knowing: a job that did not complete is a `JobFailed` with SageMaker's reason as its sentence, and the
+last lines of its log.
 
 Source: DescribeTrainingJob and its SecondaryStatus, Amazon SageMaker API Reference.
 """
@@ -16,35 +17,24 @@ from itertools import islice
 from typing import Any
 
 from ncf.errors import CloudError, ConfigError
+from ncf.sagemaker.calls import entries
 from ncf.sagemaker.jobs import logs
-from ncf.sagemaker.paging import entries
+from ncf.sagemaker.jobs.run import LAST_LINES, OVER, JobFailed
 from ncf.sagemaker.prices import price
 from ncf.sagemaker.session import Session
 
-OVER = ("Completed", "Failed", "Stopped")
-_LAST_LINES = 20
 _ERROR = re.compile(r"^(?:AlgorithmError|ClientError|InternalServerError|CapacityError): ")
 _EXIT = re.compile(r",? ?[Ee]xit code:? ?\d+\.?$")
 
 
-class JobFailed(CloudError):
-    """A job that did not complete; `lines` are the last of its log."""
-
-    def __init__(self, sentence: str, code: str, lines: Sequence[str]) -> None:
-        super().__init__(sentence, code)
-        self.lines = tuple(lines)
-
-
 @dataclass(frozen=True)
 class TrainingJob:
-    """What is known of one job."""
+    """One job as `DescribeTrainingJob` shows it."""
 
     described: Mapping[str, Any]
-    """DescribeTrainingJob's answer."""
 
     @property
     def name(self) -> str:
-        """Its name."""
         return str(self.described["TrainingJobName"])
 
     @property
@@ -59,17 +49,17 @@ class TrainingJob:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more happens."""
+        """Whether its status is final."""
         return self.status in OVER
 
     @property
     def reason(self) -> str:
-        """SageMaker's FailureReason, without what SageMaker puts around the sentence of the run."""
+        """SageMaker's FailureReason, without what SageMaker puts around the run's own sentence."""
         return _EXIT.sub("", _ERROR.sub("", str(self.described.get("FailureReason", "")))).strip()
 
     @property
     def seconds(self) -> float | None:
-        """How long it has run on its instances."""
+        """How long it has run on its instances; None before it has started there."""
         start, end = (self.described.get(f"Training{what}Time") for what in ("Start", "End"))
         if start is None:
             return None
@@ -90,11 +80,12 @@ class TrainingJob:
     @property
     def metrics(self) -> dict[str, float]:
         """The last value of each figure that SageMaker read from the log."""
-        return {one["MetricName"]: one["Value"] for one in self.described.get("FinalMetricDataList", ())}
+        figures = self.described.get("FinalMetricDataList", ())
+        return {figure["MetricName"]: figure["Value"] for figure in figures}
 
     @property
     def artifact(self) -> str | None:
-        """URI of its model.tar.gz."""
+        """URI of its model.tar.gz, once there is one."""
         uri = self.described.get("ModelArtifacts", {}).get("S3ModelArtifacts")
         return str(uri) if uri else None
 
@@ -106,29 +97,28 @@ class TrainingJob:
 
     def channel(self, name: str) -> str | None:
         """URI of one of its channels."""
-        for one in self.described.get("InputDataConfig", ()):
-            if one["ChannelName"] == name:
-                return str(one["DataSource"]["S3DataSource"]["S3Uri"])
+        for channel in self.described.get("InputDataConfig", ()):
+            if channel["ChannelName"] == name:
+                return str(channel["DataSource"]["S3DataSource"]["S3Uri"])
         return None
 
 
 def start(session: Session, request: Mapping[str, Any]) -> str:
-    """Start the job and return its name."""
+    """Start the job of a `training_request` and return its name."""
     session.client("sagemaker").create_training_job(**request)
     return str(request["TrainingJobName"])
 
 
 def describe(session: Session, name: str) -> TrainingJob:
-    """What is known of a job; raises `CloudError` where there is none."""
+    """The job of that name; raises `CloudError` where there is none."""
     try:
         return TrainingJob(session.client("sagemaker").describe_training_job(TrainingJobName=name))
     except CloudError as error:
         if error.code not in ("ValidationException", "ResourceNotFound"):
             raise
         where = "on this machine" if session.local else f"in {session.region}"
-        raise CloudError(
-            f"There is no training job {name!r} {where}: 'ncf sagemaker jobs' lists them.", error.code
-        ) from None
+        sentence = f"There is no training job {name!r} {where}: 'ncf sagemaker jobs' lists them."
+        raise CloudError(sentence, error.code) from None
 
 
 def wait(
@@ -139,9 +129,12 @@ def wait(
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> TrainingJob:
-    """Follow a job to its end; raises `JobFailed` unless it completed. The job does not end with this call."""
+    """Follow a job to its end; raises `JobFailed` unless it completed. The job does not end with this call.
+
+    `on_line` receives each line of the log, `on_status` the job after each look at it.
+    """
     job = describe(session, name)
-    last: deque[str] = deque(maxlen=_LAST_LINES)
+    last: deque[str] = deque(maxlen=LAST_LINES)
 
     def ended() -> bool:
         nonlocal job
@@ -152,34 +145,32 @@ def wait(
     for line in logs.follow(session, logs.TRAINING, f"{name}/", ended, sleep=sleep):
         last.append(line.text)
         on_line(line)
-    check(job, last)
+    check_completed(job, last)
     return job
 
 
-def check(job: TrainingJob, lines: Sequence[str] = ()) -> None:
-    """Raise `JobFailed` unless the job has completed."""
+def check_completed(job: TrainingJob, lines: Sequence[str] = ()) -> None:
+    """Raise `JobFailed` unless the job has completed; `lines` are the last of its log."""
     if job.status == "Completed":
         return
     limits = job.described.get("StoppingCondition", {})
-    again = f"'ncf sagemaker train … --resume {job.name}' goes on from its last checkpoint"
+    again = f"'ncf sagemaker train … --resume {job.name}' continues from its last checkpoint"
     if not job.over:
-        sentence = f"The job {job.name} is still going on ({job.secondary}): 'ncf sagemaker logs {job.name} --follow'."
+        state = f"is still running ({job.secondary}): 'ncf sagemaker logs {job.name} --follow' follows it."
     elif job.secondary == "MaxRuntimeExceeded":
-        sentence = f"The job {job.name} was stopped after --max-run {limits.get('MaxRuntimeInSeconds')} seconds: {again}."
+        state = f"was stopped after --max-run {limits.get('MaxRuntimeInSeconds')} seconds: {again}."
     elif job.secondary == "MaxWaitTimeExceeded":
-        sentence = (
-            f"The job {job.name} got too little spot time in --max-wait {limits.get('MaxWaitTimeInSeconds')} seconds: "
-            f"{again}; without --spot it need not wait."
-        )
+        seconds = limits.get("MaxWaitTimeInSeconds")
+        state = f"got too little spot time in --max-wait {seconds} seconds: {again}, without --spot at once."
     elif job.status == "Stopped":
-        sentence = f"The job {job.name} was stopped before it ended: {again}."
+        state = f"was stopped before it ended: {again}."
     else:
-        sentence = f"The job {job.name} failed: {job.reason or 'SageMaker gives no reason'}"
-    raise JobFailed(sentence, job.secondary, lines)
+        state = f"failed: {job.reason or 'SageMaker gives no reason'}"
+    raise JobFailed(f"The job {job.name} {state}", job.secondary, lines)
 
 
 def stop(session: Session, name: str) -> TrainingJob:
-    """Ask a job to stop, which gives it two minutes for a checkpoint; one that is over stays as it is."""
+    """Ask a job to stop, which gives it two minutes for a checkpoint; a finished job stays as it is."""
     job = describe(session, name)
     if job.status == "InProgress":
         session.client("sagemaker").stop_training_job(TrainingJobName=name)
@@ -188,26 +179,26 @@ def stop(session: Session, name: str) -> TrainingJob:
 
 
 def list_jobs(session: Session, most: int = 20) -> list[TrainingJob]:
-    """The project's jobs, newest first."""
+    """The project's newest jobs, at most `most` of them."""
     summaries = entries(
-        session.client("sagemaker").list_training_jobs, "TrainingJobSummaries",
+        session.client("sagemaker"), "list_training_jobs", "TrainingJobSummaries",
         NameContains=session.project, SortBy="CreationTime", SortOrder="Descending",
     )  # fmt: skip
-    found = (one["TrainingJobName"] for one in summaries)
-    ours = (name for name in found if name.startswith(f"{session.project}-"))
+    names = (summary["TrainingJobName"] for summary in summaries)
+    ours = (name for name in names if name.startswith(f"{session.project}-"))
     return [describe(session, name) for name in islice(ours, most)]
 
 
 def resumable(session: Session, name: str, data: str) -> str:
-    """Where the checkpoints of an earlier job are; raises `ConfigError` where nothing can be gone on with."""
+    """URI of an earlier job's checkpoints; raises `ConfigError` if a job on `data` cannot resume it."""
     job = describe(session, name)
     if not job.over:
         raise ConfigError(
-            f"The job {name} is still going on, and two jobs may not write the same checkpoints: stop it first "
-            f"('ncf sagemaker stop {name}')."
+            f"The job {name} is still running, and two jobs may not write the same checkpoints: stop it "
+            f"first ('ncf sagemaker stop {name}')."
         )
     if job.checkpoints is None:
-        raise ConfigError(f"The job {name} kept no checkpoints, so there is nothing to go on with.")
+        raise ConfigError(f"The job {name} kept no checkpoints: start a new job without --resume.")
     if (job.channel("train") or data).rstrip("/") != data:
         raise ConfigError(f"The job {name} was trained on other data: give --data the folder of that job.")
     return job.checkpoints

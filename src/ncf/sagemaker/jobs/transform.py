@@ -1,14 +1,15 @@
-"""Batch transform: recommendations for many users on instances that come for it and go, as a file like `ncf batch`'s.
+"""Batch transform: recommendations for many users on instances that exist only for this job, as `ncf batch`
+writes them.
 
-In: a run (or a model that SageMaker has) and users. Out: a parquet, CSV or JSON-lines file. The one decision worth
-knowing: this call owns what it starts. However it ends, the job is stopped and the model that it made is deleted.
+In: a run (or a model that SageMaker has) and users. Out: a parquet, CSV or JSON-lines file. The one decision
+worth knowing: this call owns what it starts. However it ends, the job is stopped and the model that it made
+is deleted.
 
 Source: CreateTransformJob, Amazon SageMaker API Reference.
 """
 
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from ncf.data.files import sha256_of
-from ncf.errors import CloudError, ConfigError
+from ncf.errors import ConfigError
 from ncf.sagemaker import names
 from ncf.sagemaker.endpoints import requests as endpoint_requests
 from ncf.sagemaker.endpoints.requests import Hosting
-from ncf.sagemaker.jobs import logs, package, users
+from ncf.sagemaker.jobs import package, users
 from ncf.sagemaker.jobs.requests import HOUR, takes_volume_key
-from ncf.sagemaker.jobs.training import OVER, JobFailed
+from ncf.sagemaker.jobs.run import run_job
 from ncf.sagemaker.jobs.users import Id
 from ncf.sagemaker.session import Session
 from ncf.serving.artifact import Artifact, open_artifact
@@ -41,9 +42,10 @@ class TransformOptions:
     instance_type: str = "ml.c7i.xlarge"
     instance_count: int = 1
     k: int = 10
+    """Items a user."""
     exclude_seen: bool = True
     aws_image: bool = False
-    """The image is AWS's PyTorch inference image: the code goes with the model."""
+    """The image is AWS's PyTorch inference image: the code travels with the model."""
     max_run: int = HOUR
     """Seconds after which the job is stopped from here; SageMaker itself has no limit for it."""
 
@@ -54,11 +56,12 @@ class TransformOptions:
 
 @dataclass(frozen=True)
 class Transformed:
-    """What was written, and for how many users the model had nothing but popularity."""
+    """What was written, and how many users the model did not know."""
 
     job: str
     written: Written
     fallbacks: int
+    """Users who got popular items."""
 
 
 def transform(
@@ -71,41 +74,46 @@ def transform(
     log: Callable[[str], None] = print,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Transformed:
-    """Recommend to `user_ids`, or to every user of the artifact; raises `JobFailed` where the job does.
+    """Recommend to `user_ids`, or to every user of the artifact, and write the file `output`.
 
-    `source` is a run, an artifact, or the name of a model that SageMaker has already.
+    `source` is a run, an artifact, or the name of a model that SageMaker has already. `log` receives the
+    job's log. Raises `JobFailed` where the job fails.
     """
     check_output(output)
     began, job = time.perf_counter(), names.new_name(session.project, "transform")
     artifact = open_artifact(source) if Path(source).exists() else None
-    asked = _asked(user_ids, artifact)
+    ids = _user_ids(user_ids, artifact)
     with tempfile.TemporaryDirectory(prefix="ncf-transform-") as folder:
         requests, answers = Path(folder) / "requests", Path(folder) / "answers"
         requests.mkdir()
-        users.write_requests(asked, requests, options.instance_count, options.k, options.exclude_seen)
+        users.write_requests(ids, requests, options.instance_count, options.k, options.exclude_seen)
         session.upload(requests, "transforms", job, "input")
         with _model(session, source, artifact, job, options) as model:
-            log(f"Transform job {job}: {len(asked):,} users.")
-            _run(session, transform_request(session, job, model, options), options.max_run, log, sleep)
+            log(f"Transform job {job}: {len(ids):,} users.")
+            request, client = transform_request(session, job, model, options), session.client("sagemaker")
+            calls = client.create_transform_job, client.describe_transform_job, client.stop_transform_job
+            run_job(session, "Transform", calls, request, log, max_run=options.max_run, sleep=sleep)
         session.download(session.uri("transforms", job, "output"), answers)
-        lists = list(users.read_answers(answers, asked))
-    found = users.kinds(lists)
-    user_kind, item_kind = (artifact.users.kind, artifact.items.kind) if artifact else found
-    if found[0] == "string":
-        user_kind = "string"
-    parts = users.tables(lists, user_kind, item_kind)
-    rows = write_tables(parts, columns(user_kind, item_kind), output)
-    written = Written(len(asked), rows, round(time.perf_counter() - began, 4))
-    return Transformed(job, written, sum(one["source"] == "popularity" for one in lists))
+        lists = list(users.read_answers(answers, ids))
+    user_kind, item_kind = users.kinds(lists)
+    if artifact:
+        # Ids that a file gives as text stay text; those of the artifact keep its type.
+        user_kind = "string" if user_kind == "string" else artifact.users.kind
+        item_kind = artifact.items.kind
+    tables = users.tables(lists, user_kind, item_kind)
+    rows = write_tables(tables, columns(user_kind, item_kind), output)
+    written = Written(len(ids), rows, round(time.perf_counter() - began, 4))
+    return Transformed(job, written, sum(ranking["source"] == "popularity" for ranking in lists))
 
 
 def transform_request(session: Session, job: str, model: str, options: TransformOptions) -> dict[str, Any]:
-    """CreateTransformJob: a line of the input is a request of its own."""
+    """The request of CreateTransformJob for those names; each line of the input is a request."""
     resources: dict[str, Any] = {
         "InstanceType": options.instance_type, "InstanceCount": options.instance_count,
     }  # fmt: skip
     result: dict[str, Any] = {
-        "S3OutputPath": session.uri("transforms", job, "output"), "Accept": _JSON_LINES, "AssembleWith": "Line",
+        "S3OutputPath": session.uri("transforms", job, "output"), "Accept": _JSON_LINES,
+        "AssembleWith": "Line",
     }  # fmt: skip
     if key := session.settings.kms_key:
         result["KmsKeyId"] = key
@@ -120,27 +128,25 @@ def transform_request(session: Session, job: str, model: str, options: Transform
         "MaxPayloadInMB": _PAYLOAD_MB,
         "BatchStrategy": "SingleRecord",
         "TransformInput": {
-            "DataSource": {"S3DataSource": source},
-            "ContentType": _JSON_LINES,
-            "SplitType": "Line",
+            "DataSource": {"S3DataSource": source}, "ContentType": _JSON_LINES, "SplitType": "Line",
         },
         "TransformOutput": result,
         "TransformResources": resources,
         "Tags": session.tags(),
-    }
+    }  # fmt: skip
 
 
 def model_request(session: Session, name: str, uri: str, options: TransformOptions) -> dict[str, Any]:
-    """CreateModel for the time of one job."""
+    """The request of CreateModel for the archive at `uri`."""
     hosting = Hosting(aws_image=options.aws_image)
     return endpoint_requests.model_request(session, name, None, options.image, uri, hosting)
 
 
-def _asked(user_ids: Sequence[Id] | None, artifact: Artifact | None) -> Sequence[Id]:
+def _user_ids(user_ids: Sequence[Id] | None, artifact: Artifact | None) -> Sequence[Id]:
     if user_ids is not None:
         return user_ids
     if artifact is None:
-        raise ConfigError("The users of a model that SageMaker has are not known here: give --users FILE.")
+        raise ConfigError("The users of a model in SageMaker are not known here: give --users FILE.")
     ids: list[Id] = artifact.users.ids.tolist()
     return ids
 
@@ -149,7 +155,7 @@ def _asked(user_ids: Sequence[Id] | None, artifact: Artifact | None) -> Sequence
 def _model(
     session: Session, source: str, artifact: Artifact | None, job: str, options: TransformOptions
 ) -> Iterator[str]:
-    """The model that is there, or one that is made now and goes with the block."""
+    """The existing model of that name, or a new one that is deleted after the block."""
     client = session.client("sagemaker")
     if artifact is None:
         client.describe_model(ModelName=source)
@@ -163,48 +169,3 @@ def _model(
         yield job
     finally:
         client.delete_model(ModelName=job)
-
-
-def _run(
-    session: Session,
-    request: dict[str, Any],
-    max_run: int,
-    log: Callable[[str], None],
-    sleep: Callable[[float], None],
-) -> None:
-    """Start the job, follow it to its end, and stop it where this does not come about."""
-    client, name = session.client("sagemaker"), request["TransformJobName"]
-    end, last = time.monotonic() + max_run, deque[str](maxlen=20)
-    described: dict[str, Any] = {"TransformJobStatus": "InProgress"}
-
-    def ended() -> bool:
-        nonlocal described
-        described = client.describe_transform_job(TransformJobName=name)
-        if time.monotonic() > end and described["TransformJobStatus"] not in OVER:
-            raise CloudError(
-                f"The transform job {name} took more than --max-run {max_run} seconds and was stopped."
-            )
-        return described["TransformJobStatus"] in OVER
-
-    client.create_transform_job(**request)
-    try:
-        for line in logs.follow(session, logs.TRANSFORM, f"{name}/", ended, sleep=sleep):
-            last.append(line.text)
-            log(line.text)
-    except BaseException:
-        _stop(client, name)
-        raise
-    status = described["TransformJobStatus"]
-    if status != "Completed":
-        what = "failed" if status == "Failed" else "was stopped"
-        reason = str(described.get("FailureReason", "see its log")).rstrip(".")
-        raise JobFailed(f"The transform job {name} {what}: {reason}.", status, list(last))
-
-
-def _stop(client: Any, name: str) -> None:
-    """Stop it; one that is over already cannot be."""
-    try:
-        client.stop_transform_job(TransformJobName=name)
-    except CloudError as error:
-        if error.code != "ValidationException":
-            raise

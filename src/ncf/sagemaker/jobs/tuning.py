@@ -1,8 +1,9 @@
 """SageMaker's automatic model tuning over a space file, the same that `ncf tune` searches on this machine.
 
-In: a `Space` and the options of a training job. Out: CreateHyperParameterTuningJob, and `TunerTrial`s as they end. The one
-decision worth knowing: a range with steps becomes a choice among its values, since SageMaker's ranges have none.
-Trials keep no checkpoints, which they would share; a spot instance that is taken away begins its trial again.
+In: a `Space` and the options of a training job. Out: CreateHyperParameterTuningJob, and `TunerTrial`s as they
+end. The one decision worth knowing: a range with steps becomes a choice among its values, since SageMaker's
+ranges have no steps. Trials keep no checkpoints, because they would share them: a trial whose spot instance
+is taken away starts again.
 
 Source: CreateHyperParameterTuningJob and "How Hyperparameter Tuning Works", SageMaker Developer Guide.
 """
@@ -16,18 +17,18 @@ from typing import Any, Literal, get_args
 from ncf.config import Experiment
 from ncf.errors import CloudError, ConfigError
 from ncf.sagemaker import names
+from ncf.sagemaker.calls import entries, wait_until
 from ncf.sagemaker.container.hyperparameters import to_hyperparameters
 from ncf.sagemaker.container.metric_lines import OBJECTIVE
 from ncf.sagemaker.jobs import training as jobs
 from ncf.sagemaker.jobs.requests import TrainingOptions, job_definition, script_hyperparameters
-from ncf.sagemaker.jobs.training import OVER, JobFailed
-from ncf.sagemaker.paging import entries
+from ncf.sagemaker.jobs.run import OVER, JobFailed
 from ncf.sagemaker.session import Session
 from ncf.tuning.space import Parameter, Space
 
 Strategy = Literal["Bayesian", "Random", "Hyperband"]
 _LONGEST_PROJECT = 12
-"""A tuning job's name has 32 characters at most, 20 of which are the time: its training jobs add to it."""
+"""A tuning job's name has at most 32 characters, since its training jobs add to it; the time takes 20."""
 _MOST_VALUES = 30
 _MOST_RANGES = 30
 _POLL = 15.0
@@ -38,15 +39,16 @@ class TunerOptions:
     """How to search."""
 
     trials: int = 20
+    """Training jobs in all."""
     parallel: int = 2
+    """Training jobs at once."""
     strategy: Strategy = "Bayesian"
     early_stopping: bool = False
 
     def __post_init__(self) -> None:
         if self.strategy not in get_args(Strategy):
-            raise ConfigError(
-                f"--strategy takes one of {', '.join(get_args(Strategy))}, and not {self.strategy!r}."
-            )
+            choices = ", ".join(get_args(Strategy))
+            raise ConfigError(f"--strategy takes one of {choices}, and not {self.strategy!r}.")
         if self.trials < 1 or self.parallel < 1:
             raise ConfigError("--trials and --parallel must be 1 or more.")
         if self.strategy == "Hyperband" and self.early_stopping:
@@ -81,7 +83,11 @@ def parameter_ranges(space: Space) -> dict[str, list[dict[str, Any]]]:
 def tuning_request(
     session: Session, experiment: Experiment, space: Space, training: TrainingOptions, options: TunerOptions
 ) -> dict[str, Any]:
-    """The request of one tuning job, named `training.name`; what is tuned overrides the recipe."""
+    """The request of one tuning job, named `training.name`.
+
+    `space` says which settings of `experiment` vary, `training` where each trial runs, `options` how to
+    search. Raises `ConfigError` where SageMaker would refuse it.
+    """
     space.check(experiment)
     tuned = {parameter.name for parameter in space}
     fixed = {name: text for name, text in to_hyperparameters(experiment).items() if name not in tuned}
@@ -111,7 +117,7 @@ def tuning_request(
 
 
 def new_name(session: Session) -> str:
-    """A name that is short enough."""
+    """A new name that is short enough for a tuning job."""
     return names.new_name(session.project[:_LONGEST_PROJECT])
 
 
@@ -128,34 +134,47 @@ def wait(
     *,
     sleep: Callable[[float], None] = time.sleep,
 ) -> list[TunerTrial]:
-    """Follow a tuner to its end; raises `JobFailed` where it failed without one good trial."""
+    """Follow a tuner to its end and return its trials; raises `JobFailed` where no trial completed.
+
+    `on_trials` receives the trials after each look.
+    """
     client = session.client("sagemaker")
-    while True:
-        described = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
-        found = trials(session, name)
-        on_trials(found)
-        if described["HyperParameterTuningJobStatus"] in OVER:
-            break
-        sleep(_POLL)
-    if best(found) is None:
-        status = described["HyperParameterTuningJobStatus"]
-        reason = _first_reason(session, found) or described.get("FailureReason", "no trial was run.")
+
+    def look() -> tuple[dict[str, Any], list[TunerTrial]]:
+        job = client.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+        current = trials(session, name)
+        on_trials(current)
+        return job, current
+
+    job, ended = wait_until(
+        look,
+        lambda state: state[0]["HyperParameterTuningJobStatus"] in OVER,
+        first=_POLL,
+        longest=_POLL,
+        sleep=sleep,
+    )
+    if best(ended) is None:
+        status = job["HyperParameterTuningJobStatus"]
+        reason = _first_reason(session, ended) or job.get("FailureReason", "no trial was run.")
         raise JobFailed(f"The tuning job {name} has no trial with a result ({status}): {reason}", status, ())
-    return found
+    return ended
 
 
 def trials(session: Session, name: str) -> list[TunerTrial]:
     """The tuner's training jobs so far, the best first."""
-    jobs_of = session.client("sagemaker").list_training_jobs_for_hyper_parameter_tuning_job
-    summaries = entries(jobs_of, "TrainingJobSummaries", HyperParameterTuningJobName=name, MaxResults=100)
-    found = [_trial(one) for one in summaries]
-    return sorted(found, key=lambda one: (one.objective is None, -(one.objective or 0.0)))
+    summaries = entries(
+        session.client("sagemaker"), "list_training_jobs_for_hyper_parameter_tuning_job",
+        "TrainingJobSummaries",
+        HyperParameterTuningJobName=name, MaxResults=100,
+    )  # fmt: skip
+    every = [_trial(summary) for summary in summaries]
+    return sorted(every, key=lambda trial: (trial.objective is None, -(trial.objective or 0.0)))
 
 
-def best(found: list[TunerTrial]) -> TunerTrial | None:
-    """The completed trial with the largest objective."""
-    done = [one for one in found if one.objective is not None and one.status == "Completed"]
-    return max(done, key=lambda one: one.objective or 0.0, default=None)
+def best(trials: list[TunerTrial]) -> TunerTrial | None:
+    """The completed trial with the largest objective, or None."""
+    done = [trial for trial in trials if trial.objective is not None and trial.status == "Completed"]
+    return max(done, key=lambda trial: trial.objective or 0.0, default=None)
 
 
 def stop(session: Session, name: str) -> None:
@@ -171,7 +190,8 @@ def _range(parameter: Parameter) -> tuple[str, dict[str, Any]]:
     if values:
         if len(values) > _MOST_VALUES:
             raise ConfigError(
-                f"{parameter.name}: SageMaker takes {_MOST_VALUES} values and this has {len(values)}: take a larger step."
+                f"{parameter.name}: SageMaker takes {_MOST_VALUES} values and this has {len(values)}: take a "
+                "larger step."
             )
         texts = [value if isinstance(value, str) else json.dumps(value) for value in values]
         return "CategoricalParameterRanges", {"Name": parameter.name, "Values": texts}
@@ -186,7 +206,7 @@ def _range(parameter: Parameter) -> tuple[str, dict[str, Any]]:
 
 
 def _resources(experiment: Experiment, space: Space) -> dict[str, int]:
-    """Hyperband's resource is the epoch."""
+    """Hyperband's resource, which is the epoch; raises `ConfigError` where the space varies it too."""
     if any(parameter.name == "train.epochs" for parameter in space):
         raise ConfigError("Hyperband chooses the epochs itself: leave train.epochs out of the space.")
     return {"MinResource": 1, "MaxResource": experiment.train.epochs}
@@ -204,9 +224,9 @@ def _trial(summary: Mapping[str, Any]) -> TunerTrial:
     )
 
 
-def _first_reason(session: Session, found: list[TunerTrial]) -> str:
-    """Why the first trial that failed did; empty where none has."""
-    failed = next((one for one in found if one.status == "Failed"), None)
+def _first_reason(session: Session, trials: list[TunerTrial]) -> str:
+    """Why the first failed trial failed; empty where none has."""
+    failed = next((trial for trial in trials if trial.status == "Failed"), None)
     try:
         return jobs.describe(session, failed.job).reason if failed else ""
     except CloudError as error:

@@ -1,8 +1,9 @@
-"""The users of a batch transform: read from a file, written as requests, and answers joined to rows again.
+"""The users of a batch transform: read from a file, written as requests, and their answers joined to rows
+again.
 
-In: ids as they come from a file or an artifact. Out: JSON lines for the containers, each for some users, and from their
-answers the tables that `ncf batch` writes. The one decision worth knowing: a line asks for as many users as make an
-answer of a size that every container takes, and the order of users is that of the file.
+In: ids from a file or an artifact. Out: JSON lines for the containers, each for some users, and from their
+answers the tables that `ncf batch` writes. The one decision worth knowing: a line asks for as many users as
+keep its answer within the size limit of containers, and users stay in the order of the file.
 """
 
 import csv
@@ -14,7 +15,7 @@ from typing import Any
 import polars as pl
 
 from ncf.errors import CloudError, ConfigError
-from ncf.serving.batch import columns as columns
+from ncf.serving.batch import columns
 
 Id = int | str
 _HEADINGS = ("user_id", "user")
@@ -23,13 +24,14 @@ _MOST_USERS, _MOST_ITEMS = 500, 20_000
 
 
 def read_users(path: Path) -> list[Id]:
-    """Ids of a file: one a line, CSV with a column user_id (or a single one), or JSON lines."""
+    """The ids in a file: one a line, CSV with a column user_id (or a single column), or JSON lines."""
     try:
         text = path.read_text("utf-8-sig")
         users = _json_ids(text) if path.suffix in (".jsonl", ".ndjson", ".json") else _csv_ids(text)
     except (OSError, csv.Error, ValueError) as error:
         raise ConfigError(
-            f"The file of users {path} cannot be read ({error}): give one id a line, CSV with a column user_id, "
+            f"The file of users {path} cannot be read ({error}): give one id a line, CSV with a column "
+            "user_id, "
             'or JSON lines such as {"user_id": 42}.'
         ) from None
     if not users:
@@ -38,12 +40,12 @@ def read_users(path: Path) -> list[Id]:
 
 
 def users_a_line(k: int) -> int:
-    """How many users one line asks for."""
+    """How many users one line asks for, at `k` items each."""
     return max(1, min(_MOST_USERS, _MOST_ITEMS // k))
 
 
 def write_requests(users: Sequence[Id], folder: Path, parts: int, k: int, exclude_seen: bool) -> None:
-    """`part-0000.jsonl` and so on, one for each instance where there are users enough."""
+    """Write `part-0000.jsonl` and so on to `folder`: `parts` files, or fewer where there are few users."""
     step, lines = users_a_line(k), []
     for start in range(0, len(users), step):
         request: dict[str, Any] = {"users": list(users[start : start + step]), "k": k}
@@ -56,7 +58,7 @@ def write_requests(users: Sequence[Id], folder: Path, parts: int, k: int, exclud
 
 
 def read_answers(folder: Path, users: Sequence[Id]) -> Iterator[dict[str, Any]]:
-    """The list of each user, in order; raises `CloudError` where a line was refused or a user is missing."""
+    """Yield the list of each user in order; raises `CloudError` for a refused request or a missing user."""
     asked = iter(users)
     for path in sorted(folder.rglob("*.out")):
         for line in path.read_text("utf-8").splitlines():
@@ -65,24 +67,25 @@ def read_answers(folder: Path, users: Sequence[Id]) -> Iterator[dict[str, Any]]:
     missing = sum(1 for _ in asked)
     if missing:
         raise CloudError(
-            f"The transform job gave no answer for {missing:,} of {len(users):,} users: see its log, and run it again."
+            f"The transform job gave no answer for {missing:,} of {len(users):,} users: see its log, and run "
+            "it again."
         )
 
 
 def kinds(answers: Sequence[dict[str, Any]]) -> tuple[str, str]:
-    """ "integer" or "string" for users and for items: integers where every id is one."""
-    items = (entry["item"] for one in answers for entry in one["items"])
-    return _kind(one["user"] for one in answers), _kind(items)
+    """The types of user ids and of item ids: "integer" where every id is an integer, otherwise "string"."""
+    items = (entry["item"] for ranking in answers for entry in ranking["items"])
+    return _kind(ranking["user"] for ranking in answers), _kind(items)
 
 
 def tables(answers: Sequence[dict[str, Any]], user_kind: str, item_kind: str) -> Iterator[pl.DataFrame]:
-    """The rows of `ncf batch`: user, rank, item, score."""
+    """Yield the rows of `ncf batch`: user, rank, item, score, with ids of those types."""
     schema, step = columns(user_kind, item_kind), 10_000
     for start in range(0, len(answers), step):
         rows = [
-            (_as(one["user"], user_kind), rank, _as(entry["item"], item_kind), entry["score"])
-            for one in answers[start : start + step]
-            for rank, entry in enumerate(one["items"], 1)
+            (_as(ranking["user"], user_kind), rank, _as(entry["item"], item_kind), entry["score"])
+            for ranking in answers[start : start + step]
+            for rank, entry in enumerate(ranking["items"], 1)
         ]
         yield pl.DataFrame(rows, schema=schema, orient="row")
 
@@ -118,17 +121,17 @@ def _json_ids(text: str) -> list[Id]:
 def _checked(document: dict[str, Any], asked: Iterator[Id]) -> Iterator[dict[str, Any]]:
     if "error" in document:
         raise CloudError(f"The container refused a request: {document['error']['message']}")
-    for one in document["recommendations"]:
-        wanted = next(asked, None)
-        if wanted is None or str(wanted) != str(one["user"]):
+    for ranking in document["recommendations"]:
+        user, expected = ranking["user"], next(asked, None)
+        if expected is None or str(expected) != str(user):
             raise CloudError(
-                f"The answers of the transform job are not those to these users ({one['user']!r} instead of {wanted!r})."
+                f"The transform job answered for user {user!r} instead of {expected!r}: run it again."
             )
-        yield one
+        yield ranking
 
 
 def _kind(ids: Iterable[Any]) -> str:
-    return "integer" if all(isinstance(one, int) for one in ids) else "string"
+    return "integer" if all(isinstance(id, int) for id in ids) else "string"
 
 
 def _as(id: Any, kind: str) -> Id:

@@ -1,7 +1,8 @@
-"""What an execution of a pipeline costs at most: a definition and the parameters of a start in, an `Estimate` out.
+"""The largest cost of a pipeline's execution: a definition and the parameters of a start in, an `Estimate`
+out.
 
-Every job of the definition is counted once, for as long as it may run, whichever way its conditions go; what AWS repeats
-after a fault of its own is not counted.
+Every job of the definition counts once, for its longest run, whichever way its conditions go. Repetitions
+after faults of AWS do not count.
 """
 
 import json
@@ -11,53 +12,51 @@ from typing import Any
 
 from ncf.sagemaker.pipelines import execution
 from ncf.sagemaker.pipelines.values import at_path, resolve
-from ncf.sagemaker.prices import Estimate, Kind, estimate, one_by_one
+from ncf.sagemaker.prices import Estimate, Kind, estimate, in_sequence
 from ncf.sagemaker.session import Session
 
 _JOBS: Mapping[str, tuple[Kind, str]] = {
     "Training": ("training", "ResourceConfig"),
     "Processing": ("processing", "ProcessingResources.ClusterConfig"),
 }
-"""Types of steps with instances of their own, to where the step says which."""
+"""Types of steps with instances of their own, and the path to these in the step's arguments."""
 
 
 def of_execution(
     definition: Mapping[str, Any], parameters: Mapping[str, str], done: Collection[str] = ()
 ) -> Estimate:
-    """Of all steps but those that are done; raises `CloudError` where a step names no instances."""
-    values = {one["Name"]: one.get("DefaultValue") for one in definition.get("Parameters", ())} | dict(
-        parameters
-    )
+    """The cost of all steps but those in `done`; raises `CloudError` where a step names no instances."""
+    defaults = {entry["Name"]: entry.get("DefaultValue") for entry in definition.get("Parameters", ())}
+    values = defaults | dict(parameters)
     steps = [step for step in _every(definition["Steps"]) if step["Name"] not in done]
-    whole = one_by_one([_job(step, values) for step in steps if step["Type"] in _JOBS])
+    whole = in_sequence([_job(step, values) for step in steps if step["Type"] in _JOBS])
     return replace(whole, what=f"{'the rest of an' if done else 'an'} execution of {whole.what}")
 
 
 def of_start(session: Session, name: str, parameters: Mapping[str, str]) -> Estimate:
-    """Of an execution of the pipeline as it is now; raises `CloudError` where there is none."""
+    """The cost of an execution of the existing pipeline `name`; raises `CloudError` where there is none."""
     return of_execution(json.loads(execution.known(session, name)["PipelineDefinition"]), parameters)
 
 
 def of_retry(session: Session, arn: str) -> Estimate:
-    """Of what is left of an execution."""
-    client = session.client("sagemaker")
-    text = client.describe_pipeline_definition_for_execution(PipelineExecutionArn=arn)["PipelineDefinition"]
-    given = client.list_pipeline_parameters_for_execution(PipelineExecutionArn=arn)["PipelineParameters"]
+    """The cost of the steps of an execution that have not succeeded."""
+    definition, parameters = execution.definition_of(session, arn)
     steps = execution.execution(session, arn).steps
-    done = {one["StepName"] for one in steps if one["StepStatus"] == "Succeeded"}
-    return of_execution(json.loads(text), {one["Name"]: one["Value"] for one in given}, done)
+    done = {step["StepName"] for step in steps if step["StepStatus"] == "Succeeded"}
+    return of_execution(definition, parameters, done)
 
 
 def _job(step: Mapping[str, Any], values: Mapping[str, Any]) -> Estimate:
-    kind, where = _JOBS[step["Type"]]
-    asked = step["Arguments"]
-    cluster = resolve(at_path(asked, where), lambda name: values[name.removeprefix("Parameters.")])
-    seconds = asked["StoppingCondition"]["MaxRuntimeInSeconds"]
-    spot = bool(asked.get("EnableManagedSpotTraining"))
+    kind, path = _JOBS[step["Type"]]
+    arguments = step["Arguments"]
+    cluster = resolve(at_path(arguments, path), lambda name: values[name.removeprefix("Parameters.")])
+    seconds = arguments["StoppingCondition"]["MaxRuntimeInSeconds"]
+    spot = bool(arguments.get("EnableManagedSpotTraining"))
     return estimate(str(cluster["InstanceType"]), kind, int(cluster["InstanceCount"]), seconds, spot=spot)
 
 
 def _every(steps: Collection[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """Yield the steps, and those inside conditions."""
     for step in steps:
         yield step
         for branch in ("IfSteps", "ElseSteps"):

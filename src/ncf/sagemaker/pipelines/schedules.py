@@ -1,7 +1,7 @@
-"""A pipeline that starts by the clock: EventBridge Scheduler calls StartPipelineExecution.
+"""Schedules of a pipeline: EventBridge Scheduler calls StartPipelineExecution.
 
-Schedules carry no tags, but groups of them do: all of a project's are in one group, named as the project and tagged, so
-that clean-up finds them. Source: CreateSchedule, EventBridge Scheduler API Reference.
+Schedules carry no tags, but their groups do. All schedules of a project are in one group, named like the
+project and tagged, so clean-up finds them. Source: CreateSchedule, EventBridge Scheduler API Reference.
 """
 
 import re
@@ -17,12 +17,15 @@ _CRON_FIELDS = 6
 
 
 def checked_expression(text: str) -> str:
-    """`rate(7 days)`, `cron(0 3 ? * MON *)`, or the six fields of a cron alone; raises `ConfigError` for others."""
+    """The expression in `text`: `rate(7 days)`, `cron(0 3 ? * MON *)`, or only the six fields of a cron.
+
+    Raises `ConfigError` for other texts.
+    """
     if len(text.split()) == _CRON_FIELDS and "(" not in text:
         return f"cron({text})"
     if not _EXPRESSION.fullmatch(text):
         raise ConfigError(
-            f"{text!r} is no schedule: say rate(7 days), or cron(0 3 ? * MON *) with AWS's six fields."
+            f"{text!r} is not a schedule: give rate(7 days), or cron(0 3 ? * MON *) with AWS's six fields."
         )
     return text
 
@@ -35,10 +38,11 @@ def schedule(
     parameters: Mapping[str, str] | None = None,
     timezone: str = "UTC",
 ) -> bool:
-    """Start `pipeline` by the clock, or change when; whether the schedule is new.
+    """Create or change the schedule of `pipeline`; returns whether it is new.
 
-    `role` is the ARN of a role that scheduler.amazonaws.com may assume and that may call
-    sagemaker:StartPipelineExecution (docs/pipeline.md).
+    `expression` and `timezone` say when, `parameters` are those of each start. `role` is the ARN of a role
+    that scheduler.amazonaws.com may assume and that may call sagemaker:StartPipelineExecution
+    (docs/pipeline.md).
     """
     request = {
         "Name": pipeline,
@@ -58,23 +62,22 @@ def schedule(
 
 
 def unschedule(session: Session, pipeline: str) -> None:
-    """Take the clock away; raises `CloudError` where there is none."""
+    """Delete the schedule of a pipeline; raises `CloudError` where there is none."""
     if find(session, pipeline) is None:
-        raise CloudError(f"The pipeline {pipeline} has no schedule.")
+        raise CloudError(f"The pipeline {pipeline} has no schedule: nothing to remove.")
     session.client("scheduler").delete_schedule(Name=pipeline, GroupName=session.project)
 
 
 def find(session: Session, pipeline: str) -> dict[str, Any] | None:
-    """GetSchedule's answer, or None."""
+    """The answer of GetSchedule, or None where the pipeline has no schedule."""
+    client = session.client("scheduler")
     try:
-        found: dict[str, Any] = session.client("scheduler").get_schedule(
-            Name=pipeline, GroupName=session.project
-        )
+        answer: dict[str, Any] = client.get_schedule(Name=pipeline, GroupName=session.project)
     except CloudError as error:
         if error.code != "ResourceNotFoundException":
             raise
         return None
-    return found
+    return answer
 
 
 def _target(arn: str, role: str, parameters: Mapping[str, str]) -> dict[str, Any]:
