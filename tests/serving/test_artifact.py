@@ -83,11 +83,12 @@ def test_an_artifact_that_this_user_may_not_read(tmp_path: Path, monkeypatch: py
         open_artifact(folder)
 
 
-def test_a_newer_artifact(tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema", [1, 99])
+def test_an_older_or_newer_artifact(tmp_path: Path, schema: int) -> None:
     path = written(tmp_path) / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 99}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": schema}))
     with pytest.raises(
-        ArtifactError, match="has schema version 99 and this ncf reads 2: use the ncf that wrote it"
+        ArtifactError, match=f"has schema version {schema} and this ncf reads 2: use the ncf that wrote it"
     ):
         open_artifact(tmp_path)
 

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 
 from ncf.errors import DataError
 from ncf.runtime import Workers
+from ncf.training import counter_rng
 from ncf.training.known_positives import KnownPositives
-from ncf.training.sampling import GroupSampler, NegativeSampler
+from ncf.training.sampling import COUNTERS_A_DRAW, ROUNDS, GroupSampler, NegativeSampler
 from support import checkerboard, csr_of, dataset_of, planted
 
 SETS = st.lists(st.lists(st.integers(0, 17), unique=True), min_size=1, max_size=9)
@@ -71,6 +72,15 @@ def test_a_negative_follows_from_its_counter_alone() -> None:
     assert not torch.equal(sampler.draw(users, torch.arange(300), 6), whole)
 
 
+def test_draws_share_no_counter() -> None:
+    """Where nothing is known, the first proposal is taken: that of a draw's own first counter."""
+    sampler = NegativeSampler(KnownPositives(csr_of([[]]), 1000))
+    counters = torch.arange(200)
+    expected = counter_rng.below(5, counters * COUNTERS_A_DRAW, 1000)
+    assert torch.equal(sampler.draw(torch.zeros(200, dtype=torch.int64), counters, 5), expected)
+    assert COUNTERS_A_DRAW > ROUNDS
+
+
 def epoch(
     sampler: GroupSampler, number: int, threads: int = 1, first_step: int = 0
 ) -> list[tuple[int, list, list]]:
@@ -108,6 +118,19 @@ def test_negatives_and_order_change_every_epoch_and_repeat_with_the_seed() -> No
     assert epoch(sampler, 0) == epoch(sampler, 0)
     assert epoch(sampler, 0) != epoch(sampler, 1)
     assert epoch(sampler, 0) != epoch(GroupSampler(checkerboard(), batch_size=64, negatives=2, seed=4), 0)
+
+    def positives_and_negatives(number: int) -> tuple[list[tuple[int, int]], list[tuple[int, ...]]]:
+        """The positives in the order of the epoch, and the negatives in the order of the data."""
+        groups = [
+            (user, items) for _, users, rows in epoch(sampler, number)
+            for user, items in zip(users, rows, strict=True)
+        ]  # fmt: skip
+        order = [(user, items[0]) for user, items in groups]
+        return order, [tuple(items[1:]) for _, items in sorted(groups)]
+
+    (first_order, first), (second_order, second) = positives_and_negatives(0), positives_and_negatives(1)
+    assert first_order != second_order
+    assert first != second
 
 
 def test_what_is_drawn_depends_neither_on_threads_nor_on_where_the_epoch_is_entered(
