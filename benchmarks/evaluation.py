@@ -1,4 +1,5 @@
-"""Evaluation NeuMF on the 6,040 published lists of 100, against the loop of the public port; and full ranking.
+"""Evaluation NeuMF on the 6,040 published lists of 100, against the loop of the public port; and full
+ranking.
 
 Ours: `evaluate_sampled(ModelScorer(model), ...)`, the making of the `ModelScorer` included, bootstrap off, 1
 and 2 threads. The peer: one list at a time through a plain NeuMF with the same weights, `torch.topk`, hit

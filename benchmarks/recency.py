@@ -90,8 +90,8 @@ def candidates(quick: bool) -> list[Candidate]:
 
 
 def evaluated(scorer: Scorer, dataset: Dataset) -> Floats:
-    """[4, users]: HR@10 and NDCG@10, sampled and full, of each user that is evaluated: the mean over the user's
-    rows."""
+    """[4, users]: HR@10 and NDCG@10, sampled and full, of each user that is evaluated: the mean over the
+    user's rows."""
     held_out = dataset.test
     sampled = evaluate_sampled(scorer, held_out, RULES, ONE).values
     full = evaluate_full(scorer, dataset, held_out, RULES, ONE).values

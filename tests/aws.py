@@ -17,7 +17,7 @@ body, headers) -> (status, body, content type)`.
 | --- | --- |
 | `aws.url`, `aws.role` | the address; ARN of an execution role that exists |
 | `aws.calls(operation)` | the requests that came in, with `.parameters`, `.region`, `.body` |
-| `aws.fail(operation, code, times, status, message, after)` | refuse calls, after so many good ones; "*" means all |
+| `aws.fail(operation, code, times, status, message, after)` | refuse calls after good ones; "*": all |
 | `aws.cut(operation, after_bytes, times, after)` | close the connection in the middle of the body |
 | `aws.foreign(bucket)` | a bucket of another account |
 | `aws.wait(kind, name)` | until a job or endpoint has ended its way; its description |

@@ -39,29 +39,38 @@ def make_sagemaker(aws: Aws, project: str | None, name: str) -> None:
     sagemaker.create_hyper_parameter_tuning_job(
         HyperParameterTuningJobName=f"{name}-tune"[:32],
         HyperParameterTuningJobConfig={
-            "Strategy": "Random", "ResourceLimits": {"MaxParallelTrainingJobs": 1, "MaxNumberOfTrainingJobs": 1},
+            "Strategy": "Random",
+            "ResourceLimits": {"MaxParallelTrainingJobs": 1, "MaxNumberOfTrainingJobs": 1},
             "HyperParameterTuningJobObjective": {"Type": "Maximize", "MetricName": "ndcg"},
-            "ParameterRanges": {"IntegerParameterRanges": [{"Name": "width", "MinValue": "1", "MaxValue": "2"}]},
+            "ParameterRanges": {
+                "IntegerParameterRanges": [{"Name": "width", "MinValue": "1", "MaxValue": "2"}]
+            },
         },
         TrainingJobDefinition={
             "AlgorithmSpecification": {
-                "TrainingImage": "image", "TrainingInputMode": "File",
+                "TrainingImage": "image",
+                "TrainingInputMode": "File",
                 "MetricDefinitions": [{"Name": "ndcg", "Regex": "ndcg=([0-9.]+)"}],
             },
-            "RoleArn": aws.role, "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/elsewhere/{name}"},
+            "RoleArn": aws.role,
+            "OutputDataConfig": {"S3OutputPath": f"s3://{BUCKET}/elsewhere/{name}"},
             "ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 1},
             "StoppingCondition": {"MaxRuntimeInSeconds": 600},
         },
         Tags=tag,
-    )  # fmt: skip
+    )
     aws.wait("HyperParameterTuningJob", f"{name}-tune"[:32])
     make_endpoint(aws, project, name)
     sagemaker.create_transform_job(
-        TransformJobName=f"{name}-batch", ModelName=f"{name}-model",
-        TransformInput={"DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/elsewhere/in"}}},
+        TransformJobName=f"{name}-batch",
+        ModelName=f"{name}-model",
+        TransformInput={
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/elsewhere/in"}}
+        },
         TransformOutput={"S3OutputPath": f"s3://{BUCKET}/elsewhere/out"},
-        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1}, Tags=tag,
-    )  # fmt: skip
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        Tags=tag,
+    )
     sagemaker.create_model_package_group(ModelPackageGroupName=f"{name}-group", Tags=tag)
     sagemaker.create_model_package(
         ModelPackageGroupName=f"{name}-group",
@@ -93,8 +102,11 @@ def make_endpoint(aws: Aws, project: str | None, name: str) -> None:
         ModelName=f"{name}-model", PrimaryContainer=model, ExecutionRoleArn=aws.role, Tags=tag
     )
     variant = {
-        "VariantName": "AllTraffic", "ModelName": f"{name}-model", "InstanceType": "ml.m5.xlarge", "InitialInstanceCount": 2,
-    }  # fmt: skip
+        "VariantName": "AllTraffic",
+        "ModelName": f"{name}-model",
+        "InstanceType": "ml.m5.xlarge",
+        "InitialInstanceCount": 2,
+    }
     sagemaker.create_endpoint_config(
         EndpointConfigName=f"{name}-config", ProductionVariants=[variant], Tags=tag
     )

@@ -4,8 +4,9 @@ import os
 import signal
 
 os.environ.setdefault("POLARS_MAX_THREADS", "1")
-# Two workers and the programs that they start share the cores: threads of BLAS and OpenMP that spin while they wait for
-# one took half of the suite's processor time. Libraries read these variables when they are loaded.
+# Two workers and the programs that they start share the cores: threads of BLAS and OpenMP that spin while
+# they wait for one took half of the suite's processor time. Libraries read these variables when they are
+# loaded.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
@@ -32,7 +33,8 @@ NEEDS = {
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that need what a machine may not have exist only where an environment variable says that it is there."""
+    """Tests that need what a machine may not have exist only where an environment variable says that it is
+    there."""
     absent_marks = [mark for mark, variable in NEEDS.items() if not os.environ.get(variable)]
     absent = [item for item in items if any(item.get_closest_marker(mark) for mark in absent_marks)]
     config.hook.pytest_deselected(items=absent)

@@ -1,4 +1,5 @@
-"""Fixtures of real containers, for tests/container and tests/hosted: the image, built once, and prepared data."""
+"""Fixtures of real containers, for tests/container and tests/hosted: the image, built once, and prepared
+data."""
 
 import os
 from pathlib import Path
@@ -6,10 +7,18 @@ from pathlib import Path
 import pytest
 
 TWO_EPOCHS = {
-    "name": "ml-100k", "model.kind": "neumf", "model.factors": "32", "model.embedding": "16", "model.tower": "[32, 16]",
-    "train.init": "spectral", "train.epochs": "2", "train.threads": "1", "train.precision": "float32",
-    "evaluation.cutoffs": "[10]", "evaluation.bootstrap": "0",
-}  # fmt: skip
+    "name": "ml-100k",
+    "model.kind": "neumf",
+    "model.factors": "32",
+    "model.embedding": "16",
+    "model.tower": "[32, 16]",
+    "train.init": "spectral",
+    "train.epochs": "2",
+    "train.threads": "1",
+    "train.precision": "float32",
+    "evaluation.cutoffs": "[10]",
+    "evaluation.bootstrap": "0",
+}
 
 
 @pytest.fixture(scope="session")

@@ -73,12 +73,18 @@ def processing(role: str, name: str, data: str, output: str, **more: Any) -> dic
     return {
         "ProcessingJobName": name,
         "RoleArn": role,
-        "AppSpecification": {"ImageUri": IMAGE, "ContainerEntrypoint": ["python", "-m", "x"], "ContainerArguments": ["a=1"]},
+        "AppSpecification": {
+            "ImageUri": IMAGE,
+            "ContainerEntrypoint": ["python", "-m", "x"],
+            "ContainerArguments": ["a=1"],
+        },
         "ProcessingInputs": [{"InputName": "raw", "S3Input": source}],
         "ProcessingOutputConfig": {"Outputs": [{"OutputName": "data", "S3Output": target}]},
-        "ProcessingResources": {"ClusterConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 10}},
+        "ProcessingResources": {
+            "ClusterConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 1, "VolumeSizeInGB": 10}
+        },
         **more,
-    }  # fmt: skip
+    }
 
 
 def transform(name: str, model: str, data: str, output: str, **more: Any) -> dict[str, Any]:

@@ -1,4 +1,5 @@
-"""`ncf sagemaker pipeline …` and `models …` against the double of AWS, with the steps' real programs as containers."""
+"""`ncf sagemaker pipeline …` and `models …` against the double of AWS, with the steps' real programs as
+containers."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,5 @@
-"""What stands in for containers in the double, our own programs; and AWS's judgement of a request, without AWS."""
+"""What stands in for containers in the double, our own programs; and AWS's judgement of a request, without
+AWS."""
 
 import subprocess
 import sys
@@ -16,14 +17,20 @@ from ncf.serving.recommender import Recommender
 if TYPE_CHECKING:
     from hosted.inline import HttpReply, Spec
 
-_TRAIN = "import sys; from pathlib import Path; from ncf.sagemaker.container.train import main; sys.exit(main(Path(sys.argv[1])))"
+_TRAIN = (
+    "import sys; from pathlib import Path; from ncf.sagemaker.container.train import main; "
+    "sys.exit(main(Path(sys.argv[1])))"
+)
 
 
 def train(spec: "Spec") -> int:
     """The training program on the container's /opt/ml, as a process that a stop ends with SIGTERM."""
     with subprocess.Popen(
-        [sys.executable, "-c", _TRAIN, str(spec.root)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:  # fmt: skip
+        [sys.executable, "-c", _TRAIN, str(spec.root)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
         for line in process.stdout or ():
             spec.log(line.rstrip("\n"))
             if spec.stop.is_set():

@@ -21,7 +21,8 @@ from ncf.serving.recommender import Recommender
 IMAGE = "763104351884.dkr.ecr.us-east-1.amazonaws.com/ncf:1"
 """Of an account that is not the double's: it is believed to be there."""
 SDK_WARNINGS = pytest.mark.filterwarnings(
-    # sagemaker-core, on import: fields of its own models that hide attributes of pydantic's, and old spellings.
+    # sagemaker-core, on import: fields of its own models that hide attributes of pydantic's, and old
+    # spellings.
     "ignore::UserWarning:pydantic",
     "ignore::DeprecationWarning:sagemaker",
     "ignore::DeprecationWarning:pydantic",

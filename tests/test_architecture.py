@@ -1,4 +1,5 @@
-"""The import rule of the house, read from the source: a file imports only from its own wing and those before it."""
+"""The import rule of the house, read from the source: a file imports only from its own wing and those before
+it."""
 
 import ast
 import sys
@@ -51,13 +52,24 @@ ROOMS = {
 }
 """Which rooms of `sagemaker/` a room of it may import; all may import its files on the ground floor."""
 ONLY_IN = {
-    "boto3": "sagemaker/", "botocore": "sagemaker/", "sagemaker": "sagemaker/", "mlflow": "tracking/mlflow.py",
-    "optuna": "tuning/", "implicit": "baselines/", "matplotlib": ("analysis/report/", "leaderboard/plots.py"),
-    "horovod": "training/parallel/horovod.py", "typer": "cli/", "rich": "cli/", "uvicorn": "serving/server.py",
-    "starlette": ("serving/app.py", "serving/server.py"), "faiss": "serving/retrieval/ivf.py",
-    "pyspark": "data/out_of_core/spark", "torchrec": "training/parallel/torchrec.py",
-    "fbgemm_gpu": "training/parallel/torchrec.py", "prometheus_client": "serving/metrics.py",
-}  # fmt: skip
+    "boto3": "sagemaker/",
+    "botocore": "sagemaker/",
+    "sagemaker": "sagemaker/",
+    "mlflow": "tracking/mlflow.py",
+    "optuna": "tuning/",
+    "implicit": "baselines/",
+    "matplotlib": ("analysis/report/", "leaderboard/plots.py"),
+    "horovod": "training/parallel/horovod.py",
+    "typer": "cli/",
+    "rich": "cli/",
+    "uvicorn": "serving/server.py",
+    "starlette": ("serving/app.py", "serving/server.py"),
+    "faiss": "serving/retrieval/ivf.py",
+    "pyspark": "data/out_of_core/spark",
+    "torchrec": "training/parallel/torchrec.py",
+    "fbgemm_gpu": "training/parallel/torchrec.py",
+    "prometheus_client": "serving/metrics.py",
+}
 NEVER_BELOW_THE_APP = {"http", "starlette", "uvicorn", "requests", "httpx", "socket", "socketserver"}
 SAME_NAMES: set[str] = set()
 SMALL_FILES: set[str] = set()
@@ -108,7 +120,8 @@ def test_data_knows_nothing_of_torch(path: Path) -> None:
 
 
 def test_nothing_below_the_app_speaks_http() -> None:
-    """But the download of known data sets, local mode, which looks for a free port, and processes that train together."""
+    """But the download of known data sets, local mode, which looks for a free port, and processes that train
+    together."""
     speaking = {
         str(path.relative_to(SOURCE))
         for path in FILES
@@ -131,9 +144,13 @@ def test_nothing_below_the_app_speaks_http() -> None:
     "path", [p for p in FILES if wing(p) == "serving" and p.stem != "card"], ids=lambda path: path.stem
 )
 def test_serving_loads_without_torch(path: Path) -> None:
-    """torch may only be named for the artifact's `model`, which those who judge ask for."""
-    top = {name for node in ast.parse(path.read_text("utf-8")).body if isinstance(node, ast.Import | ast.ImportFrom)
-           for name in imports_of(node)}  # fmt: skip
+    """torch may only be named for the artifact's `model`, which evaluation asks for."""
+    top = {
+        name
+        for node in ast.parse(path.read_text("utf-8")).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in imports_of(node)
+    }
     assert not any(name.split(".")[0] == "torch" or name.startswith("ncf.models") for name in top)
 
 
@@ -147,7 +164,8 @@ MODULES = {module_name(path): path for path in FILES}
 
 
 def imported_files(path: Path) -> set[str]:
-    """Modules of the package that a file imports. `from package import module` is the module, not the package."""
+    """Modules of the package that a file imports. `from package import module` is the module, not the
+    package."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
@@ -163,7 +181,8 @@ GRAPH = {module: imported_files(path) for module, path in MODULES.items()}
 
 
 def test_imports_run_in_no_circle() -> None:
-    """Remove what imports nothing that is left, again and again: what remains is a circle, or stands on one."""
+    """Remove what imports nothing that is left, again and again: what remains is a circle, or stands on
+    one."""
     left = dict(GRAPH)
     while ready := [module for module, names in left.items() if not names & left.keys()]:
         for module in ready:

@@ -1,4 +1,5 @@
-"""benchmarks/scaling.py on tiny data: its processes train together and count what they exchange; the model's arithmetic."""
+"""benchmarks/scaling.py on tiny data: its processes train together and count what they exchange; the model's
+arithmetic."""
 
 import math
 import sys

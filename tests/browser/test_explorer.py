@@ -12,7 +12,8 @@ pytestmark = pytest.mark.browser
 CONTRAST_TOO_LOW = """() => {
   const numbers = (color) => color.match(/[\\d.]+/g).map(Number);
   const luminance = (color) => {
-    const [r, g, b] = numbers(color).map((one) => one / 255).map((one) => one <= 0.03928 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4);
+    const linear = (part) => part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+    const [r, g, b] = numbers(color).map((part) => linear(part / 255));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
   };
   const ground = (node) => {
@@ -22,8 +23,10 @@ CONTRAST_TOO_LOW = """() => {
     }
     return "rgb(255, 255, 255)";
   };
-  const hasText = (node) => [...node.childNodes].some((one) => one.nodeType === Node.TEXT_NODE && one.textContent.trim());
-  const shown = [...document.body.querySelectorAll("*")].filter((one) => hasText(one) && one.checkVisibility() && !one.closest("noscript, .unseen"));
+  const isText = (node) => node.nodeType === Node.TEXT_NODE && node.textContent.trim();
+  const hasText = (node) => [...node.childNodes].some(isText);
+  const isShown = (node) => node.checkVisibility() && !node.closest("noscript, .unseen");
+  const shown = [...document.body.querySelectorAll("*")].filter((node) => hasText(node) && isShown(node));
   return shown.map((one) => {
     const [a, b] = [luminance(getComputedStyle(one).color), luminance(ground(one))].sort((x, y) => y - x);
     return [one.textContent.trim().slice(0, 40), (a + 0.05) / (b + 0.05)];
@@ -560,6 +563,7 @@ def test_a_phone_scrolls_only_up_and_down(visit: Any, hash: str) -> None:
         assert dialog.evaluate("one => one.scrollWidth <= one.clientWidth")
     small = page.evaluate(
         """[...document.querySelectorAll("button, input")].filter((one) => one.checkVisibility())
-        .map((one) => one.getBoundingClientRect()).filter((box) => box.height < 44 || box.width < 44).length"""
+        .map((one) => one.getBoundingClientRect())
+        .filter((box) => box.height < 44 || box.width < 44).length"""
     )
     assert small == 0

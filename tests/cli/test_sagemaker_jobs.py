@@ -170,8 +170,12 @@ def test_a_failed_job_is_its_sentence_and_its_last_lines(
 def test_ctrl_c_leaves_the_job_and_says_how_to_go_on(aws: Aws, folder: Path) -> None:
     aws.run(lambda spec: (spec.log("[ncf] waiting"), int(not spec.stop.wait(60)))[1])
     with subprocess.Popen(
-        command(*TRAIN, "--name", "long"), cwd=folder, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-    ) as process:  # fmt: skip
+        command(*TRAIN, "--name", "long"),
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if "waiting" in line:

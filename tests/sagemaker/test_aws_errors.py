@@ -28,13 +28,35 @@ def test_a_key_id_never_appears(key: str, before: str, after: str) -> None:
     assert key not in said
 
 
-@given(_SECRET, st.sampled_from(["aws_secret_access_key = {}", '"SecretAccessKey": "{}"', "secret={}", "AWS_SECRET_ACCESS_KEY={}", "the secret key {} is wrong", "SecretAccessKey='{}'"]))  # fmt: skip
+@given(
+    _SECRET,
+    st.sampled_from(
+        [
+            "aws_secret_access_key = {}",
+            '"SecretAccessKey": "{}"',
+            "secret={}",
+            "AWS_SECRET_ACCESS_KEY={}",
+            "the secret key {} is wrong",
+            "SecretAccessKey='{}'",
+        ]
+    ),
+)
 def test_a_secret_key_never_appears(secret: str, form: str) -> None:
     for code in ("SignatureDoesNotMatch", "Whatever"):
         assert secret not in str(translated(refusal(code, form.format(secret)), "sagemaker create_model"))
 
 
-@given(_TOKEN, st.sampled_from(["x-amz-security-token:{}", "SessionToken={}", '"SessionToken": "{}"', "https://b.s3.amazonaws.com/k?X-Amz-Security-Token={}&a=1"]))  # fmt: skip
+@given(
+    _TOKEN,
+    st.sampled_from(
+        [
+            "x-amz-security-token:{}",
+            "SessionToken={}",
+            '"SessionToken": "{}"',
+            "https://b.s3.amazonaws.com/k?X-Amz-Security-Token={}&a=1",
+        ]
+    ),
+)
 def test_a_token_never_appears(token: str, form: str) -> None:
     assert token not in redacted(form.format(token))
 

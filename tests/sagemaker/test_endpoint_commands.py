@@ -80,10 +80,35 @@ def test_a_limit_of_cost_starts_and_makes_nothing(aws: Aws, artifact: Path) -> N
 
 def test_every_option_arrives(aws: Aws, artifact: Path) -> None:
     code, _, said = deploy(
-        aws, artifact, "--name", "films", "--instance-type", "ml.m7i.large", "--instance-count", 2, "--workers", 3,
-        "--capture", 10, "--autoscale", "2:5", "--invocations-per-instance", 70, "--variant", "blue", "--kms-key", "key",
-        "--subnet", "subnet-1", "--security-group", "sg-1", "--tag", "team=search", "--project", "movies",
-    )  # fmt: skip
+        aws,
+        artifact,
+        "--name",
+        "films",
+        "--instance-type",
+        "ml.m7i.large",
+        "--instance-count",
+        2,
+        "--workers",
+        3,
+        "--capture",
+        10,
+        "--autoscale",
+        "2:5",
+        "--invocations-per-instance",
+        70,
+        "--variant",
+        "blue",
+        "--kms-key",
+        "key",
+        "--subnet",
+        "subnet-1",
+        "--security-group",
+        "sg-1",
+        "--tag",
+        "team=search",
+        "--project",
+        "movies",
+    )
     assert code == 0, said
     config, model = aws.records("EndpointConfig")[0], aws.records("Model")[0]
     (variant,) = config.request["ProductionVariants"]

@@ -1,4 +1,5 @@
-"""What `ncf sagemaker pipeline` says of costs before it starts or sends anything, and how it goes on after a failure."""
+"""What `ncf sagemaker pipeline` says of costs before it starts or sends anything, and how it goes on after a
+failure."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -13,7 +14,10 @@ from pipeline_aws import Commands, container
 if TYPE_CHECKING:
     from hosted.inline import Spec
 
-DAY = "Cost: an execution of 4 jobs (3 on 1 x ml.m5.large, 1 on 1 x ml.c7i.xlarge): up to $0.214 an hour, at most $13.42 in 96 h"
+DAY = (
+    "Cost: an execution of 4 jobs (3 on 1 x ml.m5.large, 1 on 1 x ml.c7i.xlarge): up to $0.214 an "
+    "hour, at most $13.42 in 96 h"
+)
 
 
 def breaking(step: str) -> Callable[["Spec"], int]:

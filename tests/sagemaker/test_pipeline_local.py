@@ -1,4 +1,5 @@
-"""The definition as it is sent to AWS, interpreted here with the steps' real programs: real data, real training."""
+"""The definition as it is sent to AWS, interpreted here with the steps' real programs: real data, real
+training."""
 
 import csv
 from collections.abc import Callable

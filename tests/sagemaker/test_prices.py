@@ -9,8 +9,11 @@ from ncf.errors import ConfigError
 from ncf.sagemaker.prices import estimate, in_sequence, price, prices, serverless_second
 
 ENUMS = {
-    "training": "TrainingInstanceType", "processing": "ProcessingInstanceType", "hosting": "ProductionVariantInstanceType", "transform": "TransformInstanceType",
-}  # fmt: skip
+    "training": "TrainingInstanceType",
+    "processing": "ProcessingInstanceType",
+    "hosting": "ProductionVariantInstanceType",
+    "transform": "TransformInstanceType",
+}
 
 
 @pytest.mark.parametrize("kind", ENUMS)
@@ -114,7 +117,8 @@ def test_a_limit_refuses_what_has_no_price() -> None:
 def test_a_file_of_ones_own_replaces_the_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "prices.toml"
     own.write_text(
-        'date = 2026-01-01\nregion = "eu-west-1"\n[hour]\n"ml.m5.large" = 0.128\n[hosting]\n"ml.m5.large" = 0.2\n'
+        'date = 2026-01-01\nregion = "eu-west-1"\n[hour]\n"ml.m5.large" = '
+        '0.128\n[hosting]\n"ml.m5.large" = 0.2\n'
     )
     monkeypatch.setenv("NCF_PRICES", str(own))
     assert price("ml.m5.large", "training") == 0.128

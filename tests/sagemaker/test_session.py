@@ -1,4 +1,5 @@
-"""The session against the double: what is missing or refused is said in one sentence; nothing is asked twice."""
+"""The session against the double: what is missing or refused is said in one sentence; nothing is asked
+twice."""
 
 from pathlib import Path
 

@@ -1,4 +1,5 @@
-"""Uploads and downloads against the double: only what is missing is sent, and what is fetched is whole or not there."""
+"""Uploads and downloads against the double: only what is missing is sent, and what is fetched is whole or not
+there."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,5 @@
-"""The training program as the containers of one job: real processes on addresses of the loopback, one for each host."""
+"""The training program as the containers of one job: real processes on addresses of the loopback, one for
+each host."""
 
 import json
 import os
@@ -18,15 +19,25 @@ from ncf.sagemaker.container import train
 from processes import free_port, wait_until
 
 SMALL = {
-    "name": "small", "model.kind": "neumf", "model.factors": "4", "model.embedding": "4", "model.tower": "[8, 4]",
-    "train.epochs": "2", "train.threads": "1", "train.batch_size": "64", "train.precision": "float32",
-    "train.init": "random", "evaluation.cutoffs": "[10]", "evaluation.bootstrap": "0",
-}  # fmt: skip
+    "name": "small",
+    "model.kind": "neumf",
+    "model.factors": "4",
+    "model.embedding": "4",
+    "model.tower": "[8, 4]",
+    "train.epochs": "2",
+    "train.threads": "1",
+    "train.batch_size": "64",
+    "train.precision": "float32",
+    "train.init": "random",
+    "evaluation.cutoffs": "[10]",
+    "evaluation.bootstrap": "0",
+}
 LONG = {"train.epochs": "100000"}
 HOSTS = ("127.0.0.1", "127.0.0.2")
 _PROGRAM = (
     "import sys; from pathlib import Path; from ncf.sagemaker.container import launcher, rendezvous, train; "
-    "rendezvous.PORT, launcher.PORT = int(sys.argv[2]), int(sys.argv[3]); sys.exit(train.main(Path(sys.argv[1])))"
+    "rendezvous.PORT, launcher.PORT = int(sys.argv[2]), int(sys.argv[3]); "
+    "sys.exit(train.main(Path(sys.argv[1])))"
 )
 PATIENCE = 150
 Process = subprocess.Popen[str]
@@ -66,10 +77,14 @@ def running(roots: list[Path], **variables: str) -> Iterator[list[Process]]:
     hosts = [
         subprocess.Popen(
             [sys.executable, "-c", _PROGRAM, str(root), *ports],
-            env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         for root in roots
-    ]  # fmt: skip
+    ]
     try:
         yield hosts
     finally:

@@ -104,7 +104,12 @@ def test_similar_pairs_and_a_list_of_one_user(served: Recommender) -> None:
         ({"users": [104], "strict": 1}, "invalid", "strict", "strict must be true or false."),
         ({"users": ["x"], "strict": True}, "unknown_id", None, "does not know user 'x': check the id"),
         ({"users": [104], "top": 3}, "invalid", "top", "'top' is not a field here: this request takes k, "),
-        ({"users": [104], "items": [503]}, "invalid", "items", "users and items are different kinds of request"),
+        (
+            {"users": [104], "items": [503]},
+            "invalid",
+            "items",
+            "users and items are different kinds of request",
+        ),
         ({"history": [503], "pairs": [[104, 503]]}, "invalid", "history", "send one request for each."),
         ({"items": [503], "similar": False}, "invalid", "similar", "similar must be true."),
         ({"items": [503]}, "invalid", "similar", "similar is missing: give it."),
@@ -118,7 +123,7 @@ def test_similar_pairs_and_a_list_of_one_user(served: Recommender) -> None:
         ({}, "unknown_request", None, "none of users, pairs, items, user, history"),
         ({"k": 3}, "unknown_request", None, "see /openapi.json"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_are_422(
     served: Recommender, request_: dict[str, Any], code: str, field: str | None, says: str
 ) -> None:
@@ -130,9 +135,21 @@ def test_mistakes_are_422(
 
 @pytest.mark.parametrize(
     "body",
-    [b"", b"nope", b"[]", b"3", b'{"users": [NaN]}', b'{"users": [104], "k": Infinity}', b'{"users": ["\\ud800"]}',
-     b"\xff\xfe", b"[" * 100_000, b'{"users":' * 100_000, b'{"users": [1]', b"\x00"],
-)  # fmt: skip
+    [
+        b"",
+        b"nope",
+        b"[]",
+        b"3",
+        b'{"users": [NaN]}',
+        b'{"users": [104], "k": Infinity}',
+        b'{"users": ["\\ud800"]}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+        b'{"users":' * 100_000,
+        b'{"users": [1]',
+        b"\x00",
+    ],
+)
 def test_what_is_no_json_object_is_400(served: Recommender, body: bytes) -> None:
     error = refused(served, body)
     assert (error.status, error.code) == (400, "invalid_json")
@@ -208,11 +225,16 @@ def test_any_answer_can_be_csv(served: Recommender) -> None:
 @pytest.mark.parametrize(
     ("accept", "asked_in", "expected"),
     [
-        (None, "json", "json"), ("*/*", "csv", "csv"), ("application/json", "csv", "json"), ("text/*", "json", "csv"),
-        ("text/html, application/jsonlines;q=0.9, */*;q=0.1", "json", "jsonlines"), ("text/csv;q=0, */*", "json", "json"),
-        ("application/json;charset=utf-8", "csv", "json"), ("*/*;q=x, text/csv", "json", "csv"),
+        (None, "json", "json"),
+        ("*/*", "csv", "csv"),
+        ("application/json", "csv", "json"),
+        ("text/*", "json", "csv"),
+        ("text/html, application/jsonlines;q=0.9, */*;q=0.1", "json", "jsonlines"),
+        ("text/csv;q=0, */*", "json", "json"),
+        ("application/json;charset=utf-8", "csv", "json"),
+        ("*/*;q=x, text/csv", "json", "csv"),
     ],
-)  # fmt: skip
+)
 def test_accept_chooses_the_format(accept: str | None, asked_in: str, expected: str) -> None:
     assert answer_format(accept, asked_in) == expected
 
@@ -233,9 +255,22 @@ anything = st.recursive(
     max_leaves=8,
 )
 fields = st.sampled_from(
-    ["users", "user", "items", "item", "pairs", "history", "k", "candidates", "exclude", "exclude_seen", "strict",
-     "similar", "describe"]
-)  # fmt: skip
+    [
+        "users",
+        "user",
+        "items",
+        "item",
+        "pairs",
+        "history",
+        "k",
+        "candidates",
+        "exclude",
+        "exclude_seen",
+        "strict",
+        "similar",
+        "describe",
+    ]
+)
 ids = st.lists(st.integers(95, 145) | st.integers(495, 535).map(str) | st.text(max_size=3), max_size=4)
 
 

@@ -47,11 +47,14 @@ def test_content_type_and_accept(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        (b"nope", 400, "invalid_json"), (b"[" * 1999, 400, "invalid_json"), ({"users": [1], "k": 0}, 422, "invalid"),
-        ({"users": ["x"], "strict": True}, 422, "unknown_id"), ({"users": list(range(11))}, 413, "too_large"),
+        (b"nope", 400, "invalid_json"),
+        (b"[" * 1999, 400, "invalid_json"),
+        ({"users": [1], "k": 0}, 422, "invalid"),
+        ({"users": ["x"], "strict": True}, 422, "unknown_id"),
+        ({"users": list(range(11))}, 413, "too_large"),
         (b" " * 2001, 413, "too_large"),
     ],
-)  # fmt: skip
+)
 def test_errors_have_one_shape(client: TestClient, body: Any, status: int, code: str) -> None:
     response = post(client, body)
     assert response.status_code == status
@@ -77,9 +80,16 @@ def test_other_paths_and_methods(client: TestClient) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/explorer/..%2Fapp.py", "/explorer/%2e%2e/app.py", "/explorer/app.py", "/explorer/__init__.py", "/..%2f..%2fetc/passwd",
-     "/explorer/%00", "/explorer/" + "x" * 5000],
-)  # fmt: skip
+    [
+        "/explorer/..%2Fapp.py",
+        "/explorer/%2e%2e/app.py",
+        "/explorer/app.py",
+        "/explorer/__init__.py",
+        "/..%2f..%2fetc/passwd",
+        "/explorer/%00",
+        "/explorer/" + "x" * 5000,
+    ],
+)
 def test_no_file_but_the_pages_is_served(client: TestClient, path: str) -> None:
     response = client.get(path)
     assert response.status_code == 404
@@ -92,11 +102,15 @@ def test_what_is_counted(client: TestClient) -> None:
     post(client, b"nope")
     text = client.get("/metrics").text
     for line in (
-        'ncf_requests_total{status="200"} 2.0', 'ncf_requests_total{status="400"} 1.0',
-        'ncf_lists_total{source="model"} 1.0', 'ncf_lists_total{source="popularity"} 1.0',
-        'ncf_lists_total{source="fold_in"} 1.0', "ncf_request_seconds_count 3.0", "ncf_compute_seconds_count 3.0",
+        'ncf_requests_total{status="200"} 2.0',
+        'ncf_requests_total{status="400"} 1.0',
+        'ncf_lists_total{source="model"} 1.0',
+        'ncf_lists_total{source="popularity"} 1.0',
+        'ncf_lists_total{source="fold_in"} 1.0',
+        "ncf_request_seconds_count 3.0",
+        "ncf_compute_seconds_count 3.0",
         "ncf_waiting_requests 0.0",
-    ):  # fmt: skip
+    ):
         assert line in text
     seconds = next(
         float(line.split()[1]) for line in text.splitlines() if line.startswith("ncf_model_seconds_total")
@@ -133,9 +147,17 @@ async def drive(state: State, messages: list[Any]) -> list[Any]:
     """What the app sends for a POST whose body arrives as `messages`; a number waits so long."""
     sent: list[Any] = []
     scope = {
-        "type": "http", "method": "POST", "path": "/invocations", "headers": [], "query_string": b"", "root_path": "",
-        "http_version": "1.1", "scheme": "http", "server": ("test", 80), "client": ("test", 1),
-    }  # fmt: skip
+        "type": "http",
+        "method": "POST",
+        "path": "/invocations",
+        "headers": [],
+        "query_string": b"",
+        "root_path": "",
+        "http_version": "1.1",
+        "scheme": "http",
+        "server": ("test", 80),
+        "client": ("test", 1),
+    }
 
     async def receive() -> Any:
         message = messages.pop(0)

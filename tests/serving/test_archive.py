@@ -139,7 +139,10 @@ def test_a_missing_one_is_one_sentence(tmp_path: Path) -> None:
 def test_unpacked_for_a_process_goes_with_it(tmp_path: Path) -> None:
     path = pack(CONTENTS, tmp_path / "m.tar.gz")
     assert unpacked(path) is unpacked(path)
-    code = f"from pathlib import Path\nfrom ncf.serving.archive import unpacked\nprint(unpacked(Path({str(path)!r})))"
+    code = (
+        "from pathlib import Path\nfrom ncf.serving.archive import "
+        f"unpacked\nprint(unpacked(Path({str(path)!r})))"
+    )
     folder = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert "ncf-model-" in folder
     assert not Path(folder.strip()).parent.exists()

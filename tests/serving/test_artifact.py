@@ -14,9 +14,19 @@ from ncf.serving.numpy_model import NumpyModel
 from support import checkerboard, experiment, model_of
 
 FILES = {
-    "model.safetensors", "config.json", "users.parquet", "items.parquet", "seen_offsets.npy", "seen_items.npy",
-    "metrics.json", "MODEL_CARD.md", "manifest.json", "retrieval.json", "fold_in_map.npy", "fold_in_informative.npy",
-}  # fmt: skip
+    "model.safetensors",
+    "config.json",
+    "users.parquet",
+    "items.parquet",
+    "seen_offsets.npy",
+    "seen_items.npy",
+    "metrics.json",
+    "MODEL_CARD.md",
+    "manifest.json",
+    "retrieval.json",
+    "fold_in_map.npy",
+    "fold_in_informative.npy",
+}
 
 
 def written(folder: Path) -> Path:

@@ -1,4 +1,5 @@
-"""A visitor's vector from a history: shapes, the slow obvious regression, and what must hold for any history."""
+"""A visitor's vector from a history: shapes, the slow obvious regression, and what must hold for any
+history."""
 
 from pathlib import Path
 

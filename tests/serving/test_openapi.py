@@ -1,4 +1,5 @@
-"""The OpenAPI document is valid, complete, and the server keeps to it: schemathesis asks whatever it allows."""
+"""The OpenAPI document is valid, complete, and the server keeps to it: schemathesis asks whatever it
+allows."""
 
 import pytest
 import schemathesis

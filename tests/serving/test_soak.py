@@ -12,11 +12,14 @@ from processes import load, running, workers_of
 BODIES = [
     json.dumps(body)
     for body in (
-        {"users": ["104", 105, "nobody"], "k": 5}, {"users": [110], "candidates": list(range(500, 520)), "describe": True},
-        {"history": [503, 505, "?"], "k": 7}, {"items": [507], "similar": True}, {"pairs": [[104, 503]] * 20},
+        {"users": ["104", 105, "nobody"], "k": 5},
+        {"users": [110], "candidates": list(range(500, 520)), "describe": True},
+        {"history": [503, 505, "?"], "k": 7},
+        {"items": [507], "similar": True},
+        {"pairs": [[104, 503]] * 20},
         {"user": [104] * 30, "item": list(range(500, 530))},
     )
-]  # fmt: skip
+]
 
 
 def occupied(process: int) -> int:

@@ -25,14 +25,20 @@ pytestmark = [pytest.mark.torchserve, pytest.mark.xdist_group("torchserve")]
 JSON, LINES, CSV = "application/json", "application/jsonlines", "text/csv"
 REQUESTS = {
     "known and unknown users": {"users": [104, "105", "nobody"], "k": 3},
-    "filters": {"users": [104], "k": 2, "candidates": [500, 501, 503, 999], "exclude": [503], "exclude_seen": False},
+    "filters": {
+        "users": [104],
+        "k": 2,
+        "candidates": [500, 501, 503, 999],
+        "exclude": [503],
+        "exclude_seen": False,
+    },
     "descriptions": {"users": [104], "k": 2, "describe": True},
     "a user with new history": {"users": [104], "history": [501], "k": 3},
     "a visitor": {"history": [501, 502, "nothing"], "k": 3},
     "similar items": {"items": [500, "501"], "k": 3, "similar": True},
     "pairs": {"pairs": [[104, 500], ["105", "501"]]},
     "the workshop's payload": {"user": [104] * 3, "item": [500, 501, 502], "k": 2},
-}  # fmt: skip
+}
 MISTAKES = {
     "no JSON": (b"{", JSON, None, 400),
     "an empty body": (b"", JSON, None, 400),
@@ -151,7 +157,8 @@ def test_it_goes_on_after_mistakes(both: Both) -> None:
 
 
 def test_what_the_toolkit_answers_before_it_asks_us(both: Both) -> None:
-    """Known differences: it decodes JSON itself, and TorchServe has a limit of its own (docs/torchserve.md)."""
+    """Known differences: it decodes JSON itself, and TorchServe has a limit of its own
+    (docs/torchserve.md)."""
     assert post(both.stack, b"\xff").status == 500
     assert post(both.own, b"\xff").status == 400
     large = post(both.stack, b" " * 7_000_000)

@@ -27,9 +27,19 @@ from ncf.tracking.mlflow import DEFAULT_EXPERIMENT, MLflowStore, Status, resolve
 from ncf.tracking.tracker import Silent
 
 IMPORTANT = (
-    "model.kind", "model.factors", "train.epochs", "train.batch_size", "train.negatives",
-    "train.learning_rate", "train.loss", "train.init", "train.l2_gmf", "train.l2_mlp", "train.validation", "train.seed",
-)  # fmt: skip
+    "model.kind",
+    "model.factors",
+    "train.epochs",
+    "train.batch_size",
+    "train.negatives",
+    "train.learning_rate",
+    "train.loss",
+    "train.init",
+    "train.l2_gmf",
+    "train.l2_mlp",
+    "train.validation",
+    "train.seed",
+)
 """Settings that are recorded even when they have their defaults, so that comparisons have no empty
 columns."""
 Identity = Callable[[Path], Mapping[str, str]]

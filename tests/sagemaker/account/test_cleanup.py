@@ -54,9 +54,22 @@ def test_what_is_the_projects_goes_and_everything_else_stays(mine: Aws) -> None:
     ours = {name for name in before if ("ncf-mine" in name and "elsewhere/" not in name) or " ncf/" in name}
     assert gone == ours - {"TransformJob ncf-mine-batch"}  # AWS has no call for it
     assert {name.split()[0] for name in gone} == {
-        "Endpoint", "EndpointConfig", "HyperParameterTuningJob", "Model", "ModelPackage", "ModelPackageGroup", "Pipeline",
-        "TrainingJob", "logs", "object", "repository", "rule", "scaling", "schedule", "stream",
-    }  # fmt: skip
+        "Endpoint",
+        "EndpointConfig",
+        "HyperParameterTuningJob",
+        "Model",
+        "ModelPackage",
+        "ModelPackageGroup",
+        "Pipeline",
+        "TrainingJob",
+        "logs",
+        "object",
+        "repository",
+        "rule",
+        "scaling",
+        "schedule",
+        "stream",
+    }
 
 
 def test_a_second_run_finds_nothing(mine: Aws) -> None:

@@ -55,8 +55,10 @@ def without_aws(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
     for name, value in {
-        "AWS_EC2_METADATA_DISABLED": "true", "AWS_CONFIG_FILE": os.devnull, "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
-    }.items():  # fmt: skip
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": os.devnull,
+        "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    }.items():
         monkeypatch.setenv(name, value)
 
 
@@ -90,9 +92,13 @@ def test_without_docker_the_rest_is_not_asked(programs: Path) -> None:
     ("script", "said", "remedy"),
     [
         ("echo 'Cannot connect to the Docker daemon' >&2; exit 1", "does not run", "systemctl start docker"),
-        ("echo 'permission denied while trying to connect' >&2; exit 1", "runs, but this user may not use it", "usermod -aG docker"),
+        (
+            "echo 'permission denied while trying to connect' >&2; exit 1",
+            "runs, but this user may not use it",
+            "usermod -aG docker",
+        ),
     ],
-)  # fmt: skip
+)
 def test_an_engine_that_is_down_or_forbidden(programs: Path, script: str, said: str, remedy: str) -> None:
     program(programs, "docker", script)
     found = docker_checks.engine()
@@ -165,10 +171,15 @@ def test_a_defect_of_ours_is_not_hidden() -> None:
 @pytest.mark.parametrize(
     ("version", "wanted", "good"),
     [
-        ("2.13.0", ">=2.5", True), ("2.4.1", ">=2.5", False), ("2.13.0+cpu", ">=2.5,<3", True), ("3.0", ">=2.5,<3", False),
-        ("1", "", True), ("1.0", ">1", False), ("2.6.0rc1", ">=2.5", True),
+        ("2.13.0", ">=2.5", True),
+        ("2.4.1", ">=2.5", False),
+        ("2.13.0+cpu", ">=2.5,<3", True),
+        ("3.0", ">=2.5,<3", False),
+        ("1", "", True),
+        ("1.0", ">1", False),
+        ("2.6.0rc1", ">=2.5", True),
     ],
-)  # fmt: skip
+)
 def test_versions_are_compared(
     monkeypatch: pytest.MonkeyPatch, version: str, wanted: str, good: bool
 ) -> None:
@@ -181,9 +192,14 @@ def test_versions_are_compared(
 @pytest.fixture
 def declared(monkeypatch: pytest.MonkeyPatch) -> None:
     lines = [
-        "torch>=2.5", "polars>=999", "no-such-thing>=1", f"uvloop>=0.21; sys_platform != '{__import__('sys').platform}'",
-        "boto3>=1.40; extra == 'sagemaker'", "no-such-sdk<3,>=2; extra == 'sagemaker'", "ncf[sagemaker]; extra == 'dev'",
-    ]  # fmt: skip
+        "torch>=2.5",
+        "polars>=999",
+        "no-such-thing>=1",
+        f"uvloop>=0.21; sys_platform != '{__import__('sys').platform}'",
+        "boto3>=1.40; extra == 'sagemaker'",
+        "no-such-sdk<3,>=2; extra == 'sagemaker'",
+        "ncf[sagemaker]; extra == 'dev'",
+    ]
     monkeypatch.setattr(metadata, "requires", lambda _: lines)
 
 
@@ -245,17 +261,23 @@ def test_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     without_aws(monkeypatch)
     found = [run_check(check) for check in aws_checks.checks(Session(Settings(role="ncf")), "")]
     assert states(found) == {
-        "AWS region": "problem", "AWS credentials": "problem", "clock": "not checked", "execution role": "not checked",
+        "AWS region": "problem",
+        "AWS credentials": "problem",
+        "clock": "not checked",
+        "execution role": "not checked",
         "bucket": "not checked",
-    }  # fmt: skip
+    }
     assert found[1].message == "No AWS credentials were found"
     assert "aws sso login" in found[1].remedy
 
 
 @pytest.mark.parametrize(
     ("code", "said"),
-    [("ExpiredToken", "the AWS credentials have expired"), ("InvalidClientTokenId", "AWS does not know these credentials")],
-)  # fmt: skip
+    [
+        ("ExpiredToken", "the AWS credentials have expired"),
+        ("InvalidClientTokenId", "AWS does not know these credentials"),
+    ],
+)
 def test_credentials_that_are_no_good(aws: Aws, code: str, said: str) -> None:
     aws.fail("GetCallerIdentity", code, status=403)
     found = asked(aws.session(), "AWS credentials")
@@ -310,13 +332,41 @@ def test_roles(aws: Aws) -> None:
 @pytest.mark.parametrize(
     ("policy", "good"),
     [
-        ({"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}, True),
-        ({"Effect": "Allow", "Principal": {"Service": ["ec2.amazonaws.com", "sagemaker.amazonaws.com"]}, "Action": ["sts:AssumeRole"]}, True),
-        ({"Effect": "Deny", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:AssumeRole"}, False),
+        (
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "sagemaker.amazonaws.com"},
+                "Action": "sts:AssumeRole",
+            },
+            True,
+        ),
+        (
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": ["ec2.amazonaws.com", "sagemaker.amazonaws.com"]},
+                "Action": ["sts:AssumeRole"],
+            },
+            True,
+        ),
+        (
+            {
+                "Effect": "Deny",
+                "Principal": {"Service": "sagemaker.amazonaws.com"},
+                "Action": "sts:AssumeRole",
+            },
+            False,
+        ),
         ({"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}, False),
-        ({"Effect": "Allow", "Principal": {"Service": "sagemaker.amazonaws.com"}, "Action": "sts:TagSession"}, False),
+        (
+            {
+                "Effect": "Allow",
+                "Principal": {"Service": "sagemaker.amazonaws.com"},
+                "Action": "sts:TagSession",
+            },
+            False,
+        ),
     ],
-)  # fmt: skip
+)
 def test_trust(policy: dict[str, Any], good: bool) -> None:
     assert trusts_sagemaker({"Statement": policy}) is good
     assert trusts_sagemaker({"Statement": [policy]}) is good

@@ -131,7 +131,10 @@ def allowed() -> set[tuple[str, str]]:
 def test_every_call_of_the_source_is_in_the_table() -> None:
     names = {operation for _, operation in allowed()}
     missing = [
-        f"{where}: {service or 'a client'}.{operation} is not in CALLS of ncf/sagemaker/account/permissions.py"
+        (
+            f"{where}: {service or 'a client'}.{operation} is not in CALLS of "
+            "ncf/sagemaker/account/permissions.py"
+        )
         for (service, operation), where in made().items()
         if ((service, operation) not in allowed() if service else operation not in names)
     ]
@@ -160,8 +163,11 @@ def test_the_scan_sees_calls_of_every_form(tmp_path: Path) -> None:
         "    pattern.search('text')\n"
     )
     assert {(service, operation) for service, operation, _ in calls_in(source)} == {
-        ("ecr", "delete_repository"), ("events", "list_rules"), (None, "list_models"), (None, "describe_images"),
-    }  # fmt: skip
+        ("ecr", "delete_repository"),
+        ("events", "list_rules"),
+        (None, "list_models"),
+        (None, "describe_images"),
+    }
 
 
 def test_no_operation_has_two_scopes_and_every_scope_is_used() -> None:
@@ -247,7 +253,8 @@ def test_the_command_prints_it() -> None:
 
 
 def actions(rows: Iterable[str]) -> set[tuple[str, str]]:
-    """Statement and action of each row of a table: `| `Sid` | service: `Action`, `Action`; service: … | why |`."""
+    """Statement and action of each row of a table: `| `Sid` | service: `Action`, `Action`; service: … | why
+    |`."""
     found = set()
     for row in rows:
         sid, cell, why = (part.strip() for part in row.strip("|").split("|"))

@@ -205,10 +205,13 @@ def test_age_and_kind_choose_and_what_is_needed_stays() -> None:
     old, new = datetime.now(UTC) - timedelta(days=9), datetime.now(UTC)
     inventory = Inventory(
         [
-            Resource("endpoint", "young", created=new), Resource("model", "old", created=old), Resource("objects", "s3://b/p/", created=old),
-            Resource("pipeline", "old", created=old), Resource("rule", "ageless"),
+            Resource("endpoint", "young", created=new),
+            Resource("model", "old", created=old),
+            Resource("objects", "s3://b/p/", created=old),
+            Resource("pipeline", "old", created=old),
+            Resource("rule", "ageless"),
         ]
-    )  # fmt: skip
+    )
     assert [item.kind for item in inventory.chosen().items] == [
         "endpoint",
         "model",
@@ -222,8 +225,13 @@ def test_age_and_kind_choose_and_what_is_needed_stays() -> None:
 
 @pytest.mark.parametrize(
     ("created", "said"),
-    [(NOW - timedelta(minutes=5), "5 min"), (NOW - timedelta(hours=3, minutes=2), "3 h 2 min"), (NOW - timedelta(days=5), "5 days"), (None, "")],
-)  # fmt: skip
+    [
+        (NOW - timedelta(minutes=5), "5 min"),
+        (NOW - timedelta(hours=3, minutes=2), "3 h 2 min"),
+        (NOW - timedelta(days=5), "5 days"),
+        (None, ""),
+    ],
+)
 def test_since(created: datetime | None, said: str) -> None:
     assert Resource("endpoint", "shop", created=created).age(NOW) == said
 
@@ -231,10 +239,13 @@ def test_since(created: datetime | None, said: str) -> None:
 @pytest.mark.parametrize(
     ("tags", "project"),
     [
-        ([{"Key": "ncf:project", "Value": "shop"}], "shop"), ([{"key": "ncf:project", "value": "shop"}], "shop"),
-        ({"ncf:project": "shop"}, "shop"), ([{"Key": "ncf", "Value": "shop"}], None), ({}, None),
+        ([{"Key": "ncf:project", "Value": "shop"}], "shop"),
+        ([{"key": "ncf:project", "value": "shop"}], "shop"),
+        ({"ncf:project": "shop"}, "shop"),
+        ([{"Key": "ncf", "Value": "shop"}], None),
+        ({}, None),
     ],
-)  # fmt: skip
+)
 def test_tags_have_two_forms(tags: object, project: str | None) -> None:
     assert project_of(tags) == project  # type: ignore[arg-type]
 

@@ -114,8 +114,8 @@ def test_the_toolkit_knows_by_the_number_of_parameters_what_to_pass() -> None:
 def test_serving_needs_no_more_than_what_the_container_is_given(artifact: Path) -> None:
     code = f"""
 import sys
-for name in ("torch", "uvicorn", "starlette", "httptools", "uvloop", "prometheus_client", "typer", "rich", "boto3",
-             "sagemaker", "faiss", "scipy"):
+for name in ("torch", "uvicorn", "starlette", "httptools", "uvloop", "prometheus_client", "typer", "rich",
+             "boto3", "sagemaker", "faiss", "scipy"):
     sys.modules[name] = None
 from ncf.sagemaker.container.inference import *
 recommender = model_fn({str(artifact)!r})

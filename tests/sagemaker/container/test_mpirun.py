@@ -1,4 +1,5 @@
-"""The first host's part of a Horovod job, with a shell in the place of mpirun; tests/container/test_horovod.py has the real one."""
+"""The first host's part of a Horovod job, with a shell in the place of mpirun;
+tests/container/test_horovod.py has the real one."""
 
 import json
 import os

@@ -69,11 +69,14 @@ def test_two_tables_are_one_too_many(tmp_path: Path) -> None:
     [
         (["prepare", "negative=5"], "Unknown option negative: the options of the preparation are user, item"),
         (["prepare", "header=maybe"], "header must be true or false, not 'maybe'."),
-        (["prepare"], "There must be one and not 0 tables of interactions in InputData: give the address of one."),
+        (
+            ["prepare"],
+            "There must be one and not 0 tables of interactions in InputData: give the address of one.",
+        ),
         (["tidy"], "The step must be one of prepare, evaluate, promote."),
         ([], "The step must be one of prepare, evaluate, promote."),
     ],
-)  # fmt: skip
+)
 def test_a_mistake_is_one_sentence(tmp_path: Path, arguments: list[str], sentence: str) -> None:
     assert main(arguments, tmp_path) == 1
     assert message(tmp_path).startswith(sentence)

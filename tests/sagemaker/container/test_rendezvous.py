@@ -1,4 +1,5 @@
-"""The hosts of a job over real sockets: they meet, end with one code, and know at once when one of them is gone."""
+"""The hosts of a job over real sockets: they meet, end with one code, and know at once when one of them is
+gone."""
 
 import socket
 import threading

@@ -28,8 +28,11 @@ def asked(aws: Aws, artifact: Path) -> Aws:
 
 def test_pairs_are_what_was_asked_and_answered(asked: Aws) -> None:
     first, second, lines = sorted(captured(asked.session(), "ncf"), key=lambda pair: str(pair.request))
-    by_user = {pair.request["users"][0]: pair.answer["recommendations"][0]["user"] for pair in (second, lines) if
-               isinstance(pair.request, dict)}  # fmt: skip
+    by_user = {
+        pair.request["users"][0]: pair.answer["recommendations"][0]["user"]
+        for pair in (second, lines)
+        if isinstance(pair.request, dict)
+    }
     texts = [pair.request for pair in (first, second, lines) if isinstance(pair.request, str)]
     assert by_user == {"104": 104, "105": 105}
     assert [json.loads(line)["users"] for line in texts[0].splitlines()] == [["106"], ["107"]]

@@ -182,9 +182,15 @@ def test_an_alarm_undoes_an_update(aws: Aws, artifact: Path) -> None:
     session, alarms = aws.session(), aws.client("cloudwatch")
     first = deployed(session, artifact)
     alarms.put_metric_alarm(
-        AlarmName="errors", MetricName="Invocation5XXErrors", Namespace="AWS/SageMaker", Period=60, Threshold=1,
-        ComparisonOperator="GreaterThanThreshold", EvaluationPeriods=1, Statistic="Sum",
-    )  # fmt: skip
+        AlarmName="errors",
+        MetricName="Invocation5XXErrors",
+        Namespace="AWS/SageMaker",
+        Period=60,
+        Threshold=1,
+        ComparisonOperator="GreaterThanThreshold",
+        EvaluationPeriods=1,
+        Statistic="Sum",
+    )
     alarms.set_alarm_state(AlarmName="errors", StateValue="ALARM", StateReason="a test")
     with pytest.raises(CloudError, match="errors"):
         deployed(session, artifact, Hosting(traffic="canary", alarms=("errors",)))

@@ -115,9 +115,12 @@ def test_a_vpc_is_passed_on_whole_or_not_at_all() -> None:
 def test_the_toolkit_of_aws_is_told_where_the_code_is() -> None:
     told = environment(Hosting(aws_image=True, workers=3), "eu-west-1")
     assert told == {
-        "SAGEMAKER_PROGRAM": "inference.py", "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
-        "SAGEMAKER_CONTAINER_LOG_LEVEL": "20", "SAGEMAKER_REGION": "eu-west-1", "SAGEMAKER_MODEL_SERVER_WORKERS": "3",
-    }  # fmt: skip
+        "SAGEMAKER_PROGRAM": "inference.py",
+        "SAGEMAKER_SUBMIT_DIRECTORY": "/opt/ml/model/code",
+        "SAGEMAKER_CONTAINER_LOG_LEVEL": "20",
+        "SAGEMAKER_REGION": "eu-west-1",
+        "SAGEMAKER_MODEL_SERVER_WORKERS": "3",
+    }
     assert environment(Hosting(workers=3), "eu-west-1") == {"NCF_WORKERS": "3"}
     assert environment(Hosting(), "eu-west-1") == {}
 

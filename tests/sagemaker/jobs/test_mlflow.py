@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from hosted.inline import Spec
 
 IMAGE = "999999999999.dkr.ecr.us-east-1.amazonaws.com/ncf:1"
-WITHOUT = "[ncf] Warning: this run is not recorded in MLflow: Tracking needs the package mlflow: pip install 'ncf[mlflow]'."
+WITHOUT = (
+    "[ncf] Warning: this run is not recorded in MLflow: Tracking needs the package mlflow: pip "
+    "install 'ncf[mlflow]'."
+)
 SERVER = "http://mlflow.example.org"
 
 
@@ -66,7 +69,8 @@ def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def unset(patch: pytest.MonkeyPatch) -> None:
-    """No tracking by the environment, in which MLflow leaves its address for the processes that it is the parent of."""
+    """No tracking by the environment, in which MLflow leaves its address for the processes that it is the
+    parent of."""
     for name in ("NCF_TRACK", "MLFLOW_TRACKING_URI", "NCF_EXPERIMENT", "MLFLOW_EXPERIMENT_NAME"):
         patch.setenv(name, "")
         patch.delenv(name)

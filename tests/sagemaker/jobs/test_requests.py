@@ -60,8 +60,11 @@ def test_spot() -> None:
 def test_a_warm_pool_several_instances_and_a_larger_volume() -> None:
     request = request_of(replace(OPTIONS, keep_alive=600, instance_count=2, volume_gb=100))
     assert request["ResourceConfig"] == {
-        "InstanceType": "ml.c7i.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 100, "KeepAlivePeriodInSeconds": 600,
-    }  # fmt: skip
+        "InstanceType": "ml.c7i.xlarge",
+        "InstanceCount": 2,
+        "VolumeSizeInGB": 100,
+        "KeepAlivePeriodInSeconds": 600,
+    }
 
 
 def test_halves_to_fuse_are_a_channel() -> None:

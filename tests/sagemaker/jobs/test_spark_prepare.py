@@ -1,6 +1,7 @@
 """The processing job of `ncf sagemaker prepare`: its request, its code, and the way through the double.
 
-The double runs a program in place of AWS's image; that program prepares in memory, which makes the same folder.
+The double runs a program in place of AWS's image; that program prepares in memory, which makes the same
+folder.
 """
 
 import json
@@ -39,8 +40,11 @@ def test_request(aws: Aws) -> None:
     request = processing_request(session, "ncf-prepare-1", SOURCE, "s3://b/code", {"min_user": "5"}, OPTIONS)
     arguments = request["AppSpecification"]["ContainerArguments"]
     assert [shlex.split(one)[0] for one in arguments] == [
-        SOURCE, "/opt/ml/processing/output/data/prepared", session.uri("prepare", "ncf-prepare-1", "work"), "min_user=5",
-    ]  # fmt: skip
+        SOURCE,
+        "/opt/ml/processing/output/data/prepared",
+        session.uri("prepare", "ncf-prepare-1", "work"),
+        "min_user=5",
+    ]
     assert arguments[0] == f"'{SOURCE}'"
     assert request["ProcessingResources"]["ClusterConfig"]["InstanceCount"] == 2
     assert request["Tags"] == session.tags()
@@ -56,7 +60,10 @@ def test_code_holds_what_the_machines_import(tmp_path: Path) -> None:
         assert {"ncf/__init__.py", "ncf/errors.py", "ncf/data/out_of_core/spark_reading.py"} <= set(
             packed.namelist()
         )
-    code = "import ncf.data.out_of_core.streaming, sys; assert 'torch' not in sys.modules; print(ncf.data.__file__)"
+    code = (
+        "import ncf.data.out_of_core.streaming, sys; assert 'torch' not in sys.modules; "
+        "print(ncf.data.__file__)"
+    )
     ran = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.insert(0, r'{tmp_path}/ncf.zip'); {code}"],
         capture_output=True, text=True, cwd=tmp_path,
@@ -148,8 +155,20 @@ def test_a_failed_job_says_its_sentence_and_leaves_nothing(aws: Aws, tmp_path: P
 
 def test_the_command(aws: Aws, events: Path, tmp_path: Path) -> None:
     aws.run(on_spark(events))
-    command = ["prepare", "--input", SOURCE, "--output", str(tmp_path / "out"), "--set", "negatives=5", "--yes",
-               "--quiet", "--json", "--role", aws.role]  # fmt: skip
+    command = [
+        "prepare",
+        "--input",
+        SOURCE,
+        "--output",
+        str(tmp_path / "out"),
+        "--set",
+        "negatives=5",
+        "--yes",
+        "--quiet",
+        "--json",
+        "--role",
+        aws.role,
+    ]
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 0, (result.output, result.exception)
     assert json.loads(result.stdout)["counts"]["test"] == 40

@@ -1,4 +1,5 @@
-"""The definition: every reference leads somewhere, and every call that a step makes is one that AWS would take."""
+"""The definition: every reference leads somewhere, and every call that a step makes is one that AWS would
+take."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -104,9 +105,23 @@ def test_every_call_is_one_that_aws_takes(document: dict[str, Any]) -> None:
         if root == "Parameters":
             return values[path]
         if "PropertyFiles" in path:
-            return {"properties": dict.fromkeys(("recipe", "experiment_digest", "data_name", "data_digest", "hr_at_10",
-                                                 "ndcg_at_10", "rival", "gain", "p_value"), "x"),
-                    "verdict": {"register": 1}}  # fmt: skip
+            return {
+                "properties": dict.fromkeys(
+                    (
+                        "recipe",
+                        "experiment_digest",
+                        "data_name",
+                        "data_digest",
+                        "hr_at_10",
+                        "ndcg_at_10",
+                        "rival",
+                        "gain",
+                        "p_value",
+                    ),
+                    "x",
+                ),
+                "verdict": {"register": 1},
+            }
         if path.endswith("ModelPackageArn"):
             return f"arn:aws:sagemaker:eu-west-1:{ACCOUNT}:model-package/ncf-models/1"
         return "abc123" if root == "Execution" else "s3://mine/somewhere"
@@ -127,7 +142,8 @@ def test_container_arguments_are_short_enough(document: dict[str, Any]) -> None:
     long = (
         "s3://"
         + "b" * 63
-        + "/ncf/pipelines/ncf-pipeline/abcdefghijkl/training/pipelines-abcdefghijkl-Train-0123456789/output/model.tar.gz"
+        + "/ncf/pipelines/ncf-pipeline/abcdefghijkl/training"
+        + "/pipelines-abcdefghijkl-Train-0123456789/output/model.tar.gz"
     )
     promote = next(one for one in steps_of(document) if one["Name"] == "Promote")
     written = resolve(promote["Arguments"]["AppSpecification"]["ContainerArguments"], lambda _: long)
@@ -172,7 +188,11 @@ def outputs(step: dict[str, Any]) -> list[Any]:
     written = [
         one["S3Output"]["S3Uri"] for one in arguments.get("ProcessingOutputConfig", {}).get("Outputs", ())
     ]
-    training = [arguments["OutputDataConfig"]["S3OutputPath"], arguments["CheckpointConfig"]["S3Uri"]] if step["Type"] == "Training" else []  # fmt: skip
+    training = (
+        [arguments["OutputDataConfig"]["S3OutputPath"], arguments["CheckpointConfig"]["S3Uri"]]
+        if step["Type"] == "Training"
+        else []
+    )
     return written + training
 
 

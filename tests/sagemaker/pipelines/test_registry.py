@@ -1,4 +1,5 @@
-"""Pipeline, registry and schedule as commands against the double of AWS, with the steps' real programs as containers."""
+"""Pipeline, registry and schedule as commands against the double of AWS, with the steps' real programs as
+containers."""
 
 import json
 from pathlib import Path
@@ -33,7 +34,11 @@ def test_from_data_to_an_approved_model_and_the_next_one_that_is_not_better(aws:
     assert "not better" in ncf("pipeline", "status", "--bucket", "mine")
     shown = ncf("models", "show", "1", "--bucket", "mine")
     assert "recipe             small-gmf" in shown
-    made = [record for record in aws.records() if record.kind.name in ("Pipeline", "ModelPackageGroup", "ProcessingJob", "TrainingJob")]  # fmt: skip
+    made = [
+        record
+        for record in aws.records()
+        if record.kind.name in ("Pipeline", "ModelPackageGroup", "ProcessingJob", "TrainingJob")
+    ]
     assert len(made) == 9
     for record in made:
         assert record.tags["ncf:project"] == "ncf", record.name
@@ -163,10 +168,14 @@ def test_the_local_registry_answers_as_aws_does(local: Any) -> None:
         ("describe_model_package_group", {"ModelPackageGroupName": "x"}, "does not exist"),
         ("create_model_package_group", {"ModelPackageGroupName": "g"}, "already exists"),
         ("delete_model_package_group", {"ModelPackageGroupName": "g"}, "still has model packages"),
-        ("describe_model_package", {"ModelPackageName": "arn:aws:sagemaker:us-east-1:000000000000:model-package/g/9"}, "does not exist"),
+        (
+            "describe_model_package",
+            {"ModelPackageName": "arn:aws:sagemaker:us-east-1:000000000000:model-package/g/9"},
+            "does not exist",
+        ),
         ("create_model_package", {}, "Either ModelPackageName or"),
     ],
-)  # fmt: skip
+)
 def test_the_local_registry_refuses_as_aws_does(
     local: Any, call: str, request_: dict[str, Any], said: str
 ) -> None:

@@ -48,7 +48,8 @@ def queries_of(network: NumpyModel, users: Sequence[int]) -> Floats:
 
 @pytest.fixture(scope="module", params=["gmf", "mlp", "neumf", "mf", "history-neumf", "neumf lists"])
 def pair(request: pytest.FixtureRequest) -> tuple[NumpyModel, Retriever]:
-    """A network and a retrieval that goes through candidates, the GMF's too: by a scan, or by inverted lists."""
+    """A network and a retrieval that goes through candidates, the GMF's too: by a scan, or by inverted
+    lists."""
     kind, _, lists = request.param.partition(" ")
     network = network_of(kind)
     with pytest.MonkeyPatch.context() as patch:

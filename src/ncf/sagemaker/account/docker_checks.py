@@ -1,6 +1,8 @@
-"""The checks of `ncf doctor` for local mode: Docker's client, its engine, compose, the image; and Docker's set-up.
+"""The checks of `ncf doctor` for local mode: Docker's client, its engine, compose, the image; and Docker's
+set-up.
 
-The set-up is done by the script `docker-engine` next to this file; a checkout runs the same script for `make image`.
+The set-up is done by the script `docker-engine` next to this file; a checkout runs the same script for `make
+image`.
 """
 
 from __future__ import annotations
@@ -96,7 +98,8 @@ def root() -> Path | None:
 
 
 def plan() -> list[str]:
-    """The commands that would set up Docker here, possibly none; raises `ConfigError` where ncf cannot help."""
+    """The commands that would set up Docker here, possibly none; raises `ConfigError` where ncf cannot
+    help."""
     done = subprocess.run(["sh", str(SCRIPT), "plan"], capture_output=True, text=True, check=False)
     if done.returncode:
         reason = done.stderr.removeprefix("docker-engine: ").strip()

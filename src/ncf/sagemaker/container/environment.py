@@ -37,7 +37,8 @@ JOB_TAG = "ncf.sagemaker_job"
 
 
 def job_identity(folder: Path) -> dict[str, str]:
-    """The tags in MLflow of the run in `folder`: the job that runs here, or the one that `folder` was fetched from."""
+    """The tags in MLflow of the run in `folder`: the job that runs here, or the one that `folder` was fetched
+    from."""
     job = os.environ.get("TRAINING_JOB_NAME")
     with suppress(OSError, ValueError, AttributeError):
         job = job or json.loads((folder / "job.json").read_text("utf-8")).get("job")

@@ -22,7 +22,8 @@ from ncf.training.checkpoint import Checkpoints
 from ncf.training.parallel.sharding import ShardedTables
 
 if TYPE_CHECKING:
-    # At run time these are imported where they are used: they take a second, and few runs have sharded tables.
+    # At run time these are imported where they are used: they take a second, and few runs have sharded
+    # tables.
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.tensor import DTensor
 
