@@ -430,7 +430,7 @@ def test_mistakes_of_training_are_sentences(project: Path, tmp_path: Path) -> No
     assert "There is no recipe" in refused("train", "absent.toml", cwd=project)
     assert "No data set is named" in refused("train", "small.toml", cwd=project)
     assert "is not a prepared data folder" in refused("train", "small.toml", "--data", tmp_path, cwd=project)
-    assert "train.epoch is no setting" in refused(
+    assert "train.epoch is not a setting" in refused(
         "train", "small.toml", "--set", "train.epoch=3", cwd=project
     )
     assert "--resume needs --output" in refused(
