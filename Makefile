@@ -30,7 +30,7 @@ demo: venv
 	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/demo
 
 test: venv
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 test-browser: venv
 	NCF_TEST_BROWSER=1 $(BIN)/python -m pytest -m browser tests/browser || \
