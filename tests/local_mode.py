@@ -1,5 +1,6 @@
 """Local mode with real containers: requests as the tests make them, and waiting for what becomes of them."""
 
+import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +29,9 @@ def local_session(home: Path) -> Iterator[Session]:
 
 def workers(home: Path) -> list[str]:
     """Names of what has a living worker."""
-    return [str(lock.parent) for lock in home.rglob(process.LOCK) if process.alive(lock.parent)]
+    # Unlike Path.rglob, os.walk passes over a folder that a worker removes meanwhile.
+    folders = (Path(folder) for folder, _, files in os.walk(home) if process.LOCK in files)
+    return [str(folder) for folder in folders if process.alive(folder)]
 
 
 def containers(home: Path) -> list[str]:
