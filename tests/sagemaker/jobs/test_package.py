@@ -106,7 +106,7 @@ def test_the_code_that_trains_is_the_package_a_program_and_requirements(tmp_path
     metadata = f"ncf-{version('ncf')}.dist-info"
     assert {path.name for path in folder.iterdir()} == {"ncf", metadata, "train.py", "requirements.txt"}
     assert "torch" not in (folder / "requirements.txt").read_text("utf-8")
-    assert (folder / "ncf" / "sagemaker" / "train.py").is_file()
+    assert (folder / "ncf" / "sagemaker" / "container" / "train.py").is_file()
 
 
 def test_the_code_that_trains_is_the_same_in_an_archive(tmp_path: Path) -> None:

@@ -85,8 +85,9 @@ def own_image(session: Session, given: str | None = None, *, verify: bool = True
     A hosted session looks up an image of the account's own ECR, unless `verify` is off; raises `CloudError`
     where it is not there.
     """
-    default = LOCAL_IMAGE if session.local else f"{repository_uri(session)}:{version_of('ncf')}"
-    image = given or os.environ.get("NCF_IMAGE") or default
+    image = given or os.environ.get("NCF_IMAGE")
+    if not image:
+        image = LOCAL_IMAGE if session.local else f"{repository_uri(session)}:{version_of('ncf')}"
     if verify and not session.local:
         check_pushed(session, image)
     return image
