@@ -45,7 +45,9 @@ def plane(tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> 
         status = "Deleting" if record.kind.name == "Endpoint" else "Stopping"
         if record.state.get("tasks"):
             record.set(**{record.kind.status: status})
-    workers = [lock.parent for lock in made.store.home.rglob(process.LOCK)]
+    # Unlike Path.rglob, os.walk passes over a folder that a worker removes meanwhile.
+    walked = os.walk(made.store.home)
+    workers = [Path(folder) for folder, _, files in walked if process.LOCK in files]
     wait_until(lambda: not any(process.alive(worker) for worker in workers))
 
 
