@@ -65,12 +65,7 @@ class Retriever:
         allowed: Rows | None = None,
         users: Rows | None = None,
     ) -> tuple[Floats, Rows]:
-        """Scores float32 and item rows int64, both [B, min(k, items)], best first; minus infinity fills up.
-
-        `hidden` are the rows that must not appear for each user, `allowed` (unique, sorted) those that may
-        for all. `users` are the rows of known users whose queries these are; it saves the look at the
-        landmarks.
-        """
+        """See `Ranker.top`. The rows of known users save the look at the landmarks."""
         items = self._network.items if allowed is None else len(allowed)
         n = self.candidates(k)
         if self._fitted is None or self._vectors is None or _EXACT_SHARE * n >= items:
