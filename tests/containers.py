@@ -1,4 +1,4 @@
-"""Real containers: the docker client, and the /opt/ml layout of a SageMaker job as folders of this machine."""
+"""Real containers: the docker client, and /opt/ml of a SageMaker job as folders of this machine."""
 
 import json
 import os

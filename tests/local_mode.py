@@ -23,8 +23,7 @@ def local_session(home: Path) -> Iterator[Session]:
     """A session whose workers and containers must be gone at the end."""
     session = Session(Settings(local=True, home=home))
     yield session
-    wait_until(lambda: workers(home) == [], PATIENCE)
-    assert containers(home) == []
+    wait_until(lambda: workers(home) == containers(home) == [], PATIENCE)
 
 
 def workers(home: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Horovod over MPI in real containers: jobs of two instances, as ncf starts them and as the SDK's MPI driver does."""
+"""Horovod over MPI in real containers: two instances, started by ncf and by the SDK's MPI driver."""
 
 import json
 import os
@@ -29,7 +29,8 @@ GROUP = "/aws/sagemaker/TrainingJobs"
 HOROVOD = {"NCF_DISTRIBUTED": "horovod"}
 TWO = {"InstanceType": "ml.c5.xlarge", "InstanceCount": 2, "VolumeSizeInGB": 30}
 SETTINGS = {
-    "name": "ml-100k", "model.kind": "neumf", "model.factors": "32", "model.embedding": "16", "model.tower": "[32, 16]",
+    "name": "ml-100k",
+    "model.kind": "neumf", "model.factors": "32", "model.embedding": "16", "model.tower": "[32, 16]",
     "train.init": "spectral", "train.epochs": "1", "train.threads": "1", "train.precision": "float32",
     "evaluation.cutoffs": "[10]", "evaluation.bootstrap": "0",
 }  # fmt: skip
@@ -162,7 +163,7 @@ def test_an_image_without_horovod_says_so(session: Session, image: str, ml_100k:
 
 
 class Local(_LocalContainer):
-    """The SDK's own local mode, but for the network interface: it says `ethwe`, which is there neither in Docker nor on AWS."""
+    """The SDK's own local mode, but for the interface `ethwe`, which neither Docker nor AWS has."""
 
     def _write_config_files(self, host: str, *arguments: Any) -> None:
         super()._write_config_files(host, *arguments)
@@ -182,8 +183,10 @@ def given(name: str, path: Path) -> Channel:
 def test_the_sdks_mpi_driver_works_in_the_image(
     horovod_image: str, ml_100k: Path, host: dict[str, Any], tmp_path: Path
 ) -> None:
-    """What `ModelTrainer(distributed=MPI(…))` puts into a job. Settings lie in the script: the driver cannot export
-    names with dots. It starts as many processes as it is told of for one host, so it is told of both, one on each.
+    """What `ModelTrainer(distributed=MPI(…))` puts into a job.
+
+    Settings lie in the script, since the driver cannot export names with dots.
+    It starts as many processes as one host has, so it is told of both, one on each.
     """
     mpi = MPI(process_count_per_node=2, mpi_additional_options=["--map-by", "node"])
     code, drivers = tmp_path / "code", tmp_path / "drivers"

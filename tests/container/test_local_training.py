@@ -191,7 +191,8 @@ def test_an_interrupted_command_does_not_end_the_job(session: Session, image: st
 
 
 def test_two_instances_are_two_containers_that_know_of_each_other(session: Session, image: str) -> None:
-    script = "cat /opt/ml/input/config/resourceconfig.json; echo; echo there > /opt/ml/model/$(cat /etc/hostname); sleep 5"
+    script = "cat /opt/ml/input/config/resourceconfig.json; echo; "
+    script += "echo there > /opt/ml/model/$(cat /etc/hostname); sleep 5"
     program = {
         "TrainingImage": image,
         "TrainingInputMode": "File",

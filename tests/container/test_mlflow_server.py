@@ -1,4 +1,4 @@
-"""A real MLflow server over HTTP: runs go there and come back through `ncf experiments`.
+"""A real MLflow server over HTTP: runs go there, and MLflow's own client reads them.
 
 It needs no Docker; it is here because MLflow takes half a minute to start one.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mlflow import MlflowClient
 
 import support
 from ncf.experiment import RunOptions, train
@@ -29,8 +30,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Its address; it has one worker, a database and a folder of artifacts."""
     folder, port = tmp_path_factory.mktemp("server"), free_port()
     command = [
-        sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
-        "--backend-store-uri", f"sqlite:///{folder}/server.db", "--artifacts-destination", str(folder / "artifacts"),
+        sys.executable, "-m", "mlflow", "server",
+        "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
+        "--backend-store-uri", f"sqlite:///{folder}/server.db",
+        "--artifacts-destination", str(folder / "artifacts"),
     ]  # fmt: skip
     quiet = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     address, log = f"http://127.0.0.1:{port}", folder / "log"
@@ -61,43 +64,42 @@ def ncf(*arguments: str) -> Any:
     return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def test_runs_are_recorded_over_http_listed_and_compared(
-    server: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    said: list[str] = []
+def runs_of(server: str, experiment: str) -> list[Any]:
+    """The runs of an experiment, the newest first."""
+    client = MlflowClient(server)
+    found = client.get_experiment_by_name(experiment)
+    return list(client.search_runs([found.experiment_id], order_by=["attributes.start_time DESC"]))
+
+
+def test_runs_are_recorded_over_http(server: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    messages: list[str] = []
     for epochs in (1, 2):
-        with open_tracker(server, "http", said.append) as tracker:
+        with open_tracker(server, "http", messages.append) as tracker:
             settings = support.experiment(epochs=epochs)
             options = RunOptions(tracker=tracker)
             finished = train(support.checkerboard(), settings, tmp_path / str(epochs), options=options)
-    assert said == []
+    assert messages == []
     assert capfd.readouterr().out == ""
-    track = ("--track", server)
-    runs = ncf("experiments", "list", *track, "--experiment", "http")["runs"]
-    assert [(run["status"], run["parameters"]["train.epochs"]) for run in runs] == [
+    runs = runs_of(server, "http")
+    assert [(run.info.status, run.data.params["train.epochs"]) for run in runs] == [
         ("FINISHED", "2"),
         ("FINISHED", "1"),
     ]
-    assert runs[0]["metrics"]["test_ndcg@10"] == finished.metrics["test"]["metrics"]["ndcg@10"]
-    both = ncf("experiments", "compare", *(run["run_id"] for run in runs), *track)
-    assert both["same_data"]
-    assert both["parameters"] == {"train.epochs": ["2", "1"]}
+    assert runs[0].data.metrics["test_ndcg@10"] == finished.metrics["test"]["metrics"]["ndcg@10"]
+    assert {key for key in runs[0].data.params if runs[0].data.params[key] != runs[1].data.params[key]} == {
+        "train.epochs"
+    }
 
 
 def test_a_run_that_is_imported_twice_is_there_once_with_its_files(server: str, tmp_path: Path) -> None:
     run = train(support.checkerboard(), support.experiment(epochs=1), tmp_path / "run")
     (run.folder / "job.json").write_text('{"job": "ncf-once"}')
-    told = []
+    imported = []
     for _ in range(2):
         where = ("--track", server, "--experiment", "jobs")
-        told.append(ncf("experiments", "import", str(run.folder), *where)["run_id"])
+        imported.append(ncf("experiments", "import", str(run.folder), *where)["run_id"])
         (run.folder / "mlflow.json").unlink(missing_ok=True)
-    [found] = ncf("experiments", "list", "--track", server, "--experiment", "jobs")["runs"]
-    assert told == [found["run_id"]] * 2
-    listed = f"{server}/api/2.0/mlflow/artifacts/list?run_id={found['run_id']}"
-    with urllib.request.urlopen(listed, timeout=20) as answer:
-        assert {file["path"] for file in json.load(answer)["files"]} == {
-            "artifact",
-            "run.json",
-            "events.jsonl",
-        }
+    [recorded] = runs_of(server, "jobs")
+    assert imported == [recorded.info.run_id] * 2
+    files = {file.path for file in MlflowClient(server).list_artifacts(recorded.info.run_id)}
+    assert files == {"artifact", "run.json", "events.jsonl"}

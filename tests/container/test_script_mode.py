@@ -1,7 +1,7 @@
 """Script mode: the real toolkits of AWS's PyTorch images run our source folder, in an image without ncf.
 
-They read the hyperparameters as JSON in JSON, unpack the code, install its requirements, pass the hyperparameters a
-second time as arguments, and write a failure file of their own where the script left none.
+They read the hyperparameters as JSON in JSON, unpack the code and install its requirements. They pass the
+hyperparameters a second time as arguments, and write a failure file of their own where the script left none.
 """
 
 import json

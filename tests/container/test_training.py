@@ -50,7 +50,7 @@ def test_the_model_folder_is_an_artifact(trained: OptMl) -> None:
 def test_the_weights_are_those_of_this_machine_to_the_bit(
     trained: OptMl, ml_100k: Path, two_epochs: dict[str, str], tmp_path: Path
 ) -> None:
-    """With the versions of constraints.txt on both sides; other versions of torch or numpy may round otherwise."""
+    """Both sides have the versions of constraints.txt: other versions of torch may round otherwise."""
     here = OptMl.make(tmp_path, two_epochs, ml_100k)
     assert train.main(here.root) == 0
     assert losses(here) == losses(trained)

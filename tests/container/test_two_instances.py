@@ -1,4 +1,4 @@
-"""Jobs of two instances in local mode: the model that two processes train on this machine, and a host that is cut off."""
+"""Jobs of two instances in local mode: their model, and a host that is cut off."""
 
 import json
 import os
@@ -111,7 +111,7 @@ def test_a_host_that_is_cut_off_ends_the_job_which_then_goes_on(
     assert time.monotonic() - began < SILENCE + 60
     assert job["TrainingJobStatus"] == "Failed"
     assert "Process 1 of 2 (host " in job["FailureReason"]
-    assert "this phase: training, step" in job["FailureReason"]
+    assert "last phase: training, step" in job["FailureReason"]
     start(session, "again", image, settings, *channels)
     assert ended(session, "again")["TrainingJobStatus"] == "Completed"
     said = log(session, GROUP, "again/")

@@ -18,6 +18,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from hosted.journey import PROJECT, RECIPE, SHORT, Caller, Stage, journey
+from local_mode import PATIENCE, containers
+from processes import wait_until
 
 pytestmark = [pytest.mark.container, pytest.mark.timeout(900)]
 QUESTIONS = {
@@ -224,7 +226,7 @@ def test_clean_up_leaves_nothing(stage: Stage, deployed: str, registered: str, t
     assert [logs.describe_log_streams(logGroupName=group)["logStreams"] for group in groups] == [[]] * len(
         groups
     )
-    assert all(one.ended for one in aws.double.context.runner.started)
+    wait_until(lambda: containers(aws.double.home) == [], PATIENCE)
     assert f"nothing of project {PROJECT}" in stage.sagemaker("cleanup", "--yes")
 
 

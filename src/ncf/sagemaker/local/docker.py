@@ -159,7 +159,8 @@ class DockerRunner:
             reason = done.stderr.strip().splitlines()[0] if done.stderr.strip() else "Docker gave no reason"
             if "already allocated" in done.stderr or "address already in use" in done.stderr:
                 raise CloudError(
-                    f"Port {spec.port} is taken by another program: deploy again, or set NCF_LOCAL_PORT to a free one."
+                    f"Port {spec.port} is taken by another program: deploy again, or set NCF_LOCAL_PORT to a "
+                    "free one."
                 )
             raise CloudError(f"The container could not be started: {reason}")
         return DockerContainer(done.stdout.strip(), spec)

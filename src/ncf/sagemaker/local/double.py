@@ -4,7 +4,7 @@ rest.
 | what | who answers |
 | --- | --- |
 | SageMaker and its runtime | the control plane of local mode, with data in S3 and logs in CloudWatch |
-| S3, ECR, IAM, STS, logs, events, scheduler, autoscaling | moto; JSON requests are checked by botocore's model |
+| S3, ECR, IAM, STS, logs, events, scheduler, autoscaling | moto, after a check by botocore's model |
 | GetResources of the tagging API | moto, and what SageMaker and moto's own tagging leave out |
 
 It shows that our requests and our containers are right. It has no policies, quotas, image pulls or networks

@@ -32,7 +32,10 @@ LONGEST = 1024
 _DAY = 86_400
 _SPOT_SHARE = 0.3
 """The part of the seconds that is billed on spot instances."""
-_NO_MODEL = "The container ended well but left no model in /opt/ml/model: see the job's log, and that its command is 'train'."
+_NO_MODEL = (
+    "The container ended well but left no model in /opt/ml/model: read the job's log, and check that its "
+    "command is 'train'."
+)
 _ML = "/opt/ml/"
 _MESSAGES = {
     "Starting": "Preparing the instances for training", "Downloading": "Downloading input data",
@@ -436,7 +439,7 @@ def without_root(mounts: dict[str, Path], root: Path) -> dict[str, Path]:
 
 
 def _mount_point(inside: str, path: Path) -> str:
-    """Where a file or folder of this machine appears in a container that asks for it in the folder `inside`."""
+    """Where a file or folder of this machine appears in a container: in the folder `inside`."""
     return inside if path.is_dir() else f"{inside}/{path.name}"
 
 

@@ -1,8 +1,8 @@
 """The processes that jobs and fleets live in: started, looked for, and cleaned up after when they died.
 
-A worker runs in a session of its own, so a command can end, or be interrupted, while what it started goes on.
-It holds a lock on a file for as long as it lives. It inherits the lock, locked, from the command that starts it,
-so there is no moment in which it seems dead; the kernel releases the lock however the worker ends.
+A worker runs in a session of its own: the command that started it may end or be interrupted.
+It holds a lock on a file for as long as it lives. It inherits the lock from the command that starts it,
+so it never seems dead at the start; the kernel releases the lock however the worker ends.
 """
 
 from __future__ import annotations

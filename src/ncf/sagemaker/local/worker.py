@@ -1,6 +1,7 @@
-"""`python -m ncf.sagemaker.local.worker HOME REGION KIND NAME TASK LOCK`: one job or one fleet of an endpoint.
+"""`python -m ncf.sagemaker.local.worker HOME REGION KIND NAME TASK LOCK`: one job or an endpoint's fleet.
 
-In: the record to run, and a file descriptor with the lock that says that the worker lives. Out: the record's last state.
+In: the record to run, and the file descriptor of the lock that shows that the worker lives.
+Out: the record's last state.
 """
 
 import os
