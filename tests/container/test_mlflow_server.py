@@ -85,7 +85,7 @@ def test_runs_are_recorded_over_http(server: str, tmp_path: Path, capfd: pytest.
         ("FINISHED", "2"),
         ("FINISHED", "1"),
     ]
-    assert runs[0].data.metrics["test_ndcg@10"] == finished.metrics["test"]["metrics"]["ndcg@10"]
+    assert runs[0].data.metrics["test_ndcg_at_10"] == finished.metrics["test"]["metrics"]["ndcg@10"]
     assert {key for key in runs[0].data.params if runs[0].data.params[key] != runs[1].data.params[key]} == {
         "train.epochs"
     }
