@@ -2,15 +2,19 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from ncf.data.files import atomic_folder
 from ncf.errors import ArtifactError, StorageError
 from ncf.serving import artifact as artifact_module
 from ncf.serving.artifact import open_artifact, write_artifact
+from ncf.serving.fold_in import FoldIn
 from ncf.serving.numpy_model import NumpyModel
+from ncf.serving.retrieval.retriever import Retriever
 from support import checkerboard, experiment, model_of
 
 FILES = {
@@ -47,6 +51,25 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     assert opened.item_columns["title"].to_list()[3] == "Item 3"
     assert opened.seen.row(5).tolist() == checkerboard().known.row(5).tolist()
     assert not any(parameter.requires_grad for parameter in opened.model.parameters())
+
+
+def test_preparing_for_serving_does_not_fan_out_to_threads_of_blas(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads that wait for each other's tiny products cost minutes on a machine that others use too."""
+    threads: list[int] = []
+    for kind in (Retriever, FoldIn):
+        build = kind.build
+
+        def watched(*arguments: Any, build: Any = build) -> Any:
+            threads.extend(pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas")
+            return build(*arguments)
+
+        monkeypatch.setattr(kind, "build", watched)
+    with threadpool_limits(3, "blas"):
+        written(tmp_path)
+    assert threads
+    assert set(threads) == {1}
 
 
 def test_a_run_folder_leads_to_its_artifact(tmp_path: Path) -> None:

@@ -101,17 +101,16 @@ def test_is_the_weighted_ridge_regression(kind: str, monkeypatch: pytest.MonkeyP
 def test_beginnings_are_sums_of_parts_of_the_history() -> None:
     random = np.random.default_rng(0)
     table = random.normal(size=(50, 6)).astype(np.float32)
-    items = np.array([3, 8, 21, 30, 49])
-    seen_lengths = set()
-    for _ in range(30):
-        lengths, sums = fold_in_module._beginnings([table[:, :4], table[:, 4:]], items, random)
-        assert (lengths[0], lengths[-1], len(lengths)) == (0, 5, len(set(lengths.tolist())))
-        assert not sums[0].any()
-        np.testing.assert_allclose(sums[-1], table[items].sum(0), rtol=1e-5, atol=1e-5)
-        if 1 in lengths:
-            assert np.abs(table[items] - sums[1]).sum(1).min() < 1e-5
-        seen_lengths |= set(lengths.tolist())
-    assert seen_lengths == {0, 1, 2, 3, 4, 5}
+    histories = [np.array([3, 8, 21, 30, 49]), np.array([7]), np.array([2, 40])] * 30
+    owners, lengths, sums = fold_in_module._beginnings([table[:, :4], table[:, 4:]], histories, random)
+    assert set(lengths[owners % 3 == 0].tolist()) == {0, 1, 2, 3, 4, 5}
+    for place, items in enumerate(histories):
+        own_lengths, own_sums = lengths[owners == place], sums[owners == place]
+        assert own_lengths.tolist() == sorted({0, len(items), *own_lengths.tolist()})
+        assert not own_sums[0].any()
+        np.testing.assert_allclose(own_sums[-1], table[items].sum(0), rtol=1e-5, atol=1e-5)
+        if own_lengths[1] == 1:
+            assert np.abs(table[items] - own_sums[1]).sum(1).min() < 1e-5
 
 
 @given(HISTORIES, st.sampled_from(KINDS), st.randoms(use_true_random=False))

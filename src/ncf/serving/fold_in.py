@@ -43,6 +43,7 @@ _PARTS = 4
 _USERS_AT_MOST = 20_000
 _USERS_AT_ONCE = 512
 _TINY = 1e-9
+Indices = npt.NDArray[np.int64]
 
 
 class FoldIn:
@@ -195,27 +196,37 @@ def _fit(network: NumpyModel, seen: Csr, seed: int, own: Callable[[Rows], Floats
         users = np.sort(random.choice(users, _USERS_AT_MOST, replace=False))
     for start in range(0, len(users), _USERS_AT_ONCE):
         part = users[start : start + _USERS_AT_ONCE]
-        found = [_beginnings(tables, seen.row(user), random) for user in part]
-        counts_B = np.concatenate([counts for counts, _ in found])
-        features_BF = _features(np.concatenate([sums for _, sums in found]), counts_B)
+        owners_B, counts_B, sums_BE = _beginnings(tables, [seen.row(user) for user in part], random)
+        features_BF = _features(sums_BE, counts_B)
         weighted_FB = (features_BF * (1 + counts_B[:, None]) ** _LENGTH_EXPONENT).astype(np.float32).T
         gram_FF += weighted_FB @ features_BF
-        moments_FW += weighted_FB @ np.repeat(own(part), [len(counts) for counts, _ in found], axis=0)
+        moments_FW += weighted_FB @ own(part)[owners_B]
     diagonal = np.einsum("ff->f", gram_FF)
     diagonal += _RIDGE * diagonal + _TINY
     return np.linalg.solve(gram_FF, moments_FW).astype(np.float32)
 
 
 def _beginnings(
-    tables: list[Floats], items_N: Rows, random: np.random.Generator
-) -> tuple[npt.NDArray[np.int64], Floats]:
-    """Lengths [B] and sums [B, E] of beginnings of a history in random order: none, some log-uniform, all of
-    it.
+    tables: list[Floats], histories: Sequence[Rows], random: np.random.Generator
+) -> tuple[Indices, Indices, Floats]:
+    """Beginnings of histories (none empty) in random order, some log-uniform, none and all of each.
+
+    Places of the histories they are of [B], lengths [B] and sums [B, E].
     """
-    drawn = np.exp(random.random(_PARTS) * np.log1p(len(items_N))).astype(np.int64)
-    lengths = np.unique(np.concatenate([[0], np.minimum(drawn, len(items_N)), [len(items_N)]]))
-    rows = random.permutation(items_N)
-    steps = [np.add.reduceat(table[rows], lengths[:-1], axis=0) for table in tables]
-    sums_BE = np.zeros((len(lengths), sum(table.shape[1] for table in tables)), np.float32)
-    np.cumsum(np.concatenate(steps, axis=1), axis=0, out=sums_BE[1:])
-    return lengths, sums_BE
+    counts_U = np.array([len(rows) for rows in histories])
+    drawn, shuffled = zip(
+        *((random.random(_PARTS), random.permutation(rows)) for rows in histories), strict=True
+    )
+    cuts_UP = np.exp(np.array(drawn) * np.log1p(counts_U)[:, None]).astype(np.int64)
+    cuts_UP = np.sort(np.minimum(cuts_UP, counts_U[:, None]), axis=1)
+    lengths_UL = np.column_stack([np.zeros_like(counts_U), cuts_UP, counts_U])
+    # Each step goes from one length to the next; where they are equal there is nothing to add.
+    steps_US = np.diff(lengths_UL, axis=1)
+    starts = ((np.cumsum(counts_U) - counts_U)[:, None] + lengths_UL[:, :-1])[steps_US > 0]
+    rows = np.concatenate(shuffled)
+    sums_ULE = np.zeros((*lengths_UL.shape, sum(table.shape[1] for table in tables)), np.float32)
+    added = [np.add.reduceat(table[rows], starts, axis=0) for table in tables]
+    sums_ULE[:, 1:][steps_US > 0] = np.concatenate(added, axis=1)
+    np.cumsum(sums_ULE, axis=1, out=sums_ULE)
+    distinct_UL = np.column_stack([np.ones(len(histories), np.bool_), steps_US > 0])
+    return np.nonzero(distinct_UL)[0], lengths_UL[distinct_UL], sums_ULE[distinct_UL]

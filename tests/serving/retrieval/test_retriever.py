@@ -14,7 +14,7 @@ from ncf.models import freeze
 from ncf.serving.numpy_model import Floats, NumpyModel, Rows
 from ncf.serving.retrieval import calibration
 from ncf.serving.retrieval.brute_force import BruteForce
-from ncf.serving.retrieval.index import Scan
+from ncf.serving.retrieval.index import Scan, padded
 from ncf.serving.retrieval.ivf import IvfIndex
 from ncf.serving.retrieval.retriever import Retriever
 from support import csr_of, model_of
@@ -194,7 +194,8 @@ def test_a_query_unlike_the_sample_gets_more_candidates(
 
 @pytest.mark.parametrize("items", [1, 2, 3, 5, 300])
 @pytest.mark.parametrize("kind", KINDS)
-def test_small_catalogues(kind: str, items: int, tmp_path: Path) -> None:
+def test_small_catalogues(kind: str, items: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "_FEW_ITEMS", 100)
     network = network_of(kind, items, users=12)
     retrieval = Retriever.build(network, seen_of(12, items), seed=1)
     retrieval.save(tmp_path)
@@ -222,14 +223,50 @@ def test_a_model_that_says_nothing(kind: str, monkeypatch: pytest.MonkeyPatch) -
     assert BruteForce(network).top(queries, 6, hidden)[1].tolist() == [[4, 5, 6, 7, 8, 9]] * 12
 
 
-def test_the_same_seed_builds_the_same() -> None:
+@pytest.mark.parametrize(
+    ("kind", "items", "cheap"), [("neumf", 2048, True), ("neumf", 2049, False), ("gmf", 2049, True)]
+)
+def test_nothing_is_built_where_scoring_everything_is_quick(kind: str, items: int, cheap: bool) -> None:
+    assert calibration._exact_is_cheap(network_of(kind, items, users=3)) is cheap
+
+
+def test_depths_are_the_fewest_candidates_that_find_an_item() -> None:
+    """Against searches for every number of candidates, with hidden items and a part of the catalogue."""
+    random = np.random.default_rng(1)
+    rows = np.sort(random.permutation(200)[:70])
+    scan = Scan(padded(random.normal(size=(5, 70)).astype(np.float32)), 70, rows)
+    vectors, hidden = (
+        random.normal(size=(6, 5)).astype(np.float32),
+        [rows[user : user + 9] for user in range(6)],
+    )
+    wanted = np.stack([random.permutation(np.setdiff1d(rows, out))[:4] for out in hidden])
+    wanted[2, 1] = -1
+    depths = scan.depths(vectors, wanted, hidden)
+    for n in range(1, 71):
+        found, alive = scan.search(vectors, n, hidden)
+        for user, (depth, row) in enumerate(zip(depths, wanted, strict=True)):
+            inside = np.isin(row, found[user][alive[user]])
+            np.testing.assert_array_equal(inside[row >= 0], (depth <= n)[row >= 0])
+    assert depths[2, 1] == 0
+
+
+def test_ties_count_as_if_the_item_came_last() -> None:
+    scan = Scan(padded(np.zeros((3, 40), np.float32)), 40)
+    assert scan.depths(np.ones((1, 3), np.float32), np.array([[7]]), [np.array([1, 2])]).tolist() == [[38]]
+
+
+def test_the_same_seed_builds_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "_FEW_ITEMS", 256)
     network, seen = network_of("neumf", items=600), seen_of(USERS, 600)
     first, second = (Retriever.build(network, seen, seed=3) for _ in range(2))
     queries, hidden = queries_of(network, range(5)), [np.empty(0, np.int64)] * 5
     np.testing.assert_array_equal(first.top(queries, 10, hidden)[1], second.top(queries, 10, hidden)[1])
 
 
-def test_vectors_of_known_users_are_kept_and_give_the_same_answer(tmp_path: Path) -> None:
+def test_vectors_of_known_users_are_kept_and_give_the_same_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration, "_FEW_ITEMS", 256)
     network = network_of("neumf", items=600)
     retrieval = Retriever.build(network, seen_of(network.users, 600), seed=1)
     retrieval.save(tmp_path)

@@ -5,8 +5,9 @@ In: a network, and what its users have used. Out: the parts of a `Retriever` and
 Two samples of users are drawn: one to find the directions of the tower's scores, one to judge. The rank is
 the one whose request is cheapest at a recall of .9999 over a sample of items; then item vectors are made for
 the whole catalogue, a piece at a time, and the number of candidates is the smallest that gives that recall
-against exact scoring of the whole catalogue. Every step costs a bounded number of pairs, so that ten million
-items take minutes.
+against exact scoring of the whole catalogue. Every step costs a bounded number of pairs: a few million for a
+catalogue of thousands, some seconds, and minutes for ten million items. One product a rank tells how deep the
+candidates of each query lie, so no number of them is tried out.
 
 Legend: F users of the first sample, M of the second, I items, S sampled items, R rank, Q width of a query.
 """
@@ -40,14 +41,15 @@ _WANTED_OF_LISTS = (
     0.9995  # a byte a coordinate now and then misjudges one item by far; no number of candidates is worth it
 )
 _PROBED_SHARE = 4  # lists are worth it where at most a quarter of them is looked through
-_SAMPLED_USERS, _JUDGES, _SAMPLED_ITEMS = 512, 400, 8192
-_LANDMARK_PAIRS, _JUDGED_PAIRS = 2 * 10**8, 10**8
-_FEWEST_JUDGES = 32
+_SAMPLED_USERS, _JUDGES, _SAMPLED_ITEMS = 256, 200, 2048
+_LANDMARK_PAIRS = 10**6
+_JUDGED_PAIRS, _MOST_JUDGED_PAIRS = 3 * 10**6 // 2, 10**8
+_ENOUGH_JUDGES, _FEWEST_JUDGES = 100, 32
 _RANKS = (4, 8, 12, 16, 24, 32, 48, 64, 96)
 _CANDIDATES = (25, 32, 40, 50, 65, 80, 100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200)
 _PROBES = (4, 8, 16, 32, 64, 128, 256, 512, 1024)
 _LANDMARK_SECONDS, _CANDIDATE_SECONDS, _FLOAT_SECONDS = 4e-7, 6e-7, 1.2e-10
-_FEW_ITEMS, _SCANNED_ITEMS = 256, 150_000
+_FEW_ITEMS, _SCANNED_ITEMS = 2048, 150_000
 _USERS_AT_ONCE = 8
 
 
@@ -114,11 +116,27 @@ class CalibrationQueries:
     def recall(self, index: Index, vectors_MR: Floats, n: int) -> float:
         """Share of the exact best K among the `n` candidates, which the full model then puts in order."""
         found = 0
-        for start in range(0, len(vectors_MR), _USERS_AT_ONCE):
-            part = slice(start, start + _USERS_AT_ONCE)
+        for part in self._parts():
             rows_BN, alive_BN = index.search(vectors_MR[part], n, self.hidden[part])
-            found += _common(self.best_MK[part], np.where(alive_BN, rows_BN, -2))
+            found_BN = np.where(alive_BN, rows_BN, -2)
+            found += int((self.best_MK[part][:, :, None] == found_BN[:, None]).any(axis=2).sum())
         return found / max(1, int((self.best_MK >= 0).sum()))
+
+    def recall_of(self, index: Index, vectors_MR: Floats) -> Callable[[int], float]:
+        """`recall` of any number of candidates; a scan is gone through once for all of them."""
+        if not isinstance(index, Scan):
+            return partial(self.recall, index, vectors_MR)
+        depths = [
+            index.depths(vectors_MR[part], self.best_MK[part], self.hidden[part]) for part in self._parts()
+        ]
+        sorted_depths = np.sort(
+            np.concatenate([np.zeros((0, self.best_MK.shape[1]), np.int64), *depths])[self.best_MK >= 0]
+        )
+        return lambda n: int(np.searchsorted(sorted_depths, n, side="right")) / max(1, len(sorted_depths))
+
+    def _parts(self) -> list[slice]:
+        starts = range(0, len(self.queries_MQ), _USERS_AT_ONCE)
+        return [slice(start, start + _USERS_AT_ONCE) for start in starts]
 
 
 def fit(network: NumpyModel, seen: Csr, seed: int) -> IndexCalibration | None:
@@ -136,7 +154,8 @@ def fit(network: NumpyModel, seen: Csr, seed: int) -> IndexCalibration | None:
         rank = _cheapest_rank(network, basis, CalibrationQueries.of(network, people, items_S))
     vectors = QueryVectors(network, basis.landmarks(rank) if basis is not None else None)
     item_vectors = _item_vectors(network, basis, rank, queries_FQ)
-    few = people.first(max(_FEWEST_JUDGES, _JUDGED_PAIRS // network.items))
+    many = max(_ENOUGH_JUDGES, _JUDGED_PAIRS // network.items)
+    few = people.first(min(many, max(_FEWEST_JUDGES, _MOST_JUDGED_PAIRS // network.items)))
     judges = CalibrationQueries.of(network, few, None)
     if network.items > _SCANNED_ITEMS and faiss_is_there():
         index = IvfIndex.build(item_vectors, network.items, vectors(queries_FQ)[0], random)
@@ -188,8 +207,7 @@ def _cheapest_rank(network: NumpyModel, basis: Basis, judges: CalibrationQueries
         items_RS = np.concatenate([*gmf_RS, basis.items_KI[:rank], basis.means_I[None]])
         index = Scan(padded(items_RS), len(basis.rows_I), basis.rows_I)
         vectors_MR, _ = QueryVectors(network, landmarks)(judges.queries_MQ)
-        recall_of = partial(judges.recall, index, vectors_MR)
-        n = _smallest(_CANDIDATES, recall_of, share)
+        n = _smallest(_CANDIDATES, judges.recall_of(index, vectors_MR), share)
         cost = fixed + _MARGIN * n * _CANDIDATE_SECONDS
         if cost < least:
             best, least = rank, cost
@@ -234,7 +252,7 @@ def _calibrated(
     if isinstance(index, IvfIndex):
         _choose_probes(index, judges, vectors_MR)
     ladder = [n for n in _CANDIDATES if n < items]
-    recall_of = partial(judges.recall, index, vectors_MR)
+    recall_of = judges.recall_of(index, vectors_MR)
     lists = isinstance(index, IvfIndex)
     wanted, margin = (_WANTED_OF_LISTS, 2 * _MARGIN) if lists else (_WANTED, _MARGIN)
     n = min(items, round(margin * _smallest(ladder, recall_of, wanted=wanted)))
@@ -255,11 +273,3 @@ def _choose_probes(index: IvfIndex, judges: CalibrationQueries, vectors_MR: Floa
     index.widens = False
     probes = _smallest(ladder, recall_of, wanted=_WANTED_OF_LISTS)
     index.probes, index.widens = min(index.lists, round(_MARGIN * probes)), True
-
-
-def _common(wanted_BK: Rows, found_BN: Rows) -> int:
-    """How many of each user's wanted rows were found; negative ones are none."""
-    return sum(
-        int(np.isin(wanted[wanted >= 0], found).sum())
-        for wanted, found in zip(wanted_BK, found_BN, strict=True)
-    )

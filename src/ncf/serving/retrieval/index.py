@@ -60,7 +60,29 @@ class Scan:
 
     def search(self, vectors_BR: Floats, n: int, hidden: Sequence[Rows]) -> tuple[Rows, Alive]:
         """Exact; all items where n asks for more than there are."""
-        scores_BP = vectors_BR @ self._items_RP
+        scores_BP = self._scores(vectors_BR, hidden)
+        n = min(n, self._items)
+        scores_BN, places_BN = (
+            _largest_of_one(scores_BP, n) if len(scores_BP) == 1 else _largest(scores_BP, n)
+        )
+        np.minimum(places_BN, self._items - 1, out=places_BN)
+        return places_BN if self._rows is None else self._rows[places_BN], scores_BN > -np.inf
+
+    def depths(self, vectors_BR: Floats, rows_BK: Rows, hidden: Sequence[Rows]) -> npt.NDArray[np.int64]:
+        """[B, K]: how many candidates `search` needs to find each row; zero for negative ones, which are no
+        items. Ties count as if the row came last.
+        """
+        scores_BP = self._scores(vectors_BR, hidden)
+        places_BK = rows_BK if self._rows is None else np.searchsorted(self._rows, rows_BK)
+        depths_BK = np.zeros(rows_BK.shape, np.int64)
+        for places_B, depths_B in zip(places_BK.T, depths_BK.T, strict=True):
+            own_B1 = np.take_along_axis(scores_BP, places_B[:, None], axis=1)
+            depths_B[:] = np.count_nonzero(scores_BP >= own_B1, axis=1)
+        return np.where(rows_BK < 0, 0, depths_BK)
+
+    def _scores(self, vectors_BR: Floats, hidden: Sequence[Rows]) -> Floats:
+        """[B, P]: inner products, minus infinity where an item may not appear."""
+        scores_BP: Floats = vectors_BR @ self._items_RP
         if self._mask_P is not None:
             scores_BP += self._mask_P
         if len(scores_BP) == 1:
@@ -69,12 +91,7 @@ class Scan:
             starts = np.arange(0, scores_BP.size, scores_BP.shape[1])
             of_all = [self._places(rows) + start for rows, start in zip(hidden, starts, strict=True)]
             scores_BP.reshape(-1)[np.concatenate([_NOWHERE, *of_all])] = -np.inf
-        n = min(n, self._items)
-        scores_BN, places_BN = (
-            _largest_of_one(scores_BP, n) if len(scores_BP) == 1 else _largest(scores_BP, n)
-        )
-        np.minimum(places_BN, self._items - 1, out=places_BN)
-        return places_BN if self._rows is None else self._rows[places_BN], scores_BN > -np.inf
+        return scores_BP
 
     def limited(self, allowed: Rows) -> "Scan":
         """A scan over all with a mask or, for a small share of the items, over the gathered columns."""
