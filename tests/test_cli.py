@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -405,19 +406,67 @@ def test_a_truncated_gzip_is_refused(tmp_path: Path) -> None:
     refused("prepare", "--input", "events.csv.gz", "--output", "out", cwd=tmp_path)
 
 
-def test_an_id_seen_only_in_test_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_users_of_the_test_alone_are_kept_and_counted(project: Path, tmp_path: Path) -> None:
     lines = [f"{user}\t{item}\t1\t0" for user in range(5) for item in range(user, user + 6)]
     (tmp_path / "x.train.rating").write_text("\n".join(lines) + "\n")
     (tmp_path / "x.test.rating").write_text("".join(f"{user}\t{user + 7}\t1\t0\n" for user in range(6)))
     negatives = "".join(f"({user},{user + 7})\t20\t21\n" for user in range(6))
     (tmp_path / "x.test.negative").write_text(negatives)
-    message = refused("prepare", "--ncf", "x", "--output", "out", cwd=tmp_path)
-    assert "--drop-unknown-users" in message
-    ncf("prepare", "--ncf", "x", "--output", "out", "--drop-unknown-users", "--negatives", 3, cwd=tmp_path)
+    done = ncf("prepare", "--ncf", "x", "--output", "out", "--negatives", 3, cwd=tmp_path)
+    assert "1 test users without a training interaction, kept" in done.stdout
+    ncf("prepare", "--ncf", "x", "--output", "less", "--drop-unknown-users", "--negatives", 3, cwd=tmp_path)
+    arguments = ("train", project / "small.toml", "--set", "train.epochs=1", "--quiet")
+    done = ncf(*arguments, "--data", "out", "--output", "run", cwd=tmp_path)
+    assert re.search(r"1 users are not in training.*Without them, test: HR@10 1.0000, NDCG@10 ", done.stdout)
+    figures = parsed(ncf("evaluate", "run", "--protocol", "both", "--json", cwd=tmp_path))
+    assert figures["sampled"]["cold_users"] == figures["full"]["cold_users"] == 1
+    assert (
+        "cold_users"
+        not in ncf(*arguments, "--data", "less", "--output", "run2", "--json", cwd=tmp_path).stdout
+    )
+
+
+def test_a_split_without_lists_from_files_to_figures(project: Path, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    own = [random.permutation(np.arange(user % 2, 60, 2)).tolist() for user in range(30)]
+    for name, part in (("train", slice(4, None)), ("test", slice(0, 4))):
+        lines = "".join(f"u{user} {' '.join(map(str, items[part]))}\n" for user, items in enumerate(own))
+        (tmp_path / f"{name}.txt").write_text(lines + ("late 3 5\n" if name == "test" else ""))
+    assert "give both" in refused("prepare", "--train", "train.txt", "--output", "data", cwd=tmp_path)
+    done = ncf("prepare", "--train", "train.txt", "--test", "test.txt", "--output", "data", cwd=tmp_path)
+    assert "protocol  full ranking" in done.stdout
+    settings = ("--set", "train.epochs=3", "--set", "train.patience=2", "--report-best-on-test")
+    done = ncf("train", project / "small.toml", "--data", "data", "--output", "run", *settings, cwd=tmp_path)
+    line = r"Recall@20 0\.\d{4}, NDCG@20 0\.\d{4}"
+    assert re.search(rf"best on validation: {line}", done.stdout)
+    assert re.search(rf"1 users are not in training.*Without them, test: {line}", done.stdout)
+    assert re.search(rf"Best epoch on test.*{line}", done.stdout)
+    assert re.search(r"validation Recall@20 0\.\d{4} NDCG@20 0\.\d{4}", done.stderr)
+    recorded = json.loads((tmp_path / "run" / "artifact" / "metrics.json").read_text())
+    best = int(recorded["selected"].split()[1].rstrip(","))
+    values = [row["validation_ndcg@10"] for row in recorded["history"]]
+    assert values[best - 1] == max(values)
+    figures = parsed(ncf("evaluate", "run", "--by", "activity", "--json", cwd=tmp_path))
+    assert figures["protocol"] == "full"
+    assert figures["metrics"] == pytest.approx(recorded["test"]["metrics"])
+    assert figures["cold_users"] == 1
+    assert (
+        "recall@10"
+        in ncf("evaluate", "run", "--by", "activity", "--split", "validation", cwd=tmp_path).stdout
+    )
+    compared = parsed(ncf("compare", "run", "run", "--json", cwd=tmp_path))
+    assert set(compared["metrics"]) == {"recall@10", "ndcg@10"}
+    for arguments in (("--cold",), ("--protocol", "sampled"), ("--by", "rarity"), ("--split", "time")):
+        refused("evaluate", "run", *arguments, cwd=tmp_path)
+    assert "no candidate lists" not in ncf("recommend", "run", "--user", "late", cwd=tmp_path).stdout
+    assert "these data do not have" in refused("report", "run", cwd=tmp_path)
+    assert "these data do not have" in refused("leaderboard", "data", "--output", "board", cwd=tmp_path)
 
 
 def test_exactly_one_source_and_somewhere_to_write(tmp_path: Path) -> None:
-    assert "Give exactly one of --input, --ncf, --catalog; none was given" in refused("prepare", cwd=tmp_path)
+    assert "Give exactly one of --input, --ncf, --train, --catalog; none was given" in refused(
+        "prepare", cwd=tmp_path
+    )
     both = refused("prepare", "--input", "a.csv", "--catalog", "ml-1m", "--output", "x", cwd=tmp_path)
     assert "--input and --catalog were given" in both
     (tmp_path / "a.csv").write_text("user_id,item_id\n1,2\n")

@@ -284,15 +284,16 @@ def _measure(plan: EvaluationPlan, fitted: FitResult) -> dict[str, Any]:
     }
     if len(plan.dataset.validation):
         metrics["validation"] = plan.evaluate(plan.dataset.validation, plan.rules).to_json()
+    shown = (
+        ("test_hr@10", "test_ndcg@10") if plan.dataset.test.has_lists else ("test_recall@20", "test_ndcg@20")
+    )
     best = max(
-        (row for row in fitted.history if "test_hr@10" in row),
-        key=lambda row: row["test_hr@10"],
-        default=None,
+        (row for row in fitted.history if shown[0] in row), key=lambda row: row[shown[0]], default=None
     )
     if best is not None:
         metrics["best_on_test"] = {
             "warning": "chosen on the test set, as in many papers: optimistic, not an estimate",
-            **{name: best[name] for name in ("epoch", "test_hr@10", "test_ndcg@10")},
+            **{name: best[name] for name in ("epoch", *shown)},
         }
     metrics["history"] = fitted.history
     return metrics

@@ -13,7 +13,7 @@ from ncf.errors import ConfigError
     [
         ({"split": "first"}, "--split must be one of last, random, time, not 'first'"),
         ({"validation": "yes"}, "--validation must be one of auto, last, random, none, not 'yes'"),
-        ({"format": "xls"}, "--format must be one of csv, parquet, jsonl, movielens, not 'xls'"),
+        ({"format": "xls"}, "--format must be one of csv, parquet, jsonl, movielens, lines, not 'xls'"),
         ({"delimiter": ""}, "--delimiter must not be empty"),
         ({"negatives": 0}, "--negatives must be 1 or more, not 0"),
         ({"min_user": 0}, "--min-user must be 1 or more"),

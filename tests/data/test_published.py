@@ -103,8 +103,10 @@ def test_drawn_lists_need_enough_items() -> None:
 
 def test_unknown_test_users() -> None:
     unknown = split(test_users=np.array([6, 5, 99]))
-    with pytest.raises(DataError, match="User 99 occurs only in the test file"):
-        prepare_published(unknown, OPTIONS, PROVENANCE)
+    kept, report = prepare_published(unknown, OPTIONS, PROVENANCE)
+    assert kept.users.ids.tolist() == [5, 6, 7, 99]
+    assert kept.users.ids_of(kept.test.user_rows).tolist() == [6, 5, 99]
+    assert "cold      1 test users without a training interaction, kept" in report.lines()
     dataset, _ = prepare_published(unknown, replace(OPTIONS, drop_unknown_users=True), PROVENANCE)
     assert len(dataset.test) == 2
     assert dataset.description["dropped"]["unknown_test_users"] == 1

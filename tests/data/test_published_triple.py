@@ -97,12 +97,9 @@ def test_defects(tmp_path: Path, changes: dict[str, str], sentence: str) -> None
         read_triple(triple(tmp_path, **changes))
 
 
-def test_test_users_that_training_lacks(tmp_path: Path) -> None:
+def test_test_users_that_training_lacks_stay_unless_dropped(tmp_path: Path) -> None:
     split = read_triple(triple(tmp_path, train="0\t10\t1\t0\n0\t11\t1\t0\n"))
-    with pytest.raises(
-        DataError, match=r"User 1 occurs only in the test file \(1 such user in all\).*--drop-unknown-users"
-    ):
-        without_unknown_users(split, drop=False)
+    assert without_unknown_users(split, drop=False) == (split, 0)
     kept, dropped = without_unknown_users(split, drop=True)
     assert dropped == 1
     assert kept.test_users.tolist() == [0]

@@ -2,30 +2,16 @@
 
 import numpy as np
 import pytest
-import torch
 
 from ncf.config import EvaluationConfig
 from ncf.data import Dataset, HeldOut
 from ncf.evaluation import evaluate_full, evaluate_sampled, ranking
 from ncf.models import ModelScorer
 from ncf.runtime import Workers
-from support import checkerboard, dataset_of, model_of, planted
+from support import TableScorer, checkerboard, dataset_of, model_of, planted
 
 RULES = EvaluationConfig(cutoffs=(1, 10), bootstrap=50)
 ONE = Workers(1)
-
-
-class TableScorer:
-    """Scores straight from a matrix of users x items."""
-
-    def __init__(self, scores: np.ndarray) -> None:
-        self.scores = torch.from_numpy(scores)
-
-    def __call__(self, users_B: torch.Tensor, items_BC: torch.Tensor) -> torch.Tensor:
-        return self.scores[users_B[:, None], items_BC]
-
-    def catalogue(self, users_B: torch.Tensor) -> torch.Tensor:
-        return self.scores[users_B].clone()
 
 
 def random_scorer(dataset: Dataset, seed: int = 0) -> TableScorer:

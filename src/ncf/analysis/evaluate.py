@@ -12,7 +12,9 @@ from pathlib import Path
 from ncf.analysis.evaluated_run import EvaluatedRun, open_run
 from ncf.errors import ConfigError, DataError
 from ncf.evaluation import Comparison, EvaluationResult, compare, evaluate_full, evaluate_sampled
+from ncf.evaluation.held_out import answering_cold_users, without_cold_users
 from ncf.evaluation.slices import Group, by_activity, by_item_count, by_popularity
+from ncf.evaluation.top_k import evaluate_top_k
 from ncf.models import ModelScorer
 from ncf.runtime import choose_threads, workers
 from ncf.serving.artifact import Artifact
@@ -36,24 +38,28 @@ def evaluate(
 ) -> tuple[EvaluationResult, Artifact]:
     """Evaluate a run or an artifact on its held-out rows; the opened artifact is returned with the result.
 
-    `full` ranks the whole catalogue instead of the candidate lists; the other arguments are those of
-    `open_run`.
+    `full` ranks the whole catalogue instead of the candidate lists, as data without lists always do; the
+    other arguments are those of `open_run`.
     """
     run = open_run(path, data, split=split, ties=ties, cutoffs=cutoffs)
-    protocol = "full" if full else "sampled"
+    protocol = "full" if full or not run.held_out.has_lists else "sampled"
     return evaluate_both(run, (protocol,))[protocol], run.artifact
 
 
 def evaluate_both(run: EvaluatedRun, protocols: Sequence[str] = PROTOCOLS) -> dict[str, EvaluationResult]:
     """The results of `run` by protocol, for the `protocols` that are named."""
-    scorer, held_out, rules = ModelScorer(run.artifact.model), run.held_out, run.rules
+    dataset, held_out, rules = run.dataset, run.held_out, run.rules
+    scorer = answering_cold_users(ModelScorer(run.artifact.model), dataset, run.item_counts)
     with workers(choose_threads()) as pool:
-        return {
-            protocol: evaluate_full(scorer, run.dataset, held_out, rules, pool)
-            if protocol == "full"
-            else evaluate_sampled(scorer, held_out, rules, pool)
-            for protocol in protocols
-        }
+
+        def result_of(protocol: str) -> EvaluationResult:
+            if protocol == "sampled":
+                return evaluate_sampled(scorer, held_out, rules, pool)
+            if held_out.has_lists:
+                return evaluate_full(scorer, dataset, held_out, rules, pool)
+            return evaluate_top_k(scorer, dataset, run.split, rules, pool)
+
+        return {protocol: without_cold_users(result_of(protocol), dataset) for protocol in protocols}
 
 
 def is_quick(run: EvaluatedRun) -> bool:
@@ -66,6 +72,8 @@ def compare_runs(
 ) -> dict[str, Comparison]:
     """Paired comparisons of two runs on the same held-out rows, for HR@k, NDCG@k and MRR.
 
+    Where the data have no candidate lists these are recall@k and NDCG@k of the full ranking.
+
     `a` and `b` are runs or artifacts and `data` their prepared folder, if they do not name one. `full` ranks
     the whole catalogue. Raises `DataError` where the runs were trained on different data.
     """
@@ -76,10 +84,8 @@ def compare_runs(
         raise DataError(
             f"{a} and {b} were trained on different data, so their held-out rows cannot be paired."
         )
-    return {
-        name: compare(first.values[name], second.values[name], users=first.user_rows)
-        for name in (f"hr@{k}", f"ndcg@{k}", "mrr")
-    }
+    names = (f"hr@{k}", f"ndcg@{k}", "mrr") if "mrr" in first.values else tuple(first.values)
+    return {name: compare(first.values[name], second.values[name], users=first.user_rows) for name in names}
 
 
 Table = dict[str, list[Group]]
@@ -87,7 +93,7 @@ Table = dict[str, list[Group]]
 
 
 def _activity(run: EvaluatedRun, result: EvaluationResult) -> list[Group]:
-    counts = run.trained_on.counts[run.held_out.user_rows]
+    counts = run.trained_on.counts[result.user_rows]
     return by_activity(counts, result.values, run.rules.bootstrap, result.user_rows)
 
 
@@ -126,4 +132,8 @@ def grouped(run: EvaluatedRun, results: Mapping[str, EvaluationResult], by: str)
     """
     if by not in GROUPS:
         raise ConfigError(f"--by must be one of {', '.join(GROUPS)}, not {by!r}.")
+    if by != "activity" and not run.held_out.has_lists:
+        raise ConfigError(
+            f"--by {by} groups held-out items, and these data are evaluated by user: use --by activity."
+        )
     return {protocol: GROUPS[by].cut(run, result) for protocol, result in results.items()}

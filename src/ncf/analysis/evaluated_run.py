@@ -15,6 +15,7 @@ import numpy as np
 
 from ncf.config import EvaluationConfig
 from ncf.data import Csr, Dataset, HeldOut
+from ncf.data.tables import Stage
 from ncf.errors import DataError
 from ncf.evaluation.slices import Counts, sorted_by_user
 from ncf.experiment import same_data
@@ -32,7 +33,7 @@ class EvaluatedRun:
     path: str
     artifact: Artifact
     dataset: Dataset
-    split: str
+    split: Stage
     held_out: HeldOut
     rules: EvaluationConfig
 
@@ -72,12 +73,13 @@ def open_run(
     rules = artifact.experiment.evaluation
     changes = {"ties": ties or rules.ties, "cutoffs": cutoffs or rules.cutoffs}
     rules = EvaluationConfig.checked(rules.model_dump() | changes, "evaluation")
-    held_out = dataset.test if split == "test" else dataset.validation
+    stage: Stage = "test" if split == "test" else "validation"
+    held_out = dataset.test if stage == "test" else dataset.validation
     if not len(held_out):
         raise DataError(
             f"The data have no {split} interactions: prepare them with a split that holds some out."
         )
-    return EvaluatedRun(str(path), artifact, dataset, split, sorted_by_user(held_out), rules)
+    return EvaluatedRun(str(path), artifact, dataset, stage, sorted_by_user(held_out), rules)
 
 
 def data_of(path: str | Path, artifact: Artifact, data: str | Path | None) -> Dataset:

@@ -19,6 +19,19 @@ ERR = Console(stderr=True, highlight=False, soft_wrap=True)
 _REFRESH_SECONDS = 0.2
 
 
+def headlines(figures: Mapping[str, float]) -> list[str]:
+    """The metrics of `figures` that one line has room for, such as `HR@10 0.5000` and `NDCG@10 0.3000`.
+
+    They are those at 10, or where there is no hit ratio, recall and NDCG at the largest cutoff.
+    """
+    if "hr@10" in figures:
+        wanted = {"hr@10": "HR@10", "ndcg@10": "NDCG@10"}
+    else:
+        k = max((int(name[7:]) for name in figures if name.startswith("recall@")), default=10)
+        wanted = {f"recall@{k}": f"Recall@{k}", f"ndcg@{k}": f"NDCG@{k}"}
+    return [f"{label} {figures[name]:.4f}" for name, label in wanted.items() if name in figures]
+
+
 def log(sentence: str) -> None:
     """Print `sentence` on standard error: it is not part of the answer."""
     ERR.print(sentence, markup=False)
@@ -61,11 +74,9 @@ class ConsoleTracker(Silent):
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         self.close()
         parts = [f"epoch {epoch:>3}", f"loss {figures['loss']:.4f}"]
-        parts += [
-            f"{stage} HR@10 {figures[f'{stage}_hr@10']:.4f} NDCG@10 {figures[f'{stage}_ndcg@10']:.4f}"
-            for stage in ("validation", "test")
-            if f"{stage}_hr@10" in figures
-        ]
+        for stage in ("validation", "test"):
+            own = {name.partition("_")[2]: value for name, value in figures.items() if name.startswith(stage)}
+            parts += [f"{stage} {' '.join(headlines(own))}"] if own else []
         parts.append(f"{figures['seconds']:.1f} s ({figures['samples_per_second'] / 1e6:.2f} M samples/s)")
         log("  ".join(parts))
 

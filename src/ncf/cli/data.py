@@ -22,6 +22,10 @@ def prepare(
     ncf: Annotated[
         str | None, typer.Option(help="PREFIX of .train.rating, .test.rating and .test.negative.")
     ] = None,
+    train: Annotated[
+        str | None, typer.Option(help="Published split: a table, or lines of 'user item item …'.")
+    ] = None,
+    test: Annotated[str | None, typer.Option(help="Its test items, any number a user.")] = None,
     catalog: Annotated[
         str | None, typer.Option(help="Known data set: ml-1m, ml-100k, pinterest-20 or lastfm.")
     ] = None,
@@ -60,12 +64,14 @@ def prepare(
     ] = None,
 ) -> None:
     """Prepare a data folder from a table of interactions, a published split or a known data set."""
-    from ncf.data import PrepareOptions, prepare_catalog, prepare_file, prepare_ncf_triple, prepare_streaming
+    from ncf import data
 
-    exactly_one({"--input": input, "--ncf": ncf, "--catalog": catalog})
+    if (train is None) != (test is None):
+        raise ConfigError("--train and --test name the two files of a published split: give both.")
+    exactly_one({"--input": input, "--ncf": ncf, "--train": train, "--catalog": catalog})
     if streaming and input is None:
         raise ConfigError("--streaming works only with --input: other sources fit into memory.")
-    options = PrepareOptions(
+    options = data.PrepareOptions(
         user=user, item=item, time=time, rating=rating, format=format,  # type: ignore[arg-type]
         delimiter=delimiter, header=header, items_file=items, items_id=items_id,
         min_user=min_user, min_item=min_item, min_rating=min_rating,
@@ -77,14 +83,16 @@ def prepare(
     if output is None:
         raise ConfigError("Give --output FOLDER to say where to write.")
     if input is not None and _in_parts(input, options, streaming):
-        report = prepare_streaming(input, output, options)
+        report = data.prepare_streaming(input, output, options)
     else:
         if catalog is not None:
-            dataset, report = prepare_catalog(catalog, options, source=source)
+            dataset, report = data.prepare_catalog(catalog, options, source=source)
         elif input is not None:
-            dataset, report = prepare_file(input, options)
+            dataset, report = data.prepare_file(input, options)
+        elif train is not None:
+            dataset, report = data.prepare_split_files(train, str(test), options)
         else:
-            dataset, report = prepare_ncf_triple(str(ncf), options)
+            dataset, report = data.prepare_ncf_triple(str(ncf), options)
         dataset.save(output)
     for line in report.lines():
         typer.echo(line)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ncf.cli.evaluation_tables import print_columns, print_groups, print_known
+from ncf.cli.evaluation_tables import cold_sentence, print_columns, print_groups, print_known
 from ncf.cli.options import Data, Json, RunPath, print_json
 from ncf.errors import ConfigError
 
@@ -55,7 +55,13 @@ def evaluate(
         _by_time(run, data, overrides, as_json)
         return
     subject = analysis.open_run(run, data, split=split, **overrides)  # type: ignore[arg-type]
-    protocols = _protocols(protocol, full, as_json, analysis.is_quick(subject))
+    if subject.held_out.has_lists:
+        protocols = _protocols(protocol, full, as_json, analysis.is_quick(subject))
+    elif cold or protocol in ("sampled", "both"):
+        option = "--cold" if cold else f"--protocol {protocol}"
+        raise ConfigError(f"{option} needs candidate lists, which these data do not have: leave it out.")
+    else:
+        protocols = ("full",)
     results = analysis.evaluate_both(subject, protocols)
     names = [*(by or ()), *(["rarity"] if cold else [])]
     tables = {analysis.GROUPS[name].title: analysis.grouped(subject, results, name) for name in names}
@@ -117,6 +123,8 @@ def _print_results(subject: "EvaluatedRun", results: "Mapping[str, EvaluationRes
         remedy = f"{warning} 'ncf evaluate {subject.path} --full' shows the full ranking."
         typer.echo(warning if "full" in results else remedy)
     for name, result in results.items():
+        if result.cold_users:
+            typer.echo(cold_sentence(result.cold_users, result.without_cold_users, name))
         if result.nonnumbers:
             typer.echo(f"Warning: {result.nonnumbers} {name} lists contain NaN scores.", err=True)
 

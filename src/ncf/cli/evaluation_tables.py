@@ -51,6 +51,16 @@ def _cell(value: float | None, interval: Sequence[float] | None) -> str:
     return f"{value:.4f}" + (f" [{interval[0]:.4f}, {interval[1]:.4f}]" if interval else "")
 
 
+def cold_sentence(users: int, without: Mapping[str, float], protocol: str) -> str:
+    """What to know of the `users` whom training does not have, and the means `without` them."""
+    from ncf.cli.console import headlines
+
+    others = ", ".join(headlines(without)) or "nobody is left"
+    return (
+        f"{users:,} users are not in training; popularity answers them. Without them, {protocol}: {others}."
+    )
+
+
 def print_groups(title: str, table: "Mapping[str, Sequence[Group]]") -> None:
     """Print one row per group of `table`, which has the groups by protocol: row count, HR and NDCG with
     intervals."""
@@ -89,7 +99,7 @@ def print_known(results: "Mapping[str, EvaluationResult]") -> None:
 
 
 def _shown(metrics: Mapping[str, float]) -> list[str]:
-    """HR and NDCG at 10, or else at the largest cutoff."""
-    cutoffs = [int(name.removeprefix("hr@")) for name in metrics if name.startswith("hr@")]
+    """HR and NDCG at 10, or else at the largest cutoff; recall where there is no HR."""
+    cutoffs = [int(name.removeprefix("ndcg@")) for name in metrics if name.startswith("ndcg@")]
     k = _PREFERRED if _PREFERRED in cutoffs else max(cutoffs)
-    return [f"hr@{k}", f"ndcg@{k}"]
+    return [f"hr@{k}" if f"hr@{k}" in metrics else f"recall@{k}", f"ndcg@{k}"]

@@ -138,21 +138,21 @@ def _print_run(run: "Run", as_json: bool) -> None:
     if as_json:
         print_json({"run": str(run.folder), "artifact": str(run.artifact), **run.metrics})
         return
-    means = run.metrics["test"]["metrics"]
-    figures = [
-        f"{label} {means[key]:.4f}"
-        for key, label in (("hr@10", "HR@10"), ("ndcg@10", "NDCG@10"))
-        if key in means
-    ]
+    from ncf.cli.console import headlines
+    from ncf.cli.evaluation_tables import cold_sentence
+
+    test = run.metrics["test"]
+    figures = ", ".join(headlines(test["metrics"])) or "nothing was held out"
     typer.echo(
-        f"Test, weights of {run.metrics['selected']}: {', '.join(figures) or 'nothing was held out'} "
-        f"(see 'ncf evaluate {run.folder}' for more)."
+        f"Test, weights of {run.metrics['selected']}: {figures} (see 'ncf evaluate {run.folder}' for more)."
     )
+    if cold := test.get("cold_users"):
+        typer.echo(cold_sentence(cold, test["without_cold_users"], "test"))
     best = run.metrics.get("best_on_test")
     if best:
+        figures = ", ".join(headlines({name.removeprefix("test_"): value for name, value in best.items()}))
         typer.echo(
-            f"Best epoch on test, as papers report it (optimistic): HR@10 {best['test_hr@10']:.4f}, "
-            f"NDCG@10 {best['test_ndcg@10']:.4f} after epoch {best['epoch']}."
+            f"Best epoch on test, as papers report it (optimistic): {figures} after epoch {best['epoch']}."
         )
 
 

@@ -7,6 +7,7 @@ from ncf.data.options import PrepareOptions
 from ncf.data.out_of_core.streaming import prepare_streaming
 from ncf.data.prepare import prepare_catalog, prepare_file, prepare_ncf_triple
 from ncf.data.report import PrepareReport
+from ncf.data.split_files import prepare_split_files
 from ncf.data.vocabulary import Vocabulary
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "prepare_catalog",
     "prepare_file",
     "prepare_ncf_triple",
+    "prepare_split_files",
     "prepare_streaming",
 ]

@@ -15,7 +15,8 @@ import polars as pl
 
 from ncf.errors import DataError
 
-Format = Literal["csv", "parquet", "jsonl", "movielens"]
+Format = Literal["csv", "parquet", "jsonl", "movielens", "lines"]
+"""`lines`: a user and then its items on each line, separated by spaces or tabs."""
 
 SCAN_ERRORS = (pl.exceptions.PolarsError, OSError)
 """What scanning a file can raise; anything else is a defect of ours."""
@@ -90,11 +91,18 @@ def source(
         )
     kind, separator, has_header = guess or ("csv", ",", True)
     if format is not None and format != kind:
-        kind, separator, has_header = format, {"movielens": "::"}.get(format, ","), format != "movielens"
-    if delimiter is not None:
+        kind, separator = format, {"movielens": "::"}.get(format, ",")
+        has_header = format not in ("movielens", "lines")
+    if delimiter is not None and kind != "lines":
         delimiter = delimiter.replace("\\t", "\t")
         kind, separator = ("movielens" if len(delimiter.encode()) > 1 else "csv"), delimiter
     return Source(text, kind, separator, has_header if header is None else header, files)
+
+
+def is_known(path: str | Path) -> bool:
+    """Whether the name of a file, or of the first one in a folder or pattern, tells its format."""
+    text = str(path)
+    return _guess((_files(text) or (text,))[0]) is not None
 
 
 def _guess(path: str) -> tuple[Format, str, bool] | None:
@@ -152,6 +160,8 @@ def scan(origin: Source, infer: bool = False) -> pl.LazyFrame:
             return pl.scan_ndjson(origin.scanned, infer_schema_length=1000)
         if origin.format == "movielens":
             return _scan_long_delimiter(origin)
+        if origin.format == "lines":
+            return _scan_words(origin)
         return _scan_csv(origin, infer)
     except SCAN_ERRORS as error:
         raise read_error(error, origin) from error
@@ -177,14 +187,7 @@ def _scan_csv(origin: Source, infer: bool) -> pl.LazyFrame:
 
 
 def _scan_long_delimiter(origin: Source) -> pl.LazyFrame:
-    lines = pl.scan_csv(
-        origin.scanned,
-        has_header=False,
-        separator="\x01",
-        quote_char=None,
-        infer_schema=False,
-        encoding="utf8-lossy",
-    )
+    lines = _scan_whole_lines(origin, "utf8-lossy")
     first = lines.head(1).collect().item(0, 0)
     width = str(first).count(origin.delimiter) + 1
     line = lines.collect_schema().names()[0]
@@ -192,6 +195,30 @@ def _scan_long_delimiter(origin: Source) -> pl.LazyFrame:
     named = fields.struct.rename_fields([f"column_{position}" for position in range(width)])
     frame = lines.select(named.alias("fields")).unnest("fields")
     return _name_by_position(frame)
+
+
+def _scan_whole_lines(origin: Source, encoding: Literal["utf8", "utf8-lossy"]) -> pl.LazyFrame:
+    """One column, whose values are the lines."""
+    return pl.scan_csv(
+        origin.scanned,
+        has_header=False,
+        separator="\x01",
+        quote_char=None,
+        infer_schema=False,
+        encoding=encoding,
+    )
+
+
+def scan_lists(origin: Source) -> pl.LazyFrame:
+    """The words of each line that has two or more, as the lists `words`."""
+    words = pl.first().str.strip_chars().str.replace_all(r"\s+", " ").str.split(" ").alias("words")
+    return _scan_whole_lines(origin, "utf8").select(words).filter(pl.col("words").list.len() > 1)
+
+
+def _scan_words(origin: Source) -> pl.LazyFrame:
+    words = pl.col("words").list
+    pairs = scan_lists(origin).select(words.first().alias("user"), words.slice(1).alias("item"))
+    return pairs.explode("item")
 
 
 def _name_by_position(frame: pl.LazyFrame) -> pl.LazyFrame:

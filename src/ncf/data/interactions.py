@@ -188,6 +188,11 @@ class HeldOut:
         return cls(np.zeros(0, np.int32), np.zeros((0, 1 + negatives), np.int32))
 
     @property
+    def has_lists(self) -> bool:
+        """Whether there are negatives. Without them the positives are ranked among the whole catalogue."""
+        return bool(self.candidates.shape[1] > 1)
+
+    @property
     def positives(self) -> Int32:
         """The held-out items: [T]."""
         return self.candidates[:, 0]

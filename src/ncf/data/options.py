@@ -26,7 +26,8 @@ class PrepareOptions:
     `user`, `item`, `time`, `rating`: names in the file; `weight`: a column to keep as weight of each
     interaction. `min_rating`: lower ratings are dropped, after duplicates; `min_user`, `min_item`: the
     k-core. `split`: "last" and "random" hold one item a user out, "time" the last `test_fraction` of all
-    time. `negatives`: a candidate list has this many besides the positive. `items_file`: a table with titles
+    time. `validation_fraction`: of all time, or of each user's items where the test has no lists.
+    `negatives`: a candidate list has this many besides the positive. `items_file`: a table with titles
     and other columns for display, joined by `items_id`.
     """
 
@@ -56,7 +57,7 @@ class PrepareOptions:
         _one_of("split", self.split, ("last", "random", "time"))
         _one_of("validation", self.validation, ("auto", "last", "random", "none"))
         if self.format is not None:
-            _one_of("format", self.format, ("csv", "parquet", "jsonl", "movielens"))
+            _one_of("format", self.format, ("csv", "parquet", "jsonl", "movielens", "lines"))
         if self.delimiter == "":
             raise ConfigError("--delimiter must not be empty.")
         _at_least("negatives", self.negatives, 1)

@@ -3,14 +3,15 @@
 In: the three files PREFIX.train.rating, .test.rating, .test.negative of He et al. 2017. Out:
 `PublishedSplit`, still in ids, or the `Dataset` and its report. The decisions worth knowing: the lists are
 kept in their order, defects included, because figures are comparable only under the same lists; `audit`
-counts the defects. Items that only the test or the lists mention stay, as cold items. Test users that
-training does not have are refused, or dropped when asked.
+counts the defects. Items that only the test or the lists mention stay, as cold items. So do users that only
+the test has, unless the caller drops them.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -133,16 +134,11 @@ def _check_heads(head: pl.Series, test_users: Int64, test_items: Int64, path: st
 
 
 def without_unknown_users(split: PublishedSplit, drop: bool) -> tuple[PublishedSplit, int]:
-    """Refuse test users that training does not have, or `drop` them; the split and their number."""
-    known = np.unique(split.train_users)
-    unknown = ~np.isin(split.test_users, known)
+    """The split without the test users that training does not have, if `drop`; and the number dropped."""
+    if not drop:
+        return split, 0
+    unknown = ~np.isin(split.test_users, np.unique(split.train_users))
     names = np.unique(split.test_users[unknown])
-    if len(names) and not drop:
-        raise DataError(
-            f"User {names[0]} occurs only in the test file ({len(names):,} such "
-            f"user{'s' if len(names) > 1 else ''} in all), so nothing can be learned about that user: "
-            "use --drop-unknown-users to leave such users out."
-        )
     lists = None if split.negatives is None else split.negatives[~unknown]
     test_users, test_items = split.test_users[~unknown], split.test_items[~unknown]
     return replace(split, test_users=test_users, test_items=test_items, negatives=lists), len(names)
@@ -152,7 +148,7 @@ def prepare_published(
     split: PublishedSplit, options: PrepareOptions, provenance: Provenance
 ) -> tuple[Dataset, PrepareReport]:
     """Prepare a published split. Test positives that also stand in the training file are taken out of it."""
-    _refuse_what_does_not_apply(options)
+    refuse_what_does_not_apply(options)
     rows = len(split.train_users) + len(split.test_users)
     split, unknown = without_unknown_users(split, options.drop_unknown_users)
     tables = encode_published(split)
@@ -170,7 +166,7 @@ def prepare_published(
     return build_dataset(tables, options, replace(provenance, facts=facts))
 
 
-def _refuse_what_does_not_apply(options: PrepareOptions) -> None:
+def refuse_what_does_not_apply(options: PrepareOptions) -> None:
     """Refuse options that would change the rows or the test of a published split."""
     fixed = ("split", "min_user", "min_item", "min_rating", "weight")
     given = [f"--{name.replace('_', '-')}" for name in fixed if name in options.as_json()]
@@ -183,23 +179,30 @@ def _refuse_what_does_not_apply(options: PrepareOptions) -> None:
 
 def encode_published(split: PublishedSplit) -> SplitTables:
     """Rows for a published split without validation. Items of the test or the lists alone stay, cold."""
-    users = Vocabulary.build(split.train_users)
+    users = Vocabulary.build(np.concatenate([split.train_users, split.test_users]))
     mentioned = [split.train_items, split.test_items]
     if split.negatives is not None:
         mentioned.append(split.negatives.reshape(-1))
     items = Vocabulary.build(np.concatenate([np.unique(ids) for ids in mentioned]))
     user_rows, item_rows = users.rows(split.train_users), items.rows(split.train_items)
-    order = latest(user_rows, item_rows, len(items), split.train_times)
-    train = Interactions(user_rows, item_rows, split.train_times).take(order)
+    train = Interactions(user_rows, item_rows, split.train_times)
     test = Interactions(users.rows(split.test_users), items.rows(split.test_items))
+    return tables_of(users, items, train, test)
+
+
+def tables_of(users: Vocabulary, items: Vocabulary, train: Interactions, test: Interactions) -> SplitTables:
+    """Tables without validation: of a repeated pair of `train` the latest, and none that `test` has."""
+    order = latest(train.user_rows, train.item_rows, len(items), train.timestamps)
+    dropped = {"duplicates": len(train) - len(order)}
+    train = train.take(order)
     leaked = np.isin(_keys(train, items), _keys(test, items))
-    dropped = {
-        "duplicates": len(split.train_users) - len(order),
-        "test_positives_in_train": int(leaked.sum()),
-    }
+    dropped["test_positives_in_train"] = int(leaked.sum())
     train = train.take(~leaked)
     no_validation = HeldOut.without_lists(train.take(np.zeros(0, np.int64)))
-    known, how = _known(train, test, len(users), len(items)), {"test": "as published"}
+    known, how = _known(train, test, len(users), len(items)), dict[str, Any](test="as published")
+    cold = np.setdiff1d(test.user_rows, train.user_rows)
+    if len(cold):
+        how["cold_users"] = len(cold)
     return SplitTables(users, items, train, no_validation, HeldOut.without_lists(test), known, how, dropped)
 
 
@@ -215,12 +218,17 @@ def _known(train: Interactions, test: Interactions, users: int, items: int) -> C
     return Interactions(user_rows[order], item_rows[order]).csr(users)
 
 
+def validation_scheme(train: Interactions, options: PrepareOptions) -> str:
+    """The scheme that `options` ask for; for "auto" the last where there are times, else random."""
+    if options.validation != "auto":
+        return options.validation
+    return "random" if train.timestamps is None else "last"
+
+
 def hold_out_validation(tables: SplitTables, options: PrepareOptions) -> SplitTables:
     """Move one training positive of each user that can spare it to the validation, as `options` ask."""
     users, items, train = len(tables.users), len(tables.items), tables.train
-    scheme: str = options.validation
-    if scheme == "auto":
-        scheme = "random" if train.timestamps is None else "last"
+    scheme = validation_scheme(train, options)
     if scheme == "none":
         return replace(tables, how={**tables.how, "validation": "none", "notes": []})
     long_enough = train.user_counts(users) >= 2

@@ -17,6 +17,7 @@ REASONS = {
     "k_core_items": "items below the k-core",
     "unknown_after_cut": "interactions after the cut whose user or item training does not know",
     "unknown_test_users": "test users that do not occur in training",
+    "test_duplicates": "repeated (user, item) pairs of the test",
     "test_positives_in_train": "training rows that are test positives, taken out of training",
 }
 
@@ -52,6 +53,8 @@ class PrepareReport:
         ]
         if counts["cold_items"]:
             lines.append(f"cold      {counts['cold_items']:,} items without a training interaction")
+        if cold_users := self.description["split"].get("cold_users"):
+            lines.append(f"cold      {cold_users:,} test users without a training interaction, kept")
         return lines
 
     def _split(self) -> list[str]:
@@ -61,6 +64,8 @@ class PrepareReport:
             f"({split['validation']}), test {counts['test']:,}; seed {self.description['seed']}"
         ]
         lines += [f"          {note}" for note in split["notes"]]
+        if protocol := self.description.get("protocol"):
+            lines.append(f"protocol  {protocol}: test and validation have no candidate lists")
         return lines
 
     def _audit(self) -> list[str]:
@@ -68,7 +73,7 @@ class PrepareReport:
 
     def _audit_of(self, stage: str) -> list[str]:
         audit = self.description["audit"][stage]
-        if not audit["lists"]:
+        if not audit["lists"] or not audit["negatives"]:
             return []
         wrong = {
             "with duplicates": audit["with_duplicates"],

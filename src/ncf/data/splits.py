@@ -169,8 +169,43 @@ def hold_out(
     with probability proportional to popularity(i) ** -popularity_exponent. `popularity` [I] is counted here
     unless it is given, which parts of a table need.
     """
+    score = _scores(interactions, scheme, generator, popularity_exponent, popularity)
+    return _highest(score, interactions, users, eligible)
+
+
+def hold_out_share(
+    interactions: Interactions,
+    users: int,
+    scheme: str,
+    share: float,
+    generator: np.random.Generator,
+    popularity_exponent: float = 0.0,
+) -> Int64:
+    """Positions, ascending, of a `share` of each user's interactions, rounded half up; one always stays.
+
+    The other arguments are those of `hold_out`: "last" takes the latest ones.
+    """
+    counts = interactions.user_counts(users)
+    taken = np.minimum((counts * share + 0.5).astype(np.int64), np.maximum(counts - 1, 0))
+    score = _scores(interactions, scheme, generator, popularity_exponent)
+    order = np.lexsort((score, interactions.user_rows))
+    left_behind = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(order))
+    return np.sort(order[left_behind < np.repeat(taken, counts)])
+
+
+Scores = npt.NDArray[np.int64] | npt.NDArray[np.float64]
+
+
+def _scores(
+    interactions: Interactions,
+    scheme: str,
+    generator: np.random.Generator,
+    popularity_exponent: float,
+    popularity: Int64 | None = None,
+) -> Scores:
+    """One score for each interaction: a hold-out takes each user's highest."""
     if scheme == "last":
-        return _highest(times_of(interactions.timestamps), interactions, users, eligible)
+        return times_of(interactions.timestamps)
     if scheme != "random":
         raise ValueError(f"there is no hold-out scheme '{scheme}'")
     noise = generator.gumbel(
@@ -179,11 +214,11 @@ def hold_out(
     if popularity_exponent:
         counts = interactions.item_counts(0) if popularity is None else popularity
         noise -= popularity_exponent * np.log(counts[interactions.item_rows])
-    return _highest(noise, interactions, users, eligible)
+    return noise
 
 
 def _highest(
-    score: npt.NDArray[np.int64] | npt.NDArray[np.float64],
+    score: Scores,
     interactions: Interactions,
     users: int,
     eligible: Bool,

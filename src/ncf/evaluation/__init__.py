@@ -2,7 +2,15 @@
 comparisons.
 """
 
+from ncf.evaluation.held_out import evaluate_held_out
 from ncf.evaluation.ranking import EvaluationResult, evaluate_full, evaluate_sampled
 from ncf.evaluation.significance import Comparison, compare
 
-__all__ = ["Comparison", "EvaluationResult", "compare", "evaluate_full", "evaluate_sampled"]
+__all__ = [
+    "Comparison",
+    "EvaluationResult",
+    "compare",
+    "evaluate_full",
+    "evaluate_held_out",
+    "evaluate_sampled",
+]

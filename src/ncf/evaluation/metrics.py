@@ -11,7 +11,7 @@ Legend: T held-out rows, C candidates.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -63,6 +63,18 @@ class TiedRanks:
         above = self.above + self.tied if ties == "pessimistic" else self.above
         return TiedRanks(above, np.zeros_like(self.tied))
 
+    def resolve_ties_of_users(self, ties: Ties, user_rows: npt.NDArray[np.integer[Any]]) -> "TiedRanks":
+        """As `resolve_ties`, for positives of which those of one user (`user_rows` [T]) are in one list.
+
+        Those that tie with each other share their positions, whose order no sum over them depends on.
+        """
+        if ties == "expected":
+            return self
+        key = np.stack([user_rows, self.above], axis=1)
+        _, group, sizes = np.unique(key, axis=0, return_inverse=True, return_counts=True)
+        others = np.minimum(sizes[group] - 1, self.tied)
+        return TiedRanks(self.above + (self.tied - others if ties == "pessimistic" else 0), others)
+
     def __len__(self) -> int:
         return len(self.above)
 
@@ -88,7 +100,7 @@ def reciprocal_rank(ranks: TiedRanks) -> Floats:
     return _mean_over_positions(ranks, 1.0 / np.arange(1, longest + 1))
 
 
-def recall(ranks: TiedRanks, k: int, user_rows: npt.NDArray[np.int32]) -> Floats:
+def recall(ranks: TiedRanks, k: int, user_rows: npt.NDArray[np.integer[Any]]) -> Floats:
     """One value a user: the share of the user's held-out positives among the first `k`.
 
     `user_rows` [T] names the user of each row. With one positive a user (leave-one-out) this is the hit
@@ -96,6 +108,13 @@ def recall(ranks: TiedRanks, k: int, user_rows: npt.NDArray[np.int32]) -> Floats
     """
     hits, rows = sums_by_user(hit_ratio(ranks, k)[None], user_rows)
     return np.asarray(hits[0] / rows)
+
+
+def ndcg_of_users(ranks: TiedRanks, k: int, user_rows: npt.NDArray[np.integer[Any]]) -> Floats:
+    """One value a user: the gains of all its positives, over those of the best order of min(k, n) of n."""
+    gains, rows = sums_by_user(ndcg(ranks, k)[None], user_rows)
+    ideal = np.cumsum(1.0 / np.log2(np.arange(2, k + 2)))
+    return np.asarray(gains[0] / ideal[np.minimum(rows.astype(np.int64), k) - 1])
 
 
 def _mean_over_positions(ranks: TiedRanks, gains: Floats) -> Floats:

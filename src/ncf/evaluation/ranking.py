@@ -8,7 +8,7 @@ Legend: B batch, C candidates, I items, T held-out rows.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ncf.config import EvaluationConfig
 from ncf.data import Dataset, HeldOut
+from ncf.errors import DataError
 from ncf.evaluation import metrics, significance
 from ncf.evaluation.metrics import Floats, TiedRanks
 from ncf.evaluation.on_device import tied_ranks_on
@@ -63,7 +64,11 @@ class EvaluationResult:
     catalogue: dict[str, float]
     """Full ranking only: coverage, popularity bias and novelty of the lists themselves."""
     nonnumbers: int = 0
-    """Held-out rows with a score that is NaN."""
+    """Held-out rows with a score that is NaN; of users with several rows in one list, users."""
+    cold_users: int = 0
+    """Users without a training interaction."""
+    without_cold_users: dict[str, float] = field(default_factory=dict)
+    """Each metric's mean without the cold users, if there are both kinds."""
 
     @property
     def means(self) -> dict[str, float]:
@@ -72,12 +77,14 @@ class EvaluationResult:
 
     def to_json(self) -> dict[str, object]:
         """What `metrics.json` and `--json` hold."""
+        cold = {"cold_users": self.cold_users, "without_cold_users": self.without_cold_users}
         return {
             "protocol": self.protocol,
             "ties": self.ties,
             "rows": max((len(values) for values in self.values.values()), default=0),
             "metrics": {**self.means, **self.catalogue},
             "intervals": {name: list(pair) for name, pair in self.intervals.items()},
+            **(cold if self.cold_users else {}),
         }
 
 
@@ -102,7 +109,14 @@ def evaluate_sampled(
             lists, and exactly that of one process, because only whole numbers (ranks) are exchanged.
         in_step: all processes must call `score` equally often. Calls are made one at a time, and processes
             that run out of lists make theirs with no rows.
+
+    Raises `DataError` for rows without lists, which any model would answer perfectly.
     """
+    if len(held_out) and not held_out.has_lists:
+        raise DataError(
+            "These data have no candidate lists, so only the full ranking tells models apart: use "
+            "'ncf evaluate RUN', or prepare data with lists (--input or --ncf)."
+        )
     if torch.device(device).type != "cpu" and not in_step:
         ranks = _tied_ranks_on(torch.device(device), score, held_out, exchange)
         return _result("sampled", ranks, held_out, config, {})
@@ -254,7 +268,7 @@ def _result(
         protocol,
         config.ties,
         values,
-        _intervals(values, config.bootstrap, user_rows),
+        intervals_of(values, config.bootstrap, user_rows),
         user_rows,
         catalogue,
         nonnumbers,
@@ -273,10 +287,13 @@ def compute_metrics(ranks: TiedRanks, user_rows: np.ndarray, cutoffs: tuple[int,
     return values
 
 
-def _intervals(
+def intervals_of(
     values: dict[str, Floats], resamples: int, user_rows: np.ndarray
 ) -> dict[str, tuple[float, float]]:
-    """95% intervals by metric. Metrics with one value a row share their resamples, as do those of users."""
+    """95% intervals by metric, from so many `resamples`; none from 0.
+
+    Metrics with one value a row, whose users are `user_rows`, share their resamples, as do those of users.
+    """
     if not resamples:
         return {}
     result: dict[str, tuple[float, float]] = {}

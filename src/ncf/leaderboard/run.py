@@ -192,6 +192,11 @@ def run(
             raise DataError(
                 f"The data have no {name} positives: prepare them with a split that holds some out."
             )
+    if not dataset.test.has_lists:
+        raise DataError(
+            "A leaderboard compares models on candidate lists, which these data do not have: use 'ncf train' "
+            "and 'ncf evaluate', or prepare data with lists."
+        )
     failed = []
     with (
         claimed(plan.folder, dataset.name, dataset.digest, plan.overwrite),

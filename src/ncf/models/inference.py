@@ -20,6 +20,7 @@ from ncf.models.mlp import MLP
 from ncf.runtime import spans
 
 _CHUNK_SCORES = 8192
+_PRODUCT_SCORES = 2**20
 _DEVICE_CHUNK_SCORES = 2**16  # 32 MB of 128 hidden units: within the cache of a large GPU
 
 
@@ -44,12 +45,24 @@ class ModelScorer:
     def catalogue(self, users_B: Tensor) -> Tensor:
         """Logits [B, I] of every item."""
         return self._in_chunks(
-            users_B, self._branches[0].items, lambda branch, part: branch.catalogue(users_B[part])
+            users_B,
+            self._branches[0].items,
+            lambda branch, part: branch.catalogue(users_B[part]),
+            # A product of many users reads the items once; layers want their activations in the cache.
+            _PRODUCT_SCORES
+            if all(isinstance(branch, _GmfScorer) for branch in self._branches)
+            else _CHUNK_SCORES,
         )
 
-    def _in_chunks(self, users_B: Tensor, width: int, score: Callable[["_Branch", slice], Tensor]) -> Tensor:
+    def _in_chunks(
+        self,
+        users_B: Tensor,
+        width: int,
+        score: Callable[["_Branch", slice], Tensor],
+        on_cpu: int = _CHUNK_SCORES,
+    ) -> Tensor:
         logits = torch.empty(len(users_B), width, device=users_B.device)
-        at_once = _CHUNK_SCORES if users_B.device.type == "cpu" else _DEVICE_CHUNK_SCORES
+        at_once = on_cpu if users_B.device.type == "cpu" else _DEVICE_CHUNK_SCORES
         chunks = -(-len(users_B) * width // at_once)
         for part in spans(len(users_B), chunks) if len(users_B) else []:
             first, *others = (score(branch, part) for branch in self._branches)

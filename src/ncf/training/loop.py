@@ -15,7 +15,7 @@ from torch import Tensor
 from ncf.config import EvaluationConfig
 from ncf.data import Dataset, HeldOut
 from ncf.errors import Interrupted, NcfError
-from ncf.evaluation import EvaluationResult, evaluate_sampled
+from ncf.evaluation import EvaluationResult, evaluate_held_out
 from ncf.tracking.tracker import Tracker
 from ncf.training.checkpoint import Checkpoint, Checkpoints, add_prefix, part
 from ncf.training.parallel.communicator import broadcast_checkpoint
@@ -23,7 +23,9 @@ from ncf.training.trainer import EpochResult, Trainer
 
 SELECTION_METRIC = "ndcg@10"
 Evaluate = Callable[[HeldOut, EvaluationConfig], EvaluationResult]
-"""Ranks the positives of held-out rows among their candidates; of several processes all call it."""
+"""Ranks the positives of held-out rows among their candidates, or among all items where they have none; of
+several processes all call it.
+"""
 
 
 @dataclass
@@ -51,11 +53,16 @@ def evaluator(trainer: Trainer) -> Evaluate:
     """Evaluates the trainer's model as it is when called, on the trainer's threads, device and processes."""
 
     def evaluate(held_out: HeldOut, rules: EvaluationConfig) -> EvaluationResult:
-        tables = trainer.tables
-        score = tables.scorer(trainer.evaluated_model)
-        device, communicator = trainer.sampler.device, trainer.communicator
-        return evaluate_sampled(
-            score, held_out, rules, trainer.workers, device, communicator, tables.collective
+        tables, dataset = trainer.tables, trainer.dataset
+        return evaluate_held_out(
+            tables.scorer(trainer.evaluated_model),
+            dataset,
+            "validation" if held_out is dataset.validation else "test",
+            rules,
+            trainer.workers,
+            trainer.sampler.device,
+            trainer.communicator,
+            tables.collective,
         )
 
     return evaluate
@@ -125,8 +132,12 @@ def _after_epoch(
 
 
 def _means_at_10(plan: EvaluationPlan, held_out: HeldOut) -> dict[str, float]:
-    """What an epoch is followed by: metrics at 10, without intervals, which take longer than the epoch."""
-    quick = plan.rules.model_copy(update={"cutoffs": (10,), "bootstrap": 0})
+    """What an epoch is followed by: metrics at 10, without intervals, which take longer than the epoch.
+
+    Where all items are ranked there are also those at 20, which papers report.
+    """
+    cutoffs = (10,) if held_out.has_lists else (10, 20)
+    quick = plan.rules.model_copy(update={"cutoffs": cutoffs, "bootstrap": 0})
     means = plan.evaluate(held_out, quick).means
     return {name: value for name, value in means.items() if name != "recall@10"}
 

@@ -72,7 +72,7 @@ class Trainer:
         not go together, and `DataError` for users without negatives.
         """
         device = next(model.parameters()).device
-        self.model, self.config, self.workers = model, config, workers
+        self.dataset, self.model, self.config, self.workers = dataset, model, config, workers
         self.communicator = communicator or SingleProcess()
         self.position = Position()
         self.objective = Objective(

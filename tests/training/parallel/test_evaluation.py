@@ -1,6 +1,7 @@
 """Evaluation in parts: the figures of all lists, to the bit, however many processes share them."""
 
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ncf.config import EvaluationConfig
-from ncf.evaluation import EvaluationResult, evaluate_sampled, ranking
+from ncf.data import HeldOut
+from ncf.evaluation import EvaluationResult, evaluate_held_out, evaluate_sampled, ranking, top_k
 from ncf.models import ModelScorer
 from ncf.runtime import workers
 from support import model_of, planted
@@ -59,3 +61,26 @@ def test_parts_make_the_whole_to_the_bit(monkeypatch: pytest.MonkeyPatch, size: 
     for result in results.values():
         assert result.to_json() == whole.to_json()
         assert all(np.array_equal(values, whole.values[name]) for name, values in result.values.items())
+
+
+@pytest.mark.parametrize("size", [2, 5])
+def test_full_ranking_of_users_is_shared_to_the_bit(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(top_k, "_SCORES_AT_ONCE", 120 * 11)
+    dataset = planted(users=50)
+    dataset = replace(dataset, test=HeldOut(dataset.test.user_rows, dataset.test.candidates[:, :1]))
+    scorer = ModelScorer(model_of("gmf", len(dataset.users), len(dataset.items)))
+    rules = EvaluationConfig(cutoffs=(5,), bootstrap=50)
+    table, results = Table(size), dict[int, EvaluationResult]()
+    with workers(1) as pool:
+        whole = evaluate_held_out(scorer, dataset, "test", rules, pool)
+
+        def evaluate(rank: int) -> None:
+            seat = Seat(table, rank)
+            results[rank] = evaluate_held_out(scorer, dataset, "test", rules, pool, exchange=seat)
+
+        threads = [threading.Thread(target=evaluate, args=(rank,)) for rank in range(size)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert [results[rank].to_json() for rank in range(size)] == [whole.to_json()] * size

@@ -15,7 +15,7 @@ from ncf.analysis.report.inputs import ReportInputs, open_report_inputs
 from ncf.analysis.report.page import Section, Text, page
 from ncf.analysis.report.ranked_users import rank_users
 from ncf.data.files import atomic_file, write_text
-from ncf.errors import ConfigError, StorageError
+from ncf.errors import ConfigError, DataError, StorageError
 from ncf.evaluation.ranking import Scorer
 from ncf.models import ModelScorer
 from ncf.runtime import choose_threads, workers
@@ -57,6 +57,11 @@ def write_report(
     """
     with svg.styled():  # a missing matplotlib is noticed before the evaluation, not after it
         inputs = open_report_inputs(path, data)
+        if len(inputs.held_out) and not inputs.held_out.has_lists:
+            raise DataError(
+                "A report draws candidate lists, which these data do not have: 'ncf evaluate' has the "
+                "figures of their full ranking."
+            )
         target = Path(output) if output is not None else _default(inputs)
         card_file = target.parent / CARD
         _refuse(target, card_file, overwrite)
