@@ -8,9 +8,9 @@ decision worth knowing: of several processes all call `train` alike, and only pr
 import json
 import shutil
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from ncf.models.recency import require_times
 from ncf.runtime import Workers, choose_device, choose_threads, generator, workers
 from ncf.serving.artifact import Artifact, open_artifact, write_artifact
 from ncf.serving.card import model_card
-from ncf.tracking.tracker import JsonLines, Silent, Tracker, Trackers
+from ncf.tracking.tracker import JsonLines, PhaseClock, Silent, Tracker, Trackers
 from ncf.training import EvaluationPlan, FitResult, Trainer, evaluator, fit
 from ncf.training.checkpoint import Checkpoints
 from ncf.training.initialization import Initializer
@@ -59,6 +59,8 @@ class RunOptions:
     """False leaves out of the artifact what serving prepares (candidates, fold-in), which on small data takes
     longer than training. Such an artifact can be evaluated and fused."""
     tracker: Tracker = Silent()  # noqa: RUF009 - it has no state
+    phases: Mapping[str, float] = field(default_factory=dict)
+    """Seconds of what the caller did before, such as reading the data; they begin the run's own `phases`."""
     stop: Callable[[], bool] = lambda: False
     """Asked between steps; once it returns True, a checkpoint is written and `Interrupted` is raised."""
     communicator: Communicator = SingleProcess()  # noqa: RUF009 - nor has this
@@ -114,11 +116,12 @@ def train(
     if experiment.train.tables == "sharded":
         refuse_what_shards_cannot(experiment, communicator)
     require_times(dataset.train, experiment.model.history_half_life)
-    tracker = options.tracker
+    clock = PhaseClock(options.phases)
+    trackers: list[Tracker] = [clock, options.tracker]
     folder = Path()
     if communicator.rank == 0:
         folder = _claim(Path(output) if output else fresh_folder(experiment.name), options)
-        tracker = Trackers([JsonLines(folder / "events.jsonl"), tracker])
+        trackers.insert(1, JsonLines(folder / "events.jsonl"))
         data = {
             "path": str(Path(data_path).resolve()) if data_path else None,
             "name": dataset.name,
@@ -128,14 +131,16 @@ def train(
             document = {"experiment": experiment.model_dump(mode="json"), "data": data}
             write_text(folder / "run.json", json.dumps(document, indent=2))
     folder = communicator.broadcast(folder)
+    tracker = Trackers(trackers)
     tracker.opened(folder)
-    pretrained = _pretrain(dataset, experiment, folder, gmf, mlp, options)
+    with tracker.phase("pre-training") if experiment.pretraining else nullcontext():
+        pretrained = _pretrain(dataset, experiment, folder, gmf, mlp, options)
     tracker.start(experiment.name, experiment.model_dump(mode="json"))
     with ExitStack() as stack:
         if experiment.train.tables == "sharded":
             stack.enter_context(process_group(choose_device(experiment.train.device)))
         pool = stack.enter_context(workers(choose_threads(experiment.train.threads)))
-        return _train_here(dataset, experiment, folder, pretrained, options, tracker, pool)
+        return _train_here(dataset, experiment, folder, pretrained, options, tracker, clock, pool)
 
 
 def _facts(dataset: Dataset, experiment: Experiment) -> dict[str, str]:
@@ -155,6 +160,7 @@ def _train_here(
     pretrained: tuple[Model, Model] | None,
     options: RunOptions,
     tracker: Tracker,
+    clock: PhaseClock,
     pool: Workers,
 ) -> Run:
     began = time.perf_counter()
@@ -162,33 +168,37 @@ def _train_here(
     communicator.phase("initializing the model")
     config = experiment.train
     seen = _seen(dataset, config)
-    # Sharded tables are not in the model: it is built with no rows.
-    sizes = (len(dataset.users), len(dataset.items)) if config.tables == "replicated" else (0, 0)
-    random = generator(config.seed, "init")
-    model = build_model(experiment.model, *sizes, random).to(choose_device(config.device))
     checkpoints = Checkpoints(
         folder / "checkpoints", experiment.digest(), dataset.digest, config.keep_checkpoints
     )
     fresh = communicator.broadcast(not (options.resume and checkpoints.exist()))
-    initializer = Initializer(seen, experiment, tracker, pool)
-    sharded = None
-    if config.tables == "sharded":
-        sharded = initializer.shard(model, communicator, fresh)
-    else:
-        initializer.fill(model, pretrained, begins=fresh and communicator.rank == 0)
-    communicator.broadcast_tensors(model.state_dict())
-    trainer = Trainer(seen, model, config, pool, communicator, sharded)
+    with tracker.phase("initialization"):
+        # Sharded tables are not in the model: it is built with no rows.
+        sizes = (len(dataset.users), len(dataset.items)) if config.tables == "replicated" else (0, 0)
+        random = generator(config.seed, "init")
+        model = build_model(experiment.model, *sizes, random).to(choose_device(config.device))
+        initializer = Initializer(seen, experiment, tracker, pool)
+        sharded = None
+        if config.tables == "sharded":
+            sharded = initializer.shard(model, communicator, fresh)
+        else:
+            initializer.fill(model, pretrained, begins=fresh and communicator.rank == 0)
+        communicator.broadcast_tensors(model.state_dict())
+        trainer = Trainer(seen, model, config, pool, communicator, sharded)
     _log_setup(trainer, seen, tracker)
     plan = EvaluationPlan(evaluator(trainer), seen, experiment.evaluation, options.report_best_on_test)
     fitted = fit(trainer, plan, tracker, checkpoints, options.resume, options.stop)
     communicator.phase("evaluating")
-    metrics = _measure(plan, fitted)
+    with tracker.phase("test"):
+        metrics = _measure(plan, fitted)
     metrics["seconds"] = round(time.perf_counter() - began, 2)
+    metrics["phases"] = clock.seconds  # goes on: what the artifact takes is in it when it is written
     artifact, weights = folder / "artifact", None
     communicator.phase("writing the artifact")
     if sharded is not None:
         weights = folder / ".weights.part"
-        write_weights(sharded, weights)
+        with tracker.phase("writing"):
+            write_weights(sharded, weights)
     if communicator.rank == 0:
         card = model_card(experiment, dataset, metrics, trainer.parameters)
         write_artifact(
@@ -201,8 +211,10 @@ def _train_here(
             dataset.digest,
             weights,
             options.serves,
+            tracker.phase,
         )
-    tracker.finish({"metrics": metrics["test"]["metrics"], "artifact": str(artifact)})
+    figures = {"metrics": metrics["test"]["metrics"], "artifact": str(artifact), "phases": clock.seconds}
+    tracker.finish(figures)
     communicator.barrier()  # no process succeeds before the artifact is written
     return Run(folder, artifact, metrics)
 
@@ -234,7 +246,8 @@ def _half(
     communicator = options.communicator
     finished = communicator.broadcast(options.resume and (target / "artifact" / "manifest.json").is_file())
     if given is None and not finished:
-        train(dataset, half, target, options=replace(options, report_best_on_test=False))
+        plain = replace(options, report_best_on_test=False, serves=False, phases={})
+        train(dataset, half, target, options=plain)
     artifact = None
     if communicator.rank == 0:
         artifact = open_artifact(given or target)

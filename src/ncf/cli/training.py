@@ -113,7 +113,8 @@ def train(
             recorder = open_tracker(track, track_as, console.log, job_identity)
             trackers.append(stack.enter_context(recorder))
         stop = stack.enter_context(stop_requested())
-        dataset, data_path = _data(settings, data, communicator)
+        with console.timed(shown, "reading") as phases:
+            dataset, data_path = _data(settings, data, communicator)
         if communicator.size > 1 and first:
             trackers.append(LaunchMark())
         # A restart repeats the same command, so only the folder tells whether there is something to resume.
@@ -123,6 +124,7 @@ def train(
             overwrite=overwrite,
             report_best_on_test=report_best_on_test,
             tracker=Trackers(trackers),
+            phases=phases,
             stop=stop,
             communicator=communicator,
         )

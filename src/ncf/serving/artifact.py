@@ -20,6 +20,8 @@ from __future__ import annotations
 import json
 import platform
 import shutil
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -117,6 +119,7 @@ def write_artifact(
     data_digest: str | None = None,
     weights_file: Path | None = None,
     serves: bool = True,
+    phase: Callable[[str], AbstractContextManager[Any]] = nullcontext,
 ) -> Path:
     """Write the artifact, whole or not at all; an earlier one in `folder` is replaced at the end.
 
@@ -132,20 +135,22 @@ def write_artifact(
             large for memory.
         serves: without it, files for serving are left out. The artifact can be evaluated, but a recommender
             refuses it.
+        phase: encloses each part by name, such as `Tracker.phase`.
     """
     with atomic_folder(folder) as temporary:
-        weights = _write_weights(temporary / "model.safetensors", model, weights_file)
-        embedding = _history_embedding(model, dataset)
-        if embedding is not None:
-            embedding.save(temporary)
-        dataset.users.series().to_frame().write_parquet(temporary / "users.parquet")
-        dataset.item_columns.write_parquet(temporary / "items.parquet")
-        np.save(temporary / "seen_offsets.npy", dataset.known.offsets, allow_pickle=False)
-        np.save(temporary / "seen_items.npy", dataset.known.columns, allow_pickle=False)
+        with phase("writing"):
+            weights = _write_weights(temporary / "model.safetensors", model, weights_file)
+            embedding = _history_embedding(model, dataset)
+            if embedding is not None:
+                embedding.save(temporary)
+            dataset.users.series().to_frame().write_parquet(temporary / "users.parquet")
+            dataset.item_columns.write_parquet(temporary / "items.parquet")
+            np.save(temporary / "seen_offsets.npy", dataset.known.offsets, allow_pickle=False)
+            np.save(temporary / "seen_items.npy", dataset.known.columns, allow_pickle=False)
         if serves:
             # Thousands of small products: threads of BLAS would wait longer than they work, most of all on a
             # machine that others use too. One thread also gives the same bytes wherever it runs.
-            with threadpool_limits(1, "blas"):
+            with phase("index for serving"), threadpool_limits(1, "blas"):
                 network = NumpyModel(weights)
                 Retriever.build(network, dataset.known, experiment.train.seed).save(temporary)
                 seen, seed = dataset.seen_in_training, experiment.train.seed

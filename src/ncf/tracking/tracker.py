@@ -7,19 +7,55 @@ by another subclass.
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ncf.data.files import storage_errors
 
 
+@dataclass(frozen=True)
+class Phase:
+    """A named part of a run; `number` of `of` where it comes several times, as epochs do."""
+
+    name: str
+    number: int = 0
+    of: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.number}/{self.of}" if self.of else self.name
+
+
 class Tracker:
     """Called in this order: `opened`, `start`, any number of `progress` and `epoch`, `finish`; `log` at any
-    time.
+    time. `phase` encloses what a run spends its time on.
 
-    Every method does nothing here, so a subclass overrides only those it needs.
+    Every other method does nothing here, so a subclass overrides only those it needs.
     """
+
+    @contextmanager
+    def phase(self, name: str, number: int = 0, of: int = 0) -> Iterator[Callable[[int, int], None]]:
+        """A phase of the run, for as long as the block takes; phases may lie inside one another.
+
+        Gives a function to call with (done, total), in any unit, where it is known how much is left.
+        """
+        phase, began = Phase(name, number, of), time.perf_counter()
+        self.phase_began(phase)
+        try:
+            yield self.advanced
+        finally:
+            self.phase_ended(phase, time.perf_counter() - began)
+
+    def phase_began(self, phase: Phase) -> None:
+        """A `phase` begins, inside those that have not ended."""
+
+    def advanced(self, done: int, total: int) -> None:
+        """`done` of `total` parts of the innermost phase are over. It may be called often."""
+
+    def phase_ended(self, phase: Phase, seconds: float) -> None:
+        """The innermost `phase` ended, after so many `seconds`."""
 
     def opened(self, folder: Path) -> None:
         """A run begins or resumes in `folder`, where `run.json` is written. Runs of its halves are opened
@@ -38,7 +74,8 @@ class Tracker:
         """Note a decision or an event in one `sentence`."""
 
     def finish(self, figures: Mapping[str, Any]) -> None:
-        """The run ended with these `figures`; `figures["artifact"]` is the folder of its artifact."""
+        """The run ended with these `figures`: its `metrics` on test, the folder of its `artifact`, and the
+        seconds of its `phases`."""
 
     def close(self) -> None:
         """Release what the tracker holds, such as a progress bar."""
@@ -46,6 +83,27 @@ class Tracker:
 
 class Silent(Tracker):
     """A tracker that ignores everything."""
+
+
+class PhaseClock(Tracker):
+    """Where the time of a run went: `seconds` by name of the phase, in the order in which they began.
+
+    Phases of one name add up, and what an inner phase takes does not count for the outer one.
+    """
+
+    def __init__(self, before: Mapping[str, float] | None = None) -> None:
+        """`before` are seconds of phases that are over."""
+        self.seconds: dict[str, float] = dict(before or {})
+        self._inner = [0.0]
+
+    def phase_began(self, phase: Phase) -> None:
+        self.seconds.setdefault(phase.name, 0.0)
+        self._inner.append(0.0)
+
+    def phase_ended(self, phase: Phase, seconds: float) -> None:
+        own = seconds - self._inner.pop()
+        self.seconds[phase.name] = round(self.seconds[phase.name] + own, 3)
+        self._inner[-1] += seconds
 
 
 class JsonLines(Tracker):
@@ -61,6 +119,10 @@ class JsonLines(Tracker):
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         self._write("epoch", {"epoch": epoch, **figures})
+
+    def phase_ended(self, phase: Phase, seconds: float) -> None:
+        if not phase.of:  # those that come often have events of their own, and are in the summary
+            self._write("phase", {"name": phase.name, "seconds": round(seconds, 3)})
 
     def log(self, sentence: str) -> None:
         self._write("note", {"text": sentence})
@@ -91,6 +153,18 @@ class Trackers(Tracker):
     def progress(self, epoch: int, done: int, total: int) -> None:
         for tracker in self._trackers:
             tracker.progress(epoch, done, total)
+
+    def phase_began(self, phase: Phase) -> None:
+        for tracker in self._trackers:
+            tracker.phase_began(phase)
+
+    def advanced(self, done: int, total: int) -> None:
+        for tracker in self._trackers:
+            tracker.advanced(done, total)
+
+    def phase_ended(self, phase: Phase, seconds: float) -> None:
+        for tracker in self._trackers:
+            tracker.phase_ended(phase, seconds)
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         for tracker in self._trackers:

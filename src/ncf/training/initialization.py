@@ -91,7 +91,8 @@ class Initializer:
         self.tracker.log("Spectral start: fitting the closed-form model and taking its singular vectors.")
         train_csr = self.dataset.seen_in_training
         items, exponent = len(self.dataset.items), config.negatives_exponent
-        init_spectral(model, train_csr, items, config.negatives, config.seed, self.pool, exponent)
+        with self.tracker.phase("closed form"):
+            init_spectral(model, train_csr, items, config.negatives, config.seed, self.pool, exponent)
 
     def _distill(self, student: Model, teachers: tuple[Model, Model]) -> None:
         """First values of a GMF's tables from a closed form and two trained models."""
@@ -106,9 +107,10 @@ class Initializer:
         config, alpha = self.experiment.train, self.experiment.pretraining.alpha
         train_csr = self.dataset.seen_in_training
         exponent = config.negatives_exponent
-        init_from_ensemble(
-            student, gmf, mlp, alpha, train_csr, config.negatives, config.seed, self.pool, exponent
-        )
+        with self.tracker.phase("closed form"):
+            init_from_ensemble(
+                student, gmf, mlp, alpha, train_csr, config.negatives, config.seed, self.pool, exponent
+            )
 
     def _fuse(self, model: NeuMF, pretrained: tuple[Model, Model]) -> None:
         """First values of a NeuMF from its trained branches."""

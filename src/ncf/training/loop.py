@@ -87,7 +87,8 @@ def fit(
         fitted = _resume(trainer, checkpoints, tracker)
     config = trainer.config
     while trainer.position.epoch < config.epochs and not fitted.stopped_early:
-        result = trainer.train_epoch(tracker.progress, stop)
+        with tracker.phase("epoch", trainer.position.epoch + 1, config.epochs):
+            result = trainer.train_epoch(tracker.progress, stop)
         if result is None:
             _save(trainer, fitted, checkpoints)
             raise Interrupted(_farewell(trainer, checkpoints))
@@ -122,11 +123,14 @@ def _after_epoch(
     due = result.epoch % trainer.config.evaluate_every == 0 or result.epoch == trainer.config.epochs
     trainer.communicator.phase(f"evaluating after epoch {result.epoch}")
     if due and len(plan.dataset.validation):
-        means = _means_at_10(plan, plan.dataset.validation)
+        with tracker.phase("validation", result.epoch, trainer.config.epochs):
+            means = _means_at_10(plan, plan.dataset.validation)
         row |= {f"validation_{name}": value for name, value in means.items()}
         _keep_best(trainer, fitted, result.epoch, means[SELECTION_METRIC])
     if plan.every_epoch_on_test:
-        row |= {f"test_{name}": value for name, value in _means_at_10(plan, plan.dataset.test).items()}
+        with tracker.phase("test", result.epoch, trainer.config.epochs):
+            means = _means_at_10(plan, plan.dataset.test)
+        row |= {f"test_{name}": value for name, value in means.items()}
     fitted.history.append(row)
     tracker.epoch(result.epoch, {name: value for name, value in row.items() if name != "epoch"})
 
