@@ -56,8 +56,8 @@ class RunOptions:
     report_best_on_test: bool = False
     """Evaluate every epoch on test as well and report the best, as papers do. It selects nothing."""
     serves: bool = True
-    """False leaves out of the artifact what serving prepares (candidates, fold-in), which on small data takes
-    longer than training. Such an artifact can be evaluated and fused."""
+    """False leaves what serving prepares (candidates, fold-in) to the first recommender of the artifact: most
+    trials and halves never have one."""
     tracker: Tracker = Silent()  # noqa: RUF009 - it has no state
     phases: Mapping[str, float] = field(default_factory=dict)
     """Seconds of what the caller did before, such as reading the data; they begin the run's own `phases`."""

@@ -14,7 +14,7 @@ import support
 from ncf.analysis import evaluate
 from ncf.baselines import BASELINES
 from ncf.config import Experiment
-from ncf.errors import ArtifactError, ConfigError, DataError, Interrupted, StorageError
+from ncf.errors import ConfigError, DataError, Interrupted, StorageError
 from ncf.leaderboard.entries import Entry, entries
 from ncf.leaderboard.folder import claimed
 from ncf.leaderboard.results import read_results
@@ -191,11 +191,12 @@ def test_a_folder_that_another_process_writes_to_is_refused(go: Any, files: Path
         go(tmp_path, entries(files, ["popularity"]))
 
 
-def test_the_artifact_of_a_final_run_is_refused_by_a_recommender_with_a_sentence(finished: Path) -> None:
-    with pytest.raises(
-        ArtifactError, match="was written for evaluation only and cannot serve: train its recipe"
-    ):
-        Recommender.open(finished / "gmf" / "seeds" / "0")
+def test_the_artifact_of_a_final_run_is_prepared_by_its_first_recommender(finished: Path) -> None:
+    run = finished / "gmf" / "seeds" / "0"
+    before = {path.name for path in (run / "artifact").iterdir()}
+    assert not any(name.startswith(("retrieval", "fold_in")) for name in before)
+    assert len(Recommender.open(run).recommend(0, k=2)) == 2
+    assert "retrieval.json" in {path.name for path in (run / "artifact").iterdir()}
 
 
 def test_of_the_trials_only_the_best_keeps_its_artifact(finished: Path) -> None:

@@ -14,6 +14,7 @@ from ncf.serving import artifact as artifact_module
 from ncf.serving.artifact import open_artifact, write_artifact
 from ncf.serving.fold_in import FoldIn
 from ncf.serving.numpy_model import NumpyModel
+from ncf.serving.recommender import Recommender
 from ncf.serving.retrieval.retriever import Retriever
 from support import checkerboard, experiment, model_of
 
@@ -33,10 +34,14 @@ FILES = {
 }
 
 
-def written(folder: Path) -> Path:
+PLAIN = {name for name in FILES if not name.startswith(("retrieval", "fold_in"))}
+
+
+def written(folder: Path, serves: bool = True) -> Path:
     dataset, settings = checkerboard(), experiment("neumf")
     model = model_of("neumf", 40, 30, tower=[16, 8])
-    return write_artifact(folder / "artifact", model, settings, dataset, {"test": {}}, "# card\n")
+    target = folder / "artifact"
+    return write_artifact(target, model, settings, dataset, {"test": {}}, "# card\n", serves=serves)
 
 
 def test_everything_comes_back(tmp_path: Path) -> None:
@@ -51,6 +56,46 @@ def test_everything_comes_back(tmp_path: Path) -> None:
     assert opened.item_columns["title"].to_list()[3] == "Item 3"
     assert opened.seen.row(5).tolist() == checkerboard().known.row(5).tolist()
     assert not any(parameter.requires_grad for parameter in opened.model.parameters())
+
+
+def test_what_serving_needs_is_prepared_when_it_is_first_opened_to_the_same_bytes(tmp_path: Path) -> None:
+    at_once, later = written(tmp_path / "a"), written(tmp_path / "b", serves=False)
+    assert {path.name for path in later.iterdir()} == PLAIN | {"in_training.npy"}
+    first = Recommender.open(later)
+    assert {path.name for path in later.iterdir()} == FILES | {"in_training.npy"}
+    for name in FILES - PLAIN:
+        assert (later / name).read_bytes() == (at_once / name).read_bytes()
+    assert set(open_artifact(later).manifest["files"]) >= FILES - PLAIN  # and they are verified
+    history = {"k": 3, "history": first.items.ids_of([3, 7]).tolist()}
+    expected = Recommender.open(at_once)
+    for recommender in (first, Recommender.open(later)):
+        assert recommender.recommend(101, k=3) == expected.recommend(101, k=3)
+        visitor = recommender.recommend("nobody", **history)
+        assert (visitor.source, visitor) == ("fold_in", expected.recommend("nobody", **history))
+
+
+def test_an_artifact_in_a_folder_that_cannot_be_written_serves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = written(tmp_path, serves=False)
+
+    def refused(**_: Any) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("ncf.serving.artifact.TemporaryDirectory", refused)
+    assert len(Recommender.open(later).recommend(101, k=3)) == 3
+    assert {path.name for path in later.iterdir()} == PLAIN | {"in_training.npy"}
+
+
+def test_an_older_artifact_that_does_not_say_what_was_trained_on_serves(tmp_path: Path) -> None:
+    later = written(tmp_path, serves=False)
+    (later / "in_training.npy").unlink()
+    manifest = json.loads((later / "manifest.json").read_text())
+    del manifest["files"]["in_training.npy"]
+    (later / "manifest.json").write_text(json.dumps(manifest))
+    opened = Recommender.open(later)
+    visitor = opened.recommend("nobody", k=3, history=opened.items.ids_of([3]).tolist())
+    assert (visitor.source, len(visitor)) == ("fold_in", 3)
 
 
 def test_preparing_for_serving_does_not_fan_out_to_threads_of_blas(

@@ -57,7 +57,7 @@ def fit_model(
     halves: Mapping[str, Path],
     stop: Callable[[], bool],
 ) -> FittedEntry:
-    """Train `experiment` on `dataset` in `folder`; the artifact cannot serve.
+    """Train `experiment` on `dataset` in `folder`.
 
     `data_path` is where the data are, `halves` are finished runs of the `gmf` and `mlp` to fuse, and `stop`
     interrupts training. It always starts from the beginning, so the seconds are those of one uninterrupted

@@ -108,7 +108,7 @@ def search_entry(
         result = _search_baseline(dataset, entry, space, plan, recorded, stop, pool)
     else:
         runs = halves.runs if halves else None
-        options: dict[str, Any] = {"watcher": recorded, "stop": stop, "halves": runs, "serves": False}
+        options: dict[str, Any] = {"watcher": recorded, "stop": stop, "halves": runs}
         result = search(dataset, recipe, space, plan, data_path=data_path, **options)
     return _best(result, plan, budget, recipe, space)
 

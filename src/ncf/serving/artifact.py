@@ -6,7 +6,8 @@
 | `config.json` | the experiment; the model's sizes come from the weights, never from here |
 | `users.parquet`, `items.parquet` | ids by row; items with popularity and columns for display |
 | `seen_offsets.npy`, `seen_items.npy` | the items that each user has used (CSR) |
-| `retrieval*`, `fold_in*` | what `retrieval/` and `fold_in.py` prepare from the weights |
+| `retrieval*`, `fold_in*` | what `retrieval/` and `fold_in.py` prepare from the weights, or in their place |
+| `in_training.npy` | which seen items were trained on, as bits: enough to prepare both when needed |
 | `history*` | history-aware models only: see `history_embedding.py` |
 | `metrics.json`, `MODEL_CARD.md` | its evaluation, for programs and for people |
 | `manifest.json` | schema version, sha256 of every file, digests of data and experiment, versions |
@@ -18,15 +19,17 @@ Nothing is pickled. A damaged artifact, or one of another schema, is refused wit
 from __future__ import annotations
 
 import json
+import logging
 import platform
 import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -42,15 +45,17 @@ from ncf.errors import ArtifactError
 from ncf.serving.archive import unpacked
 from ncf.serving.fold_in import FoldIn
 from ncf.serving.history_embedding import Ages, HistoryEmbedding
-from ncf.serving.numpy_model import Floats, NumpyModel
+from ncf.serving.numpy_model import Floats, NumpyModel, Rows
 from ncf.serving.retrieval.retriever import Retriever
 
 if TYPE_CHECKING:
     from ncf.models import Model
 
 Prepared = TypeVar("Prepared", Retriever, FoldIn)
+LOG = logging.getLogger("ncf.serving")
 SCHEMA_VERSION = 2
 _MANIFEST = "manifest.json"
+_IN_TRAINING = "in_training.npy"
 
 
 @dataclass(frozen=True)
@@ -87,14 +92,41 @@ class Artifact:
             return kind.open(self.folder, network)
         except FileNotFoundError:
             # Files that the manifest names were verified, so this one was never written.
-            raise ArtifactError(
-                f"The artifact {self.folder} was written for evaluation only and cannot serve: "
-                "train its recipe with 'ncf train'."
-            ) from None
+            LOG.warning("The artifact %s is prepared for serving, once (%s).", self.folder, kind.__name__)
+            seed = self.experiment.train.seed
+            built = _build(kind, network, self.seen, self._in_training, seed, self.history_embedding)
+            self._keep(built)
+            return built
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ArtifactError(
                 f"The artifact {self.folder} cannot be read ({error}): copy it again, or retrain."
             ) from error
+
+    def _in_training(self) -> Csr:
+        """The items that each user was trained on; where the artifact does not say, all that are seen."""
+        path, seen = self.folder / _IN_TRAINING, self.seen
+        if not path.is_file():
+            return seen
+        bits = np.load(path, allow_pickle=False)
+        trained_N = np.unpackbits(bits, count=len(seen.columns)).astype(np.bool_)
+        before = np.concatenate([[0], np.cumsum(trained_N, dtype=np.int64)])
+        return Csr(before[seen.offsets], seen.columns[trained_N])
+
+    def _keep(self, built: Retriever | FoldIn) -> None:
+        """Add the files of `built` to the folder, so that the next process finds them.
+
+        Where the folder cannot be written, each process builds its own.
+        """
+        with suppress(OSError), TemporaryDirectory(prefix=".", dir=self.folder) as scratch:
+            built.save(Path(scratch))
+            added = _digests(Path(scratch))
+            for name in added:
+                # Other processes may have mapped a file of this name, with the same bytes: theirs lives on.
+                (Path(scratch) / name).replace(self.folder / name)
+            manifest = json.loads((self.folder / _MANIFEST).read_text("utf-8"))
+            manifest["files"] |= added
+            write_text(Path(scratch) / _MANIFEST, json.dumps(manifest, indent=2))
+            (Path(scratch) / _MANIFEST).replace(self.folder / _MANIFEST)
 
     @cached_property
     def model(self) -> Model:
@@ -133,8 +165,8 @@ def write_artifact(
         data_digest: names the prepared data where `dataset` is a variant of them (validation included).
         weights_file: moved into the artifact instead of writing the weights of `model`, which may be too
             large for memory.
-        serves: without it, files for serving are left out. The artifact can be evaluated, but a recommender
-            refuses it.
+        serves: without it, what serving prepares is left out. The first recommender of the artifact prepares
+            it, with the same result.
         phase: encloses each part by name, such as `Tracker.phase`.
     """
     with atomic_folder(folder) as temporary:
@@ -148,19 +180,38 @@ def write_artifact(
             np.save(temporary / "seen_offsets.npy", dataset.known.offsets, allow_pickle=False)
             np.save(temporary / "seen_items.npy", dataset.known.columns, allow_pickle=False)
         if serves:
-            # Thousands of small products: threads of BLAS would wait longer than they work, most of all on a
-            # machine that others use too. One thread also gives the same bytes wherever it runs.
-            with phase("index for serving"), threadpool_limits(1, "blas"):
-                network = NumpyModel(weights)
-                Retriever.build(network, dataset.known, experiment.train.seed).save(temporary)
-                seen, seed = dataset.seen_in_training, experiment.train.seed
-                FoldIn.build(network, seen, seed, embedding, dataset.known).save(temporary)
+            with phase("index for serving"):
+                network, seed = NumpyModel(weights), experiment.train.seed
+                known, trained = dataset.known, partial(getattr, dataset, "seen_in_training")
+                _build(Retriever, network, known, trained, seed, embedding).save(temporary)
+                _build(FoldIn, network, known, trained, seed, embedding).save(temporary)
+        else:
+            trained_N = np.zeros(len(dataset.known.columns), np.bool_)
+            trained_N[_places_in_known(dataset)] = True
+            np.save(temporary / _IN_TRAINING, np.packbits(trained_N), allow_pickle=False)
         write_text(temporary / "config.json", experiment.model_dump_json(indent=2))
         write_text(temporary / "metrics.json", json.dumps(metrics, indent=2))
         write_text(temporary / "MODEL_CARD.md", card)
         manifest = _manifest(temporary, experiment, dataset.name, data_digest or dataset.digest)
         write_text(temporary / _MANIFEST, json.dumps(manifest, indent=2))
     return folder
+
+
+def _build(
+    kind: type[Prepared],
+    network: NumpyModel,
+    known: Csr,
+    trained: Callable[[], Csr],
+    seed: int,
+    embedding: HistoryEmbedding | None,
+) -> Prepared:
+    """What serving prepares, from the items that users are `known` to have used and were `trained` on."""
+    # Thousands of small products: threads of BLAS would wait longer than they work, most of all on a machine
+    # that others use too. One thread also gives the same bytes wherever it runs.
+    with threadpool_limits(1, "blas"):
+        if issubclass(kind, Retriever):
+            return kind.build(network, known, seed)
+        return kind.build(network, trained(), seed, embedding, known)
 
 
 def _history_embedding(model: Model, dataset: Dataset) -> HistoryEmbedding | None:
@@ -182,14 +233,18 @@ def _ages(dataset: Dataset) -> Ages:
     """
     from ncf.models.recency import ages
 
+    ages_N = np.full(len(dataset.known.columns), -1, np.int32)
+    ages_N[_places_in_known(dataset)] = ages(dataset.train)
+    return ages_N
+
+
+def _places_in_known(dataset: Dataset) -> Rows:
+    """Where each training pair is in `dataset.known`."""
     train, known, items = dataset.train, dataset.known, len(dataset.items)
     owners = np.repeat(np.arange(known.users, dtype=np.int32), known.counts)
-    indices = np.searchsorted(
+    return np.searchsorted(
         pair_keys(owners, known.columns, items), pair_keys(train.user_rows, train.item_rows, items)
     )
-    ages_N = np.full(len(known.columns), -1, np.int32)
-    ages_N[indices] = ages(train)
-    return ages_N
 
 
 def _write_weights(target: Path, model: Model, file: Path | None) -> dict[str, Floats]:
@@ -213,10 +268,14 @@ def _manifest(folder: Path, experiment: Experiment, data_name: str, data_digest:
         "experiment": {"name": experiment.name, "digest": experiment.digest()},
         "data": {"name": data_name, "digest": data_digest},
         "versions": {"ncf": version("ncf"), "torch": version("torch"), "python": platform.python_version()},
-        "files": {
-            path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
-            for path in sorted(folder.iterdir())
-        },
+        "files": _digests(folder),
+    }
+
+
+def _digests(folder: Path) -> dict[str, dict[str, Any]]:
+    return {
+        path.name: {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+        for path in sorted(folder.iterdir())
     }
 
 

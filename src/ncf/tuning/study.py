@@ -84,14 +84,12 @@ def search(
     watcher: ProgressListener | None = None,
     stop: Callable[[], bool] = lambda: False,
     halves: Mapping[str, Path] | None = None,
-    serves: bool = True,
 ) -> StudyResult:
     """Run trials of `recipe` on `dataset` until the study has as many as `plan` says.
 
     `space` has the settings to vary, `data_path` is where the data are, and `watcher` hears of the progress.
     `halves` are finished runs of a pre-trained NeuMF's `gmf` and `mlp`, to fuse instead of training them in
-    each trial. Without `serves` the artifacts of trials can be evaluated but not served, which saves most of
-    a short trial's time. Raises `Interrupted` once `stop` returns true; `ConfigError` where space, recipe,
+    each trial. Raises `Interrupted` once `stop` returns true; `ConfigError` where space, recipe,
     data or study do not match; `NcfError` where every trial failed.
     """
     watcher = watcher or ProgressListener()
@@ -113,7 +111,7 @@ def search(
             base.model_dump(mode="json"), space.overrides(values), f"trial {number}"
         )
         watcher.begun(number, experiment.train.epochs)
-        return run_trial(dataset, experiment, folder, data_path, report, stop, halves, serves)
+        return run_trial(dataset, experiment, folder, data_path, report, stop, halves)
 
     first = {parameter.name: value_of(base, parameter.name) for parameter in space}
     return explore(objective, first, space, plan, _identity(base, space, dataset), watcher)

@@ -103,16 +103,15 @@ def run_trial(
     report: Report,
     stop: Callable[[], bool],
     halves: Mapping[str, Path] | None = None,
-    serves: bool = True,
 ) -> float:
     """Train `experiment` on `dataset` in `folder`, resuming where it stopped; validation NDCG@10 is returned.
 
     `data_path` is where the data are, and `report(epoch, value)` returns whether to prune the trial. `halves`
-    are runs of a pre-trained NeuMF's `gmf` and `mlp`, to fuse instead of training them. Without `serves` the
-    artifact cannot serve. Raises `GivenUp` for a pruned trial, `Interrupted` once `stop` returns true, and
-    whatever else training raises.
+    are runs of a pre-trained NeuMF's `gmf` and `mlp`, to fuse instead of training them. Nothing is prepared
+    for serving: most trials never serve. Raises `GivenUp` for a pruned trial, `Interrupted` once `stop`
+    returns true, and whatever else training raises.
     """
-    options = RunOptions(resume=True, serves=serves, tracker=Pruning(report), stop=stop)
+    options = RunOptions(resume=True, serves=False, tracker=Pruning(report), stop=stop)
     try:
         run = train(dataset, experiment, folder, data_path=data_path, options=options, **(halves or {}))
     except GivenUp:

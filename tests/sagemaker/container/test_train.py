@@ -13,6 +13,7 @@ from ncf.errors import DataError, Interrupted
 from ncf.sagemaker.container import train
 from ncf.sagemaker.container.environment import Job
 from ncf.serving.artifact import open_artifact
+from ncf.serving.recommender import Recommender
 
 SMALL = {
     "name": "small", "model.kind": "gmf", "model.factors": "4", "train.epochs": "2", "train.threads": "1",
@@ -46,6 +47,16 @@ def test_a_job_leaves_the_artifact_and_what_happened(root: Path, capsys: pytest.
     assert {path.name for path in (root / "output" / "data").iterdir()} == {"run.json", "events.jsonl"}
     assert "[ncf] epoch=2 loss=" in capsys.readouterr().out
     assert not (root / "output" / "failure").exists()
+
+
+@pytest.mark.parametrize("tuned", [False, True])
+def test_a_trial_of_a_tuner_leaves_what_serving_prepares_to_the_endpoint(root: Path, tuned: bool) -> None:
+    added = {"_tuning_objective_metric": "validation_ndcg@10"} if tuned else {}
+    file = root / "input" / "config" / "hyperparameters.json"
+    file.write_text(json.dumps(SMALL | added), "utf-8")
+    assert train.main(root) == 0
+    assert (root / "model" / "retrieval.json").is_file() is not tuned
+    assert len(Recommender.open(root / "model").recommend(100, k=2)) == 2
 
 
 def test_a_job_that_starts_again_does_not_train_again(root: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,7 @@ from typing import Any
 from ncf.config import Experiment
 from ncf.errors import ConfigError, DataError
 from ncf.sagemaker.container.distribution import Distribution, from_variables
-from ncf.sagemaker.container.hyperparameters import from_hyperparameters
+from ncf.sagemaker.container.hyperparameters import TUNED, from_hyperparameters
 
 ROOT = Path("/opt/ml")
 JOB_TAG = "ncf.sagemaker_job"
@@ -65,6 +65,8 @@ class Job:
     """The name of this host among `hosts`."""
     hosts: tuple[str, ...]
     distribution: Distribution
+    trial: bool
+    """Whether a tuner started it, which keeps one of many."""
 
 
 def read_job(
@@ -77,8 +79,9 @@ def read_job(
     config, channels = root / "input" / "config", root / "input" / "data"
     resources = _json(config / "resourceconfig.json", {"current_host": "algo-1", "hosts": ["algo-1"]})
     kept = channels / "checkpoints"
+    given = _pairs(arguments) | _json(config / "hyperparameters.json", {})
     return Job(
-        experiment=from_hyperparameters(_pairs(arguments) | _json(config / "hyperparameters.json", {})),
+        experiment=from_hyperparameters(given),
         data=_data_folder(channels / "train"),
         run=(kept if kept.is_dir() else root / "checkpoints") / "run",
         model=root / "model",
@@ -88,6 +91,7 @@ def read_job(
         host=resources["current_host"],
         hosts=tuple(sorted(resources["hosts"])),
         distribution=from_variables(variables),
+        trial=TUNED in given,
     )
 
 

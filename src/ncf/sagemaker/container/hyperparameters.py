@@ -16,6 +16,8 @@ from ncf.errors import ConfigError
 
 MOST = 100
 LONGEST = 2500
+TUNED = "_tuning_objective_metric"
+"""The name that SageMaker's tuner adds to the jobs that it starts."""
 _NOT_OURS = ("sagemaker_", "_")
 """Prefixes of names that toolkits and SageMaker's tuner add."""
 

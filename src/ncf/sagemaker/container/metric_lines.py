@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ncf.tracking.tracker import Silent
+from ncf.tracking.tracker import Phase, Silent
 
 OBJECTIVE = "validation_ndcg@10"
 _NAMES = (
@@ -27,6 +27,11 @@ class MetricLines(Silent):
     def start(self, run: str, settings: Mapping[str, Any]) -> None:
         """Print the name of the run and the kind of its model."""
         self.log(f"Training {run}: {settings['model']['kind']}, {settings['train']['epochs']} epochs.")
+
+    def phase_began(self, phase: Phase) -> None:
+        """Print what begins, but for epochs, which end with a line of their own."""
+        if not phase.of:
+            self.log(f"Phase: {phase}.")
 
     def epoch(self, epoch: int, figures: Mapping[str, float]) -> None:
         """Print one line with every figure of the epoch."""

@@ -93,7 +93,9 @@ def _train(job: Job, stop: Callable[[], bool], communicator: "Communicator") -> 
         experiment.train(data, job.experiment, job.run, options=options, **halves)
         return
     with tracked(MetricLines()) as tracker:
-        options = experiment.RunOptions(resume=True, tracker=tracker, stop=stop, communicator=communicator)
+        options = experiment.RunOptions(
+            resume=True, serves=not job.trial, tracker=tracker, stop=stop, communicator=communicator
+        )
         run = experiment.train(data, job.experiment, job.run, data_path=job.data, options=options, **halves)
     communicator.phase("copying the artifact")
     with storage_errors(job.model):
