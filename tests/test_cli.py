@@ -418,6 +418,7 @@ def test_users_of_the_test_alone_are_kept_and_counted(project: Path, tmp_path: P
     arguments = ("train", project / "small.toml", "--set", "train.epochs=1", "--quiet")
     done = ncf(*arguments, "--data", "out", "--output", "run", cwd=tmp_path)
     assert re.search(r"1 users are not in training.*Without them, test: HR@10 1.0000, NDCG@10 ", done.stdout)
+    assert "HR and recall at 5, 10, 20 are 1 for any model" in done.stdout
     figures = parsed(ncf("evaluate", "run", "--protocol", "both", "--json", cwd=tmp_path))
     assert figures["sampled"]["cold_users"] == figures["full"]["cold_users"] == 1
     assert (

@@ -105,3 +105,17 @@ def test_nothing_held_out_gives_an_empty_result() -> None:
     result = evaluate_sampled(ModelScorer(model_of()), HeldOut.empty(9), RULES, ONE)
     assert result.means == {}
     assert result.to_json()["rows"] == 0
+
+
+def test_a_cutoff_that_no_list_can_miss_is_marked() -> None:
+    dataset = checkerboard()  # lists of 16 items
+    scorer = TableScorer(np.zeros((40, 30)))
+    rules = EvaluationConfig(cutoffs=(10, 15, 16, 20), bootstrap=0)
+    result = evaluate_sampled(scorer, dataset.test, rules, ONE)
+    assert result.cannot_miss == (16, 20)
+    assert result.means["hr@15"] < 1.0 == result.means["hr@16"] == result.means["recall@20"]
+    assert result.to_json()["cannot_miss"] == [16, 20]
+    assert "cannot_miss" not in evaluate_sampled(scorer, HeldOut.empty(), rules, ONE).to_json()
+    full = evaluate_full(scorer, dataset, dataset.test, rules, ONE)
+    assert full.cannot_miss == (16, 20)  # the other 14 of 30 items are known
+    assert full.means["hr@15"] < 1.0 == full.means["hr@16"]

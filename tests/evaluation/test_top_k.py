@@ -132,6 +132,21 @@ def test_blocks_and_threads_change_nothing(
     assert whole.to_json() == parts.to_json()
 
 
+def test_a_sample_of_users_is_the_same_in_every_call() -> None:
+    dataset, scores = random_table()
+    whole = evaluate_top_k(TableScorer(scores), dataset, "test", rules((5,)), ONE)
+    parts = [
+        evaluate_top_k(TableScorer(scores), dataset, "test", rules((5,)), ONE, most_users=7) for _ in range(2)
+    ]
+    assert parts[0].to_json() == parts[1].to_json()
+    at = np.searchsorted(whole.user_rows, parts[0].user_rows)
+    assert len(at) == 7
+    for name, values in parts[0].values.items():
+        assert values.tolist() == whole.values[name][at].tolist()
+    every = evaluate_top_k(TableScorer(scores), dataset, "test", rules((5,)), ONE, most_users=40)
+    assert every.to_json() == whole.to_json()
+
+
 def test_with_one_item_a_user_it_is_the_full_ranking_of_lists() -> None:
     random = np.random.default_rng(2)
     rows = [random.permutation(20)[:6].tolist() for _ in range(12)]
@@ -195,3 +210,10 @@ def test_what_needs_lists_says_so() -> None:
         evaluate_sampled(scorer, dataset.test, rules(), ONE)
     with pytest.raises(ConfigError, match="Sharded tables"):
         evaluate_held_out(scorer, dataset, "test", rules(), ONE, in_step=True)
+
+
+def test_a_cutoff_that_no_list_can_miss_is_marked() -> None:
+    dataset, _ = example()
+    result = evaluate_top_k(TableScorer(np.zeros((1, 6))), dataset, "test", rules((3, 4, 9)), ONE)
+    assert result.cannot_miss == (4, 9)
+    assert result.means["recall@3"] < 1.0 == result.means["recall@4"]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ncf.cli.evaluation_tables import cold_sentence, print_columns, print_groups, print_known
+from ncf.cli.evaluation_tables import cold_sentence, miss_sentence, print_columns, print_groups, print_known
 from ncf.cli.options import Data, Json, RunPath, print_json
 from ncf.errors import ConfigError
 
@@ -125,6 +125,8 @@ def _print_results(subject: "EvaluatedRun", results: "Mapping[str, EvaluationRes
     for name, result in results.items():
         if result.cold_users:
             typer.echo(cold_sentence(result.cold_users, result.without_cold_users, name))
+        if result.cannot_miss:
+            typer.echo(miss_sentence(result.cannot_miss, name))
         if result.nonnumbers:
             typer.echo(f"Warning: {result.nonnumbers} {name} lists contain NaN scores.", err=True)
 

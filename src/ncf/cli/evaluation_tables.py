@@ -61,6 +61,12 @@ def cold_sentence(users: int, without: Mapping[str, float], protocol: str) -> st
     )
 
 
+def miss_sentence(cutoffs: Sequence[int], protocol: str) -> str:
+    """That no list can miss these `cutoffs`, so the hit ratio and recall there say nothing."""
+    named = ", ".join(str(k) for k in cutoffs)
+    return f"HR and recall at {named} are 1 for any model, because no {protocol} list is longer."
+
+
 def print_groups(title: str, table: "Mapping[str, Sequence[Group]]") -> None:
     """Print one row per group of `table`, which has the groups by protocol: row count, HR and NDCG with
     intervals."""

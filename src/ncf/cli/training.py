@@ -141,7 +141,7 @@ def _print_run(run: "Run", as_json: bool) -> None:
         print_json({"run": str(run.folder), "artifact": str(run.artifact), **run.metrics})
         return
     from ncf.cli.console import headlines
-    from ncf.cli.evaluation_tables import cold_sentence
+    from ncf.cli.evaluation_tables import cold_sentence, miss_sentence
 
     test = run.metrics["test"]
     figures = ", ".join(headlines(test["metrics"])) or "nothing was held out"
@@ -150,6 +150,8 @@ def _print_run(run: "Run", as_json: bool) -> None:
     )
     if cold := test.get("cold_users"):
         typer.echo(cold_sentence(cold, test["without_cold_users"], "test"))
+    if cutoffs := test.get("cannot_miss"):
+        typer.echo(miss_sentence(cutoffs, "test"))
     best = run.metrics.get("best_on_test")
     if best:
         figures = ", ".join(headlines({name.removeprefix("test_"): value for name, value in best.items()}))

@@ -36,11 +36,13 @@ def evaluate_held_out(
     device: torch.device | str = "cpu",
     exchange: Exchange | None = None,
     in_step: bool = False,
+    most_users: int | None = None,
 ) -> EvaluationResult:
     """Evaluate `stage` of `dataset`: its candidate lists, or all items where there are no lists.
 
-    `score` must be a `Scorer` for the latter. The other arguments are those of `evaluate_sampled`. Raises
-    `ConfigError` where no lists meet `in_step`, which cannot score all items.
+    `score` must be a `Scorer` for the latter, in which at most `most_users` are ranked, if it is given. The
+    other arguments are those of `evaluate_sampled`. Raises `ConfigError` where no lists meet `in_step`, which
+    cannot score all items.
     """
     held_out = dataset.validation if stage == "validation" else dataset.test
     answered = answering_cold_users(score, dataset)
@@ -52,7 +54,10 @@ def evaluate_held_out(
             "train.tables = 'replicated', or prepare data with lists."
         )
     else:
-        result = evaluate_top_k(cast(Scorer, answered), dataset, stage, config, workers, device, exchange)
+        scorer = cast(Scorer, answered)
+        result = evaluate_top_k(
+            scorer, dataset, stage, config, workers, device, exchange, most_users=most_users
+        )
     return without_cold_users(result, dataset)
 
 

@@ -69,6 +69,8 @@ class EvaluationResult:
     """Users without a training interaction."""
     without_cold_users: dict[str, float] = field(default_factory=dict)
     """Each metric's mean without the cold users, if there are both kinds."""
+    cannot_miss: tuple[int, ...] = ()
+    """Cutoffs that no list is longer than: there any model has a hit ratio and a recall of 1."""
 
     @property
     def means(self) -> dict[str, float]:
@@ -85,6 +87,7 @@ class EvaluationResult:
             "metrics": {**self.means, **self.catalogue},
             "intervals": {name: list(pair) for name, pair in self.intervals.items()},
             **(cold if self.cold_users else {}),
+            **({"cannot_miss": list(self.cannot_miss)} if self.cannot_miss else {}),
         }
 
 
@@ -119,7 +122,7 @@ def evaluate_sampled(
         )
     if torch.device(device).type != "cpu" and not in_step:
         ranks = _tied_ranks_on(torch.device(device), score, held_out, exchange)
-        return _result("sampled", ranks, held_out, config, {})
+        return _result("sampled", ranks, held_out, config, {}, held_out.candidates.shape[1])
     rows = max(1, _SCORES_AT_ONCE // max(1, held_out.candidates.shape[1]))
     parts = spans(len(held_out), -(-len(held_out) // rows)) if len(held_out) else []
     if exchange is not None:
@@ -137,7 +140,7 @@ def evaluate_sampled(
     ranks = [ranks_of(part) for part in parts] if in_step else workers.map(ranks_of, parts)
     if exchange is not None and exchange.size > 1:
         ranks = [_gathered(ranks, exchange)]
-    return _result("sampled", ranks, held_out, config, {})
+    return _result("sampled", ranks, held_out, config, {}, held_out.candidates.shape[1])
 
 
 def _tied_ranks_on(
@@ -206,7 +209,9 @@ def evaluate_full(
         ranks.append((ranks_of_part, nonnumbers))
         shown += np.bincount(top, minlength=len(shown))
     sorted_rows = HeldOut(held_out.user_rows[order], held_out.candidates[order])
-    return _result("full", ranks, sorted_rows, config, catalogue_figures(shown, dataset.popularity, depth))
+    figures = catalogue_figures(shown, dataset.popularity, depth)
+    known = int(dataset.known.counts[held_out.user_rows].min(initial=len(dataset.items)))
+    return _result("full", ranks, sorted_rows, config, figures, len(dataset.items) - known + 1)
 
 
 def _full_tied_ranks(
@@ -260,7 +265,9 @@ def _result(
     held_out: HeldOut,
     config: EvaluationConfig,
     catalogue: dict[str, float],
+    longest: int,
 ) -> EvaluationResult:
+    """The result of all `parts`; `longest` is the length of the longest list."""
     ranks, nonnumbers = _joined(parts)
     user_rows = np.asarray(held_out.user_rows)
     values = compute_metrics(ranks.resolve_ties(config.ties), user_rows, config.cutoffs)
@@ -272,6 +279,7 @@ def _result(
         user_rows,
         catalogue,
         nonnumbers,
+        cannot_miss=tuple(k for k in config.cutoffs if k >= longest and len(held_out)),
     )
 
 

@@ -22,7 +22,7 @@ from ncf.evaluation import metrics
 from ncf.evaluation.metrics import Counts, TiedRanks
 from ncf.evaluation.ranking import EvaluationResult, Exchange, Scorer, catalogue_figures, intervals_of
 from ncf.models import mask_items
-from ncf.runtime import Workers, span_of, spans
+from ncf.runtime import Workers, seed_of, span_of, spans
 
 _SCORES_AT_ONCE = 2**22
 _LOWEST = torch.finfo(torch.float32).min
@@ -42,6 +42,17 @@ class _HeldOutByUser:
         users, counts = np.unique(held_out.user_rows[order], return_counts=True)
         starts = np.concatenate([[0], np.cumsum(counts)])
         return cls(users.astype(np.int64), starts, held_out.positives[order].astype(np.int64))
+
+    def at_most(self, most: int) -> "_HeldOutByUser":
+        """`most` of the users, always the same ones; all if there are no more."""
+        if len(self.users) <= most:
+            return self
+        random = np.random.default_rng(seed_of(0, "users of a full ranking"))
+        kept = np.sort(random.choice(len(self.users), most, replace=False))
+        counts = np.diff(self.starts)
+        marked = np.repeat(np.isin(np.arange(len(self.users)), kept), counts)
+        starts = np.concatenate([[0], np.cumsum(counts[kept])])
+        return _HeldOutByUser(self.users[kept], starts, self.items[marked])
 
     @property
     def user_rows(self) -> Counts:
@@ -69,6 +80,7 @@ def evaluate_top_k(
     device: torch.device | str = "cpu",
     exchange: Exchange | None = None,
     depth: int = 10,
+    most_users: int | None = None,
 ) -> EvaluationResult:
     """Rank the held-out items of `stage` among all items that their users have not used before it.
 
@@ -81,11 +93,14 @@ def evaluate_top_k(
         device: where the scorer is.
         exchange: several processes that rank a part of the users each; every one gets the whole result.
         depth: length of the lists whose coverage, popularity bias and novelty are reported.
+        most_users: of more users a sample is ranked, the same in every call.
 
     The metrics are `recall@k` and `ndcg@k`, one value a user in ascending order. An item that the user has
     used before is never in the list. A score that is NaN is below every number.
     """
     rows = _HeldOutByUser.of(dataset.validation if stage == "validation" else dataset.test)
+    if most_users is not None:
+        rows = rows.at_most(most_users)
     seen, length = dataset.seen_before(stage), max(*config.cutoffs, depth)
     own = slice(0, len(rows.users))
     if exchange is not None:
@@ -116,6 +131,7 @@ def evaluate_top_k(
     values = {f"recall@{k}": metrics.recall(tied, k, rows.user_rows) for k in config.cutoffs}
     values |= {f"ndcg@{k}": metrics.ndcg_of_users(tied, k, rows.user_rows) for k in config.cutoffs}
     figures = catalogue_figures(counts[:-1].numpy(), dataset.popularity, depth)
+    longest = len(dataset.items) - int(seen.counts[rows.users].min(initial=len(dataset.items)))
     return EvaluationResult(
         "full",
         config.ties,
@@ -124,6 +140,7 @@ def evaluate_top_k(
         rows.users,
         figures,
         int(counts[-1]),
+        cannot_miss=tuple(k for k in config.cutoffs if k >= longest and len(rows.users)),
     )
 
 

@@ -34,6 +34,11 @@ class ModelScorer:
                 for branch in map(frozen_branch, branches(model))
             ]
 
+    @property
+    def has_layers(self) -> bool:
+        """Whether a score costs layers, some 50 times the time of a product."""
+        return any(isinstance(branch, _MlpScorer) for branch in self._branches)
+
     @torch.inference_mode()
     def __call__(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
         """Logits [B, C] of C candidates for each user."""
@@ -49,9 +54,7 @@ class ModelScorer:
             self._branches[0].items,
             lambda branch, part: branch.catalogue(users_B[part]),
             # A product of many users reads the items once; layers want their activations in the cache.
-            _PRODUCT_SCORES
-            if all(isinstance(branch, _GmfScorer) for branch in self._branches)
-            else _CHUNK_SCORES,
+            _CHUNK_SCORES if self.has_layers else _PRODUCT_SCORES,
         )
 
     def _in_chunks(

@@ -14,14 +14,18 @@ from torch import Tensor
 
 from ncf.config import EvaluationConfig
 from ncf.data import Dataset, HeldOut
+from ncf.data.tables import Stage
 from ncf.errors import Interrupted, NcfError
 from ncf.evaluation import EvaluationResult, evaluate_held_out
+from ncf.models import ModelScorer
 from ncf.tracking.tracker import Tracker
 from ncf.training.checkpoint import Checkpoint, Checkpoints, add_prefix, part
 from ncf.training.parallel.communicator import broadcast_checkpoint
 from ncf.training.trainer import EpochResult, Trainer
 
 SELECTION_METRIC = "ndcg@10"
+_VALIDATION_SCORES = 2**27
+"""Most scores of a full ranking on validation by a model with layers: one to two minutes of a processor."""
 Evaluate = Callable[[HeldOut, EvaluationConfig], EvaluationResult]
 """Ranks the positives of held-out rows among their candidates, or among all items where they have none; of
 several processes all call it.
@@ -54,15 +58,20 @@ def evaluator(trainer: Trainer) -> Evaluate:
 
     def evaluate(held_out: HeldOut, rules: EvaluationConfig) -> EvaluationResult:
         tables, dataset = trainer.tables, trainer.dataset
+        stage: Stage = "validation" if held_out is dataset.validation else "test"
+        score, most_users = tables.scorer(trainer.evaluated_model), None
+        if stage == "validation" and isinstance(score, ModelScorer) and score.has_layers:
+            most_users = max(1, _VALIDATION_SCORES // len(dataset.items))
         return evaluate_held_out(
-            tables.scorer(trainer.evaluated_model),
+            score,
             dataset,
-            "validation" if held_out is dataset.validation else "test",
+            stage,
             rules,
             trainer.workers,
             trainer.sampler.device,
             trainer.communicator,
             tables.collective,
+            most_users,
         )
 
     return evaluate
