@@ -18,6 +18,7 @@ import polars as pl
 import pytest
 
 from ncf.cli import main
+from ncf.serving.recommender import Recommender
 from processes import wait_until
 
 ENVIRONMENT = {**os.environ, "COLUMNS": "120", "POLARS_MAX_THREADS": "1", "OMP_NUM_THREADS": "1"}
@@ -459,7 +460,14 @@ def test_a_split_without_lists_from_files_to_figures(project: Path, tmp_path: Pa
     assert set(compared["metrics"]) == {"recall@10", "ndcg@10"}
     for arguments in (("--cold",), ("--protocol", "sampled"), ("--by", "rarity"), ("--split", "time")):
         refused("evaluate", "run", *arguments, cwd=tmp_path)
-    assert "no candidate lists" not in ncf("recommend", "run", "--user", "late", cwd=tmp_path).stdout
+    recommender = Recommender.open(tmp_path / "run")
+    popular = recommender.recommend("nobody", k=6).items
+    late = recommender.recommend(["u1", "late"], k=3)[1]
+    assert late.source == "popularity"
+    assert late.items == [item for item in popular if item not in (3, 5)][:3]
+    assert recommender.recommend("late", k=3, history=[7]).source == "fold_in"
+    rows = recommender.users.rows(["u1", "late"])
+    assert recommender.items.ids_of(recommender.rank(rows, 3)[1][1]).tolist() == late.items
     assert "these data do not have" in refused("report", "run", cwd=tmp_path)
     assert "these data do not have" in refused("leaderboard", "data", "--output", "board", cwd=tmp_path)
 

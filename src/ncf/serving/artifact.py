@@ -6,6 +6,7 @@
 | `config.json` | the experiment; the model's sizes come from the weights, never from here |
 | `users.parquet`, `items.parquet` | ids by row; items with popularity and columns for display |
 | `seen_offsets.npy`, `seen_items.npy` | the items that each user has used (CSR) |
+| `untrained_users.npy` | rows of users without a training interaction; only if there are any |
 | `retrieval*`, `fold_in*` | what `retrieval/` and `fold_in.py` prepare from the weights, or in their place |
 | `in_training.npy` | which seen items were trained on, as bits: enough to prepare both when needed |
 | `history*` | history-aware models only: see `history_embedding.py` |
@@ -55,6 +56,7 @@ Prepared = TypeVar("Prepared", Retriever, FoldIn)
 LOG = logging.getLogger("ncf.serving")
 SCHEMA_VERSION = 2
 _MANIFEST = "manifest.json"
+_UNTRAINED = "untrained_users.npy"
 _IN_TRAINING = "in_training.npy"
 
 
@@ -81,6 +83,12 @@ class Artifact:
     def fold_in(self, network: NumpyModel) -> FoldIn:
         """The prepared fold-in of visitors for `network`, which must be made of these weights."""
         return self._prepared(FoldIn, network)
+
+    @cached_property
+    def untrained_users(self) -> Rows:
+        """The rows of users without a training interaction, whose vectors mean nothing; mostly none."""
+        path = self.folder / _UNTRAINED
+        return np.load(path, allow_pickle=False) if path.is_file() else np.zeros(0, np.int32)
 
     @property
     def history_embedding(self) -> HistoryEmbedding | None:
@@ -179,6 +187,9 @@ def write_artifact(
             dataset.item_columns.write_parquet(temporary / "items.parquet")
             np.save(temporary / "seen_offsets.npy", dataset.known.offsets, allow_pickle=False)
             np.save(temporary / "seen_items.npy", dataset.known.columns, allow_pickle=False)
+        untrained = np.flatnonzero(dataset.train.user_counts(len(dataset.users)) == 0)
+        if len(untrained):
+            np.save(temporary / _UNTRAINED, untrained.astype(np.int32), allow_pickle=False)
         if serves:
             with phase("index for serving"):
                 network, seed = NumpyModel(weights), experiment.train.seed

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
 import numpy as np
+import numpy.typing as npt
 
 from ncf.errors import ConfigError, UnknownIdError
 from ncf.serving.artifact import Artifact, open_artifact
@@ -28,6 +29,7 @@ from ncf.serving.retrieval.brute_force import BruteForce, PopularityRanker, Rank
 
 USERS_AT_ONCE = 256
 Id = str | int
+Mask = npt.NDArray[np.bool_]
 Source = Literal["model", "fold_in", "popularity", "similar"]
 _MODEL: Source = "model"
 _FOLD_IN: Source = "fold_in"
@@ -211,26 +213,39 @@ class Recommender:
         `user_rows` [B] are the users, and `exclude_seen` leaves out the items that they have used.
         """
         hidden = [self.artifact.seen.row(row) if exclude_seen else _NO_ROWS for row in user_rows.tolist()]
-        return self._ranker.top(self.network.user_queries(user_rows), k, hidden, None, user_rows)
+        scores, items = self._ranker.top(self.network.user_queries(user_rows), k, hidden, None, user_rows)
+        for place in np.flatnonzero(~self._is_trained(user_rows)).tolist():
+            popular, rows = self._popular.top(k, hidden[place])
+            scores[place] = -np.inf
+            scores[place, : len(rows)], items[place, : len(rows)] = popular, rows
+        return scores, items
 
     def _for_users(
         self, users: Sequence[Id], rows: Rows, k: int, exclude_seen: bool, filters: _Filters
     ) -> list[Recommendation]:
-        """Answers in the order of `users`; those with row -1 by popularity."""
+        """Answers in the order of `users`; those whom training does not have by popularity."""
         answers: list[Recommendation] = []
         for start in range(0, len(rows), USERS_AT_ONCE):
             part = rows[start : start + USERS_AT_ONCE]
-            known = part[part >= 0]
+            knows = self._is_trained(part)
+            known = part[knows]
             hidden = [self._hidden(row, exclude_seen, filters) for row in known.tolist()]
             queries_BQ = self.network.user_queries(known)
             scores, items = self._ranker.top(queries_BQ, k, hidden, filters.allowed, known)
             ranked = iter(zip(self.users.ids[known].tolist(), scores, items, strict=True))
-            for user, row in zip(users[start : start + USERS_AT_ONCE], part.tolist(), strict=True):
-                if row < 0:
-                    answers.append(self._popular_answer(user, k, filters.excluded, filters, filters.ignored))
-                else:
+            for place, user in enumerate(users[start : start + USERS_AT_ONCE]):
+                if knows[place]:
                     answers.append(self._listed(*next(ranked), "model", filters.ignored))
+                else:
+                    hidden_here = self._hidden(int(part[place]), exclude_seen, filters)
+                    answers.append(self._popular_answer(user, k, hidden_here, filters, filters.ignored))
         return answers
+
+    def _is_trained(self, rows: Rows) -> Mask:
+        """Whether the model knows each of the users `rows`: not -1, and not without training interactions."""
+        untrained = self.artifact.untrained_users
+        known: Mask = rows >= 0
+        return known & ~np.isin(rows, untrained) if len(untrained) else known
 
     def _with_history(
         self, user: Any, row: int, history: Sequence[Id], k: int, exclude_seen: bool, filters: _Filters
@@ -241,9 +256,10 @@ class Recommender:
         hidden = self._hidden(row, exclude_seen, filters)
         if exclude_seen:
             hidden = np.concatenate([hidden, _distinct(used)])
-        if row < 0 and not len(self._fold_in.informative(used)):
+        trained = bool(self._is_trained(np.array([row]))[0])
+        if not trained and not len(self._fold_in.informative(used)):
             return self._popular_answer(user, k, hidden, filters, ignored)
-        if row < 0:
+        if not trained:
             vector, source = self._fold_in.vector(used), _FOLD_IN
         else:
             known = self.network.user_vectors(np.array([row]))[0]
