@@ -81,11 +81,8 @@ def main() -> None:
             for name, found in results.items()
         ],
     )
-    if (
-        arguments.catalog == "ml-1m"
-        and not arguments.data
-        and not (arguments.validation or arguments.quick or settings)
-    ):
+    changed = arguments.data or arguments.validation or arguments.quick or settings
+    if arguments.catalog == "ml-1m" and not changed:
         for name, found in results.items():
             for metric, published in zip(METRICS, PUBLISHED.get(name, ()), strict=False):
                 apart = abs(sum(row[metric] for row in found) / len(found) - published)
