@@ -29,7 +29,7 @@ WINGS = {
     "tracking": {"errors", "config", "data"},
     "models": {"errors", "config", "runtime", "data"},
     "evaluation": {"errors", "config", "runtime", "data", "models"},
-    "baselines": {"errors", "runtime", "data", "evaluation"},
+    "baselines": {"errors", "config", "runtime", "data", "evaluation"},
     "training": {"errors", "config", "runtime", "data", "models", "evaluation", "baselines", "tracking"},
     "serving": {"errors", "config", "runtime", "data", "models"},
     "experiment": {*CORE},

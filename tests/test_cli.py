@@ -241,6 +241,21 @@ def test_the_same_seed_gives_the_same_figures(project: Path, tmp_path: Path) -> 
     assert again["test"]["metrics"] == first["metrics"]
 
 
+def test_training_and_evaluation_end_with_the_verdict(project: Path, tmp_path: Path) -> None:
+    command = ("train", "small.toml", "--data", "data/mine", "--output", tmp_path / "r")
+    done = ncf(*command, "--set", "train.learning_rate=1e-9", "--set", "train.epochs=1", cwd=project)
+    line = done.stdout.splitlines()[-1]
+    recorded = json.loads((tmp_path / "r/artifact/metrics.json").read_text())["verdict"]
+    assert line == recorded["line"]
+    assert done.stderr.splitlines()[-1] == f"Warning: {recorded['warning']}"
+    assert "does not beat the closed form in the candidate lists" in recorded["warning"], "it learned nothing"
+    for more in ([], ["--protocol", "sampled"], ["--full"]):
+        assert ncf("evaluate", tmp_path / "r", *more, cwd=project).stdout.splitlines()[-1] == line
+    other = parsed(ncf("evaluate", tmp_path / "r", "-k", 5, "--json", cwd=project))["verdict"]
+    assert other["metric"] == "hr@5"
+    assert other["sampled"]["model"]["hr@5"] <= recorded["sampled"]["model"]["hr@10"]
+
+
 def test_best_on_test_is_called_optimistic(project: Path, tmp_path: Path) -> None:
     done = ncf(
         "train",
@@ -273,6 +288,9 @@ def test_pretraining_trains_both_halves_or_takes_them(project: Path, tmp_path: P
     assert {path.name for path in (tmp_path / "fused").iterdir()} >= {"gmf", "mlp", "artifact"}
     taken = parsed(ncf("train", fused, *data, "--output", tmp_path / "taken", "--gmf", tmp_path / "fused/gmf",
                        "--mlp", tmp_path / "fused/mlp", "--json", cwd=tmp_path))  # fmt: skip
+    half = json.loads((tmp_path / "fused/gmf/artifact/metrics.json").read_text())
+    assert "verdict" in taken
+    assert "verdict" not in half, "only the whole model is compared"
     whole = parsed(ncf("evaluate", tmp_path / "fused", "--json", cwd=tmp_path))
     assert taken["test"]["metrics"] == whole["metrics"]
     only = parsed(

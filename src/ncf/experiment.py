@@ -10,6 +10,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,11 +18,14 @@ from typing import Any
 
 import torch
 
+from ncf.baselines.verdict import judge
 from ncf.config import Experiment, TrainConfig
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
 from ncf.data.files import storage_errors, write_text
 from ncf.errors import ConfigError, DataError, StorageError
-from ncf.models import GMF, Model, build_model, history_branch, history_of
+from ncf.evaluation import EvaluationResult
+from ncf.evaluation.slices import sorted_by_user
+from ncf.models import GMF, Model, ModelScorer, build_model, history_branch, history_of
 from ncf.models.build import thaw
 from ncf.models.recency import require_times
 from ncf.runtime import Workers, choose_device, choose_threads, generator, workers
@@ -58,6 +62,8 @@ class RunOptions:
     serves: bool = True
     """False leaves what serving prepares (candidates, fold-in) to the first recommender of the artifact: most
     trials and halves never have one."""
+    verdict: bool = True
+    """Compare the model with popularity and a closed form on the test rows (`baselines/verdict.py`)."""
     tracker: Tracker = Silent()  # noqa: RUF009 - it has no state
     phases: Mapping[str, float] = field(default_factory=dict)
     """Seconds of what the caller did before, such as reading the data; they begin the run's own `phases`."""
@@ -190,8 +196,13 @@ def _train_here(
     fitted = fit(trainer, plan, tracker, checkpoints, options.resume, options.stop)
     communicator.phase("evaluating")
     with tracker.phase("test"):
-        metrics = _measure(plan, fitted)
+        tested = plan.evaluate(seen.test, plan.rules)
+        metrics = _measure(plan, fitted, tested)
     metrics["seconds"] = round(time.perf_counter() - began, 2)
+    if options.verdict:
+        communicator.phase("comparing with popularity and the closed form")
+        with tracker.phase("verdict"):
+            metrics["verdict"] = communicator.broadcast(_judge(trainer, plan, tested))
     metrics["phases"] = clock.seconds  # goes on: what the artifact takes is in it when it is written
     artifact, weights = folder / "artifact", None
     communicator.phase("writing the artifact")
@@ -246,7 +257,7 @@ def _half(
     communicator = options.communicator
     finished = communicator.broadcast(options.resume and (target / "artifact" / "manifest.json").is_file())
     if given is None and not finished:
-        plain = replace(options, report_best_on_test=False, serves=False, phases={})
+        plain = replace(options, report_best_on_test=False, serves=False, verdict=False, phases={})
         train(dataset, half, target, options=plain)
     artifact = None
     if communicator.rank == 0:
@@ -289,12 +300,9 @@ def _log_setup(trainer: Trainer, dataset: Dataset, tracker: Tracker) -> None:
     )
 
 
-def _measure(plan: EvaluationPlan, fitted: FitResult) -> dict[str, Any]:
-    """`metrics.json` of the artifact, but for the seconds."""
-    metrics: dict[str, Any] = {
-        "test": plan.evaluate(plan.dataset.test, plan.rules).to_json(),
-        "selected": _selected(fitted),
-    }
+def _measure(plan: EvaluationPlan, fitted: FitResult, tested: EvaluationResult) -> dict[str, Any]:
+    """`metrics.json` of the artifact, but for the seconds and the verdict."""
+    metrics: dict[str, Any] = {"test": tested.to_json(), "selected": _selected(fitted)}
     if len(plan.dataset.validation):
         metrics["validation"] = plan.evaluate(plan.dataset.validation, plan.rules).to_json()
     shown = (
@@ -310,6 +318,21 @@ def _measure(plan: EvaluationPlan, fitted: FitResult) -> dict[str, Any]:
         }
     metrics["history"] = fitted.history
     return metrics
+
+
+def _judge(trainer: Trainer, plan: EvaluationPlan, tested: EvaluationResult) -> dict[str, Any] | None:
+    """The verdict on the trained model as JSON values; process 0 makes it, with the rows `tested` already."""
+    if trainer.communicator.rank or not len(plan.dataset.test):
+        return None
+    data, scorer, cost = plan.dataset, None, 0
+    if not trainer.tables.collective:  # else no process can score every item
+        model = trainer.evaluated_model
+        scorer = ModelScorer(model if trainer.sampler.device.type == "cpu" else deepcopy(model).cpu())
+        cost = scorer.multiplications
+    rows = data.test if data.test.has_lists else sorted_by_user(data.test)
+    results = {tested.protocol: (rows, tested)}
+    verdict = judge(scorer, data.seen_in_training, data, "test", plan.rules, trainer.workers, results, cost)
+    return verdict.to_json() if verdict else None
 
 
 def _selected(fitted: FitResult) -> str:

@@ -73,7 +73,7 @@ def test_one_protocol_has_its_keys_at_the_top_and_two_have_their_names() -> None
     assert both["protocol"] == "both"
     for alone in (sampled, full):
         assert both[alone["protocol"]] == {
-            key: value for key, value in alone.items() if key not in ("run", "name", "split")
+            key: value for key, value in alone.items() if key not in ("run", "name", "split", "verdict")
         }
 
 

@@ -20,11 +20,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_report_prints_where_it_is(run: Path) -> None:
     done = CliRunner().invoke(app, ["report", str(run)])
     assert done.exit_code == 0, done.output + repr(done.exception)
+    where, verdict = done.stdout.splitlines()
     assert (
-        done.stdout
-        == f"Page: {run / 'report.html'} (opens without a network); model card: {run / 'MODEL_CARD.md'}.\n"
+        where
+        == f"Page: {run / 'report.html'} (opens without a network); model card: {run / 'MODEL_CARD.md'}."
     )
-    assert done.stderr == ""
+    assert verdict.startswith("HR@10 .")
+    assert done.stderr.startswith("Warning: The model does not beat popularity in the candidate lists (.")
+    for file in ("report.html", "MODEL_CARD.md"):
+        assert verdict in (run / file).read_text("utf-8")
 
 
 def test_json_is_one_object_with_the_figures(run: Path, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from ncf.evaluation.slices import (
     by_popularity,
     label_of,
     parts_of,
+    sample,
     sorted_by_user,
 )
 
@@ -80,3 +81,11 @@ def test_rows_by_user_keep_their_lists() -> None:
     rows = sorted_by_user(HeldOut(np.array([3, 1, 3], np.int32), np.array([[1], [2], [3]], np.int32)))
     assert (rows.user_rows.tolist(), rows.candidates.ravel().tolist()) == ([1, 3, 3], [2, 1, 3])
     assert label_of((1001, None)) == "1,001+"
+
+
+def test_a_sample_is_of_the_seed_and_in_order() -> None:
+    some, again, other = (sample(90, 30, seed).tolist() for seed in (1, 1, 2))
+    assert some == sorted(set(some)) == again
+    assert len(some) == 30
+    assert some != other
+    assert sample(30, 30).tolist() == list(range(30))

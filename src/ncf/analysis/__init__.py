@@ -14,6 +14,7 @@ from ncf.analysis.evaluate import (
     evaluate_both,
     grouped,
     is_quick,
+    verdict_on,
 )
 from ncf.analysis.evaluated_run import EvaluatedRun, open_run
 from ncf.analysis.temporal_split import TemporalEvaluation, evaluate_by_time, folders_of, is_split_by_time
@@ -39,4 +40,5 @@ __all__ = [
     "is_quick",
     "is_split_by_time",
     "open_run",
+    "verdict_on",
 ]

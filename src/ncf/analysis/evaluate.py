@@ -8,8 +8,10 @@ seconds, because sampled metrics can rank models differently from full ones (Kri
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ncf.analysis.evaluated_run import EvaluatedRun, open_run
+from ncf.baselines.verdict import judge
 from ncf.errors import ConfigError, DataError
 from ncf.evaluation import Comparison, EvaluationResult, compare, evaluate_full, evaluate_sampled
 from ncf.evaluation.held_out import answering_cold_users, without_cold_users
@@ -60,6 +62,27 @@ def evaluate_both(run: EvaluatedRun, protocols: Sequence[str] = PROTOCOLS) -> di
             return evaluate_top_k(scorer, dataset, run.split, rules, pool)
 
         return {protocol: without_cold_users(result_of(protocol), dataset) for protocol in protocols}
+
+
+def verdict_on(run: EvaluatedRun, results: Mapping[str, EvaluationResult]) -> dict[str, Any] | None:
+    """Whether `run` beats popularity and a closed form, as `Verdict.to_json` has it.
+
+    `results` are those of `evaluate_both`. What training recorded is returned where it says the same.
+    """
+    recorded: dict[str, Any] | None = run.artifact.metrics.get("verdict")
+    same = run.split == "test" and run.rules == run.artifact.experiment.evaluation
+    if recorded and same and all(_is_of_all(recorded.get(name)) for name in results):
+        return recorded
+    rankings = {name: (run.held_out, result) for name, result in results.items()}
+    scorer, data = ModelScorer(run.artifact.model), (run.trained_on, run.dataset, run.split)
+    with workers(choose_threads()) as pool:
+        verdict = judge(scorer, *data, run.rules, pool, rankings, scorer.multiplications)
+    return verdict.to_json() if verdict else None
+
+
+def _is_of_all(standing: dict[str, Any] | None) -> bool:
+    """Whether a recorded ranking is there and is not of a sample."""
+    return standing is not None and standing["rows"] == standing["total"]
 
 
 def is_quick(run: EvaluatedRun) -> bool:

@@ -103,7 +103,11 @@ def evaluate_by_time(
         log(f"Training {settings.name} on the past alone, in {target}.")
         begun = (target / "run.json").is_file()
         options = RunOptions(
-            resume=begun and finished is None, overwrite=finished is not None, tracker=tracker, stop=stop
+            resume=begun and finished is None,
+            overwrite=finished is not None,
+            verdict=False,
+            tracker=tracker,
+            stop=stop,
         )
         train(dataset, settings, target, data_path=data_path, options=options)
     later = open_run(target, data_path, ties=run.rules.ties, cutoffs=run.rules.cutoffs)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncf.cli.evaluation_tables import cold_sentence, miss_sentence, print_columns, print_groups, print_known
-from ncf.cli.options import Data, Json, RunPath, print_json
+from ncf.cli.options import Data, Json, RunPath, print_json, print_verdict
 from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -66,6 +66,7 @@ def evaluate(
     names = [*(by or ()), *(["rarity"] if cold else [])]
     tables = {analysis.GROUPS[name].title: analysis.grouped(subject, results, name) for name in names}
     users = analysis.evaluate_cold_users(subject) if cold else None
+    verdict = analysis.verdict_on(subject, results)
     if as_json:
         document = _json(run, subject, results)
         if tables:
@@ -76,7 +77,7 @@ def evaluate(
         if users is not None:
             known = {name: result.to_json() for name, result in users.results.items()}
             document["cold_users"] = {"users": users.users, "remark": users.remark, "known": known}
-        print_json(document)
+        print_json(document | {"verdict": verdict})
         return
     _print_results(subject, results, analysis.WARNING)
     for title, table in tables.items():
@@ -84,6 +85,7 @@ def evaluate(
     if users is not None:
         print_known(users.results)
         typer.echo(users.remark)
+    print_verdict(verdict)
 
 
 def _protocols(protocol: str | None, full: bool, as_json: bool, quick: bool) -> tuple[str, ...]:
@@ -143,10 +145,12 @@ def _by_time(run: str, data: str | None, overrides: Mapping[str, Any], as_json: 
     subject = analysis.open_run(run, own, **overrides)
     if analysis.is_split_by_time(subject.dataset):
         results = analysis.evaluate_both(subject)
+        verdict = analysis.verdict_on(subject, results)
         if as_json:
-            print_json(_json(run, subject, results) | {"split": "time"})
+            print_json(_json(run, subject, results) | {"split": "time", "verdict": verdict})
         else:
             _print_results(subject, results, analysis.WARNING)
+            print_verdict(verdict)
         return
     with closing(console.ConsoleTracker()) as tracker, stop_requested() as stop:
         temporal = analysis.evaluate_by_time(subject, cut, tracker, console.log, stop)
@@ -221,3 +225,4 @@ def report(
     if written.missing:
         console.log(written.missing)
     typer.echo(f"Page: {written.page} (opens without a network); model card: {written.card}.")
+    print_verdict(written.figures.get("verdict"))

@@ -1,6 +1,7 @@
 """Options that several commands share, and how JSON is printed."""
 
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -66,6 +67,14 @@ def exactly_one(options: dict[str, Any]) -> None:
     if len(given) != 1:
         verb = "none was given" if not given else f"{' and '.join(given)} were given"
         raise ConfigError(f"Give exactly one of {', '.join(options)}; {verb}.")
+
+
+def print_verdict(verdict: Mapping[str, Any] | None) -> None:
+    """Print the line of a verdict on standard output and its warning, if any, on standard error."""
+    if verdict:
+        typer.echo(verdict["line"])
+        if verdict["warning"]:
+            typer.echo(f"Warning: {verdict['warning']}", err=True)
 
 
 def print_json(value: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ncf.cli.options import ExperimentName, Json, RecipeData, Set, Track, print_json
+from ncf.cli.options import ExperimentName, Json, RecipeData, Set, Track, print_json, print_verdict
 from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -158,6 +158,7 @@ def _print_run(run: "Run", as_json: bool) -> None:
         typer.echo(
             f"Best epoch on test, as papers report it (optimistic): {figures} after epoch {best['epoch']}."
         )
+    print_verdict(run.metrics.get("verdict"))
 
 
 def left_to_launcher(message: str, code: int) -> bool:

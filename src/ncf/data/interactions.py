@@ -202,5 +202,9 @@ class HeldOut:
         """The other candidates: [T, N]."""
         return self.candidates[:, 1:]
 
+    def take(self, index: npt.NDArray[Any]) -> HeldOut:
+        """The rows at `index`, which is positions or a mask."""
+        return HeldOut(self.user_rows[index], self.candidates[index])
+
     def __len__(self) -> int:
         return len(self.user_rows)

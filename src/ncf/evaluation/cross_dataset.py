@@ -58,4 +58,4 @@ class TranslatedScorer:
 
 def rows_at(held_out: HeldOut, mask: npt.NDArray[np.bool_]) -> HeldOut:
     """The rows of `held_out` where `mask` [T] is true."""
-    return HeldOut(held_out.user_rows[mask], held_out.candidates[mask])
+    return held_out.take(mask)

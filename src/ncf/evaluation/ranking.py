@@ -208,7 +208,7 @@ def evaluate_full(
     for ranks_of_part, nonnumbers, top in workers.map(ranks_of, parts):
         ranks.append((ranks_of_part, nonnumbers))
         shown += np.bincount(top, minlength=len(shown))
-    sorted_rows = HeldOut(held_out.user_rows[order], held_out.candidates[order])
+    sorted_rows = held_out.take(order)
     figures = catalogue_figures(shown, dataset.popularity, depth)
     known = int(dataset.known.counts[held_out.user_rows].min(initial=len(dataset.items)))
     return _result("full", ranks, sorted_rows, config, figures, len(dataset.items) - known + 1)

@@ -70,10 +70,17 @@ def compare(
     """
     difference = b - a
     low, high = intervals(difference[None], resamples, seed, users)[0]
-    moved = _by_user(difference[None], users)[0][0]
-    p_value = _p_value(moved[moved != 0.0], resamples, seed)
+    p_value = paired_p_value(a, b, resamples, seed, users)
     mean_a, mean_b, mean = (float(values.mean()) for values in (a, b, difference))
     return Comparison(mean_a, mean_b, mean, float(low), float(high), p_value)
+
+
+def paired_p_value(
+    a: Floats, b: Floats, resamples: int = 10_000, seed: int = 0, users: Rows | None = None
+) -> float:
+    """The p of `compare` without its interval, which takes most of the time."""
+    moved = _by_user((b - a)[None], users)[0][0]
+    return _p_value(moved[moved != 0.0], resamples, seed)
 
 
 def sums_by_user(values: Floats, users: Rows) -> tuple[Floats, Floats]:

@@ -24,6 +24,7 @@ import numpy.typing as npt
 
 from ncf.data import HeldOut
 from ncf.evaluation import significance
+from ncf.runtime import seed_of
 
 Floats = npt.NDArray[np.float64]
 Counts = npt.NDArray[np.integer[Any]]
@@ -140,8 +141,15 @@ def label_of(bucket: Bucket) -> str:
 
 def sorted_by_user(held_out: HeldOut) -> HeldOut:
     """The rows of `held_out` in the order of the values of `evaluate_full`."""
-    order = np.argsort(held_out.user_rows, kind="stable")
-    return HeldOut(held_out.user_rows[order], held_out.candidates[order])
+    return held_out.take(np.argsort(held_out.user_rows, kind="stable"))
+
+
+def sample(rows: int, most: int, seed: int = 0) -> npt.NDArray[np.int64]:
+    """Positions of at most `most` of so many held-out `rows`, ascending, chosen by the seed."""
+    if rows <= most:
+        return np.arange(rows)
+    random = np.random.default_rng(seed_of(seed, "report-rows"))
+    return np.sort(random.choice(rows, most, replace=False))
 
 
 def _group(

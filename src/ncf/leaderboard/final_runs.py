@@ -64,7 +64,7 @@ def fit_model(
     run.
     """
     clock = _Clock()
-    options = RunOptions(overwrite=True, serves=False, tracker=clock, stop=stop)
+    options = RunOptions(overwrite=True, serves=False, verdict=False, tracker=clock, stop=stop)
     run = train(dataset, experiment, folder, data_path=data_path, options=options, **halves)
     artifact = open_artifact(run.artifact)
     size = sum(int(weights.nbytes) for weights in artifact.weights.values())

@@ -39,6 +39,11 @@ class ModelScorer:
         """Whether a score costs layers, some 50 times the time of a product."""
         return any(isinstance(branch, _MlpScorer) for branch in self._branches)
 
+    @property
+    def multiplications(self) -> int:
+        """How many a score takes, by which callers bound what they rank."""
+        return sum(branch.multiplications for branch in self._branches)
+
     @torch.inference_mode()
     def __call__(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
         """Logits [B, C] of C candidates for each user."""
@@ -80,6 +85,7 @@ class _GmfScorer:
         self._users, self._items = model.user_table, model.item_table
         self._output, self._bias, self._item_bias = model.output, model.bias, model.item_bias
         self.items = len(model.item_table)
+        self.multiplications = self._output.numel()
 
     def pairs(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
         vectors = self._items.index_select(0, items_BC.reshape(-1)).view(*items_BC.shape, -1)
@@ -99,6 +105,7 @@ class _MlpScorer:
         self._output, self._bias = model.output, model.bias
         self._item_half = model.first.item_half(model.item_table)
         self.items = len(model.item_table)
+        self.multiplications = self._output.numel() + sum(weight.numel() for weight, _ in self._layers)
 
     def pairs(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
         hidden = self._item_half.index_select(0, items_BC.reshape(-1)).view(*items_BC.shape, -1)

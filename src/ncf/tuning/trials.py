@@ -111,7 +111,7 @@ def run_trial(
     for serving: most trials never serve. Raises `GivenUp` for a pruned trial, `Interrupted` once `stop`
     returns true, and whatever else training raises.
     """
-    options = RunOptions(resume=True, serves=False, tracker=Pruning(report), stop=stop)
+    options = RunOptions(resume=True, serves=False, verdict=False, tracker=Pruning(report), stop=stop)
     try:
         run = train(dataset, experiment, folder, data_path=data_path, options=options, **(halves or {}))
     except GivenUp:

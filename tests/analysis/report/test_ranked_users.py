@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ncf.analysis.report import ranked_users
-from ncf.analysis.report.ranked_users import RankedUsers, log_edges, rank_users, sample
+from ncf.analysis.report.ranked_users import RankedUsers, log_edges, rank_users
 from ncf.config import EvaluationConfig
 from ncf.data import Dataset
 from ncf.evaluation.slices import sorted_by_user
@@ -93,16 +93,6 @@ def test_of_many_rows_a_sample_is_ranked(
     found = ranked(dataset, Constant(60), rules)
     assert (len(found.sampled.rows), len(found.full.rows), found.total) == (50, 20, 90)
     assert set(found.full.rows.user_rows.tolist()) <= set(found.sampled.rows.user_rows.tolist())
-
-
-def test_a_sample_keeps_rows_together_and_in_their_order(dataset: Dataset) -> None:
-    held_out = sorted_by_user(dataset.test)
-    some, again, other = (sample(held_out, 30, seed) for seed in (1, 1, 2))
-    assert some.user_rows.tolist() == sorted(some.user_rows.tolist()) == again.user_rows.tolist()
-    assert some.user_rows.tolist() != other.user_rows.tolist()
-    own = dict(zip(held_out.user_rows.tolist(), held_out.candidates.tolist(), strict=True))
-    assert [own[user] for user in some.user_rows.tolist()] == some.candidates.tolist()
-    assert sample(held_out, 90, 1) is held_out
 
 
 @pytest.mark.parametrize(

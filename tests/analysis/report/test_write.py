@@ -82,7 +82,7 @@ def test_a_run_without_test_rows_or_titles(dataset: Dataset, tmp_path: Path) -> 
     assert "No test interactions were held out" in document
     assert "No item of this user is held out." in document
     assert "The data have no titles" in document
-    assert made.figures == {"name": "small-gmf"}
+    assert made.figures == {"name": "small-gmf", "verdict": None}
 
 
 def test_an_artifact_alone_is_reported_beside_itself(run: Path, tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ def card(inputs: ReportInputs, figures: dict[str, Any], page: str) -> str:
     own = (inputs.artifact.folder / "MODEL_CARD.md").read_text("utf-8").rstrip()
     parts = [MARK, own, "## Measured afterwards", f"By `ncf report`; drawn in [{page}]({page})."]
     if figures.get("sampled"):
-        parts += [WARNING, _headline(figures)]
+        verdict = figures["verdict"] or {}
+        parts += [text for text in (verdict.get("line"), verdict.get("warning"), WARNING) if text]
+        parts.append(_headline(figures))
         for name, of in (("activity", "user"), ("popularity", "item")):
             parts += [f"### By {of} {name}", _groups(f"training interactions of the {of}", figures[name])]
         parts += ["### Calibration", _calibration(figures["calibration"])]

@@ -3,6 +3,7 @@
 In: `RankedUsers`, or what the artifact recorded where there are no data. Out: a section.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,14 @@ def recorded(metrics: dict[str, Any]) -> Section:
     reading = f"As recorded by the training run: {rules}."
     blocks: list[Block] = [Text(WARNING, note=True), TableBlock(["metric", "value", "95% interval"], rows)]
     return Section("Headline figures", reading, blocks)
+
+
+def with_verdict(section: Section, verdict: dict[str, Any] | None) -> Section:
+    """The `section` led by the `verdict`, as `Verdict.to_json` has it; unchanged without one."""
+    if not verdict:
+        return section
+    warning = [Text(verdict["warning"], note=True)] if verdict["warning"] else []
+    return replace(section, blocks=[Text(verdict["line"]), *warning, *section.blocks])
 
 
 def _table(experiment: Experiment, sampled: dict[str, Any], full: dict[str, Any]) -> TableBlock:

@@ -18,7 +18,8 @@ from ncf.config import EvaluationConfig
 from ncf.data import Dataset, HeldOut
 from ncf.evaluation import EvaluationResult, evaluate_full, evaluate_sampled, significance
 from ncf.evaluation.ranking import Scorer
-from ncf.runtime import Workers, seed_of
+from ncf.evaluation.slices import sample
+from ncf.runtime import Workers
 
 MOST_ROWS = 20_000
 """Most held-out rows that are evaluated in their candidate lists."""
@@ -83,26 +84,17 @@ def rank_users(
     `dataset` gives the catalogue and the known items, `config` the cutoffs, tie rule and number of resamples.
     `seed` chooses the samples.
     """
-    rows = sample(held_out, MOST_ROWS, seed)
+    rows = held_out.take(sample(len(held_out), MOST_ROWS, seed))
     edges = np.arange(1, rows.candidates.shape[1] + 1)
     result = evaluate_sampled(scorer, rows, _rules(config, edges), pool)
     ranked = 1 + (rows.candidates != rows.candidates[:, :1]).sum(1)
     sampled = Ranking(rows, result, edges, ranked, _intervals(result, config))
-    few = sample(rows, max(1, MOST_SCORES // len(dataset.items)), seed)
+    few = rows.take(sample(len(rows), max(1, MOST_SCORES // len(dataset.items)), seed))
     edges = log_edges(len(dataset.items))
     result = evaluate_full(scorer, dataset, few, _rules(config, edges), pool)
     ranked = len(dataset.items) + 1 - dataset.known.counts[few.user_rows]
     full = Ranking(few, result, edges, ranked, _intervals(result, config))
     return RankedUsers(sampled, full, len(held_out))
-
-
-def sample(held_out: HeldOut, most: int, seed: int) -> HeldOut:
-    """At most `most` of the rows, in their order, chosen by the seed."""
-    if len(held_out) <= most:
-        return held_out
-    random = np.random.default_rng(seed_of(seed, "report-rows"))
-    index = np.sort(random.choice(len(held_out), most, replace=False))
-    return HeldOut(held_out.user_rows[index], held_out.candidates[index])
 
 
 def log_edges(last: int) -> Ints:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ncf.analysis.evaluate import verdict_on
+from ncf.analysis.evaluated_run import EvaluatedRun
 from ncf.analysis.report import calibration, curves, examples, figures, norms, ranks, settings, slices, svg
 from ncf.analysis.report.card import MARK, card
 from ncf.analysis.report.inputs import ReportInputs, open_report_inputs
@@ -83,10 +85,22 @@ def _sections(inputs: ReportInputs) -> tuple[list[Section], dict[str, Any]]:
     learning = curves.section(inputs.histories, experiment.train.loss, selected)
     evaluated: list[Section] = [figures.recorded(metrics)]
     values: dict[str, Any] = {}
+    verdict = metrics.get("verdict")
     if len(inputs.held_out):
         evaluated, values = _evaluated(inputs, scorer)
+        verdict = _verdict(inputs)
+    evaluated[0] = figures.with_verdict(evaluated[0], verdict)
     rest = [norms.section(inputs), examples.section(inputs, scorer), settings.section(inputs)]
-    return [evaluated[0], learning, *evaluated[1:], *rest], {"name": inputs.name, **values}
+    values |= {"name": inputs.name, "verdict": verdict}
+    return [evaluated[0], learning, *evaluated[1:], *rest], values
+
+
+def _verdict(inputs: ReportInputs) -> dict[str, Any] | None:
+    """The verdict of the run, made now if training did not."""
+    assert inputs.dataset is not None
+    rules = inputs.artifact.experiment.evaluation
+    run = EvaluatedRun(inputs.given, inputs.artifact, inputs.dataset, "test", inputs.held_out, rules)
+    return verdict_on(run, {})
 
 
 def _evaluated(inputs: ReportInputs, scorer: Scorer) -> tuple[list[Section], dict[str, Any]]:

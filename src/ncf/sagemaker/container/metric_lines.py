@@ -50,6 +50,9 @@ class MetricLines(Silent):
             {f"validation_{name}": value for name, value in kept.items()}
             | {f"test_{name}": value for name, value in figures["metrics"].items()}
         )
+        verdict = results.get("verdict") or {}
+        for sentence in filter(None, (verdict.get("line"), verdict.get("warning"))):
+            self.log(sentence)
 
     def _line(self, figures: Mapping[str, Any]) -> None:
         words = [f"{name}={value:.6g}" for name, value in figures.items() if isinstance(value, int | float)]
