@@ -124,10 +124,10 @@ def test_a_run_leaves_the_summary_in_its_metrics_and_events(tmp_path: Path) -> N
     assert phases == run.metrics["phases"]
     assert phases["reading"] == 0.5
     assert list(phases)[1:3] == ["initialization", "closed form"]
-    assert list(phases)[-3:] == ["test", "writing", "index for serving"]
+    assert list(phases)[-4:] == ["test", "verdict", "writing", "index for serving"]
     assert {"epoch 1/2", "epoch 2/2"} <= set(began)
     events = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
     assert events[-1]["phases"] == phases
     assert [event["name"] for event in events if event["event"] == "phase"] == [
-        "closed form", "initialization", "test", "writing", "index for serving",
+        "closed form", "initialization", "test", "verdict", "writing", "index for serving",
     ]  # fmt: skip

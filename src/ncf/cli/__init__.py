@@ -23,8 +23,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for command in (
-    data.prepare, training.train, evaluation.evaluate, evaluation.compare, tune.tune, leaderboard.leaderboard,
-    evaluation.report, serving.recommend, serving.batch, serving.serve, doctor.doctor,
+    data.prepare, tune.suggest, training.train, evaluation.evaluate, evaluation.compare, tune.tune,
+    leaderboard.leaderboard, evaluation.report, serving.recommend, serving.batch, serving.serve,
+    doctor.doctor,
 ):  # fmt: skip
     app.command()(command)
 app.add_typer(serving.artifact_app, name="artifact")

@@ -1,4 +1,4 @@
-"""`ncf tune`: search a space of settings on this machine."""
+"""`ncf tune`: search a space of settings on this machine; `ncf suggest`: the recipe to start with."""
 
 from collections import Counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncf.cli.options import Json, RecipeData, Set, print_json
-from ncf.errors import Interrupted
+from ncf.errors import ConfigError, Interrupted
 
 if TYPE_CHECKING:
     from ncf.tuning.study import StudyResult
@@ -139,3 +139,43 @@ def _print_trials(outcome: "StudyResult", name: str) -> None:
     reasons = {trial.reason: trial.number for trial in reversed(outcome.trials) if trial.state == "failed"}
     for reason, number in reasons.items():
         typer.echo(f"Trial {number} failed: {reason}", err=True)
+
+
+def suggest(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Folder of 'ncf prepare'.")],
+    output: Annotated[str, typer.Option(help="Recipe to write.")] = "recipe.toml",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --output.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write the recipe to start with on prepared data, with the reason for each setting."""
+    import re
+    from pathlib import Path
+
+    from ncf.data import Dataset
+    from ncf.data.files import storage_errors, write_text
+    from ncf.data.report import PrepareReport
+    from ncf.tuning import defaults
+
+    target = Path(output)
+    if target.exists() and not overwrite:
+        raise ConfigError(f"{target} exists: choose another --output, or replace it with --overwrite.")
+    dataset = Dataset.open(data)
+    shape = defaults.DataShape.of(dataset)
+    suggestion = defaults.suggest(shape)
+    audit = [line for line in PrepareReport(dataset.description).lines() if line.startswith("audit")]
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(data).resolve().name).strip("-.") or "mine"
+    heading = f"Made by 'ncf suggest' for {dataset.name}: {shape.line}"
+    with storage_errors(target):
+        write_text(target, suggestion.to_toml(name, str(Path(data).resolve()), heading))
+    if as_json:
+        choices = [vars(choice) for choice in suggestion.choices]
+        document = {"recipe": str(target), "shape": shape.to_json(), "choices": choices}
+        print_json({**document, "notes": suggestion.notes, "audit": audit})
+        return
+    for line in [shape.line, *audit]:
+        typer.echo(line)
+    for choice in suggestion.choices:
+        typer.echo(f"{choice.setting} = {choice.value}: {choice.reason}")
+    for note in suggestion.notes:
+        typer.echo(note)
+    typer.echo(f"Recipe: {target}. Next: ncf train {target}")
