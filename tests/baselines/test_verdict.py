@@ -161,6 +161,8 @@ def test_other_cutoffs_and_no_rows(data: Dataset) -> None:
     made = judged(data, popular(data), EvaluationConfig(cutoffs=(2, 5), bootstrap=0))
     assert made.metric == "hr@5"
     assert made.line.startswith("HR@5 .")
+    short = replace(data, test=replace(data.test, candidates=data.test.candidates[:, :8]))
+    assert judged(short, popular(data)).metric == "hr@1", "everybody hits among 8 items at 10"
     nothing = replace(data, test=HeldOut.empty(3))
     assert judge(Fixed(popular(data)), data.seen_in_training, nothing, "test", RULES, POOL) is None
 

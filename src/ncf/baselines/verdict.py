@@ -166,7 +166,9 @@ def judge(
     if not len(held_out):
         return None
     listed, items = held_out.has_lists, len(dataset.items)
-    k = _CUTOFFS[listed] if _CUTOFFS[listed] in rules.cutoffs else max(rules.cutoffs)
+    # In a list that is no longer than the cutoff, nobody misses.
+    cutoffs = [k for k in rules.cutoffs if not listed or k < held_out.candidates.shape[1]] or rules.cutoffs
+    k = _CUTOFFS[listed] if _CUTOFFS[listed] in cutoffs else max(cutoffs)
     metrics = (f"hr@{k}" if listed else f"recall@{k}", f"ndcg@{k}")
     quick = rules.model_copy(update={"cutoffs": (k,), "bootstrap": 0})
     rivals, missing = _fit(train, items, workers)
