@@ -32,9 +32,14 @@ def test_what_a_person_sees_on_a_terminal(folder: Path, pair: Path) -> None:
     seen = (folder / "pair-seen").read_text()
     plain = re.sub(r"\x1b\[[\d;?]*\w", "", seen)
     lines = [line.strip() for line in re.split(r"[\r\n]+", plain) if line.strip()]
-    known = r"Training|[\d,]+ parameters|epoch +\d +loss|epoch \d .*/20 steps|Artifact"
+    phases = "reading|initialization|epoch|validation|test|verdict|writing|index for serving"
+    known = (
+        rf"Training|[\d,]+ parameters|epoch +\d +loss|({phases})\b.* \d:\d\d:\d\d|Artifact|Time: |Warning: "
+    )
     assert [line for line in lines if not re.match(known, line)] == []
-    assert seen.count("\x1b[?25l") == 4  # a bar per epoch hides the cursor: one process shows its own
+    bars = {line.partition("━")[0] for line in lines if "━" in line}
+    assert {"verdict ", "test ", "epoch 4/4 "} <= bars
+    assert seen.count("\x1b[?25l") == len(bars)  # a bar hides the cursor: one process shows its own
     for word, count in (("Training", 1), ("Artifact", 1)):
         assert sum(line.startswith(word) for line in lines) == count
     assert len([line for line in lines if re.match(r"epoch +\d +loss", line)]) == 4
