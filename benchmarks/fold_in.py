@@ -28,6 +28,8 @@ from torch import Tensor
 
 from common import ROOT, Report, command_line, timed
 from ncf import experiment
+from ncf.baselines.base import sparse_rows
+from ncf.baselines.ease import ease_scores
 from ncf.config import EvaluationConfig, Experiment
 from ncf.data import Csr, Dataset, HeldOut, PrepareOptions, Vocabulary, prepare_catalog
 from ncf.evaluation import evaluate_sampled
@@ -35,7 +37,6 @@ from ncf.runtime import Workers, choose_threads, workers
 from ncf.serving.fold_in import FoldIn
 from ncf.serving.history_embedding import HistoryEmbedding
 from ncf.serving.numpy_model import Floats, NumpyModel, Rows
-from ncf.training.spectral_init import start_weights
 
 KINDS = ("gmf", "mlp", "neumf")
 CHANGES = {
@@ -273,7 +274,7 @@ def references(
         held,
         pool,
     )
-    weights = start_weights(seen, len(dataset.items), pool).numpy()
+    weights = ease_scores(sparse_rows(seen, len(dataset.items)), 200.0, 0.33, 0.5).weights_between_items()
     for length in (*LENGTHS, None):
         histories = held.histories if length is None else held.shortened(length, seed)
         scores = np.stack([weights[history].sum(0) for history in histories])

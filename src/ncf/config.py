@@ -95,8 +95,8 @@ class TrainConfig(ConfigSection):
     suits a model that ships; it leaks the held-out items into training, so metrics are optimistic."""
     loss: Literal["bce", "bpr", "softmax"] = "bce"
     init: Literal["random", "spectral", "auto"] = "random"
-    """`spectral` takes the initial tables from a closed-form model of the data (`training/spectral_init.py`);
-    `auto` does so if the data are small enough, and logs it if they are not."""
+    """`spectral` and `auto` take the initial tables from a closed-form model of the data
+    (`training/spectral_init.py`)."""
     learning_rate: Positive = 0.003
     learning_rate_scaling: Literal["none", "linear", "sqrt"] = "none"
     """The learning rate is fixed, or multiplied by `batch_size` / `learning_rate_batch`, or by its root."""

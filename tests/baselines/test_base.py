@@ -22,7 +22,7 @@ def test_settings_take_the_types_of_the_defaults() -> None:
     assert (type(chosen["neighbours"]), type(chosen["shrink"])) == (int, float)
 
 
-@pytest.mark.parametrize(("name", "package"), [("bpr", "implicit"), ("item-knn", "scipy"), ("ease", "scipy")])
+@pytest.mark.parametrize(("name", "package"), [("bpr", "implicit"), ("item-knn", "scipy")])
 def test_a_missing_package_is_named(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(module: str) -> Any:
         raise ImportError(module)

@@ -7,13 +7,11 @@ import torch
 from pydantic import ValidationError
 
 from ncf.config import Experiment
-from ncf.errors import ConfigError
 from ncf.experiment import train
 from ncf.models import GMF, MLP, Model
 from ncf.runtime import Workers
 from ncf.serving.artifact import open_artifact
-from ncf.training import spectral_init
-from ncf.training.initialization import all_logits, init_from_ensemble
+from ncf.training.initialization import init_from_ensemble
 from ncf.training.spectral_init import closed_form_logits
 from support import checkerboard, experiment, model_of
 
@@ -33,32 +31,18 @@ def distilled(alpha: float, width: int = 30, seed: int = 0) -> GMF:
     return student
 
 
-def test_all_logits_are_those_of_the_model() -> None:
-    everyone = torch.arange(40)
-    for model in teachers():
-        logits = all_logits(model, 40, Workers(2))
-        assert (logits.shape, logits.dtype) == ((40, 30), torch.float32)
-        torch.testing.assert_close(logits, model.catalogue(everyone).detach())
-
-
 @pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])
 def test_a_student_that_is_wide_enough_says_what_its_teachers_say_together(alpha: float) -> None:
-    closed = closed_form_logits(CSR, 30, 4, 0, Workers(1))
+    closed = closed_form_logits(CSR, 30, 4, 0)
     everyone = torch.arange(40)
     gmf, mlp = (model.catalogue(everyone).detach() for model in teachers())
-    together = alpha * 0.5 * (closed.centred + closed.mean + gmf) + (1.0 - alpha) * mlp
+    together = alpha * 0.5 * (closed.rows(slice(0, 40)) + gmf) + (1.0 - alpha) * mlp
     torch.testing.assert_close(distilled(alpha).catalogue(everyone).detach(), together, rtol=1e-3, atol=1e-3)
 
 
 def test_it_follows_from_the_seed() -> None:
     assert torch.equal(distilled(0.5, 8).user_table, distilled(0.5, 8).user_table)
     assert not torch.equal(distilled(0.5, 8).user_table, distilled(0.5, 8, seed=1).user_table)
-
-
-def test_data_too_large_for_a_closed_form_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spectral_init, "ITEMS_LIMIT", 20)
-    with pytest.raises(ConfigError, match=r"too much: leave \[pretraining\] out"):
-        distilled(0.5)
 
 
 def recipe(kind: str, gmf: Experiment, **train_settings: object) -> Experiment:

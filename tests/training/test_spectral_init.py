@@ -1,21 +1,17 @@
 """EASE against its closed form, the factorisation against a full one, and what the start is worth."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
+from ncf.baselines import ease
 from ncf.baselines.base import dense_rows
 from ncf.config import EvaluationConfig
-from ncf.errors import ConfigError
 from ncf.evaluation import evaluate_sampled
-from ncf.experiment import RunOptions, train
 from ncf.models import ModelScorer, build_model
 from ncf.runtime import Workers, generator
-from ncf.tracking.tracker import Silent
 from ncf.training import spectral_init
-from ncf.training.spectral_init import closed_form_logits, factorise, init_spectral
+from ncf.training.spectral_init import Logits, LowRankLogits, closed_form_logits, ignore, init_spectral
 from support import checkerboard, experiment, model_of, planted
 
 
@@ -23,32 +19,54 @@ def dense(users: int = 300, items: int = 120) -> torch.Tensor:
     return dense_rows(planted().seen_in_training, items, slice(0, users))
 
 
-def test_logits_are_centred_and_tell_positives_from_negatives() -> None:
-    logits = closed_form_logits(planted().seen_in_training, 120, 4, 0, Workers(1))
-    assert logits.centred.shape == (300, 120)
-    assert abs(float(logits.centred.mean())) < 1e-4
-    used = dense().bool()
-    assert logits.centred[used].mean() > logits.centred[~used].mean() + 1.0
+def decomposed(logits: Logits, *widths: tuple[int, bool]) -> tuple[list[torch.Tensor], float]:
+    tables, mean = logits.decompose(widths, generator(1, "sketch"), Workers(2), ignore)
+    return [users @ items.T for users, items in tables], mean
 
 
-def test_factorising_is_the_best_approximation_of_its_rank() -> None:
-    matrix = torch.randn(50, 12, generator=generator(0, "a")) @ torch.randn(
-        12, 40, generator=generator(0, "b")
-    )
-    users, items = factorise(matrix, 12, generator(1, "sketch"))
-    assert (users.shape, items.shape) == ((50, 12), (40, 12))
-    torch.testing.assert_close(users @ items.T, matrix, rtol=1e-3, atol=1e-3)
-    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    users, items = factorise(matrix, 5, generator(1, "sketch"))
+def held(matrix: torch.Tensor) -> Logits:
+    """Logits that are at hand, with a guess at random."""
+
+    def guess(size: int, random: torch.Generator) -> torch.Tensor:
+        return torch.linalg.qr(torch.randn(matrix.shape[1], size, generator=random)).Q
+
+    return Logits(*matrix.shape, lambda part: matrix[part].clone(), guess)
+
+
+@pytest.mark.parametrize("kept", [0, 2**26])
+def test_the_decomposition_is_the_best_of_its_rank(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spectral_init, "_KEPT_PAIRS", kept)
+    monkeypatch.setattr(spectral_init, "_BLOCK_PAIRS", 90)
+    noise = [generator(0, name) for name in "abc"]
+    matrix = torch.randn(50, 12, generator=noise[0]) @ torch.randn(12, 40, generator=noise[1]) - 3.0
+    matrix += 0.01 * torch.randn(50, 40, generator=noise[2])
+    (whole, by_item, narrow), mean = decomposed(held(matrix), (40, False), (40, True), (5, False))
+    assert mean == pytest.approx(float(matrix.mean()), abs=1e-5)
+    torch.testing.assert_close(whole, matrix - matrix.mean(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(by_item, matrix - matrix.mean(0), rtol=1e-3, atol=1e-3)
+    left, values, right = torch.linalg.svd(matrix - matrix.mean(), full_matrices=False)
     best = (left[:, :5] * values[:5]) @ right[:5]
-    assert torch.dist(users @ items.T, matrix) < 1.01 * torch.dist(best, matrix)
+    assert torch.dist(narrow, matrix - matrix.mean()) < 1.01 * torch.dist(best, matrix - matrix.mean())
 
 
-def test_a_table_wider_than_the_matrix_is_filled_up() -> None:
-    matrix = torch.randn(6, 4, generator=generator(0, "a"))
-    users, items = factorise(matrix, 9, generator(1, "sketch"))
-    assert (users.shape, items.shape) == ((6, 9), (4, 9))
-    torch.testing.assert_close(users @ items.T, matrix, rtol=1e-4, atol=1e-4)
+def test_a_product_of_tables_decomposes_as_its_matrix_does() -> None:
+    left, right = (
+        torch.randn(30, 6, generator=generator(0, "a")),
+        torch.randn(25, 6, generator=generator(0, "b")),
+    )
+    product = LowRankLogits.of(left, right)
+    torch.testing.assert_close(product.rows(slice(3, 9)), (left @ right.T)[3:9])
+    for width in ((9, False), (9, True), (3, False)):
+        (exact,), mean = decomposed(product, width)
+        (expected,), _ = decomposed(held(left @ right.T), width)
+        assert mean == pytest.approx(float((left @ right.T).mean()), abs=1e-5)
+        torch.testing.assert_close(exact, expected, rtol=1e-3, atol=1e-3)
+
+
+def test_logits_tell_positives_from_negatives() -> None:
+    logits = closed_form_logits(planted().seen_in_training, 120, 4, 0).rows(slice(0, 300))
+    used = dense().bool()
+    assert logits[used].mean() > logits[~used].mean() + 1.0
 
 
 def test_gmf_starts_as_good_as_a_trained_model() -> None:
@@ -71,28 +89,15 @@ def test_the_start_follows_from_the_seed_and_from_training_only(kind: str) -> No
     assert not torch.equal(first, other)
 
 
-def test_data_too_large_for_a_closed_form_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spectral_init, "ITEMS_LIMIT", 20)
-    with pytest.raises(ConfigError, match=r"40 users and 30 items is too much: set train.init = 'random'"):
-        init_spectral(model_of("gmf", 40, 30), checkerboard().seen_in_training, 30, 4, 0, Workers(1))
-
-
-def test_an_automatic_start_is_spectral_where_it_can_be(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    class Notes(Silent):
-        def __init__(self) -> None:
-            self.messages: list[str] = []
-
-        def log(self, sentence: str) -> None:
-            self.messages.append(sentence)
-
-    for limit, expected in ((20_000, "Spectral start"), (20, "Random start: the data are too large")):
-        monkeypatch.setattr(spectral_init, "ITEMS_LIMIT", limit)
-        notes = Notes()
-        settings = experiment("gmf", init="auto", epochs=1)
-        train(checkerboard(), settings, tmp_path / str(limit), options=RunOptions(tracker=notes))
-        assert notes.messages[0].startswith(expected)
+def test_beyond_the_exact_solution_the_start_is_as_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset, rules = planted(), EvaluationConfig(cutoffs=(10,), bootstrap=0)
+    found = []
+    for limit in (20_000, 20):
+        monkeypatch.setattr(ease, "EXACT_LIMIT", limit)
+        model = build_model(experiment("gmf").model, 300, 120, generator(0, "init"))
+        init_spectral(model, dataset.seen_in_training, 120, 4, 0, Workers(1))
+        found.append(evaluate_sampled(ModelScorer(model), dataset.test, rules, Workers(1)).means["ndcg@10"])
+    assert found[1] > found[0] - 0.05
 
 
 def test_the_start_is_the_mean_of_an_item_side_and_a_user_side() -> None:
@@ -102,7 +107,7 @@ def test_the_start_is_the_mean_of_an_item_side_and_a_user_side() -> None:
         dense_rows(checkerboard().seen_in_training, 30, slice(0, 40)),
     )
     sides = []
-    for matrix, l2 in ((used, spectral_init._EASE_L2), (used.T, spectral_init._USER_SIDE_L2)):
+    for matrix, l2 in ((used, spectral_init._ITEM_L2), (used.T, spectral_init._USER_L2)):
         weigh = (matrix.sum(1) / matrix.sum(1).mean()) ** -0.5
         gram = matrix.T @ (matrix * weigh[:, None])
         gram.diagonal().mul_(1.0 + 0.33 / 0.67).add_(l2)
@@ -111,37 +116,32 @@ def test_the_start_is_the_mean_of_an_item_side_and_a_user_side() -> None:
         weights.diagonal().zero_()
         sides.append(matrix @ weights)
     logits = [sides[0].clone(), sides[1].T.contiguous()]
+    # As in the docstring: the logistic regression on sampled pairs, with the score, its logarithm and one.
+    users, columns, labels = spectral_init._sampled(train_csr, 30, 4, 0)
     for scores in logits:
-        spectral_init._calibrate(scores, train_csr, 30, 4, 0, Workers(1))
-    logits_of_both = closed_form_logits(train_csr, 30, 4, 0, Workers(2))
-    assert (logits_of_both.centred.shape, logits_of_both.centred.dtype) == ((40, 30), torch.float32)
-    torch.testing.assert_close(
-        logits_of_both.centred + logits_of_both.mean, (logits[0] + logits[1]) / 2, rtol=1e-2, atol=1e-2
-    )
+        features = [scores, (scores.clamp(min=0.0) + 0.01).log(), torch.ones_like(scores)]
+        sampled = torch.stack([values[users, columns] for values in features], 1)
+        weights = spectral_init._logistic_regression(sampled, labels)
+        total = sum(weight * values for weight, values in zip(weights, features, strict=True))
+        scores.copy_(torch.as_tensor(total).clamp(-9.2, 9.2))
+    both = closed_form_logits(train_csr, 30, 4, 0).rows(slice(0, 40))
+    assert (both.shape, both.dtype) == ((40, 30), torch.float32)
+    torch.testing.assert_close(both, (logits[0] + logits[1]) / 2, rtol=1e-2, atol=1e-2)
 
 
-def test_where_both_sides_take_too_much_memory_the_item_side_stands_alone(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    train_csr = checkerboard().seen_in_training
-    both = closed_form_logits(train_csr, 30, 4, 0, Workers(1))
-    monkeypatch.setattr(spectral_init, "_LOGITS_LIMIT", 2 * 40 * 30 - 1)
-    alone = closed_form_logits(train_csr, 30, 4, 0, Workers(1))
-    assert not torch.allclose(both.centred, alone.centred)
-    expected = dense_rows(train_csr, 30, slice(0, 40)) @ spectral_init.start_weights(
-        train_csr, 30, Workers(1)
-    )
-    spectral_init._calibrate(expected, train_csr, 30, 4, 0, Workers(1))
-    torch.testing.assert_close(alone.centred + alone.mean, expected, rtol=1e-4, atol=1e-4)
+def test_sampled_pairs_are_labelled_right() -> None:
+    train_csr = planted().seen_in_training
+    users, items, labels = spectral_init._sampled(train_csr, 120, 4, 0)
+    assert np.array_equal(train_csr.contains(users.numpy(), items.numpy()), labels.numpy() == 1.0)
+    assert labels.sum() == len(train_csr.columns)
 
 
 def test_negatives_by_popularity_take_their_likelihood_off_the_logits() -> None:
     """An item that is drawn r times as often as uniformly has logits lower by log r."""
     train_csr = planted().seen_in_training
     plain, adjusted = (
-        closed_form_logits(train_csr, 120, 4, 0, Workers(1), exponent) for exponent in (0.0, 0.5)
+        closed_form_logits(train_csr, 120, 4, 0, exponent).rows(slice(0, 300)) for exponent in (0.0, 0.5)
     )
     drawn = np.sqrt(1.0 + np.bincount(train_csr.columns, minlength=120))
     expected = torch.from_numpy(np.log(drawn * 120 / drawn.sum())).float().expand(300, 120)
-    taken_off = (plain.centred + plain.mean) - (adjusted.centred + adjusted.mean)
-    torch.testing.assert_close(taken_off, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(plain - adjusted, expected, rtol=1e-4, atol=1e-4)

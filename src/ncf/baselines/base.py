@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from ncf.data import Csr
@@ -115,9 +116,7 @@ def dense_rows(train: Csr, items: int, part: slice) -> Tensor:
 def sparse_rows(train: Csr, items: int) -> Any:
     """`train` as a `scipy.sparse.csr_matrix` [U, `items`] of float32 ones."""
     ones = np.ones(len(train.columns), np.float32)
-    return optional("scipy.sparse").csr_matrix(
-        (ones, train.columns, train.offsets), shape=(train.users, items)
-    )
+    return csr_matrix((ones, train.columns, train.offsets), shape=(train.users, items))
 
 
 def users_by_item(train: Csr, items: int) -> Csr:

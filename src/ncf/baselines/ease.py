@@ -1,108 +1,200 @@
-"""EASE: the best linear item-item model, in closed form (Steck, WWW'19).
+"""EASE: the best linear model between items, or between users, in closed form (Steck, WWW'19).
 
-In: training interactions. Out: item-item weights, and a scorer that sums the weights of a user's items. The
-diagonal of the weights is zero, so an item's score never counts its own use. The decision worth knowing: the
-weights are I x I float32 numbers, so catalogues above 20,000 items (1.6 GB) are refused.
+In: training interactions X [U, I]. Out: scores of every pair that do not count a pair's own interaction. The
+item side learns weights between items,
+
+    S = X - X P diag(P)^-1,   P = (X'WX + D)^-1,   D = l2 + p / (1 - p) diag(X'WX)
+
+where W weighs users and p is the dropout of the denoising form (Steck, NeurIPS'20); with p = 0 and W = 1 this
+is plain EASE. The user side is the same of X'. The decision worth knowing: only the smaller side is inverted.
+By Woodbury's identity, with M = (W^-1 + X D^-1 X')^-1 [U, U],
+
+    X P = W^-1 M X D^-1,   P_jj = 1 / D_j - x_j' M x_j / D_j^2
+
+so every form is S = X - diag(a) X K diag(b) or X - diag(a) K X diag(b), and no users x items matrix is held.
+Where both sides have more than 20,000 rows, the inverse is replaced by conjugate gradients, and the scores by
+a truncated singular value decomposition, which needs products only.
 
 Setting: `l2` is the ridge penalty (lambda of the paper).
 
-Legend: U users, I items.
+Legend: U users, I items, R rows, C columns of the matrix whose columns get weights, D rank.
 """
 
+from typing import Any, Literal
+
 import numpy as np
+import scipy.sparse
 import torch
-from torch import Tensor
 
-from ncf.baselines.base import Baseline, Settings, dense_rows, sparse_rows
-from ncf.baselines.products import SparseRows
+from ncf.baselines.base import Baseline, FittedBaseline, Settings, sparse_rows
+from ncf.baselines.products import Factors, Floats, KernelScores
 from ncf.data import Csr
-from ncf.errors import ConfigError
-from ncf.runtime import Workers, spans
+from ncf.runtime import Workers, generator, seed_of, spans
 
-ITEMS_LIMIT = 20_000
-_USERS_AT_ONCE = 512
+EXACT_LIMIT = 20_000
+"""Rows of the largest matrix that is inverted: 1.6 GB in float32, some minutes on one core."""
+_ROWS_AT_ONCE = 256
+_RANK_AT_LEAST, _RANK_AT_MOST, _FACTOR_VALUES = 64, 512, 2**27
+_OVERSAMPLE, _POWER_ITERATIONS = 16, 2
+_SPARSE_COST = 16.0
+_SIGNS, _TOLERANCE, _STEPS_AT_MOST, _TINY = 64, 1e-3, 60, 1e-30
 
 
-def ease_weights(
-    train: Csr, items: int, workers: Workers, l2: float, dropout: float = 0.0, user_exponent: float = 0.0
-) -> Tensor:
-    """Item-item weights [I, I], float32 with a zero diagonal (equation 8 of EASE).
+def is_exact(users: int, items: int) -> bool:
+    """Whether the smaller side is small enough for an exact solution."""
+    return min(users, items) <= EXACT_LIMIT
 
-    `train` are the interactions over a catalogue of `items`, `workers` the threads, `l2` the ridge penalty.
-    `dropout` is that of the denoising form (Steck, NeurIPS'20). A user's weight is the number of the user's
-    items to the power of -`user_exponent`. With both zero this is plain EASE.
+
+def ease_scores(
+    histories: Any,
+    l2: float,
+    dropout: float = 0.0,
+    exponent: float = 0.0,
+    side: Literal["items", "users"] = "items",
+) -> KernelScores:
+    """The exact scores of one side.
+
+    Args:
+        histories: X, a float32 `csr_matrix` [U, I] of ones.
+        l2: the ridge penalty.
+        dropout: that of the denoising form.
+        exponent: the item side weighs a user by the number of the user's items to the power of -`exponent`,
+            the user side an item by that of its users.
+        side: what the weights are between.
     """
-    total = _gram(train, items, _weights(train.counts, user_exponent), workers)
-    diagonal = total.diagonal()
-    diagonal.mul_(1.0 + dropout / (1.0 - dropout)).add_(l2)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(total))
-    weights = inverse.div_(-inverse.diagonal().clone())
-    weights.diagonal().zero_()
-    return weights
+    columns = histories if side == "items" else histories.T.tocsr()
+    rows, width = columns.shape
+    weights_R = _weights(np.diff(columns.indptr), exponent)
+    ridge_C = l2 + dropout / (1.0 - dropout) * (columns.T @ weights_R)
+    if not np.all(ridge_C > 0.0) and width > rows:
+        raise torch.linalg.LinAlgError("without a ridge there are many solutions")  # type: ignore[attr-defined]
+    if width <= rows:
+        kernel = _inverse(columns.T.tocsr(), weights_R, ridge_C)
+        inner, outer_C = np.ones(rows, np.float32), 1.0 / kernel.diagonal()
+    else:
+        kernel = _inverse(columns, 1.0 / ridge_C, 1.0 / weights_R)
+        inner, outer_C = 1.0 / weights_R, 1.0 / (1.0 - _own(columns.T.tocsr(), kernel) / ridge_C)
+    left, right = (inner, outer_C) if side == "items" else (outer_C, inner)
+    return KernelScores(histories, kernel, left.astype(np.float32), right.astype(np.float32))
 
 
-def user_side_scores(
-    train: Csr, items: int, workers: Workers, l2: float, dropout: float = 0.0, item_exponent: float = 0.0
-) -> Tensor:
-    """Scores [U, I], float32, of EASE on the transposed interactions: users have weights for users.
+def ease_factors(
+    histories: Any, l2: float, dropout: float, exponent: float, seed: int, width: int = 0
+) -> Factors:
+    """The item side's scores at low rank, for any number of users and items.
 
-    Arguments as for `ease_weights`; an item's weight is the number of its users to the power of
-    -`item_exponent`.
-
-    With X the interactions, W the items' weights and P = (X W X' + D)^-1, D diagonal, the scores are X -
-    diag(P)^-1 P X. No users x users matrix is needed. By Woodbury's identity, with the I x I matrix M = (W^-1
-    + X' D^-1 X)^-1, P X = D^-1 X M W^-1 and P_uu = 1 / D_u - x_u M x_u' / D_u^2.
+    The arguments are those of `ease_scores`; `seed` draws random projections, and the rank is at least
+    `width`. The rank is spent on scores over n_u^1/2 n_i^1/4, or long histories and popular items would take
+    most of it.
     """
-    counts = np.bincount(train.columns, minlength=items)
-    weights_I = _weights(counts, item_exponent)
-    ones = torch.from_numpy(train.columns.astype(np.int64))
-    user_of = torch.from_numpy(np.repeat(np.arange(train.users), train.counts))
-    diagonal_U = torch.zeros(train.users).index_add_(0, user_of, weights_I[ones])
-    diagonal_U.mul_(dropout / (1.0 - dropout)).add_(l2)
-    inner = _gram(train, items, 1.0 / diagonal_U, workers)
-    inner.diagonal().add_(1.0 / weights_I)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(inner))
-    scores = torch.empty(train.users, items)
-
-    def score(part: slice) -> None:
-        rows = dense_rows(train, items, part)
-        product = torch.mm(rows, inverse, out=scores[part])
-        own_u1 = 1.0 - (product * rows).sum(1, keepdim=True) / diagonal_U[part, None]
-        product.div_(own_u1).div_(weights_I).neg_().add_(rows)
-
-    workers.map(score, spans(train.users, -(-train.users // _USERS_AT_ONCE)))
-    return scores
+    users, items = histories.shape
+    rank = int(np.clip(_FACTOR_VALUES // (users + items), _RANK_AT_LEAST, _RANK_AT_MOST))
+    rank = min(max(rank, width), users, items)
+    scores = _IterativeScores(histories, l2, dropout, exponent, seed)
+    scale_U = (np.maximum(np.diff(histories.indptr), 1) ** 0.5).astype(np.float32)[:, None]
+    scale_I = (np.maximum(scores.counts, 1) ** 0.25).astype(np.float32)[:, None]
+    size = min(rank + _OVERSAMPLE, users, items)
+    basis = torch.randn(items, size, generator=generator(seed, "low rank"))
+    for _ in range(_POWER_ITERATIONS):
+        image = scores.times(basis.numpy() / scale_I) / scale_U
+        basis = torch.linalg.qr(torch.from_numpy(scores.transposed_times(image / scale_U) / scale_I)).Q
+    image = torch.from_numpy(scores.times(basis.numpy() / scale_I) / scale_U)
+    orthogonal, triangle = torch.linalg.qr(image)
+    left, values, right = torch.linalg.svd(triangle, full_matrices=False)
+    users_UD = (orthogonal @ left)[:, :rank] * values[:rank] * torch.from_numpy(scale_U)
+    return Factors(users_UD, (basis @ right.T)[:, :rank] * torch.from_numpy(scale_I))
 
 
-def _weights(counts: np.ndarray, exponent: float) -> Tensor:
-    """Weights of rows: `counts` (1 at least) over their mean, to the power of -`exponent`."""
-    numbers = torch.from_numpy(np.maximum(counts, 1).astype(np.float32))
-    return (numbers / numbers.mean()) ** -exponent
+class _IterativeScores:
+    """Products with the item side's scores, by conjugate gradients instead of an inverse.
+
+    With N = W^1/2 X D^-1/2 the inverse P is D^-1/2 (I + N'N)^-1 D^-1/2, whose systems are well conditioned.
+    Its diagonal is estimated with random signs z: the mean of z * P z (Hutchinson '89).
+    """
+
+    def __init__(self, histories: Any, l2: float, dropout: float, exponent: float, seed: int) -> None:
+        weights_U = _weights(np.diff(histories.indptr), exponent)
+        self._histories, self._transposed = histories, histories.T.tocsr()
+        self.counts = np.diff(self._transposed.indptr)
+        ridge_I = (l2 + dropout / (1.0 - dropout) * (self._transposed @ weights_U)).astype(np.float32)
+        self._scale = (ridge_I**-0.5)[:, None]
+        diags = scipy.sparse.diags
+        self._scaled = (diags(weights_U**0.5) @ histories @ diags(ridge_I**-0.5)).tocsr().astype(np.float32)
+        self._scaled_transposed = self._scaled.T.tocsr()
+        random = np.random.default_rng(seed_of(seed, "diagonal"))
+        signs = random.choice(np.array([-1.0, 1.0], np.float32), (len(ridge_I), _SIGNS))
+        shares_I = np.clip((signs * self._solve(signs)).mean(1), 0.05, 1.0)
+        self._diagonal = (ridge_I / shares_I)[:, None]
+
+    def times(self, values: Floats) -> Floats:
+        """[U, D]: the scores times `values` [I, D]."""
+        return np.asarray(self._histories @ (values - self._inverse_times(self._diagonal * values)))
+
+    def transposed_times(self, values: Floats) -> Floats:
+        """[I, D]: the transposed scores times `values` [U, D]."""
+        product = self._transposed @ values
+        return np.asarray(product - self._diagonal * self._inverse_times(product))
+
+    def _inverse_times(self, values: Floats) -> Floats:
+        return np.asarray(self._scale * self._solve(self._scale * values))
+
+    def _solve(self, values: Floats) -> Floats:
+        """(I + N'N)^-1 times `values` [I, D], every column on its own."""
+        solution, residual, direction = np.zeros_like(values), values.copy(), values.copy()
+        squares_D = np.einsum("id,id->d", residual, residual)
+        wanted_D = squares_D * _TOLERANCE**2
+        for _ in range(_STEPS_AT_MOST):
+            image = direction + self._scaled_transposed @ (self._scaled @ direction)
+            step_D = squares_D / (np.einsum("id,id->d", direction, image) + _TINY)
+            solution += step_D * direction
+            residual -= step_D * image
+            before_D, squares_D = squares_D, np.einsum("id,id->d", residual, residual)
+            if np.all(squares_D <= wanted_D):
+                break
+            direction *= squares_D / (before_D + _TINY)
+            direction += residual
+        return solution
 
 
-def _gram(train: Csr, items: int, weights_U: Tensor, workers: Workers) -> Tensor:
-    """[I, I]: X' diag(weights) X."""
-
-    def gram(part: slice) -> Tensor:
-        total = torch.zeros(items, items)
-        for inner in spans(part.stop - part.start, -(-(part.stop - part.start) // _USERS_AT_ONCE)):
-            users = slice(part.start + inner.start, part.start + inner.stop)
-            rows = dense_rows(train, items, users)
-            total.addmm_(rows.T, rows * weights_U[users, None])
-        return total
-
-    grams = workers.map(gram, spans(train.users, workers.threads))
-    return torch.stack(grams).sum(0) if len(grams) > 1 else grams[0]
+def _weights(counts: np.ndarray, exponent: float) -> Any:
+    """[R] float32: weights of rows, `counts` (1 at least) over their mean, to the power of -`exponent`."""
+    numbers = np.maximum(counts, 1).astype(np.float32)
+    return (numbers / numbers.mean()) ** -np.float32(exponent)
 
 
-def _fit(train: Csr, items: int, settings: Settings, _seed: int, workers: Workers) -> SparseRows:
-    if items > ITEMS_LIMIT:
-        raise ConfigError(
-            f"EASE inverts an items x items matrix, and {items:,} items are too many for that "
-            f"(at most {ITEMS_LIMIT:,}): leave it out of the comparison."
-        )
-    weights_II = ease_weights(train, items, workers, settings["l2"])
-    return SparseRows(sparse_rows(train, items), weights_II.numpy())
+def _inverse(rows: Any, weights: Any, diagonal: Any) -> Any:
+    """[N, N] float32: the inverse of `rows` diag(`weights`) `rows`' + diag(`diagonal`), N rows."""
+    columns = rows.T.tocsr()
+    weighted = scipy.sparse.diags(weights.astype(np.float32)) @ columns
+    total = np.zeros((rows.shape[0], rows.shape[0]), np.float32)
+    # A sparse product costs about 16 times as much per term as adding whole dense rows.
+    if _SPARSE_COST * (np.diff(columns.indptr).astype(float) ** 2).sum() < rows.nnz * len(total):
+        for part in spans(len(total), -(-len(total) // _ROWS_AT_ONCE)):
+            total[part] = (rows[part] @ weighted).toarray()
+    else:
+        for part in spans(columns.shape[0], -(-columns.shape[0] // _ROWS_AT_ONCE)):
+            total += weighted[part].T @ columns[part].toarray()
+    total.reshape(-1)[:: len(total) + 1] += diagonal
+    factor = torch.linalg.cholesky(torch.from_numpy(total))
+    # The inverse comes in columns, which SciPy would copy at each product. It is symmetric: read in rows.
+    return torch.cholesky_inverse(factor).T.contiguous().numpy()
+
+
+def _own(rows: Any, kernel: Any) -> Any:
+    """[N]: x K x' of each row x of a sparse matrix."""
+    own = np.empty(rows.shape[0], np.float32)
+    for part in spans(len(own), -(-len(own) // _ROWS_AT_ONCE)):
+        block = rows[part]
+        row_of = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
+        own[part] = np.bincount(row_of, (block @ kernel)[row_of, block.indices], block.shape[0])
+    return own
+
+
+def _fit(train: Csr, items: int, settings: Settings, seed: int, _workers: Workers) -> FittedBaseline:
+    histories = sparse_rows(train, items)
+    if is_exact(train.users, items):
+        return ease_scores(histories, settings["l2"])
+    return ease_factors(histories, settings["l2"], 0.0, 0.0, seed)
 
 
 EASE = Baseline(

@@ -1,4 +1,4 @@
-"""Scorers that are a product of two matrices: sparse rows times another matrix, or two tables of factors.
+"""Scorers that are products: sparse rows times a matrix, a kernel times sparse rows, two tables of factors.
 
 In: the matrices of a fitted baseline. Out: scores. Both compute only the users of the call.
 
@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.sparse import diags
 from torch import Tensor
 
 from ncf.runtime import spans
 
+Floats = np.ndarray[Any, np.dtype[np.float32]]
 _SCORES_AT_ONCE = 2**22
 _VALUES_AT_ONCE = 2**24
 
@@ -31,15 +33,74 @@ class SparseRows:
 
     def __call__(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
         """Scores [B, C] of the items `items_BC` for the users `users_B`, picked from the catalogue's."""
-        scores = torch.empty(items_BC.shape)
-        for part in spans(len(users_B), -(-len(users_B) * self._right.shape[1] // _SCORES_AT_ONCE)):
-            scores[part] = self.catalogue(users_B[part]).gather(1, items_BC[part])
-        return scores
+        return _picked(self, users_B, items_BC, self._right.shape[1])
 
     def catalogue(self, users_B: Tensor) -> Tensor:
         """Scores [B, I] of every item for the users `users_B`."""
         scores = self._left[users_B.numpy()] @ self._right
         return torch.from_numpy(scores.toarray() if hasattr(scores, "toarray") else scores)
+
+
+class KernelScores:
+    """X - diag(a) X K diag(b), or X - diag(a) K X diag(b) where K is between users; see `ease.py`.
+
+    A user without interactions has equal scores.
+    """
+
+    def __init__(self, histories: Any, kernel: Any, left_U: Any, right_I: Any) -> None:
+        """`histories` X [U, I] is a `csr_matrix`, `kernel` K symmetric, [I, I] or [U, U]; all float32."""
+        self._histories, self._kernel, self._left_U = histories, kernel, left_U
+        self._between_items = len(kernel) == histories.shape[1]
+        self._scaled = histories if self._between_items else (histories @ diags(right_I)).T.tocsr()
+        self._right_I = right_I
+
+    @property
+    def bytes(self) -> int:
+        """Size of all matrices."""
+        return _bytes(self._histories) + _bytes(self._kernel)
+
+    def __call__(self, users_B: Tensor, items_BC: Tensor) -> Tensor:
+        """Scores [B, C] of the items `items_BC` for the users `users_B`, picked from the catalogue's."""
+        return _picked(self, users_B, items_BC, self._histories.shape[1])
+
+    def catalogue(self, users_B: Tensor) -> Tensor:
+        """Scores [B, I] of every item for the users `users_B`."""
+        return torch.from_numpy(self.rows(users_B.numpy()))
+
+    def weights_between_items(self) -> Floats:
+        """[I, I]: what row i adds to the scores of a user who has used item i; for a K between items."""
+        weights: Floats = -self._kernel * self._right_I
+        np.fill_diagonal(weights, 0.0)
+        return weights
+
+    def rows(self, users: Any) -> Floats:
+        """[B, I]: scores of the `users`, an array of rows or a slice."""
+        own = self._histories[users]
+        if self._between_items:
+            scores: Floats = own @ self._kernel
+            scores *= self._right_I
+        else:
+            scores = np.ascontiguousarray((self._scaled @ np.ascontiguousarray(self._kernel[:, users])).T)
+        scores *= -self._left_U[users, None]
+        scores[np.repeat(np.arange(len(scores)), np.diff(own.indptr)), own.indices] += 1.0
+        return scores
+
+    def times(self, values: Floats) -> Floats:
+        """[U, D]: the scores times `values` [I, D], without the scores."""
+        if self._between_items:
+            inner = self._histories @ (self._kernel @ (self._right_I[:, None] * values))
+        else:
+            inner = self._kernel @ (self._scaled.T @ values)
+        return np.asarray(self._histories @ values - self._left_U[:, None] * inner)
+
+    def transposed_times(self, values: Floats) -> Floats:
+        """[I, D]: the transposed scores times `values` [U, D], without the scores."""
+        scaled = self._left_U[:, None] * values
+        if self._between_items:
+            inner = self._right_I[:, None] * (self._kernel @ (self._histories.T @ scaled))
+        else:
+            inner = self._scaled @ (self._kernel @ scaled)
+        return np.asarray(self._histories.T @ values - inner)
 
 
 class Factors:
@@ -65,6 +126,13 @@ class Factors:
     def catalogue(self, users_B: Tensor) -> Tensor:
         """Scores [B, I] of every item for the users `users_B`."""
         return self.users_UD[users_B] @ self.items_ID.T
+
+
+def _picked(scorer: SparseRows | KernelScores, users_B: Tensor, items_BC: Tensor, items: int) -> Tensor:
+    scores = torch.empty(items_BC.shape)
+    for part in spans(len(users_B), -(-len(users_B) * items // _SCORES_AT_ONCE)):
+        scores[part] = scorer.catalogue(users_B[part]).gather(1, items_BC[part])
+    return scores
 
 
 def _bytes(matrix: Any) -> int:

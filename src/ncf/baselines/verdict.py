@@ -208,7 +208,7 @@ def judge(
 def _fit(train: Csr, items: int, workers: Workers) -> tuple[dict[str, FittedBaseline], str]:
     """The rivals by name, and why the closed form is not among them."""
     fitted = {"popularity": POPULARITY.fit(train, items, {}, 0, workers)}
-    needed = 16 * min(items, _MOST_INVERTED) ** 2
+    needed = 16 * min(train.users, items, _MOST_INVERTED) ** 2
     if needed > free_memory():
         return fitted, f"it needs {needed / 2**30:.1f} GiB of memory."
     try:

@@ -7,8 +7,8 @@ whose tables are the truncated singular value decomposition of
     alpha (closed form + GMF) / 2 + (1 - alpha) MLP
 
 over all users and items. The student is of its teachers' family, as in born-again networks (Furlanello et
-al., ICML'18). The decision worth knowing: this is a decomposition, not a descent. It holds the logits of all
-pairs, so its limits are those of the spectral initialization.
+al., ICML'18). The decision worth knowing: this is a decomposition, not a descent. It computes the
+logits of all pairs, in blocks, two or three times.
 
 Legend: U users, I items.
 """
@@ -22,21 +22,19 @@ from ncf.config import Experiment
 from ncf.data import Csr, Dataset
 from ncf.errors import ConfigError
 from ncf.models import GMF, MLP, HistoryGMF, Model, ModelScorer, NeuMF, build_model
-from ncf.runtime import Workers, generator, spans
+from ncf.runtime import Workers, generator
 from ncf.tracking.tracker import Tracker
 from ncf.training.parallel.communicator import Communicator
 from ncf.training.parallel.sharded_weights import draw, spread
 from ncf.training.parallel.sharding import ShardedTables, rate_factor
 from ncf.training.spectral_init import (
     Logits,
+    Progress,
     closed_form_logits,
-    init_gmf,
+    ignore,
     init_spectral,
-    is_small_enough,
-    refuse_too_large,
+    init_tables,
 )
-
-_USERS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -78,12 +76,8 @@ class Initializer:
         return tables
 
     def _is_spectral(self) -> bool:
-        """Whether the tables start from a closed form; logs where the data are too large for one."""
-        init = self.experiment.train.init
-        if init == "auto" and not is_small_enough(len(self.dataset.users), len(self.dataset.items)):
-            self.tracker.log("Random start: the data are too large for a spectral one.")
-            return False
-        return init != "random"
+        """Whether the tables start from a closed form."""
+        return self.experiment.train.init != "random"
 
     def _init_spectral(self, model: Model) -> None:
         """First values of the tables from a closed form of the same data."""
@@ -91,8 +85,10 @@ class Initializer:
         self.tracker.log("Spectral start: fitting the closed-form model and taking its singular vectors.")
         train_csr = self.dataset.seen_in_training
         items, exponent = len(self.dataset.items), config.negatives_exponent
-        with self.tracker.phase("closed form"):
-            init_spectral(model, train_csr, items, config.negatives, config.seed, self.pool, exponent)
+        with self.tracker.phase("closed form") as progress:
+            init_spectral(
+                model, train_csr, items, config.negatives, config.seed, self.pool, exponent, progress
+            )
 
     def _distill(self, student: Model, teachers: tuple[Model, Model]) -> None:
         """First values of a GMF's tables from a closed form and two trained models."""
@@ -107,10 +103,11 @@ class Initializer:
         config, alpha = self.experiment.train, self.experiment.pretraining.alpha
         train_csr = self.dataset.seen_in_training
         exponent = config.negatives_exponent
-        with self.tracker.phase("closed form"):
+        with self.tracker.phase("closed form") as progress:
             init_from_ensemble(
-                student, gmf, mlp, alpha, train_csr, config.negatives, config.seed, self.pool, exponent
-            )
+                student, gmf, mlp, alpha, train_csr, config.negatives, config.seed, self.pool, exponent,
+                progress,
+            )  # fmt: skip
 
     def _fuse(self, model: NeuMF, pretrained: tuple[Model, Model]) -> None:
         """First values of a NeuMF from its trained branches."""
@@ -139,30 +136,22 @@ def init_from_ensemble(
     seed: int,
     workers: Workers,
     exponent: float = 0.0,
+    progress: Progress = ignore,
 ) -> None:
     """Overwrite the tables and the output layer of `student` with the decomposed logits of its teachers.
 
     `alpha` is the share of the closed form and the `gmf`; the other arguments are those of `init_spectral`.
-    Raises `ConfigError` for data that are too large for a closed form.
     """
-    items = len(student.item_table)
-    refuse_too_large(train.users, items, "leave [pretraining] out and set train.init = 'random'")
-    closed = closed_form_logits(train, items, negatives, seed, workers, exponent)
-    logits = closed.centred.add_(closed.mean).mul_(alpha / 2)
-    logits.add_(all_logits(gmf, train.users, workers), alpha=alpha / 2)
-    logits.add_(all_logits(mlp, train.users, workers), alpha=1.0 - alpha)
-    mean = logits.mean().item()
-    with torch.no_grad():
-        init_gmf(student, Logits(logits.sub_(mean), mean), seed)
+    items, users = len(student.item_table), train.users
+    width = student.output.numel()
+    closed = closed_form_logits(train, items, negatives, seed, exponent, width, progress)
+    scorers = (ModelScorer(gmf), ModelScorer(mlp))
 
+    def rows(part: slice) -> Tensor:
+        everyone = torch.arange(part.start, part.stop)
+        total = closed.rows(part).mul_(alpha / 2)
+        for scorer, share in zip(scorers, (alpha / 2, 1.0 - alpha), strict=True):
+            total.add_(scorer.catalogue(everyone), alpha=share)
+        return total
 
-def all_logits(model: GMF | MLP, users: int, workers: Workers) -> Tensor:
-    """[U, I] float32: the model's logits of every pair."""
-    scorer = ModelScorer(model)
-    logits = torch.empty(users, len(model.item_table))
-
-    def score(part: slice) -> None:
-        logits[part] = scorer.catalogue(torch.arange(part.start, part.stop))
-
-    workers.map(score, spans(users, -(-users // _USERS_AT_ONCE)))
-    return logits
+    init_tables(student, Logits(users, items, rows, closed.guess), seed, workers, progress)

@@ -24,7 +24,7 @@ from ncf.sagemaker.session import Session
 _GB = 1e9
 _LEAST_DISK, _GOOD_DISK = 1.0, 5.0
 _GOOD_MEMORY = 2.0
-OPTIONAL = ("mlflow", "tune", "index", "stats")
+OPTIONAL = ("mlflow", "tune", "index")
 """Extras that SageMaker does not need."""
 
 
