@@ -1,8 +1,10 @@
 """The same interactions in three forms."""
 
 import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ncf.baselines.base import dense_rows, sparse_rows, users_by_item
+from ncf.baselines.base import dense_rows, spans_by_cost, sparse_rows, users_by_item
 from support import csr_of, dataset_of, planted
 
 
@@ -24,3 +26,10 @@ def test_users_by_item_is_the_transpose() -> None:
     assert (turned.offsets.dtype, turned.columns.dtype) == (np.int64, np.int32)
     again = users_by_item(turned, 3)
     assert [again.row(user).tolist() for user in range(3)] == [[0, 2], [], [2, 3]]
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=20), st.integers(1, 40))
+def test_spans_by_cost_cover_all_rows_and_none_costs_much_more(cost: list[int], at_once: int) -> None:
+    parts = spans_by_cost(np.array(cost), at_once)
+    assert [row for part in parts for row in range(part.start, part.stop)] == list(range(len(cost)))
+    assert all(0 < sum(cost[part]) < at_once + max(cost) for part in parts)

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from ncf.baselines import BASELINES
+from ncf.baselines import BASELINES, ials
 from ncf.baselines.base import dense_rows, sparse_rows
 from ncf.baselines.ials import alternate
 from ncf.baselines.products import Factors
 from ncf.data import Csr
 from ncf.errors import ConfigError
-from ncf.runtime import Workers, generator
+from ncf.runtime import Workers, generator, workers
 from support import csr_of, planted
 
 WIDTH = 6
@@ -27,10 +27,21 @@ def tables(users: int, items: int, seed: int = 0) -> tuple[Tensor, Tensor]:
     return torch.randn(users, WIDTH, generator=random), torch.randn(items, WIDTH, generator=random)
 
 
-def swept(train: Csr, items: int, weight: float, l2: float, sweeps: int, exponent: float = 1.0) -> Factors:
+def swept(
+    train: Csr,
+    items: int,
+    weight: float,
+    l2: float,
+    sweeps: int,
+    exponent: float = 1.0,
+    steps: int = WIDTH,
+    threads: int = 1,
+) -> Factors:
+    """With `WIDTH` steps each system is solved."""
     users_UD, items_ID = tables(train.users, items)
-    chosen = {"unobserved_weight": weight, "l2": l2, "iterations": sweeps}
-    alternate(train, users_UD, items_ID, chosen, Workers(1), exponent)
+    chosen = {"unobserved_weight": weight, "l2": l2, "iterations": sweeps, "cg_steps": steps}
+    with workers(threads) as pool:
+        alternate(train, users_UD, items_ID, chosen, pool, exponent)
     return Factors(users_UD, items_ID)
 
 
@@ -61,11 +72,42 @@ def test_a_sweep_solves_each_row() -> None:
 
 
 @settings(max_examples=20, deadline=None)
-@given(st.floats(0.01, 2.0), st.floats(0.001, 0.5), st.integers(0, 1000))
-def test_no_sweep_makes_the_objective_larger(weight: float, l2: float, seed: int) -> None:
+@given(st.floats(0.01, 2.0), st.floats(0.001, 0.5), st.integers(1, WIDTH + 2), st.integers(0, 1000))
+def test_no_sweep_makes_the_objective_larger(weight: float, l2: float, steps: int, seed: int) -> None:
     train = planted(40, 60, each=8, seed=seed).seen_in_training
-    sums = [objective(train, swept(train, 60, weight, l2, sweeps), weight, l2) for sweeps in range(1, 5)]
+    sums = [
+        objective(train, swept(train, 60, weight, l2, sweeps, steps=steps), weight, l2)
+        for sweeps in range(1, 5)
+    ]
     assert all(after <= before * (1 + 1e-5) for before, after in pairwise(sums))
+
+
+def test_three_steps_a_sweep_come_near_whole_solutions() -> None:
+    train = planted(90, 70).seen_in_training
+    few, whole = (
+        objective(train, swept(train, 70, 0.2, 0.05, 8, steps=steps), 0.2, 0.05) for steps in (3, WIDTH)
+    )
+    assert few == pytest.approx(whole, rel=1e-3)
+
+
+def test_parts_and_threads_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    train = planted(90, 70).seen_in_training
+    in_one_part = swept(train, 70, 0.2, 0.05, sweeps=2)
+    monkeypatch.setattr(ials, "_PART_COST", 500)
+    parts = ials._parts(train, 70)
+    assert [part.rows.start for part in parts] == [0, *(part.rows.stop for part in parts[:-1])]
+    assert (len(parts) > 5, parts[-1].rows.stop) == (True, 90)
+    for threads in (1, 3):
+        in_parts = swept(train, 70, 0.2, 0.05, sweeps=2, threads=threads)
+        torch.testing.assert_close(in_parts.users_UD, in_one_part.users_UD, rtol=0, atol=0)
+        torch.testing.assert_close(in_parts.items_ID, in_one_part.items_ID, rtol=0, atol=0)
+
+
+def test_rows_without_interactions_are_zero_even_where_absent_ones_count_nothing() -> None:
+    model = swept(csr_of([[0, 1], [], [1, 2]]), 4, 0.0, 0.1, sweeps=2)
+    assert model.users_UD[1].tolist() == model.items_ID[3].tolist() == [0.0] * WIDTH
+    assert model.catalogue(torch.arange(3)).isfinite().all()
+    assert model.catalogue(torch.tensor([0]))[0, 0] > 0.5
 
 
 @pytest.mark.parametrize("sweeps", [1, 5])

@@ -11,9 +11,11 @@ import importlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from scipy.sparse import csr_matrix
 from torch import Tensor
@@ -125,3 +127,13 @@ def users_by_item(train: Csr, items: int) -> Csr:
     np.cumsum(np.bincount(train.columns, minlength=items), out=offsets[1:])
     users = np.repeat(np.arange(train.users, dtype=np.int32), train.counts)
     return Csr(offsets, users[np.argsort(train.columns, kind="stable")])
+
+
+def spans_by_cost(cost_R: npt.NDArray[Any], at_once: int) -> list[slice]:
+    """Contiguous spans that cover the rows, each of about `at_once` units of cost, or of one row.
+
+    `cost_R` [R] is what each row costs, more than zero.
+    """
+    passed = np.concatenate([[0], np.cumsum(cost_R)])
+    wanted = np.append(np.arange(0, passed[-1], at_once), passed[-1])
+    return [slice(*ends) for ends in pairwise(np.unique(np.searchsorted(passed, wanted)).tolist())]
