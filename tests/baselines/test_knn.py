@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.sparse import csr_matrix
 
 from ncf.baselines import BASELINES, knn
 from ncf.baselines.base import sparse_rows
@@ -32,6 +33,24 @@ def test_similarities_are_a_sparse_float32_matrix(monkeypatch: pytest.MonkeyPatc
     assert similar.shape == (300, 300)
     assert similar.dtype == np.float32
     assert np.diff(similar.indptr).max() <= 5
+
+
+def test_of_equal_neighbours_the_first_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = sparse_rows(csr_of([[0], [0, 1], [0], [2], [0], [0, 1]]), 3)
+    for at_once in (knn._SIMILARITIES_AT_ONCE, 1):
+        monkeypatch.setattr(knn, "_SIMILARITIES_AT_ONCE", at_once)
+        similar = similarities(rows, 2, 0.0, Workers(1))
+        kept = [sorted(similar.indices[similar.indptr[row] : similar.indptr[row + 1]]) for row in range(6)]
+        assert kept == [[2, 4], [0, 5], [0, 4], [], [0, 2], [0, 1]]
+
+
+def test_many_rows_with_little_in_common_take_memory_for_what_they_have_in_common() -> None:
+    """A dense matrix of these similarities would take 360 GiB."""
+    size = 300_000
+    pairs = csr_matrix((np.ones(size, np.float32), (np.arange(size), np.arange(size) // 2)))
+    similar = similarities(pairs, 5, 0.0, Workers(1))
+    assert similar.shape == (size, size)
+    np.testing.assert_array_equal(similar.indices, np.arange(size) ^ 1)
 
 
 @settings(max_examples=50, deadline=None)

@@ -9,22 +9,28 @@ it as a neighbour (Deshpande & Karypis). The second way favours items that are e
 worse on validation. The sums within the similarities are of whole numbers, so the number of threads does not
 matter.
 
-Settings: each row keeps its `neighbours` most similar rows, never itself; `shrink` lowers similarities that
-rest on few interactions (Bell & Koren, ICDM'07).
+The decision worth knowing: the similarities of a row come from sparse products, so pairs without a common
+interaction cost nothing, whatever the number of rows.
 
-Legend: N rows that are compared (items or users), M columns, K neighbours.
+Settings: each row keeps its `neighbours` most similar rows, never itself, of equal ones those with the
+lowest numbers; `shrink` lowers similarities that rest on few interactions (Bell & Koren, ICDM'07).
+
+Legend: N rows that are compared (items or users), M columns, K neighbours, L pairs of a part's rows and
+others that have something in common.
 """
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from scipy.sparse import vstack
 
-from ncf.baselines.base import Baseline, Settings, optional, sparse_rows
+from ncf.baselines.base import Baseline, Settings, spans_by_cost, sparse_rows
 from ncf.baselines.products import SparseRows
 from ncf.data import Csr
-from ncf.runtime import Workers, spans
+from ncf.runtime import Workers
 
-_SIMILARITIES_AT_ONCE = 2**22
+_SIMILARITIES_AT_ONCE = 2**21
 
 
 def similarities(rows: Any, neighbours: int, shrink: float, workers: Workers) -> Any:
@@ -33,23 +39,28 @@ def similarities(rows: Any, neighbours: int, shrink: float, workers: Workers) ->
     `rows` is the `csr_matrix` [N, M] of ones to compare, `neighbours` is K, `shrink` the shrinkage, `workers`
     the threads.
     """
-    size = rows.shape[0]
     columns = rows.T.tocsr()
     lengths_N = np.sqrt(np.diff(rows.indptr).astype(np.float32))
-    sparse = optional("scipy.sparse")
 
     def nearest(part: slice) -> Any:
-        similar = (rows[part] @ columns).toarray()
-        similar /= np.maximum(lengths_N[part, None] * lengths_N + np.float32(shrink), np.float32(1e-12))
-        own = np.arange(part.stop - part.start)
-        similar[own, own + part.start] = 0.0
-        if neighbours < size:
-            behind = np.argpartition(-similar, neighbours - 1, axis=1)[:, neighbours:]
-            np.put_along_axis(similar, behind, 0.0, 1)
-        return sparse.csr_matrix(similar)
+        similar = rows[part] @ columns
+        own_L = np.repeat(np.arange(part.start, part.stop), np.diff(similar.indptr))
+        scale_L = lengths_N[own_L] * lengths_N[similar.indices] + np.float32(shrink)
+        similar.data /= np.maximum(scale_L, np.float32(1e-12))
+        similar.data[similar.indices == own_L] = 0.0
+        # The bits of floats from zero on are in their order, so one whole number ranks a pair, ties included.
+        rank_L = (similar.data.view(np.int32).astype(np.int64) << 32) - similar.indices
+        for start, stop in pairwise(similar.indptr.tolist()):
+            if stop - start > neighbours:
+                behind = np.argpartition(rank_L[start:stop], -neighbours)[:-neighbours]
+                similar.data[start + behind] = 0.0
+        similar.eliminate_zeros()
+        similar.sort_indices()
+        return similar
 
-    parts = spans(size, -(-size * size // _SIMILARITIES_AT_ONCE))
-    return sparse.vstack(workers.map(nearest, parts), format="csr")
+    # A row has at most N pairs, and at most as many as its columns have interactions.
+    pairs_N = np.minimum(rows @ np.diff(columns.indptr).astype(np.float64), rows.shape[0])
+    return vstack(workers.map(nearest, spans_by_cost(pairs_N + 1, _SIMILARITIES_AT_ONCE)), format="csr")
 
 
 def _fit_items(train: Csr, items: int, settings: Settings, _seed: int, workers: Workers) -> SparseRows:
