@@ -103,6 +103,13 @@ def test_parts_and_threads_do_not_change_the_result(monkeypatch: pytest.MonkeyPa
         torch.testing.assert_close(in_parts.items_ID, in_one_part.items_ID, rtol=0, atol=0)
 
 
+def test_interactions_may_lie_in_a_file_that_is_mapped_for_reading() -> None:
+    train = planted(90, 70).seen_in_training
+    expected = swept(train, 70, 0.2, 0.05, sweeps=1).users_UD
+    train.columns.flags.writeable = train.offsets.flags.writeable = False
+    assert torch.equal(swept(train, 70, 0.2, 0.05, sweeps=1).users_UD, expected)
+
+
 def test_rows_without_interactions_are_zero_even_where_absent_ones_count_nothing() -> None:
     model = swept(csr_of([[0, 1], [], [1, 2]]), 4, 0.0, 0.1, sweeps=2)
     assert model.users_UD[1].tolist() == model.items_ID[3].tolist() == [0.0] * WIDTH

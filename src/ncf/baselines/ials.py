@@ -80,7 +80,7 @@ def _parts(interactions: Csr, columns: int) -> list[_Part]:
             own = interactions.between(rows.start, rows.stop)
             used = torch.sparse_csr_tensor(
                 torch.from_numpy(own.offsets.astype(np.int32)),
-                torch.from_numpy(np.ascontiguousarray(own.columns)),
+                torch.from_numpy(np.require(own.columns, requirements=("C", "W"))),
                 torch.zeros(len(own.columns)),
                 (own.users, columns),
                 check_invariants=False,
