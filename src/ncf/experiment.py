@@ -193,7 +193,8 @@ def _train_here(
         trainer = Trainer(seen, model, config, pool, communicator, sharded)
     _log_setup(trainer, seen, tracker)
     plan = EvaluationPlan(evaluator(trainer), seen, experiment.evaluation, options.report_best_on_test)
-    fitted = fit(trainer, plan, tracker, checkpoints, options.resume, options.stop)
+    start_counts = pretrained is not None or config.init != "random"
+    fitted = fit(trainer, plan, tracker, checkpoints, options.resume, options.stop, start_counts)
     communicator.phase("evaluating")
     with tracker.phase("test"):
         tested = plan.evaluate(seen.test, plan.rules)
@@ -336,6 +337,8 @@ def _judge(trainer: Trainer, plan: EvaluationPlan, tested: EvaluationResult) -> 
 
 
 def _selected(fitted: FitResult) -> str:
+    if fitted.best == 0:
+        return "the start, which no epoch improved on validation"
     if fitted.best is not None:
         return f"epoch {fitted.best}, the best on validation"
     return (

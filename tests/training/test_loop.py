@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 import torch
 
-from fits import run, same, trainer_of
+from fits import Recorder, run, same, trainer_of
 from ncf.errors import CheckpointError, ConfigError, NcfError
+from ncf.runtime import Workers
 from ncf.tracking.tracker import Silent
 from ncf.training import EvaluationPlan, evaluator, fit
+from ncf.training.spectral_init import init_spectral
 from support import checkerboard, experiment, planted
 
 SMALL = {"epochs": 3, "batch_size": 64}
@@ -134,3 +136,15 @@ def test_a_loss_that_is_no_number_ends_with_a_sentence() -> None:
         next(trainer.model.parameters())[0] = torch.nan
     with pytest.raises(NcfError, match="no longer a number after epoch 1: lower train.learning_rate"):
         fit(trainer, EvaluationPlan(evaluator(trainer), dataset, settings.evaluation), Silent())
+
+
+def test_no_epoch_is_kept_that_is_below_a_start_that_counts() -> None:
+    settings = experiment("gmf", epochs=5, patience=2, learning_rate=5.0, init="spectral")
+    trainer, recorder = trainer_of(settings, planted()), Recorder()
+    init_spectral(trainer.model, planted().seen_in_training, 120, 4, 0, Workers(1))
+    before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+    plan = EvaluationPlan(evaluator(trainer), planted(), settings.evaluation)
+    fitted = fit(trainer, plan, recorder, start_counts=True)
+    assert (fitted.best, fitted.stopped_early, len(fitted.history)) == (0, True, 2)
+    assert recorder.notes[0].startswith("The start has hr@10 ")
+    assert all(torch.equal(before[name], tensor) for name, tensor in trainer.model.state_dict().items())

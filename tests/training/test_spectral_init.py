@@ -8,7 +8,7 @@ from ncf.baselines import ease
 from ncf.baselines.base import dense_rows
 from ncf.config import EvaluationConfig
 from ncf.evaluation import evaluate_sampled
-from ncf.models import ModelScorer, build_model
+from ncf.models import ModelScorer, NeuMF, build_model
 from ncf.runtime import Workers, generator
 from ncf.training import spectral_init
 from ncf.training.spectral_init import Logits, LowRankLogits, closed_form_logits, ignore, init_spectral
@@ -76,6 +76,15 @@ def test_gmf_starts_as_good_as_a_trained_model() -> None:
     init_spectral(model, dataset.seen_in_training, 120, 4, 0, Workers(1))
     after = evaluate_sampled(ModelScorer(model), dataset.test, rules, Workers(1)).means["ndcg@10"]
     assert after > before + 0.2
+
+
+def test_a_neumf_starts_as_its_gmf_does() -> None:
+    train_csr = planted().seen_in_training
+    model = model_of("neumf", 300, 120)
+    init_spectral(model, train_csr, 120, 4, 0, Workers(1))
+    assert isinstance(model, NeuMF)
+    everyone = torch.arange(300)
+    torch.testing.assert_close(model.catalogue(everyone), model.gmf.catalogue(everyone))
 
 
 @pytest.mark.parametrize("kind", ["gmf", "mlp", "neumf"])

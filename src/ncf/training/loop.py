@@ -84,8 +84,11 @@ def fit(
     checkpoints: Checkpoints | None = None,
     resume: bool = False,
     stop: Callable[[], bool] = lambda: False,
+    start_counts: bool = False,
 ) -> FitResult:
     """Train to the end, or with `train.patience` to the best epoch on validation, whose weights are kept.
+
+    Where `start_counts`, the first values are evaluated as epoch 0, so no epoch is kept that is worse.
 
     `resume` goes on from the newest of the `checkpoints`, if there is one; without `checkpoints` nothing is
     saved. `tracker` is told of every step and epoch. Raises `Interrupted` when `stop` says so, after a
@@ -95,6 +98,8 @@ def fit(
     if resume and checkpoints is not None:
         fitted = _resume(trainer, checkpoints, tracker)
     config = trainer.config
+    if start_counts and config.patience and not fitted.history and trainer.position.step == 0:
+        _evaluate_start(trainer, plan, fitted, tracker)
     while trainer.position.epoch < config.epochs and not fitted.stopped_early:
         with tracker.phase("epoch", trainer.position.epoch + 1, config.epochs):
             result = trainer.train_epoch(tracker.progress, stop)
@@ -113,6 +118,17 @@ def fit(
         trainer.evaluated_model.load_state_dict(fitted.best_weights)
         trainer.tables.take_best()
     return fitted
+
+
+def _evaluate_start(trainer: Trainer, plan: EvaluationPlan, fitted: FitResult, tracker: Tracker) -> None:
+    if not len(plan.dataset.validation):
+        return
+    trainer.communicator.phase("evaluating the start")
+    with tracker.phase("validation", 0, trainer.config.epochs):
+        means = _means_at_10(plan, plan.dataset.validation)
+    figures = ", ".join(f"{name} {value:.4f}" for name, value in means.items())
+    tracker.log(f"The start has {figures} on validation; an epoch is kept only if it is better.")
+    _keep_best(trainer, fitted, 0, means[SELECTION_METRIC])
 
 
 def _after_epoch(

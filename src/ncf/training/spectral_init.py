@@ -29,7 +29,7 @@ from ncf.baselines.base import sparse_rows
 from ncf.baselines.ease import ease_factors, ease_scores, is_exact
 from ncf.baselines.products import Factors, KernelScores
 from ncf.data import Csr
-from ncf.models import GMF, Model, branches
+from ncf.models import GMF, Model, NeuMF, branches
 from ncf.runtime import Workers, generator, seed_of, spans
 from ncf.training.sampling import draw_weights
 
@@ -246,6 +246,10 @@ def init_tables(
         widths, random, workers, lambda step, steps: progress(3 + step, 3 + steps)
     )
     with torch.no_grad():
+        if isinstance(model, NeuMF):
+            # The sum starts as the GMF, and the tower learns what is left. At random it would be noise.
+            model.mlp.output.zero_()
+            model.mlp.bias.zero_()
         for (branch, is_gmf), (users, items) in zip(wanted, tables, strict=True):
             width = users.shape[1]
             rotation = torch.linalg.qr(torch.randn(width, width, generator=random)).Q
