@@ -21,22 +21,13 @@ from support import dataset_of
 ML1M = DataShape(6_040, 3_706, 994_169, 164.6, 271.0, 0.45, 0.044, False, 6_040)
 
 
-def kind_of(shape: DataShape) -> str:
-    return suggest(shape).experiment("mine", "data/mine").model.kind
-
-
-@pytest.mark.parametrize(
-    ("changes", "kind"),
-    [
-        ({}, "neumf"),
-        ({"per_user": 99.0}, "gmf"),
-        ({"per_user": 99.0, "users": 31_013}, "gmf"),
-        ({"per_user": 7.0, "users": 31_013}, "history-gmf"),
-        ({"per_user": 7.0, "users": 3_100}, "gmf"),
-    ],
-)
-def test_the_kind_follows_the_shape(changes: dict[str, float], kind: str) -> None:
-    assert kind_of(replace(ML1M, **changes)) == kind
+def test_notes_name_what_else_to_try() -> None:
+    """Long histories suggest a tower, times a half-life; the recipe is the same."""
+    plain, dense = suggest(replace(ML1M, per_user=99.0)), suggest(ML1M)
+    assert plain.choices == dense.choices
+    assert plain.notes == []
+    assert ["'neumf'" in note for note in dense.notes] == [True]
+    assert ["half_life" in note for note in suggest(replace(ML1M, times=True)).notes] == [True, False]
 
 
 @given(
@@ -91,7 +82,7 @@ def test_the_written_recipe_trains_as_it_is(tmp_path: Path, monkeypatch: pytest.
     assert done.exit_code == 0, done.output + repr(done.exception)
     assert "60 users, 40 items" in done.stdout
     assert "audit     test: 60 lists of 1 +" in done.stdout
-    assert "interactions a user are few: a tower would unlearn" in done.stdout
+    assert "From the closed form it is the best default" in done.stdout
     assert "history_half_life" in Path("recipe.toml").read_text()
     trained = run.invoke(app, ["train", "recipe.toml", "--output", "run", "--quiet"])
     assert trained.exit_code == 0, trained.output + repr(trained.exception)

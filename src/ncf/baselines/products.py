@@ -88,18 +88,18 @@ class KernelScores:
     def times(self, values: Floats) -> Floats:
         """[U, D]: the scores times `values` [I, D], without the scores."""
         if self._between_items:
-            inner = self._histories @ (self._kernel @ (self._right_I[:, None] * values))
+            inner = self._histories @ _product(self._kernel, self._right_I[:, None] * values)
         else:
-            inner = self._kernel @ (self._scaled.T @ values)
+            inner = _product(self._kernel, self._scaled.T @ values)
         return np.asarray(self._histories @ values - self._left_U[:, None] * inner)
 
     def transposed_times(self, values: Floats) -> Floats:
         """[I, D]: the transposed scores times `values` [U, D], without the scores."""
         scaled = self._left_U[:, None] * values
         if self._between_items:
-            inner = self._right_I[:, None] * (self._kernel @ (self._histories.T @ scaled))
+            inner = self._right_I[:, None] * _product(self._kernel, self._histories.T @ scaled)
         else:
-            inner = self._scaled @ (self._kernel @ scaled)
+            inner = self._scaled @ _product(self._kernel, scaled)
         return np.asarray(self._histories.T @ values - inner)
 
 
@@ -126,6 +126,11 @@ class Factors:
     def catalogue(self, users_B: Tensor) -> Tensor:
         """Scores [B, I] of every item for the users `users_B`."""
         return self.users_UD[users_B] @ self.items_ID.T
+
+
+def _product(left: Floats, right: Floats) -> Floats:
+    """A product of dense matrices by torch, whose threads we set: NumPy's sums depend on its threads."""
+    return np.asarray(torch.mm(torch.from_numpy(left), torch.from_numpy(np.ascontiguousarray(right))).numpy())
 
 
 def _picked(scorer: SparseRows | KernelScores, users_B: Tensor, items_BC: Tensor, items: int) -> Tensor:

@@ -202,6 +202,9 @@ def _tables(image_UK: Tensor, basis_IK: Tensor, width: int) -> tuple[Tensor, Ten
     """
     orthogonal, triangle = torch.linalg.qr(image_UK)
     left, values, right = torch.linalg.svd(triangle, full_matrices=False)
+    # A decomposition leaves the signs open: without a rule, rounding would decide them.
+    signs = torch.sign(right.gather(1, right.abs().argmax(1, keepdim=True)))
+    left, right = left * signs.T, right * signs
     rank = min(width, len(values))
     root = values[:rank].sqrt()
     users, items = torch.zeros(len(image_UK), width), torch.zeros(len(basis_IK), width)

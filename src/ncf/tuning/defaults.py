@@ -8,7 +8,6 @@ Legend: I items.
 """
 
 import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,10 +17,7 @@ from ncf.config import Experiment
 from ncf.data import Dataset
 
 _DENSE = 100
-"""Training interactions a user from which a tower learns more than its start knew (ML-1M has 165)."""
-_FEW = 50
-"""Below so many a user, own vectors are worth less than the history (Pinterest-20 has 25, Games 7)."""
-_MANY_USERS = 10_000
+"""Training interactions a user from which a tower may learn what the start does not know (ML-1M has 165)."""
 _LARGE = 5_000_000
 """Training interactions from which large steps cost no accuracy."""
 
@@ -122,81 +118,33 @@ class Suggestion:
 
 def suggest(shape: DataShape) -> Suggestion:
     """The recipe to start with on data of this `shape`."""
-    kind = _kind(shape)
-    choices = [*kind(shape), *_common(shape)]
+    choices = [
+        Choice(
+            "model.kind",
+            "gmf",
+            "From the closed form it is the best default on many tables: see docs/which-model.md.",
+        ),
+        Choice("model.factors", 128, "As on those tables; more cost time and gained little."),
+        Choice("train.init", "auto", "The closed form is most of the model."),
+        Choice("train.learning_rate", 0.001, "Small, so that the start is not lost."),
+        Choice("train.l2_gmf", 0.015, "As on ML-1M, and good on sparse tables too."),
+        _few_epochs(shape),
+        *_common(shape),
+    ]
     notes = []
     if shape.times:
         notes.append(
             "The data have times: try model.kind = 'history-gmf' with model.history_half_life = 3 as well."
+        )
+    if shape.per_user >= _DENSE:
+        notes.append(
+            f"{shape.per_user:.0f} interactions a user may be enough for a tower: try model.kind = 'neumf'."
         )
     if shape.interactions < 1_000:
         notes.append("With so few interactions popularity is hard to beat: look at the verdict of the run.")
     if not shape.validation:
         notes.append("Without validation rows nothing stops training early: prepare data that have some.")
     return Suggestion(choices, notes)
-
-
-def _kind(shape: DataShape) -> Callable[[DataShape], list[Choice]]:
-    if shape.per_user >= _DENSE:
-        return _neumf
-    if shape.users >= _MANY_USERS and shape.per_user < _FEW:
-        return _history_gmf
-    return _gmf
-
-
-def _neumf(shape: DataShape) -> list[Choice]:
-    return [
-        Choice(
-            "model.kind",
-            "neumf",
-            f"{shape.per_user:.0f} interactions a user are enough for a tower.",
-        ),
-        Choice("model.factors", 64, "As on ML-1M; wider tables gained little."),
-        Choice("model.embedding", 64, "As on ML-1M."),
-        Choice("model.tower", [128, 64, 32], "The tower of the published models."),
-        *_closed_form_start(0.001, 0.015),
-        Choice("train.l2_mlp", 0.003, "As on ML-1M."),
-        _few_epochs(shape),
-    ]
-
-
-def _gmf(shape: DataShape) -> list[Choice]:
-    return [
-        Choice(
-            "model.kind",
-            "gmf",
-            f"{shape.per_user:.0f} interactions a user are few: a tower would unlearn what the start knows.",
-        ),
-        Choice("model.factors", 128, "As on ML-1M and lastfm."),
-        *_closed_form_start(0.001, 0.015),
-        _few_epochs(shape),
-    ]
-
-
-def _history_gmf(shape: DataShape) -> list[Choice]:
-    return [
-        Choice(
-            "model.kind",
-            "history-gmf",
-            f"{shape.users:,} users with {shape.per_user:.0f} interactions each: histories say more "
-            "than own vectors.",
-        ),
-        Choice("model.factors", 64, "As on Pinterest-20."),
-        Choice("model.history_exponent", 0.7, "Between the sum and the mean, as on Pinterest-20."),
-        Choice("train.init", "random", "This kind learns the most in an epoch and needs no closed form."),
-        Choice("train.learning_rate", 0.005, "As on Pinterest-20, from a random start."),
-        Choice("train.l2_gmf", 0.03, "As on Pinterest-20."),
-        Choice("train.l2_history", 0.05, "As on Pinterest-20."),
-        Choice("train.epochs", 10, "As on Pinterest-20 and Amazon Games."),
-    ]
-
-
-def _closed_form_start(rate: float, l2: float) -> list[Choice]:
-    return [
-        Choice("train.init", "auto", "The closed form is most of the model where the data fit it."),
-        Choice("train.learning_rate", rate, "Small, so that the start is not lost."),
-        Choice("train.l2_gmf", l2, "As on ML-1M."),
-    ]
 
 
 def _few_epochs(shape: DataShape) -> Choice:
