@@ -30,6 +30,7 @@ SHORT = tuple(
         "model.embedding=16",
         "model.tower=[16]",
         "train.epochs=1",
+        "train.patience=0",
         "train.threads=1",
     )
     for word in ("--set", setting)
