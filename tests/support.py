@@ -6,6 +6,7 @@ import numpy as np
 import polars as pl
 import torch
 
+from ncf.baselines.base import sparse_rows
 from ncf.config import Experiment
 from ncf.data import Csr, Dataset, HeldOut, Interactions, Vocabulary
 from ncf.models import History, Model, build_model, history_branch
@@ -83,6 +84,11 @@ def checkerboard(users: int = 40, items: int = 30) -> Dataset:
         test.append((user, [left_out, *other]))
         validation.append((user, [validated, *other]))
     return dataset_of(train, users, items, test, validation)
+
+
+def dense_rows(train: Csr, items: int, part: slice) -> torch.Tensor:
+    """[users of the `part`, `items`] float32: one where the user has used the item, else zero."""
+    return torch.from_numpy(sparse_rows(train, items)[part].toarray())
 
 
 def planted(users: int = 300, items: int = 120, factors: int = 4, each: int = 20, seed: int = 0) -> Dataset:

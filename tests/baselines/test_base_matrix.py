@@ -4,8 +4,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ncf.baselines.base import dense_rows, spans_by_cost, sparse_rows, users_by_item
-from support import csr_of, dataset_of, planted
+from ncf.baselines.base import spans_by_cost, sparse_rows, users_by_item
+from support import csr_of, dataset_of, dense_rows, planted
 
 
 def test_dense_rows_are_the_interactions() -> None:

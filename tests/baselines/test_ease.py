@@ -8,11 +8,11 @@ import scipy.sparse
 import torch
 
 from ncf.baselines import BASELINES, ease
-from ncf.baselines.base import dense_rows, sparse_rows
+from ncf.baselines.base import sparse_rows
 from ncf.baselines.ease import ease_factors, ease_scores
 from ncf.errors import ConfigError
 from ncf.runtime import Workers
-from support import csr_of, planted
+from support import csr_of, dense_rows, planted
 
 
 def dense() -> torch.Tensor:

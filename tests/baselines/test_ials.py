@@ -11,13 +11,13 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from ncf.baselines import BASELINES, ials
-from ncf.baselines.base import dense_rows, sparse_rows
+from ncf.baselines.base import sparse_rows
 from ncf.baselines.ials import alternate
 from ncf.baselines.products import Factors
 from ncf.data import Csr
 from ncf.errors import ConfigError
 from ncf.runtime import Workers, generator, workers
-from support import csr_of, planted
+from support import csr_of, dense_rows, planted
 
 WIDTH = 6
 

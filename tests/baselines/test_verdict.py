@@ -60,7 +60,7 @@ def judged(data: Dataset, scores: np.ndarray, rules: EvaluationConfig = RULES, *
 def slow_hit_ratios(data: Dataset, scores: np.ndarray, rows: HeldOut | None = None) -> tuple[float, float]:
     """HR@10 in the lists and in the full ranking, a row and an item at a time, a tie counted in part."""
     rows = data.test if rows is None else rows
-    known = [set(data.known.columns[a:b]) for a, b in zip(data.known.offsets, data.known.offsets[1:])]  # noqa: B905
+    known = [set(data.known.row(user)) for user in range(len(data.users))]
     hits = []
     for user, listed in zip(rows.user_rows, rows.candidates, strict=True):
         everything = [item for item in range(len(data.items)) if item not in known[user]]

@@ -20,7 +20,7 @@ ONE = Workers(1)
 
 
 def rules(cutoffs: tuple[int, ...] = (1, 3), ties: str = "expected", bootstrap: int = 0) -> EvaluationConfig:
-    return EvaluationConfig(cutoffs=cutoffs, ties=ties, bootstrap=bootstrap)  # type: ignore[arg-type]
+    return EvaluationConfig(cutoffs=cutoffs, ties=ties, bootstrap=bootstrap)
 
 
 def several(sets: dict[int, tuple[list[int], list[int], list[int]]], users: int, items: int) -> Dataset:
@@ -70,7 +70,7 @@ def tables(draw: st.DrawFn) -> tuple[Dataset, np.ndarray]:
     sets[0] = (*([item for item in own if item not in sets[0][2]] for own in sets[0][:2]), sets[0][2])
     levels = draw(st.sampled_from([2, 3, 10_000]))
     scores = np.random.default_rng(draw(st.integers(0, 99))).integers(0, levels, (users, items))
-    return several(sets, users, items), scores.astype(np.float64)  # type: ignore[arg-type]
+    return several(sets, users, items), scores.astype(np.float64)
 
 
 @given(tables(), st.integers(1, 9), st.sampled_from(["pessimistic", "optimistic", "expected"]))

@@ -5,14 +5,13 @@ import pytest
 import torch
 
 from ncf.baselines import ease
-from ncf.baselines.base import dense_rows
 from ncf.config import EvaluationConfig
 from ncf.evaluation import evaluate_sampled
 from ncf.models import ModelScorer, NeuMF, build_model
 from ncf.runtime import Workers, generator
 from ncf.training import spectral_init
 from ncf.training.spectral_init import Logits, LowRankLogits, closed_form_logits, ignore, init_spectral
-from support import checkerboard, experiment, model_of, planted
+from support import checkerboard, dense_rows, experiment, model_of, planted
 
 
 def dense(users: int = 300, items: int = 120) -> torch.Tensor:

@@ -18,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from scipy.sparse import csr_matrix
-from torch import Tensor
 
 from ncf.data import Csr
 from ncf.errors import ConfigError
@@ -26,6 +25,7 @@ from ncf.evaluation.ranking import Scorer
 from ncf.runtime import Workers
 
 Settings = dict[str, Any]
+LinAlgError: type[RuntimeError] = torch.linalg.LinAlgError  # type: ignore[attr-defined]
 
 
 class FittedBaseline(Scorer, Protocol):
@@ -69,7 +69,7 @@ class Baseline:
         complete = self.settings(settings)
         try:
             return self.fitting(train, items, complete, seed, workers)
-        except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
+        except LinAlgError:
             raise ConfigError(
                 f"{self.title} has no solution with l2 = {complete['l2']:g} on these data: raise l2."
             ) from None
@@ -103,16 +103,6 @@ def optional(module: str) -> Any:
         raise ConfigError(
             f"This baseline needs the package {package}: pip install 'ncf[evaluate]'."
         ) from None
-
-
-def dense_rows(train: Csr, items: int, part: slice) -> Tensor:
-    """[users of the `part`, `items`] float32: one where the user has used the item, else zero."""
-    offsets = train.offsets[part.start : part.stop + 1]
-    columns = train.columns[offsets[0] : offsets[-1]].astype(np.int64)
-    rows = np.repeat(np.arange(part.stop - part.start), np.diff(offsets))
-    dense = torch.zeros(part.stop - part.start, items)
-    dense[torch.from_numpy(rows), torch.from_numpy(columns)] = 1.0
-    return dense
 
 
 def sparse_rows(train: Csr, items: int) -> Any:

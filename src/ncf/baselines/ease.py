@@ -26,11 +26,12 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from ncf.baselines.base import Baseline, FittedBaseline, Settings, sparse_rows
+from ncf.baselines.base import Baseline, FittedBaseline, LinAlgError, Settings, sparse_rows
 from ncf.baselines.products import Factors, Floats, KernelScores
 from ncf.data import Csr
 from ncf.runtime import Workers, generator, seed_of, spans
 
+Side = Literal["items", "users"]
 EXACT_LIMIT = 20_000
 """Rows of the largest matrix that is inverted: 1.6 GB in float32, some minutes on one core."""
 _ROWS_AT_ONCE = 256
@@ -50,7 +51,7 @@ def ease_scores(
     l2: float,
     dropout: float = 0.0,
     exponent: float = 0.0,
-    side: Literal["items", "users"] = "items",
+    side: Side = "items",
 ) -> KernelScores:
     """The exact scores of one side.
 
@@ -66,12 +67,12 @@ def ease_scores(
     rows, width = columns.shape
     weights_R = _weights(np.diff(columns.indptr), exponent)
     ridge_C = l2 + dropout / (1.0 - dropout) * (columns.T @ weights_R)
-    if not np.all(ridge_C > 0.0) and width > rows:
-        raise torch.linalg.LinAlgError("without a ridge there are many solutions")  # type: ignore[attr-defined]
     if width <= rows:
         kernel = _inverse(columns.T.tocsr(), weights_R, ridge_C)
         inner, outer_C = np.ones(rows, np.float32), 1.0 / kernel.diagonal()
     else:
+        if not np.all(ridge_C > 0.0):
+            raise LinAlgError("without a ridge there are many solutions")
         kernel = _inverse(columns, 1.0 / ridge_C, 1.0 / weights_R)
         inner, outer_C = 1.0 / weights_R, 1.0 / (1.0 - _own(columns.T.tocsr(), kernel) / ridge_C)
     left, right = (inner, outer_C) if side == "items" else (outer_C, inner)

@@ -30,7 +30,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from ncf.baselines.base import Baseline, Settings, spans_by_cost, users_by_item
+from ncf.baselines.base import Baseline, LinAlgError, Settings, spans_by_cost, users_by_item
 from ncf.baselines.products import Factors
 from ncf.data import Csr
 from ncf.runtime import Workers, generator
@@ -123,7 +123,7 @@ def _improve(
     shared_D, axes_DD = torch.linalg.eigh(unobserved * (other_ND.T @ other_ND))
     least = _EPS * float(shared_D[-1])
     if not l2 and float(shared_D[0]) <= least:
-        raise torch.linalg.LinAlgError("the Gram matrix is singular")  # type: ignore[attr-defined]
+        raise LinAlgError("the Gram matrix is singular")
     shared_D.clamp_(min=least)
     for rotated in (table_RD, other_ND):
         rotated.copy_(rotated @ axes_DD)

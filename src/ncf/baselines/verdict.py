@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ncf.baselines.base import FittedBaseline
-from ncf.baselines.ease import EASE
+from ncf.baselines.ease import EASE, EXACT_LIMIT
 from ncf.baselines.non_personalized import POPULARITY
 from ncf.config import EvaluationConfig
 from ncf.data import Csr, Dataset, HeldOut
@@ -49,7 +49,6 @@ _RANKING_COST = 1000
 _GATHERING_COST = 100
 """Multiplications that take as long as picking a row's candidates out of its scores, an item."""
 _LEAST_ROWS = 500
-_MOST_INVERTED = 20_000
 
 
 @dataclass(frozen=True)
@@ -208,7 +207,7 @@ def judge(
 def _fit(train: Csr, items: int, workers: Workers) -> tuple[dict[str, FittedBaseline], str]:
     """The rivals by name, and why the closed form is not among them."""
     fitted = {"popularity": POPULARITY.fit(train, items, {}, 0, workers)}
-    needed = 16 * min(train.users, items, _MOST_INVERTED) ** 2
+    needed = 16 * min(train.users, items, EXACT_LIMIT) ** 2
     if needed > free_memory():
         return fitted, f"it needs {needed / 2**30:.1f} GiB of memory."
     try:

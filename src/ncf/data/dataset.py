@@ -18,7 +18,7 @@ import polars as pl
 
 from ncf.data.files import npy_sha256
 from ncf.data.folder import SCHEMA_VERSION, Array, Verify, damaged, map_array, read_document, write_folder
-from ncf.data.interactions import Csr, HeldOut, Int64, Interactions, pair_keys
+from ncf.data.interactions import Bool, Csr, HeldOut, Int64, Interactions, pair_keys
 from ncf.data.vocabulary import Vocabulary
 
 
@@ -51,6 +51,11 @@ class Dataset:
     def popularity(self) -> Int64:
         """How many training interactions each item has: [I]."""
         return self.item_columns["popularity"].to_numpy(writable=True)
+
+    @property
+    def cold_users(self) -> Bool:
+        """The users without a training interaction: [U] bool."""
+        return np.asarray(self.train.user_counts(len(self.users)) == 0)
 
     @property
     def seen_in_training(self) -> Csr:

@@ -61,11 +61,6 @@ def evaluate_held_out(
     return without_cold_users(result, dataset)
 
 
-def cold_users(dataset: Dataset) -> np.ndarray:
-    """[U] bool: the users without a training interaction."""
-    return np.asarray(dataset.train.user_counts(len(dataset.users)) == 0)
-
-
 def answering_cold_users(
     score: AnyScore, dataset: Dataset, popularity_I: np.ndarray | None = None
 ) -> AnyScore:
@@ -73,7 +68,7 @@ def answering_cold_users(
 
     `popularity_I` [I] are the interactions of each item; by default those of training.
     """
-    cold_U = cold_users(dataset)
+    cold_U = dataset.cold_users
     if not cold_U.any():
         return score
     popularity_I = dataset.popularity if popularity_I is None else popularity_I
@@ -102,7 +97,7 @@ class _WithPopularity:
 
 def without_cold_users(result: EvaluationResult, dataset: Dataset) -> EvaluationResult:
     """`result` with the number of cold users among its own, and its means without them."""
-    cold_U, users = cold_users(dataset), np.unique(result.user_rows)
+    cold_U, users = dataset.cold_users, np.unique(result.user_rows)
     cold = cold_U[users]
     if not cold.any():
         return result

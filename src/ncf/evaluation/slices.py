@@ -144,11 +144,11 @@ def sorted_by_user(held_out: HeldOut) -> HeldOut:
     return held_out.take(np.argsort(held_out.user_rows, kind="stable"))
 
 
-def sample(rows: int, most: int, seed: int = 0) -> npt.NDArray[np.int64]:
-    """Positions of at most `most` of so many held-out `rows`, ascending, chosen by the seed."""
+def sample(rows: int, most: int, seed: int = 0, purpose: str = "report-rows") -> npt.NDArray[np.int64]:
+    """Positions of at most `most` of so many held-out `rows`, ascending, by the seed and the `purpose`."""
     if rows <= most:
         return np.arange(rows)
-    random = np.random.default_rng(seed_of(seed, "report-rows"))
+    random = np.random.default_rng(seed_of(seed, purpose))
     return np.sort(random.choice(rows, most, replace=False))
 
 

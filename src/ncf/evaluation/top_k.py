@@ -21,8 +21,9 @@ from ncf.data.tables import Stage
 from ncf.evaluation import metrics
 from ncf.evaluation.metrics import Counts, TiedRanks
 from ncf.evaluation.ranking import EvaluationResult, Exchange, Scorer, catalogue_figures, intervals_of
+from ncf.evaluation.slices import sample
 from ncf.models import mask_items
-from ncf.runtime import Workers, seed_of, span_of, spans
+from ncf.runtime import Workers, span_of, spans
 
 _SCORES_AT_ONCE = 2**22
 _LOWEST = torch.finfo(torch.float32).min
@@ -47,8 +48,7 @@ class _HeldOutByUser:
         """`most` of the users, always the same ones; all if there are no more."""
         if len(self.users) <= most:
             return self
-        random = np.random.default_rng(seed_of(0, "users of a full ranking"))
-        kept = np.sort(random.choice(len(self.users), most, replace=False))
+        kept = sample(len(self.users), most, purpose="users of a full ranking")
         counts = np.diff(self.starts)
         marked = np.repeat(np.isin(np.arange(len(self.users)), kept), counts)
         starts = np.concatenate([[0], np.cumsum(counts[kept])])

@@ -187,7 +187,7 @@ def write_artifact(
             dataset.item_columns.write_parquet(temporary / "items.parquet")
             np.save(temporary / "seen_offsets.npy", dataset.known.offsets, allow_pickle=False)
             np.save(temporary / "seen_items.npy", dataset.known.columns, allow_pickle=False)
-        untrained = np.flatnonzero(dataset.train.user_counts(len(dataset.users)) == 0)
+        untrained = np.flatnonzero(dataset.cold_users)
         if len(untrained):
             np.save(temporary / _UNTRAINED, untrained.astype(np.int32), allow_pickle=False)
         if serves:

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from ncf.baselines.base import sparse_rows
-from ncf.baselines.ease import ease_factors, ease_scores, is_exact
+from ncf.baselines.ease import Side, ease_factors, ease_scores, is_exact
 from ncf.baselines.products import Factors, KernelScores
 from ncf.data import Csr
 from ncf.models import GMF, Model, NeuMF, branches
@@ -58,6 +58,15 @@ def ignore(_step: int, _steps: int) -> None:
     """No progress is wanted."""
 
 
+def _are_kept(users: int, items: int) -> bool:
+    return users * items <= _KEPT_PAIRS
+
+
+def _power_passes(users: int, items: int) -> int:
+    """Passes before the last: two where the logits are kept, since the second then costs little."""
+    return 1 + _are_kept(users, items)
+
+
 @dataclass(frozen=True)
 class Logits:
     """Logits of every pair, by blocks of users."""
@@ -79,9 +88,9 @@ class Logits:
         """
         sizes = [min(width + _OVERSAMPLE, self.users, self.items) for width, _ in widths]
         start = self.guess(max(sizes), random)
-        kept: dict[int, Tensor] | None = {} if self.users * self.items <= _KEPT_PAIRS else None
+        kept: dict[int, Tensor] | None = {} if _are_kept(self.users, self.items) else None
         bases = [start[:, :size] for size in sizes]
-        passes = 1 + (kept is not None)
+        passes = _power_passes(self.users, self.items)
         means_I = torch.zeros(self.items)
         for step in range(passes):
             squares_IK, sums_I, image_K = self._power(torch.cat(bases, 1), kept, workers)
@@ -248,7 +257,7 @@ def init_tables(
     widths = [(branch.user_table.shape[1], not is_gmf) for branch, is_gmf in wanted]
     random = generator(seed, "spectral", 0)
     tables, mean = logits.decompose(
-        widths, random, workers, lambda step, steps: progress(3 + step, 3 + steps)
+        widths, random, workers, lambda step, steps: progress(_STEPS_BEFORE + step, _STEPS_BEFORE + steps)
     )
     with torch.no_grad():
         if isinstance(model, NeuMF):
@@ -297,10 +306,11 @@ def closed_form_logits(
         progress(_STEPS_BEFORE, _STEPS_BEFORE + 1)
         return _low_rank_logits(factors, train, negatives, seed, density_I)
     sides = []
-    for side, l2 in (("items", _ITEM_L2), ("users", _USER_L2)):
-        scores = ease_scores(histories, l2, _DROPOUT, _WEIGHT_EXPONENT, side)  # type: ignore[arg-type]
+    penalties: dict[Side, float] = {"items": _ITEM_L2, "users": _USER_L2}
+    for side, l2 in penalties.items():
+        scores = ease_scores(histories, l2, _DROPOUT, _WEIGHT_EXPONENT, side)
         sides.append((scores, _calibration(scores, train, items, negatives, seed)))
-        progress(len(sides), _STEPS_BEFORE + 3)
+        progress(len(sides), _STEPS_BEFORE + 1 + _power_passes(train.users, items))
 
     def rows(part: slice) -> Tensor:
         total = torch.zeros(part.stop - part.start, items)

@@ -94,7 +94,12 @@ def _train(job: Job, stop: Callable[[], bool], communicator: "Communicator") -> 
         return
     with tracked(MetricLines()) as tracker:
         options = experiment.RunOptions(
-            resume=True, serves=not job.trial, tracker=tracker, stop=stop, communicator=communicator
+            resume=True,
+            serves=not job.trial,
+            verdict=not job.trial,
+            tracker=tracker,
+            stop=stop,
+            communicator=communicator,
         )
         run = experiment.train(data, job.experiment, job.run, data_path=job.data, options=options, **halves)
     communicator.phase("copying the artifact")
