@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -194,6 +195,22 @@ def test_a_line_in_is_a_line_out(served: Recommender) -> None:
     assert list(fourth) == ["scores"]
     with pytest.raises(ApiError, match="the limit lines = 3"):
         read(b"{}\n" * 4, "application/jsonlines", Limits(lines=3))
+
+
+@pytest.mark.parametrize(("limit", "value"), [("answers", 9), ("lists", 3)])
+def test_all_lines_of_a_body_share_its_limits(served: Recommender, limit: str, value: int) -> None:
+    """A line that asks for too much is refused in its place, and does not count for those after it."""
+    limits = replace(LIMITS, users=3, **{limit: value})
+    body = (
+        b'{"users": [104, 105], "k": 3}\n{"items": [503, 504], "similar": true, "k": 3}\n'
+        b'{"history": [503], "k": 3}'
+    )
+    lines = answer(served, read(body, "application/jsonlines", limits), limits)
+    first, second, third = map(json.loads, write(lines, "jsonlines").splitlines())
+    assert (second["error"]["code"], second["error"]["field"]) == ("too_large", limit)
+    assert f"the limit {limit} = {value}" in second["error"]["message"]
+    assert "recommendations" in first
+    assert "recommendations" in third
 
 
 def test_csv_has_a_user_a_line(served: Recommender) -> None:

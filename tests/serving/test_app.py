@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +12,8 @@ from starlette.testclient import TestClient
 from ncf.serving import app as app_module
 from ncf.serving.app import State, create_app
 from ncf.serving.recommender import Recommender
-from ncf.serving.schemas import Limits
+from ncf.serving.schemas import CROWDED, Limits
+from processes import wait_until
 
 
 @pytest.fixture
@@ -140,7 +142,57 @@ def test_a_full_server_says_503(served: Recommender) -> None:
         response = post(client, {"users": [104]})
         assert (response.status_code, response.headers["retry-after"]) == (503, "1")
         assert response.json()["error"]["code"] == "overloaded"
-        assert client.get("/ping").status_code == 503
+        assert client.get("/ping").status_code == 200  # it is busy, and not ill
+
+
+def test_a_request_that_never_ends_makes_the_server_ill(
+    served: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, ended = State(served), threading.Event()
+    monkeypatch.setattr(app_module, "_STUCK_SECONDS", 0.05)
+    with TestClient(create_app(state)) as client:
+        assert client.portal
+        stuck = client.portal.start_task_soon(state.compute, ended.wait)
+        wait_until(lambda: client.get("/ping").status_code == 503)
+        assert "ncf_waiting_requests 1.0" in client.get("/metrics").text
+        ended.set()
+        stuck.result()
+        assert client.get("/ping").status_code == 200
+
+
+def test_too_many_connections_are_told_when_to_come_back(served: Recommender) -> None:
+    app = create_app(State(served))
+
+    async def crowded(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope | {CROWDED: True}, receive, send)
+
+    client = TestClient(crowded)
+    for response in (post(client, {"users": [104]}), client.get("/explorer/about")):
+        assert (response.status_code, response.json()["error"]["code"]) == (503, "overloaded")
+        assert (response.headers["retry-after"], response.headers["connection"]) == ("1", "close")
+    assert client.get("/ping").status_code == 200
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "GZIP, identity"])
+def test_an_encoded_body_is_refused_by_the_name_of_its_encoding(client: TestClient, encoding: str) -> None:
+    response = post(client, b"\x1f\x8b", content_encoding=encoding)
+    assert response.status_code == 415
+    assert f"The content encoding '{encoding.lower()}'" in response.json()["error"]["message"]
+    assert post(client, {"users": [104]}, content_encoding="identity").status_code == 200
+
+
+def test_the_explorer_can_be_turned_off(served: Recommender) -> None:
+    with TestClient(create_app(State(served, explorer=False))) as client:
+        for path in (
+            "/",
+            "/explorer/about",
+            "/explorer/items",
+            "/explorer/users/104",
+            "/explorer/index.html",
+        ):
+            assert client.get(path).status_code == 404
+        assert not any("explorer" in path for path in client.get("/openapi.json").json()["paths"])
+        assert post(client, {"users": [104]}).status_code == 200
 
 
 async def drive(state: State, messages: list[Any]) -> list[Any]:

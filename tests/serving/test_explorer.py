@@ -54,6 +54,23 @@ def titled(served: Recommender) -> Recommender:
     )
 
 
+def test_an_id_may_have_any_character(client: TestClient) -> None:
+    for user in ("u%0A7", "u%0A", "a%2Fb", "%20", "%3F"):
+        assert client.get(f"/explorer/users/{user}").json()["error"]["code"] == "unknown_id"
+
+
+def test_numbers_that_json_lacks_are_null(served: Recommender) -> None:
+    odd = pl.Series([float("nan"), float("inf")] * 15)
+    with TestClient(create_app(State(with_columns(served, price=odd)))) as client:
+        for response in (
+            client.get("/explorer/items"),
+            client.get("/explorer/users/104"),
+            client.post("/invocations", json={"users": [104], "describe": True}),
+        ):
+            assert response.status_code == 200
+            assert '"price":null' in response.text
+
+
 def found(recommender: Recommender, query: str, limit: int = 50) -> list[object]:
     """Titles (ids where there is none) that a search finds."""
     return [item.get("title", item["item"]) for item in explorer.search(recommender, query, limit)["items"]]

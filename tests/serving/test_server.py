@@ -1,6 +1,7 @@
 """`ncf serve` as a process on a real port: how it starts, what it survives, how it ends."""
 
 import http.client
+import json
 import os
 import shutil
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import BODY, answers, ask, free_port, load, running, start, wait_until, workers_of
+from processes import BODY, ENVIRONMENT, answers, ask, free_port, load, running, start, wait_until, workers_of
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -71,6 +72,81 @@ def test_a_killed_worker_comes_back_and_the_other_goes_on(artifact: Path) -> Non
         assert workers_of(server) != before
         assert sum(client.broken for client in clients) <= len(clients)
         assert ask(port)[0] == 200
+
+
+def test_what_a_killed_worker_had_to_do_is_not_counted_for_ever(artifact: Path) -> None:
+    heavy = json.dumps({"users": list(range(100, 140)), "k": 30, "exclude_seen": False})
+    with running(artifact, "--workers", 2) as (server, port):
+        wait_until(lambda: len(workers_of(server)) == 2)
+        with load(port, 8, ["\n".join([heavy] * 100)]) as clients:
+            wait_until(lambda: counted(port, "ncf_waiting_requests") > 0)
+            for worker in workers_of(server):
+                os.kill(worker, signal.SIGKILL)
+            wait_until(lambda: sum(client.broken for client in clients) > 0)
+        wait_until(lambda: answers(port))
+        wait_until(lambda: counted(port, "ncf_waiting_requests") == 0)
+
+
+def counted(port: int, metric: str) -> float:
+    """What /metrics says; -1 where nobody answers."""
+    with suppress(OSError, http.client.HTTPException):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        connection.request("GET", "/metrics")
+        lines = connection.getresponse().read().decode().splitlines()
+        connection.close()
+        return next((float(line.split()[1]) for line in lines if line.startswith(f"{metric} ")), 0.0)
+    return -1
+
+
+def test_workers_end_with_the_process_that_started_them(artifact: Path) -> None:
+    with running(artifact, "--workers", 2) as (server, port):
+        wait_until(lambda: len(workers_of(server)) == 2)
+        os.kill(server.pid, signal.SIGKILL)
+        wait_until(lambda: is_free(port), 15)
+
+
+def is_free(port: int) -> bool:
+    """Whether nobody listens on the port."""
+    with socket.socket() as probe, suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
+
+
+def test_where_no_worker_can_start_the_server_ends_with_the_reason(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ENVIRONMENT, "TMPDIR", str(tmp_path))
+    with running(artifact, "--workers", 2) as (server, _):
+        wait_until(lambda: len(workers_of(server)) == 2)
+        (weights,) = tmp_path.glob("ncf-serve-*/artifact/model.safetensors")
+        weights.unlink()
+        for worker in workers_of(server):
+            os.kill(worker, signal.SIGKILL)
+        assert server.wait(60) == 2
+        assert server.stderr is not None
+        (sentence,) = server.stderr.read().splitlines()
+        assert "is damaged: model.safetensors is missing" in sentence
+        assert not list(tmp_path.iterdir())
+
+
+def test_an_artifact_may_be_overwritten_while_it_is_served(
+    artifact: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mapped file that shrinks would end the process with SIGBUS. What is left of a killed server goes."""
+    monkeypatch.setitem(ENVIRONMENT, "TMPDIR", str(tmp_path))
+    folder = shutil.copytree(artifact, tmp_path / "mine")
+    left = tmp_path / "ncf-serve-left"
+    left.mkdir()
+    with running(folder) as (_, port):
+        assert not left.exists()
+        before = ask(port)
+        for file in folder.iterdir():
+            file.write_bytes(b"")
+        assert ask(port) == before
+        assert before[0] == 200
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_counts_are_of_all_workers(artifact: Path) -> None:
@@ -164,7 +240,16 @@ def test_a_damaged_artifact_is_never_served(artifact: Path, tmp_path: Path, file
 
 def test_what_cannot_be_served_is_said_in_one_sentence(artifact: Path, tmp_path: Path) -> None:
     assert "There is no " in refused(tmp_path / "nothing", "--port", free_port())
-    assert "--workers must be at least 1" in refused(artifact, "--port", free_port(), "--workers", 0)
+    for bad, words in {
+        "--workers=0": "--workers must be at least 1, and not 0",
+        "--max-body=-5": "--max-body must be at least 1, and not -5",
+        "--max-users=0": "--max-users must be at least 1",
+        "--body-timeout=nan": "--body-timeout must be seconds above 0, and not nan",
+        "--body-timeout=0": "--body-timeout must be seconds above 0",
+        "--host=": "--host is empty",
+        "--host=300.1.1.1": "Cannot listen on 300.1.1.1",
+    }.items():
+        assert words in refused(artifact, "--port", free_port(), bad)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

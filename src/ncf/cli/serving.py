@@ -119,13 +119,19 @@ def serve(
     body_timeout: Annotated[
         float, typer.Option(help="Seconds that a client may take to send a request body.")
     ] = 10.0,
+    no_explorer: Annotated[
+        bool, typer.Option("--no-explorer", help="Without the page at /, which shows users' histories.")
+    ] = False,
 ) -> None:
     """Serve over HTTP: POST /invocations, GET /ping, /metrics, /openapi.json, and an explorer page at /."""
     from ncf.serving.schemas import Limits
     from ncf.serving.server import ServeSettings, serve
 
     limits = Limits(body_bytes=max_body, users=max_users)
-    serve(ServeSettings(run, host, port, workers, exact, body_timeout, limits=limits))
+    settings = ServeSettings(
+        run, host, port, workers, exact, body_timeout, limits=limits, explorer=not no_explorer
+    )
+    serve(settings)
 
 
 @artifact_app.command()

@@ -76,6 +76,22 @@ class Result:
     sources: Sequence[str] = ()
 
 
+class _Work:
+    """What the lines of a body have asked for so far; a line that asks for too much does not count."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._lists, self._items = limits, 0, 0
+
+    def add(self, lists: int, k: int) -> None:
+        """Count so many `lists` of `k` items; raises the 413 where that is more than the body may ask for."""
+        most, wanted, items = self._limits, self._lists + lists, self._items + lists * k
+        if wanted > max(most.lists, most.users):
+            raise too_large("lists", most.lists, wanted, "lists for one body")
+        if items > most.answers:
+            raise too_large("answers", most.answers, items, "items for one body (lists x k, over all lines)")
+        self._lists, self._items = wanted, items
+
+
 def read(body: bytes, content_type: str | None, limits: Limits = LIMITS) -> ParsedBody:
     """Understand a `body` of this content type (None: JSON).
 
@@ -101,9 +117,10 @@ def answer(recommender: Recommender, call: ParsedBody, limits: Limits = LIMITS) 
     if call.format == "csv":
         return _csv_answers(recommender, call)
     answers: list[Result | ApiError] = []
+    work = _Work(limits)
     for request in call.requests:
         try:
-            answers.append(_answer(recommender, request, limits))
+            answers.append(_answer(recommender, request, work))
         except ApiError as error:
             if call.format == "json":
                 raise
@@ -115,9 +132,10 @@ def write(answers: Sequence[Result | ApiError], format: str) -> bytes:
     """The body with these answers in a format of `answer_format`."""
     documents = [answer.document() if isinstance(answer, ApiError) else answer.document for answer in answers]
     if format == "json":
-        return to_json(documents[0] if len(documents) == 1 else documents)
+        document = documents[0] if len(documents) == 1 else documents
+        return to_json(document, inf_nan_mode="null")
     if format == "jsonlines":
-        return b"".join(to_json(line) + b"\n" for line in documents)
+        return b"".join(to_json(line, inf_nan_mode="null") + b"\n" for line in documents)
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(_cells(line) for line in documents)
     return text.getvalue().encode()
@@ -181,18 +199,18 @@ def _request_or_error(line: bytes, limits: Limits) -> Request | ApiError:
         return error
 
 
-def _answer(recommender: Recommender, request: Request | ApiError, limits: Limits) -> Result:
+def _answer(recommender: Recommender, request: Request | ApiError, work: _Work) -> Result:
     if isinstance(request, ApiError):
         raise request
     try:
-        return _ANSWERS[type(request)](recommender, request, limits)
+        return _ANSWERS[type(request)](recommender, request, work)
     except UnknownIdError as error:
         raise ApiError(422, "unknown_id", str(error)) from None
     except ConfigError as error:
         raise ApiError(422, "invalid", str(error)) from None
 
 
-def _k(recommender: Recommender, request: Ranked | ListRequest, lists: int, limits: Limits) -> int:
+def _k(recommender: Recommender, request: Ranked | ListRequest, lists: int, work: _Work) -> int:
     """The request's k; where none is given and the catalogue is smaller than the default, the catalogue's
     size.
     """
@@ -200,13 +218,12 @@ def _k(recommender: Recommender, request: Ranked | ListRequest, lists: int, limi
     k = request.k if "k" in request.model_fields_set else min(DEFAULT_K, items)
     if k > items:
         raise ApiError(422, "invalid", f"k must be at most {items:,}, the size of the catalogue.", "k")
-    if k * lists > limits.answers:
-        raise too_large("answers", limits.answers, k * lists, "items in an answer (lists x k)")
+    work.add(lists, k)
     return k
 
 
-def _users(recommender: Recommender, request: UsersRequest, limits: Limits) -> Result:
-    k = _k(recommender, request, len(request.users), limits)
+def _users(recommender: Recommender, request: UsersRequest, work: _Work) -> Result:
+    k = _k(recommender, request, len(request.users), work)
     lists = recommender.recommend(
         request.users,
         k,
@@ -219,8 +236,8 @@ def _users(recommender: Recommender, request: UsersRequest, limits: Limits) -> R
     return _recommendations(recommender, lists, "user", request.describe)
 
 
-def _visitor(recommender: Recommender, request: VisitorRequest, limits: Limits) -> Result:
-    k = _k(recommender, request, 1, limits)
+def _visitor(recommender: Recommender, request: VisitorRequest, work: _Work) -> Result:
+    k = _k(recommender, request, 1, work)
     best = recommender.recommend_visitor(
         request.history,
         k,
@@ -231,8 +248,8 @@ def _visitor(recommender: Recommender, request: VisitorRequest, limits: Limits) 
     return _recommendations(recommender, [best], "user", request.describe)
 
 
-def _similar(recommender: Recommender, request: SimilarRequest, limits: Limits) -> Result:
-    k = _k(recommender, request, len(request.items), limits)
+def _similar(recommender: Recommender, request: SimilarRequest, work: _Work) -> Result:
+    k = _k(recommender, request, len(request.items), work)
     lists = [
         recommender.similar_items(item, k, candidates=request.candidates, exclude=request.exclude)
         for item in request.items
@@ -240,12 +257,12 @@ def _similar(recommender: Recommender, request: SimilarRequest, limits: Limits) 
     return _recommendations(recommender, lists, "item", request.describe)
 
 
-def _pairs(recommender: Recommender, request: PairsRequest, _: Limits) -> Result:
+def _pairs(recommender: Recommender, request: PairsRequest, _: _Work) -> Result:
     users, items = ([pair[side] for pair in request.pairs] for side in (0, 1))
     return Result({"scores": _rounded(recommender.score(users, items).tolist())})
 
 
-def _given_list(recommender: Recommender, request: ListRequest, limits: Limits) -> Result:
+def _given_list(recommender: Recommender, request: ListRequest, work: _Work) -> Result:
     users = request.user if isinstance(request.user, list) else [request.user] * len(request.item)
     if len(users) != len(request.item):
         raise ApiError(
@@ -263,12 +280,12 @@ def _given_list(recommender: Recommender, request: ListRequest, limits: Limits) 
             'user must repeat one user: ask for several with {"users": [...], "candidates": [...]}.',
             "user",
         )
-    k = _k(recommender, request, 1, limits)
+    k = _k(recommender, request, 1, work)
     best = recommender.recommend(users[0], k, exclude_seen=False, candidates=request.item)
     return _recommendations(recommender, [best], "user", request.describe)
 
 
-_ANSWERS: dict[type[Any], Callable[[Recommender, Any, Limits], Result]] = {
+_ANSWERS: dict[type[Any], Callable[[Recommender, Any, _Work], Result]] = {
     UsersRequest: _users,
     VisitorRequest: _visitor,
     SimilarRequest: _similar,

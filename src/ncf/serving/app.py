@@ -3,10 +3,10 @@
 | path | answer |
 | --- | --- |
 | `POST /invocations` | every request of the table in `api.py` |
-| `GET /ping` | 200 while the compute thread answers |
+| `GET /ping` | 200 unless the compute thread is stuck |
 | `GET /metrics` | counts for Prometheus |
 | `GET /openapi.json` | requests and responses, for programs |
-| `GET /`, `/explorer/…` | the explorer page and its data |
+| `GET /`, `/explorer/…` | the explorer page and its data, unless it is turned off |
 
 The one decision worth knowing: the event loop only reads and sends. A request is understood, answered and
 written in one call on one compute thread. A second compute thread would only wait for the first one's
@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 
 from pydantic_core import to_json
 from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
@@ -35,7 +36,7 @@ from ncf.serving.compute_thread import ComputeThread
 from ncf.serving.metrics import CONTENT_TYPE, ServerMetrics
 from ncf.serving.openapi import openapi
 from ncf.serving.recommender import Recommender
-from ncf.serving.schemas import ApiError, Limits, too_large
+from ncf.serving.schemas import CROWDED, ApiError, Limits, too_large
 
 Result = TypeVar("Result")
 LOG = logging.getLogger("ncf.serving")
@@ -46,7 +47,18 @@ _PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Content-Security-Policy": "frame-ancestors 'none'",
 }
+_STUCK_SECONDS = 30
+"""More than any request within the limits takes, so that load alone never makes a server look ill."""
 _INTERNAL = ApiError(500, "internal", "The server made a mistake; details are in its log.")
+
+
+class _IdConvertor(StringConvertor):
+    """Any text: ids have slashes and line ends too."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("id", _IdConvertor())
 
 
 @dataclass
@@ -57,20 +69,24 @@ class State:
     limits: Limits = field(default_factory=Limits)
     body_seconds: float = 10.0
     """How long a client may take to send a body."""
+    connections: int = 2048
+    """How many connections a worker keeps."""
     most_waiting: int = 1024
     """How many requests may wait for the compute thread before new ones are refused with 503."""
+    explorer: bool = True
+    """Whether there is the explorer, which shows the histories of users."""
     metrics: ServerMetrics = field(default_factory=ServerMetrics)
     thread: ComputeThread = field(default_factory=ComputeThread)
 
     async def compute(self, function: Callable[..., Result], *arguments: Any) -> Result:
         """The result of `function(*arguments)`, computed on the compute thread. Raises the 503 `ApiError`."""
         if self.thread.waiting >= self.most_waiting:
-            raise ApiError(
-                503,
-                "overloaded",
-                f"{self.thread.waiting:,} requests are waiting: try again in a moment, or add workers.",
-            )
-        return await self.thread.call(function, *arguments)
+            raise overloaded(self.thread.waiting, "requests are waiting")
+        self.metrics.waiting.inc()
+        try:
+            return await self.thread.call(function, *arguments)
+        finally:
+            self.metrics.waiting.dec()
 
 
 def create_app(state: State) -> ASGIApp:
@@ -83,7 +99,13 @@ def create_app(state: State) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         direct = scope["type"] == "http" and scope["path"] == "/invocations" and scope["method"] == "POST"
-        await (invocations if direct else router)(scope, receive, send)
+        if scope.get(CROWDED) and scope["path"] != "/ping":
+            refusal = failed(overloaded(state.connections, "connections are open"))
+            refusal.headers["Connection"] = "close"
+            state.metrics.count_request(refusal.status_code)
+            await refusal(scope, receive, send)
+        else:
+            await (invocations if direct else router)(scope, receive, send)
 
     return app
 
@@ -97,17 +119,20 @@ def _router(state: State) -> Starlette:
         state.thread.close()
 
     endpoints = Endpoints(state)
-    routes = [
+    routes: list[Route] = [
         Route("/invocations", Invocations(state), methods=["POST"]),
         Route("/ping", endpoints.ping),
         Route("/metrics", endpoints.metrics),
         Route("/openapi.json", endpoints.openapi),
-        Route("/", endpoints.page),
-        Route("/explorer/about", endpoints.about),
-        Route("/explorer/items", endpoints.items),
-        Route("/explorer/users/{user:path}", endpoints.user),
-        Route("/explorer/{file}", endpoints.page),
     ]
+    if state.explorer:
+        routes += [
+            Route("/", endpoints.page),
+            Route("/explorer/about", endpoints.about),
+            Route("/explorer/items", endpoints.items),
+            Route("/explorer/users/{user:id}", endpoints.user),
+            Route("/explorer/{file}", endpoints.page),
+        ]
     handlers: dict[Any, Any] = {
         ApiError: _api_error,
         404: _http_error,
@@ -122,21 +147,17 @@ class Endpoints:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._openapi = to_json(openapi(state.limits))
+        self._openapi = to_json(openapi(state.limits, state.explorer))
         self._pages = {path.name for path in explorer.PAGES.iterdir() if path.suffix in _PAGE_TYPES}
 
     async def ping(self, _: Request) -> Response:
-        """200, or 503 where the compute thread is stuck."""
-        try:
-            async with asyncio.timeout(2):
-                await self._state.compute(int)
-        except TimeoutError:
-            raise ApiError(503, "busy", "The compute thread has not answered for 2 seconds.") from None
+        """200, also under load; 503 where one request has kept the compute thread too long."""
+        if self._state.thread.busy > _STUCK_SECONDS:
+            raise ApiError(503, "busy", f"One request has been computed for over {_STUCK_SECONDS} seconds.")
         return Response(b'{"status":"ok"}', media_type=_JSON)
 
     async def metrics(self, _: Request) -> Response:
         """The counts of all workers."""
-        self._state.metrics.waiting.set(self._state.thread.waiting)
         return Response(self._state.metrics.text(), media_type=CONTENT_TYPE)
 
     async def openapi(self, _: Request) -> Response:
@@ -184,6 +205,10 @@ class Invocations:
         state = self._state
         headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
         try:
+            encoding = headers.get(b"content-encoding", "").strip().lower()
+            if encoding not in ("", "identity"):
+                sentence = f"The content encoding {encoding[:80]!r} is not supported: send the body as it is."
+                raise ApiError(415, "unsupported_media_type", sentence, "Content-Encoding")
             body = await _body(Request(scope, receive), headers.get(b"content-length", "0"), state)
             began = time.perf_counter()
             response = await state.compute(
@@ -191,7 +216,7 @@ class Invocations:
             )
             state.metrics.seconds.observe(time.perf_counter() - began)
         except ApiError as error:
-            response = _failed(error)
+            response = failed(error)
         except ClientDisconnect:
             return
         state.metrics.count_request(response.status_code)
@@ -238,15 +263,21 @@ def respond(state: State, body: bytes, content_type: str | None, accept: str | N
         state.metrics.count_lists(answer.sources for answer in answers if not isinstance(answer, ApiError))
         response = Response(api.write(answers, format), media_type=api.media_type(format))
     except ApiError as error:
-        response = _failed(error)
+        response = failed(error)
     except Exception:
         LOG.exception("A request could not be answered.")
-        response = _failed(_INTERNAL)
+        response = failed(_INTERNAL)
     state.metrics.computing.observe(time.perf_counter() - began)
     return response
 
 
-def _failed(error: ApiError) -> Response:
+def overloaded(count: int, of_what: str) -> ApiError:
+    """The 503 for a `count` of something that is at its limit."""
+    return ApiError(503, "overloaded", f"{count:,} {of_what}: try again in a moment, or add workers.")
+
+
+def failed(error: ApiError) -> Response:
+    """The response for an error."""
     headers = {}
     if error.status == 503:
         headers["Retry-After"] = "1"
@@ -256,11 +287,11 @@ def _failed(error: ApiError) -> Response:
 
 
 def _json(document: Any) -> Response:
-    return Response(to_json(document), media_type=_JSON)
+    return Response(to_json(document, inf_nan_mode="null"), media_type=_JSON)
 
 
 async def _api_error(_: Request, error: ApiError) -> Response:
-    return _failed(error)
+    return failed(error)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -270,11 +301,11 @@ async def _http_error(request: Request, error: Exception) -> Response:
         wrong = ApiError(405, "method_not_allowed", f"{request.url.path} does not take {request.method}.")
     else:
         wrong = ApiError(404, "not_found", f"There is no {request.url.path[:80]}: see /openapi.json.")
-    response = _failed(wrong)
+    response = failed(wrong)
     response.headers.update(getattr(error, "headers", None) or {})
     return response
 
 
 async def _internal_error(_: Request, error: Exception) -> Response:
     LOG.error("A request could not be answered.", exc_info=error)
-    return _failed(_INTERNAL)
+    return failed(_INTERNAL)

@@ -7,7 +7,9 @@ threads then trade the interpreter lock a few times a bunch instead of a few tim
 """
 
 import asyncio
+import math
 import threading
+import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
@@ -23,6 +25,7 @@ class ComputeThread:
 
     def __init__(self) -> None:
         self.waiting = 0
+        self._begun: float | None = None
         self._tasks: SimpleQueue[_Task | None] = SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="ncf-compute", daemon=True)
         self._thread.start()
@@ -37,6 +40,14 @@ class ComputeThread:
         finally:
             self.waiting -= 1
 
+    @property
+    def busy(self) -> float:
+        """For how many seconds the present call has been computed; infinite where the thread has died."""
+        begun = self._begun
+        if not self._thread.is_alive():
+            return math.inf
+        return 0.0 if begun is None else time.monotonic() - begun
+
     def close(self) -> None:
         """Finish what is queued and end the thread."""
         self._tasks.put(None)
@@ -45,9 +56,12 @@ class ComputeThread:
     def _work(self) -> None:
         while True:
             bunch = self._next()
-            done = [
-                (task[0], *_outcome(task)) for task in bunch if task is not None and not task[0].cancelled()
-            ]
+            done = []
+            for task in bunch:
+                if task is not None and not task[0].cancelled():
+                    self._begun = time.monotonic()
+                    done.append((task[0], *_outcome(task)))
+            self._begun = None
             if done:
                 done[0][0].get_loop().call_soon_threadsafe(_deliver, done)
             if None in bunch:

@@ -68,3 +68,8 @@ class ServerMetrics:
         everybody = CollectorRegistry()
         multiprocess.MultiProcessCollector(everybody)  # type: ignore[no-untyped-call]
         return generate_latest(everybody)
+
+
+def forget(worker: int | None) -> None:
+    """Take the gauges of a worker that ended out of the sums; its counts stay. `worker` is its process id."""
+    multiprocess.mark_process_dead(worker)  # type: ignore[no-untyped-call]

@@ -23,39 +23,38 @@ _WHEN = {
     "406": "None of the accepted types can be answered.",
     "408": "The body arrived too slowly.",
     "413": "The request is larger than a limit, which is named.",
-    "415": "The content type is not supported.",
+    "415": "The content type or encoding is not supported.",
     "422": "The request is not valid, or names an unknown id where that is an error.",
     "503": "The server is busy.",
 }
 
 
-def openapi(limits: Limits) -> dict[str, Any]:
-    """The document for a server with these `limits`."""
+def openapi(limits: Limits, explorer: bool = True) -> dict[str, Any]:
+    """The document for a server with these `limits`, with or without the explorer."""
     query = _parameter("query", "query", {"type": "string"})
     limit = _parameter("limit", "query", {"type": "integer", "minimum": 0, "maximum": 999_999})
     user = _parameter("user", "path", {"type": "string", "minLength": 1})
     sizes = ", ".join(f"{name} {value:,}" for name, value in vars(limits).items())
+    paths = {
+        "/invocations": {"post": _invocations()},
+        "/ping": {"get": _get("Whether the server answers.", {"type": "object"}, "503")},
+        "/metrics": {"get": _get("Counts in Prometheus' format.", {"type": "string"}, media="text/plain")},
+        "/explorer/about": {"get": _get("About the model.", _ref("About"), "503")},
+        "/explorer/items": {
+            "get": _get("Items by title.", _ref("ItemMatches"), "422", "503", parameters=[query, limit])
+        },
+        "/explorer/users/{user}": {
+            "get": _get("What a user has used.", _ref("UserHistory"), "404", "503", parameters=[user])
+        },
+    }
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "ncf",
             "version": version("ncf"),
-            "description": f"Recommendations from an ncf artifact. Limits of one request: {sizes}.",
+            "description": f"Recommendations from an ncf artifact. Limits of one body: {sizes}.",
         },
-        "paths": {
-            "/invocations": {"post": _invocations()},
-            "/ping": {"get": _get("Whether the server answers.", {"type": "object"}, "503")},
-            "/metrics": {
-                "get": _get("Counts in Prometheus' format.", {"type": "string"}, media="text/plain")
-            },
-            "/explorer/about": {"get": _get("About the model.", _ref("About"), "503")},
-            "/explorer/items": {
-                "get": _get("Items by title.", _ref("ItemMatches"), "422", "503", parameters=[query, limit])
-            },
-            "/explorer/users/{user}": {
-                "get": _get("What a user has used.", _ref("UserHistory"), "404", "503", parameters=[user])
-            },
-        },
+        "paths": {path: value for path, value in paths.items() if explorer or "explorer" not in path},
         "components": {"schemas": _schemas()},
     }
 

@@ -30,6 +30,8 @@ Id = Annotated[
 ]
 Ids = list[Id]
 DEFAULT_K = 10
+CROWDED = "ncf.crowded"
+"""In the scope of a request: whether the server has more connections than it may have."""
 K = Annotated[int, Field(ge=1, description="How many items; at most the size of the catalogue.")]
 
 
@@ -104,7 +106,7 @@ class ApiError(NcfError):
 
 @dataclass(frozen=True)
 class Limits:
-    """The size of one request; a larger one is refused with 413 and the limit's name."""
+    """The size of one body, with all its lines; a larger one is refused with 413 and the limit's name."""
 
     body_bytes: int = 6 * 2**20
     users: int = 1_000
@@ -112,7 +114,9 @@ class Limits:
     ids: int = 50_000
     """Ids in any other list of a request."""
     answers: int = 200_000
-    """Items in an answer: lists times k."""
+    """Items in the answers to a body: lists times k, over all lines."""
+    lists: int = 10_000
+    """Lists in the answers to a body, over all lines."""
     lines: int = 10_000
     """Lines of a JSON-lines or CSV body."""
 

@@ -27,6 +27,7 @@ def settings_from(variables: Mapping[str, str], model: str = str(ROOT / "model")
         port=_whole(variables, "SAGEMAKER_BIND_TO_PORT", 8080),
         workers=_whole(variables, "NCF_WORKERS", min(choose_threads(), _MOST_WORKERS)),
         exact=variables.get("NCF_EXACT", "") == "1",
+        own_copy=False,
     )
 
 
