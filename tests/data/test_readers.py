@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ncf.data.columns import ColumnNames
+from ncf.data.columns import ColumnNames, Needs
 from ncf.data.formats import source
 from ncf.data.readers import Columns, read_columns
 from ncf.errors import DataError
@@ -20,8 +20,11 @@ Write = Callable[[str, str], Path]
 ROWS = [(1, 20, 5.0, 978300760), (1, 21, 3.0, 978302109), (2, 20, 1.0, 978301968)]
 
 
-def read(path: Path, names: ColumnNames | None = None, need_time: bool = False) -> Columns:
-    return read_columns(source(path), names or ColumnNames(), need_time)
+def read(path: Path, names: ColumnNames | None = None, needs: Needs | None = None) -> Columns:
+    return read_columns(source(path), names or ColumnNames(), needs)
+
+
+BOTH = Needs(time=True, rating=True)
 
 
 def text(separator: str, header: str = "") -> str:
@@ -45,13 +48,13 @@ FILES = {
 def test_each_format_gives_the_same_columns(tmp_path: Path, name: str, compressed: bool) -> None:
     path = tmp_path / (f"{name}.gz" if compressed else name)
     path.write_bytes(gzip.compress(FILES[name].encode()) if compressed else FILES[name].encode())
-    check(read(path))
+    check(read(path, needs=BOTH))
 
 
 def test_parquet(tmp_path: Path) -> None:
     frame = pl.DataFrame(ROWS, schema=["user_id", "item_id", "rating", "timestamp"], orient="row")
     frame.with_columns(pl.col("user_id").cast(pl.UInt16)).write_parquet(tmp_path / "a.parquet")
-    check(read(tmp_path / "a.parquet"))
+    check(read(tmp_path / "a.parquet", needs=BOTH))
 
 
 def check(columns: Columns) -> None:
@@ -132,16 +135,19 @@ def test_weights_are_read_only_when_named(write: Write) -> None:
             "1,1,5,9\n1,2,5,-3\n1,3,5,-4\n",
             r"The time .* is -3 in line 3 of .* \(2 rows in all\), which is before 0 or 1970",
         ),
-        ("1,1,5,9\n1,2,5\n", r"The time .* is missing in line 3 .*the file may be cut off"),
-        ("1,1,5,9\n1\n", r"The item .* is missing in line 3 .*the file may be cut off"),
-        ("1,1,5,9\n1,2,5,9,7\n", "cannot be read as csv .*more fields"),
+        ("1,1,5,9\n1,2,5\n", r"The time .* is missing in line 3 .*complete or remove those rows"),
+        ("1,1,5,9\n1\n", r"The item .* is missing in line 3 .*complete or remove those rows"),
+        (
+            "1,1,5,9\n1,2,5,9,7\n",
+            r"Line 3 of .* has 5 fields and the first line has 4: put values that hold ',' in quotes",
+        ),
         ("1,1,5,1960-01-01\n", r"The time .* is 1960-01-01 in line 2 .* which is before 0 or 1970"),
         ("", "has no rows: give a file with interactions"),
     ],
 )
 def test_defects_of_a_csv_file(write: Write, body: str, sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
-        read(write("a.csv", f"user,item,rating,time\n{body}"))
+        read(write("a.csv", f"user,item,rating,time\n{body}"), needs=BOTH)
 
 
 def test_nan_ids_and_nan_times_in_parquet(tmp_path: Path) -> None:
@@ -151,7 +157,7 @@ def test_nan_ids_and_nan_times_in_parquet(tmp_path: Path) -> None:
         read(path)
     pl.DataFrame({"user": [1, 2], "item": [1, 2], "ts": [0.5, float("nan")]}).write_parquet(path)
     with pytest.raises(DataError, match=r"The time \(column 'ts'\) is NaN in row 2"):
-        read(path)
+        read(path, needs=Needs(time=True))
 
 
 def test_fractional_ids_in_parquet(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from ncf.data import sources
+from ncf.data.item_table import GENRES
 from ncf.data.sources import (
     atomic_files,
     bundled_columns,
@@ -49,8 +49,7 @@ def test_damaged_bundle(tmp_path: Path) -> None:
 def write_zip(folder: Path) -> None:
     data = "196\t242\t3\t881250949\n186\t302\t4\t891717742\n"
     flags = [
-        "|".join("1" if genre in wanted else "0" for genre in sources._GENRES)
-        for wanted in (["Drama", "War"], [])
+        "|".join("1" if genre in wanted else "0" for genre in GENRES) for wanted in (["Drama", "War"], [])
     ]
     items = f"242|Café (de Paris) (1997)|01-Jan-1997||http://x|{flags[0]}\n302|unknown||||{flags[1]}\n"
     with zipfile.ZipFile(folder / "ml-100k.zip", "w") as archive:
@@ -65,9 +64,9 @@ def test_movielens_zip(tmp_path: Path) -> None:
     assert loaded.columns.time is not None
     assert loaded.columns.time.to_list() == [881250949, 891717742]
     assert loaded.item_table is not None
-    assert loaded.item_table.rows() == [
-        (242, "Café (de Paris)", 1997, "Drama War"),
-        (302, "unknown", None, ""),
+    assert loaded.item_table.frame.rows() == [
+        ("242", "Café (de Paris)", "Drama War", "1997"),
+        ("302", "unknown", "", None),
     ]
 
 
@@ -86,14 +85,14 @@ def test_atomic_files(tmp_path: Path) -> None:
     assert loaded.columns.time is not None
     assert loaded.columns.time.to_list() == [4]
     assert loaded.item_table is not None
-    assert loaded.item_table.columns == ["item_id", "movie_title"]
+    assert loaded.item_table.frame.columns == ["item_id", "movie_title"]
 
 
 def test_bundled_columns() -> None:
     loaded = bundled_columns("ml-100k")(REPOSITORY_DATA)
     assert loaded.facts["rows"] == 100_000
     assert loaded.item_table is not None
-    assert len(loaded.item_table) == 1_682
+    assert len(loaded.item_table.frame) == 1_682
 
 
 def test_pinterest_by_user(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from ncf.data.encode import k_core
 from ncf.data.interactions import HeldOut, Interactions
 from ncf.data.options import PrepareOptions
-from ncf.data.splits import hold_out, split_table
+from ncf.data.splits import hold_out, hold_out_share, split_table, tied_users
 from ncf.data.tables import SplitTables, Table
 from ncf.data.vocabulary import Vocabulary
 from ncf.errors import DataError
@@ -41,12 +41,26 @@ def test_last_agrees_with_a_loop(pairs: Pairs) -> None:
         table = pairs(seed, 8, 9, 30)
         assert table.timestamps is not None
         eligible = np.random.default_rng(seed).random(8) < 0.7
-        expected = []
+        expected, tied = [], 0
         for user in range(8):
-            mine = [p for p in range(30) if table.user_rows[p] == user]
-            if mine and eligible[user]:
-                expected.append(max(mine, key=lambda p: (table.timestamps[p], table.item_rows[p])))
-        assert hold_out(table, 8, "last", eligible, generator()).tolist() == expected
+            times = [table.timestamps[p] for p in range(30) if table.user_rows[p] == user]
+            if times and eligible[user]:
+                expected.append((user, max(times)))
+                tied += times.count(max(times)) > 1
+        chosen = hold_out(table, 8, "last", eligible, generator())
+        found = zip(table.user_rows[chosen].tolist(), table.timestamps[chosen].tolist(), strict=True)
+        assert list(found) == expected
+        assert tied_users(table, 8, eligible) == tied
+
+
+def test_of_equal_times_each_item_is_drawn_as_often() -> None:
+    rows = Interactions(np.zeros(3, np.int32), np.arange(3, dtype=np.int32), np.array([5, 9, 9]))
+    one, draws = np.ones(1, bool), np.random.default_rng(3)
+    chosen = [int(hold_out(rows, 1, "last", one, draws)[0]) for _ in range(400)]
+    assert 0 not in chosen
+    assert 150 < chosen.count(1) < 250
+    rows = Interactions(np.zeros(40, np.int32), np.arange(40, dtype=np.int32), np.zeros(40, np.int64))
+    assert hold_out_share(rows, 1, "last", 0.1, draws).tolist() != [36, 37, 38, 39]
 
 
 @given(st.integers(0, 1000), st.sampled_from(["last", "random"]), st.floats(-1, 2))

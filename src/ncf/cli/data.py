@@ -41,6 +41,11 @@ def prepare(
     header: Annotated[
         bool | None, typer.Option(help="Whether the first line of a text file names the columns.")
     ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Encoding of text files: utf-8 (default), utf-16, cp949, latin-1, …")
+    ] = None,
+    no_time: Annotated[bool, typer.Option("--no-time", help="Guess no column of timestamps.")] = False,
+    no_rating: Annotated[bool, typer.Option("--no-rating", help="Guess no column of ratings.")] = False,
     items: Annotated[str | None, typer.Option(help="Table with titles and other columns of items.")] = None,
     items_id: Annotated[str | None, typer.Option(help="Column of item ids in the --items table.")] = None,
     min_user: Annotated[int, typer.Option(help="k-core: minimum interactions per user.")] = 1,
@@ -73,7 +78,8 @@ def prepare(
         raise ConfigError("--streaming works only with --input: other sources fit into memory.")
     options = data.PrepareOptions(
         user=user, item=item, time=time, rating=rating, format=format,  # type: ignore[arg-type]
-        delimiter=delimiter, header=header, items_file=items, items_id=items_id,
+        delimiter=delimiter, header=header, encoding=encoding, no_time=no_time, no_rating=no_rating,
+        items_file=items, items_id=items_id,
         min_user=min_user, min_item=min_item, min_rating=min_rating,
         split=split, validation=validation, validation_popularity_exponent=validation_popularity_exponent,  # type: ignore[arg-type]
         negatives=negatives, seed=seed, drop_unknown_users=drop_unknown_users,
@@ -101,9 +107,9 @@ def prepare(
 
 def _in_parts(input: str, options: "PrepareOptions", requested: bool | None) -> bool:
     """Whether to stream: as `requested`, or else if the table would not fit into memory."""
-    from ncf.data.formats import source
     from ncf.data.out_of_core.streaming import wants_streaming
+    from ncf.data.prepare import source_of
 
     if requested is not None:
         return requested
-    return wants_streaming(source(input, options.format, options.delimiter, options.header))
+    return wants_streaming(source_of(input, options))

@@ -1,4 +1,4 @@
-"""From ids to rows: interactions with their vocabularies, filtered; and the columns of the items.
+"""From ids to rows: interactions with their vocabularies, filtered.
 
 In: the columns of a file. Out: a `Table`. The decision worth knowing: the latest of a repeated pair is kept
 before the minimum rating is applied, so an item that a user liked once and disliked later is not a positive.
@@ -9,14 +9,12 @@ from __future__ import annotations
 from typing import TypeVar
 
 import numpy as np
-import polars as pl
 
-from ncf.data.columns import GUESSES
-from ncf.data.interactions import Bool, Int64, Interactions, latest
+from ncf.data.interactions import Bool, Interactions, latest
 from ncf.data.options import PrepareOptions
 from ncf.data.readers import Columns
 from ncf.data.tables import InteractionTable, Table
-from ncf.data.vocabulary import Vocabulary, encode
+from ncf.data.vocabulary import encode
 from ncf.errors import DataError
 
 AnyTable = TypeVar("AnyTable", bound=InteractionTable)
@@ -98,64 +96,3 @@ def refuse_trivial(users: int, items: int) -> None:
                 f"There is only one {what}, so nothing can be ranked: give data with at least two "
                 "users and two items."
             )
-
-
-_NAMES = {
-    "title": ("title", "movie_title", "name", "item_name"),
-    "year": ("year", "release_year"),
-    "genres": ("genres", "genre", "class", "category", "categories"),
-}
-_RESERVED = ("id", "popularity")
-
-
-def item_columns(
-    ids: pl.Series, popularity: Int64, table: pl.DataFrame | None = None, id_name: str | None = None
-) -> pl.DataFrame:
-    """The columns of the items, [I] rows in the order of `ids`: `id`, `popularity` and those of `table`.
-
-    `table`: a row for some items; its id column is `id_name`, or one of the usual names. The usual names of a
-    title, a year and genres become `title`, `year` and `genres`. Items that it lacks have nulls.
-    """
-    base = pl.DataFrame({"id": ids, "popularity": popularity})
-    if table is None:
-        return base
-    key = _id_column(table, id_name)
-    rows = Vocabulary.build(ids).rows(table[key])
-    matched = table.drop(key).with_columns(pl.Series("_row", rows)).filter(pl.col("_row") >= 0)
-    matched = matched.unique("_row", keep="first", maintain_order=True)
-    wide = base.with_columns(pl.int_range(pl.len(), dtype=pl.Int32).alias("_row"))
-    return wide.join(_renamed(matched), on="_row", how="left", maintain_order="left").drop("_row")
-
-
-def _id_column(table: pl.DataFrame, id_name: str | None) -> str:
-    lower = {name.lower(): name for name in reversed(table.columns)}
-    for name in (id_name,) if id_name else ("id", *GUESSES["item"]):
-        if name.lower() in lower:
-            return lower[name.lower()]
-    what = f"no column '{id_name}'" if id_name else "no column that looks like the item id"
-    raise DataError(
-        f"There is {what} in the table of items: name it with --items-id; the columns are "
-        f"{', '.join(table.columns)}."
-    )
-
-
-def _renamed(table: pl.DataFrame) -> pl.DataFrame:
-    names = {}
-    for target, candidates in _NAMES.items():
-        name = next((name for name in candidates if name in table.columns), None)
-        if name is not None and name != target and target not in table.columns:
-            names[name] = target
-    table = table.rename(names)
-    table = table.drop([name for name in _RESERVED if name in table.columns])
-    table = table.with_columns(_flat(table[name]) for name in table.columns)
-    first = [name for name in _NAMES if name in table.columns]
-    return table.select([*first, *[name for name in table.columns if name not in first]])
-
-
-def _flat(column: pl.Series) -> pl.Series:
-    """Lists as words in one string, structs as JSON; other columns as they are."""
-    if isinstance(column.dtype, pl.List):
-        return column.cast(pl.List(pl.String)).list.join(" ")
-    if isinstance(column.dtype, pl.Struct):
-        return column.struct.json_encode()
-    return column

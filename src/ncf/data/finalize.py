@@ -13,10 +13,9 @@ import polars as pl
 
 from ncf.data.candidates import audit
 from ncf.data.dataset import Dataset
-from ncf.data.encode import item_columns
 from ncf.data.folder import SCHEMA_VERSION
-from ncf.data.formats import read_table
 from ncf.data.interactions import Int64
+from ncf.data.item_table import ItemTable, item_columns
 from ncf.data.options import PrepareOptions
 from ncf.data.report import PrepareReport
 from ncf.data.tables import SplitTables
@@ -29,7 +28,7 @@ class Provenance:
 
     name: str
     facts: dict[str, Any]
-    item_table: pl.DataFrame | None = None
+    item_table: ItemTable | None = None
 
 
 class SplitSummary(Protocol):
@@ -58,12 +57,13 @@ def build_dataset(
         "validation": audit(tables.validation, tables.known, train),
         "test": audit(tables.test, tables.known, train),
     }
-    description = describe(tables, audits, options, provenance)
+    columns, note = describe_items(tables, options, provenance)
+    description = describe(tables, audits, options, provenance, note)
     dataset = Dataset(
         provenance.name,
         tables.users,
         tables.items,
-        describe_items(tables, options, provenance),
+        columns,
         tables.train,
         tables.validation,
         tables.test,
@@ -74,10 +74,18 @@ def build_dataset(
 
 
 def describe(
-    split: SplitSummary, audits: dict[str, dict[str, int]], options: PrepareOptions, provenance: Provenance
+    split: SplitSummary,
+    audits: dict[str, dict[str, int]],
+    options: PrepareOptions,
+    provenance: Provenance,
+    items: str | None = None,
 ) -> dict[str, Any]:
-    """What is stored with the data set and printed by the report. `audits`: of validation, then test."""
+    """What is stored with the data set and printed by the report.
+
+    `audits`: of validation, then test; `items`: what `describe_items` says of the table of items.
+    """
     sizes = split.sizes
+    notes = {"items": items, "ids": _written_twice(split)}
     return {
         "schema_version": SCHEMA_VERSION,
         **provenance.facts,
@@ -96,10 +104,31 @@ def describe(
             "cold_items": int((split.popularity == 0).sum()),
         },
         "audit": audits,
+        **{name: note for name, note in notes.items() if note},
     }
 
 
-def describe_items(split: SplitSummary, options: PrepareOptions, provenance: Provenance) -> pl.DataFrame:
-    """One row for each item: id, popularity, and the columns of `--items` or of the source's own table."""
-    table = provenance.item_table if options.items_file is None else read_table(options.items_file)
-    return item_columns(split.items.series(), split.popularity, table, options.items_id)
+def _written_twice(split: SplitSummary) -> str | None:
+    """A sentence if users or items written as 7 and as 7.0 stand side by side, as texts do."""
+    found = []
+    for what, vocabulary in (("users", split.users), ("items", split.items)):
+        if vocabulary.kind == "string":
+            ids = vocabulary.series()
+            whole = ids.filter(ids.str.contains(r"^-?[0-9]+\.0+$")).str.replace(r"\.0+$", "")
+            if count := int(whole.is_in(ids.implode()).sum()):
+                found.append(
+                    f"{count:,} {what} are written both as an integer and as a decimal, such as 7 and 7.0"
+                )
+    return "; ".join(found) or None
+
+
+def describe_items(
+    split: SplitSummary, options: PrepareOptions, provenance: Provenance
+) -> tuple[pl.DataFrame, str | None]:
+    """One row for each item: id, popularity, and the columns of `--items` or of the source's own table.
+
+    Also returns a sentence about how many items were found there.
+    """
+    named = provenance.facts.get("source", {}).get("columns", {}).get("item")
+    table = provenance.item_table
+    return item_columns(split.items.series(), split.popularity, table, options.items_id, named)

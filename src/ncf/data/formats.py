@@ -1,27 +1,30 @@
-"""The file formats: how each is recognised and scanned.
+"""The file formats: how each is recognised, and which files a path stands for.
 
-In: the path of a file or folder, or a pattern. Out: a lazy frame with the columns of the files, which are
-strings in text formats. The decision worth knowing: every error of a scan becomes one sentence. The files of
-a folder are read in the order of their names.
+In: the path of a file or folder, or a pattern. Out: a `Source`. The decision worth knowing: a name that
+exists is that file, whatever brackets it holds. The files of a folder are read in the order of their names,
+and empty ones have no rows.
 """
 
 from __future__ import annotations
 
+import codecs
+import gzip
+import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
+from urllib.parse import unquote
 
-import polars as pl
-
-from ncf.errors import DataError
+from ncf.errors import ConfigError, DataError
 
 Format = Literal["csv", "parquet", "jsonl", "movielens", "lines"]
 """`lines`: a user and then its items on each line, separated by spaces or tabs."""
 
-SCAN_ERRORS = (pl.exceptions.PolarsError, OSError)
-"""What scanning a file can raise; anything else is a defect of ours."""
-
-HEADERLESS = ["user", "item", "rating", "timestamp"]
+HEADERLESS = ("user", "item", "rating", "timestamp")
+"""What the columns of a table of interactions without a header are, by position."""
+PIPED = ("u.item", "u.user", "u.genre", "u.occupation")
+"""MovieLens-100K separates the fields of these files with `|`."""
 _SUFFIXES: dict[str, tuple[Format, str, bool]] = {
     ".csv": ("csv", ",", True),
     ".tsv": ("csv", "\t", True),
@@ -38,6 +41,9 @@ _SUFFIXES: dict[str, tuple[Format, str, bool]] = {
     ".ndjson": ("jsonl", "", True),
     ".json": ("jsonl", "", True),
 }
+_PARTITION = re.compile(r"([^/=]+)=([^/]*)/")
+_NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+_HEAD = 1 << 12
 
 
 @dataclass(frozen=True)
@@ -45,6 +51,7 @@ class Source:
     """What to read and how. `header` False: the columns are user, item, rating, timestamp, in this order.
 
     `files`: the files of a local folder or pattern, in order; empty where `path` is one file, or remote.
+    `encoding`: of a text file; None is UTF-8. `stamp`: size and time of change of each local file.
     """
 
     path: str
@@ -52,29 +59,56 @@ class Source:
     delimiter: str
     header: bool
     files: tuple[str, ...] = ()
+    encoding: str | None = None
+    stamp: tuple[tuple[int, int], ...] = ()
 
     @property
     def remote(self) -> bool:
         return "://" in self.path
 
     @property
-    def scanned(self) -> str | list[str]:
-        """What the scanner is given."""
-        return list(self.files) or self.path
+    def paths(self) -> tuple[str, ...]:
+        """All files to read; of a remote source its address."""
+        return self.files or (self.path,)
 
     @property
     def label(self) -> str:
         """The last part of the path: of a pattern the part before it."""
-        parts = [part for part in self.path.split("/") if part and not _is_pattern(part)]
+        if self.files:
+            return Path(_base(self.path)).name or self.path
+        parts = [part for part in self.path.split("/") if part and (not self.remote or not _is_pattern(part))]
         return parts[-1] if parts else self.path
+
+    def partitions(self, path: str) -> dict[str, str | None]:
+        """The columns that the folders of one of `paths` name, as Spark writes them: `day=2024-01-01/`."""
+        root = _base(self.path) if not self.remote else self.path
+        inside = path[len(root) :] if path.startswith(root) else ""
+        found = {key: unquote(value) for key, value in _PARTITION.findall(inside.replace("\\", "/"))}
+        return {key: None if value == _NO_PARTITION else value for key, value in found.items()}
+
+    def refuse_changed(self) -> None:
+        """Raise `DataError` if a local file is not what it was when the source was made."""
+        for path, before in zip(self.paths, self.stamp, strict=False):
+            if stamp_of(path) != before:
+                raise changed(path)
+
+
+def changed(path: str) -> DataError:
+    """The error for a file that is not what it was when its reading began."""
+    return DataError(f"{path} changed while it was read: wait until it is complete, or read a copy of it.")
 
 
 def source(
-    path: str | Path, format: Format | None = None, delimiter: str | None = None, header: bool | None = None
+    path: str | Path,
+    format: Format | None = None,
+    delimiter: str | None = None,
+    header: bool | None = None,
+    encoding: str | None = None,
 ) -> Source:
     """How to read `path`: by its suffix (before `.gz`), or as `format`, `delimiter` and `header` say.
 
-    A local folder stands for all files in it whose names do not begin with a dot or an underscore.
+    A local folder stands for all files in it whose names do not begin with a dot or an underscore. A remote
+    address without a known suffix stands for the files below it. `encoding`: a name that Python knows.
     """
     text = str(path)
     files = _files(text)
@@ -96,7 +130,9 @@ def source(
     if delimiter is not None and kind != "lines":
         delimiter = delimiter.replace("\\t", "\t")
         kind, separator = ("movielens" if len(delimiter.encode()) > 1 else "csv"), delimiter
-    return Source(text, kind, separator, has_header if header is None else header, files)
+    has_header = has_header if header is None else header
+    stamp = () if "://" in text else tuple(map(stamp_of, files or (text,)))
+    return Source(text, kind, separator, has_header, files, _known_encoding(encoding), stamp)
 
 
 def is_known(path: str | Path) -> bool:
@@ -105,9 +141,43 @@ def is_known(path: str | Path) -> bool:
     return _guess((_files(text) or (text,))[0]) is not None
 
 
+def bare(name: str) -> str:
+    """A column name without RecBole's type suffix."""
+    return name.split(":", 1)[0].strip()
+
+
+def opened(path: str) -> IO[bytes]:
+    """A local file, decompressed if its name ends in .gz."""
+    return gzip.open(path) if path.lower().endswith(".gz") else Path(path).open("rb")  # type: ignore[return-value]
+
+
+def head(path: str) -> bytes:
+    """The first bytes of a local file, decompressed; a damaged file has none."""
+    with opened(path) as file:
+        try:
+            return file.read(_HEAD)
+        except (OSError, EOFError, zlib.error):
+            return b""
+
+
 def _guess(path: str) -> tuple[Format, str, bool] | None:
-    plain = path[: -len(".gz")] if path.endswith(".gz") else path
+    plain = path[: -len(".gz")] if path.lower().endswith(".gz") else path
+    if Path(plain).name in PIPED:
+        return ("csv", "|", False)
     return _SUFFIXES.get(Path(plain).suffix.lower())
+
+
+def _known_encoding(encoding: str | None) -> str | None:
+    """The usual name of `encoding`; None for UTF-8, which needs no translation."""
+    if encoding is None:
+        return None
+    try:
+        name = codecs.lookup(encoding).name
+    except LookupError:
+        raise ConfigError(
+            f"There is no encoding '{encoding}': use one such as utf-8, utf-16, cp949 or latin-1."
+        ) from None
+    return None if name in ("utf-8", "utf-8-sig", "ascii") else name
 
 
 def _is_pattern(text: str) -> bool:
@@ -115,7 +185,16 @@ def _is_pattern(text: str) -> bool:
 
 
 def _is_hidden(path: Path) -> bool:
-    return any(part.startswith((".", "_")) for part in path.parts)
+    return any(part.startswith((".", "_")) and "=" not in part for part in path.parts)
+
+
+def _base(text: str) -> str:
+    """The folder that a local folder or pattern names, with a slash at its end."""
+    if Path(text).is_dir():
+        return f"{text.rstrip('/')}/"
+    parts = Path(text).parts
+    first = next((index for index, part in enumerate(parts) if _is_pattern(part)), len(parts) - 1)
+    return f"{Path(*parts[:first])}/" if first else ""
 
 
 def _files(text: str) -> tuple[str, ...]:
@@ -127,133 +206,41 @@ def _files(text: str) -> tuple[str, ...]:
         files = [str(path) for path in visible if path.is_file()]
         what = "is a folder without a file of interactions"
     elif _is_pattern(text):
-        first = next(index for index, part in enumerate(Path(text).parts) if _is_pattern(part))
-        base, rest = Path(*Path(text).parts[:first]), str(Path(*Path(text).parts[first:]))
-        files = [str(path) for path in base.glob(rest) if path.is_file()]
+        parts = Path(text).parts
+        first = next(index for index, part in enumerate(parts) if _is_pattern(part))
+        files = [str(p) for p in Path(*parts[:first]).glob(str(Path(*parts[first:]))) if p.is_file()]
         what = "matches no file"
     else:
         return ()
     if not files:
         raise DataError(f"{text} {what}: check the path.")
-    return tuple(sorted(files))
+    filled = tuple(sorted(file for file in files if not is_empty(file)))
+    if not filled:
+        raise DataError(f"All files of {text} are empty: give files with interactions.")
+    return filled
 
 
-def read_table(path: str | Path, format: Format | None = None, delimiter: str | None = None) -> pl.DataFrame:
-    """A whole small table with inferred types; names lose RecBole's type suffixes."""
-    origin = source(path, format, delimiter)
+def is_empty(path: str) -> bool:
+    """Whether a local file has no bytes, or none once it is decompressed."""
+    size = Path(path).stat().st_size
+    if path.lower().endswith(".gz") and 0 < size < _HEAD:
+        with Path(path).open("rb") as file:
+            return file.read(2) == b"\x1f\x8b" and _unpacks_to_nothing(path)
+    return size == 0
+
+
+def _unpacks_to_nothing(path: str) -> bool:
     try:
-        table = scan(origin, infer=True).collect()
-    except SCAN_ERRORS as error:
-        raise read_error(error, origin) from error
-    return table.rename({name: bare(name) for name in table.columns})
+        with gzip.open(path) as file:
+            return not file.read(1)
+    except (OSError, EOFError, zlib.error):
+        return False
 
 
-def scan(origin: Source, infer: bool = False) -> pl.LazyFrame:
-    """The file as a lazy frame; text formats have String columns unless `infer`."""
-    if not origin.remote:
-        for path in origin.files or (origin.path,):
-            _check_local(path)
+def stamp_of(path: str) -> tuple[int, int]:
+    """Size in bytes and time of change in ns of a local file; zeros where there is none."""
     try:
-        if origin.format == "parquet":
-            return pl.scan_parquet(origin.scanned)
-        if origin.format == "jsonl":
-            return pl.scan_ndjson(origin.scanned, infer_schema_length=1000)
-        if origin.format == "movielens":
-            return _scan_long_delimiter(origin)
-        if origin.format == "lines":
-            return _scan_words(origin)
-        return _scan_csv(origin, infer)
-    except SCAN_ERRORS as error:
-        raise read_error(error, origin) from error
-
-
-def _check_local(path: str) -> None:
-    if not Path(path).exists():
-        raise DataError(f"There is no file {path}: check the path.")
-    if Path(path).stat().st_size == 0:
-        raise DataError(f"The file {path} is empty: give a file with interactions.")
-
-
-def _scan_csv(origin: Source, infer: bool) -> pl.LazyFrame:
-    frame = pl.scan_csv(
-        origin.scanned,
-        separator=origin.delimiter,
-        has_header=origin.header,
-        infer_schema=infer,
-        infer_schema_length=10_000,
-        quote_char='"' if origin.delimiter != "\t" else None,
-    )
-    return frame if origin.header else _name_by_position(frame)
-
-
-def _scan_long_delimiter(origin: Source) -> pl.LazyFrame:
-    lines = _scan_whole_lines(origin, "utf8-lossy")
-    first = lines.head(1).collect().item(0, 0)
-    width = str(first).count(origin.delimiter) + 1
-    line = lines.collect_schema().names()[0]
-    fields = pl.col(line).str.split_exact(origin.delimiter, width - 1)
-    named = fields.struct.rename_fields([f"column_{position}" for position in range(width)])
-    frame = lines.select(named.alias("fields")).unnest("fields")
-    return _name_by_position(frame)
-
-
-def _scan_whole_lines(origin: Source, encoding: Literal["utf8", "utf8-lossy"]) -> pl.LazyFrame:
-    """One column, whose values are the lines."""
-    return pl.scan_csv(
-        origin.scanned,
-        has_header=False,
-        separator="\x01",
-        quote_char=None,
-        infer_schema=False,
-        encoding=encoding,
-    )
-
-
-def scan_lists(origin: Source) -> pl.LazyFrame:
-    """The words of each line that has two or more, as the lists `words`."""
-    words = pl.first().str.strip_chars().str.replace_all(r"\s+", " ").str.split(" ").alias("words")
-    return _scan_whole_lines(origin, "utf8").select(words).filter(pl.col("words").list.len() > 1)
-
-
-def _scan_words(origin: Source) -> pl.LazyFrame:
-    words = pl.col("words").list
-    pairs = scan_lists(origin).select(words.first().alias("user"), words.slice(1).alias("item"))
-    return pairs.explode("item")
-
-
-def _name_by_position(frame: pl.LazyFrame) -> pl.LazyFrame:
-    present = frame.collect_schema().names()
-    return frame.rename(dict(zip(present, HEADERLESS, strict=False)))
-
-
-def schema_of(frame: pl.LazyFrame, origin: Source) -> pl.Schema:
-    """The columns of a scanned file and their types."""
-    try:
-        return frame.collect_schema()
-    except SCAN_ERRORS as error:
-        raise read_error(error, origin) from error
-
-
-def bare(name: str) -> str:
-    """A column name without RecBole's type suffix."""
-    return name.split(":", 1)[0].strip()
-
-
-def read_error(error: Exception, origin: Source) -> DataError:
-    """The `DataError` for what a scan of `origin` raised."""
-    if isinstance(error, DataError):
-        return error
-    reason = " ".join(str(error).split()).split(". ")[0][:200]
-    if origin.remote:
-        return DataError(
-            f"{origin.path} could not be read from the storage ({reason}): check the address, the "
-            "credentials and the region."
-        )
-    if isinstance(error, pl.exceptions.NoDataError):
-        return DataError(f"The file {origin.path} is empty: give a file with interactions.")
-    if isinstance(error, PermissionError):
-        return DataError(f"There is no permission to read {origin.path}: change its permissions.")
-    return DataError(
-        f"{origin.path} cannot be read as {origin.format} ({reason}): the file may be cut off or "
-        "damaged, or give its format with --format or --delimiter."
-    )
+        facts = Path(path).stat()
+    except OSError:
+        return 0, 0
+    return facts.st_size, facts.st_mtime_ns

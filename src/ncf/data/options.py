@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from ncf.data.columns import ColumnNames
+from ncf.data.columns import ColumnNames, Needs
 from ncf.data.formats import Format
 from ncf.errors import ConfigError
 
@@ -24,7 +24,8 @@ class PrepareOptions:
     """Columns (None: guessed), filters, split and candidate lists.
 
     `user`, `item`, `time`, `rating`: names in the file; `weight`: a column to keep as weight of each
-    interaction. `min_rating`: lower ratings are dropped, after duplicates; `min_user`, `min_item`: the
+    interaction; `no_time`, `no_rating`: guess no such column. `encoding`: of text files, by default UTF-8.
+    `min_rating`: lower ratings are dropped, after duplicates; `min_user`, `min_item`: the
     k-core. `split`: "last" and "random" hold one item a user out, "time" the last `test_fraction` of all
     time. `validation_fraction`: of all time, or of each user's items where the test has no lists.
     `negatives`: a candidate list has this many besides the positive. `items_file`: a table with titles
@@ -39,6 +40,9 @@ class PrepareOptions:
     format: Format | None = None
     delimiter: str | None = None
     header: bool | None = None
+    encoding: str | None = None
+    no_time: bool = False
+    no_rating: bool = False
     min_user: int = 1
     min_item: int = 1
     min_rating: float | None = None
@@ -60,6 +64,11 @@ class PrepareOptions:
             _one_of("format", self.format, ("csv", "parquet", "jsonl", "movielens", "lines"))
         if self.delimiter == "":
             raise ConfigError("--delimiter must not be empty.")
+        for purpose in ("time", "rating"):
+            if getattr(self, purpose) is not None and getattr(self, f"no_{purpose}"):
+                raise ConfigError(
+                    f"--{purpose} names a column and --no-{purpose} leaves it out: give one of the two."
+                )
         _at_least("negatives", self.negatives, 1)
         _at_least("min-user", self.min_user, 1)
         _at_least("min-item", self.min_item, 1)
@@ -70,7 +79,16 @@ class PrepareOptions:
     @property
     def columns(self) -> ColumnNames:
         """The names of the columns that the caller gave."""
-        return ColumnNames(self.user, self.item, self.time, self.rating, self.weight)
+        left_out = {"time": self.no_time, "rating": self.no_rating}
+        without = frozenset(purpose for purpose, given in left_out.items() if given)
+        return ColumnNames(self.user, self.item, self.time, self.rating, self.weight, without)
+
+    @property
+    def needs(self) -> Needs:
+        """Which columns the split and the filters need."""
+        return Needs(
+            "last" in (self.split, self.validation) or self.split == "time", self.min_rating is not None
+        )
 
     def as_json(self) -> dict[str, Any]:
         """All options that differ from their default, for the description of the data set."""

@@ -8,9 +8,10 @@ apart.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from ncf.data import catalog
 from ncf.data.candidates import with_candidates
@@ -19,6 +20,7 @@ from ncf.data.dataset import Dataset
 from ncf.data.encode import encode_columns, filter_table
 from ncf.data.finalize import Provenance, build_dataset
 from ncf.data.formats import Source, source
+from ncf.data.item_table import ItemTable, read_item_table
 from ncf.data.options import PrepareOptions
 from ncf.data.published import prepare_published, read_triple
 from ncf.data.readers import Columns, read_columns
@@ -32,21 +34,41 @@ def prepare_file(
 ) -> tuple[Dataset, PrepareReport]:
     """Prepare one file of interactions: see `readers` for formats and `PrepareOptions` for choices."""
     options = options or PrepareOptions()
-    origin = source(path, options.format, options.delimiter, options.header)
-    columns = read_columns(origin, options.columns, need_time=options.split in ("last", "time"))
-    provenance = provenance_of(origin, len(columns.user), columns.names, columns.time_unit, name)
+    items = read_item_table(options)
+    origin = source_of(path, options)
+    columns = read_columns(origin, options.columns, options.needs)
+    provenance = provenance_of(origin, len(columns.user), columns, name, items)
     return prepare_columns(columns, options, provenance)
 
 
+def source_of(path: str | Path, options: PrepareOptions) -> Source:
+    """How to read the table of interactions at `path`."""
+    return source(path, options.format, options.delimiter, options.header, options.encoding)
+
+
+class WasRead(Protocol):
+    """What `Columns`, `Reading` and `Cast` say of a table that was read."""
+
+    @property
+    def names(self) -> dict[str, str]: ...
+    @property
+    def time_unit(self) -> str: ...
+    @property
+    def left_out(self) -> Sequence[str]: ...
+
+
 def provenance_of(
-    origin: Source, rows: int, names: dict[str, str], time_unit: str, name: str | None
+    origin: Source, rows: int, read: WasRead, name: str | None, items: ItemTable | None = None
 ) -> Provenance:
     """Where a table comes from that was read from a file of `rows` rows.
 
-    `names` and `time_unit` are those of `Columns`; `name` is the data set's, by default that of the file.
+    `name` is the data set's, by default that of the file; `items`: its table of items.
     """
-    source = {"kind": "file", "from": origin.label, "rows": rows, "columns": names}
-    return Provenance(name or origin.label.split(".")[0], {"source": source, "time_unit": time_unit})
+    source = {"kind": "file", "from": origin.label, "rows": rows, "columns": read.names}
+    if read.left_out:
+        source["left_out"] = list(read.left_out)
+    facts = {"source": source, "time_unit": read.time_unit}
+    return Provenance(name or origin.label.split(".")[0], facts, items)
 
 
 def prepare_ncf_triple(
@@ -54,11 +76,10 @@ def prepare_ncf_triple(
 ) -> tuple[Dataset, PrepareReport]:
     """Prepare PREFIX.train.rating, PREFIX.test.rating and PREFIX.test.negative with their published lists."""
     split = read_triple(prefix)
-    label = Path(str(prefix)).name
+    label, options = Path(str(prefix)).name, options or PrepareOptions()
     source = {"kind": "published split", "from": f"{label}.train.rating, .test.rating and .test.negative"}
-    return prepare_published(
-        split, options or PrepareOptions(), Provenance(name or label, {"source": source})
-    )
+    provenance = Provenance(name or label, {"source": source}, read_item_table(options))
+    return prepare_published(split, options, provenance)
 
 
 def prepare_catalog(
@@ -84,7 +105,8 @@ def prepare_catalog(
         "citation": known.citation,
         "time_unit": "as given",
     }
-    options, provenance = options or PrepareOptions(), Provenance(name, facts, loaded.item_table)
+    options = options or PrepareOptions()
+    provenance = Provenance(name, facts, read_item_table(options) or loaded.item_table)
     if loaded.split is not None:
         drop = replace(options, drop_unknown_users=options.drop_unknown_users or loaded.drops_unknown_users)
         return prepare_published(loaded.split, drop, provenance)

@@ -19,13 +19,15 @@ import polars as pl
 from ncf.data.candidates import with_candidates, with_published_lists
 from ncf.data.columns import ColumnNames
 from ncf.data.dataset import Dataset
+from ncf.data.diagnosis import SCAN_ERRORS, read_error
 from ncf.data.encode import refuse_trivial
 from ncf.data.finalize import Provenance, build_dataset
-from ncf.data.formats import scan, source
+from ncf.data.formats import source
 from ncf.data.interactions import Csr, HeldOut, Int64, Interactions, latest, pair_keys
 from ncf.data.options import PrepareOptions
 from ncf.data.readers import Columns, read_columns
 from ncf.data.report import PrepareReport
+from ncf.data.scanning import scan_lines
 from ncf.data.splits import describe_ineligible, generator_for, hold_out, validation_name
 from ncf.data.tables import SplitTables
 from ncf.data.vocabulary import Vocabulary
@@ -95,29 +97,35 @@ def _integers(series: pl.Series, path: str) -> Int64:
 
 
 def _read_negatives(path: str, test_users: Int64, test_items: Int64) -> Int64:
-    """[T, K] int64, a line each: `(user,item)` and the negatives, separated by tabs."""
+    """[T, K] int64, a line each: `(user,item)` and the negatives, separated by tabs.
+
+    A tab at the end of a line and blank lines at the end of the file are passed over.
+    """
+    origin = source(path, format="lines")
+    fields = pl.first().str.strip_chars().str.split("\t").alias("fields")
     try:
-        table = scan(source(path, format="csv", delimiter="\t", header=False)).collect()
-    except pl.exceptions.PolarsError as error:
+        lines = scan_lines(origin).select(fields).collect()["fields"]
+    except SCAN_ERRORS as error:
+        raise read_error(error, origin) from error
+    blank = lines.list.join("") == ""
+    lines = lines.head(int((~blank).arg_true()[-1]) + 1 if not bool(blank.all()) else 0)
+    if len(lines) != len(test_users):
         raise DataError(
-            f"{path} cannot be read (its lines differ in length): the file may be damaged."
-        ) from error
-    head, rest = table.to_series(0), table.select(pl.all().exclude(table.columns[0]))
-    if len(table) != len(test_users):
-        raise DataError(
-            f"{path} has {len(table):,} lines and the test file has {len(test_users):,}: the file may be "
+            f"{path} has {len(lines):,} lines and the test file has {len(test_users):,}: the file may be "
             "cut off, or the two do not belong together."
         )
-    _check_heads(head, test_users, test_items, path)
-    numbers = rest.select(pl.all().cast(pl.Int64, strict=False))
-    gaps = numbers.select(pl.any_horizontal(pl.all().is_null())).to_series()
-    if bool(gaps.any()):
-        line = int(gaps.arg_true()[0]) + 1
+    _check_heads(lines.list.first(), test_users, test_items, path)
+    numbers = lines.list.slice(1).list.eval(pl.element().cast(pl.Int64, strict=False))
+    counts = numbers.list.drop_nulls().list.len()
+    due = int(counts.mode().sort()[-1])
+    wrong = (counts != due) | (numbers.list.len() != due)
+    if bool(wrong.any()):
+        line = int(wrong.arg_true()[0])
         raise DataError(
-            f"Line {line:,} of {path} has fewer negatives than the others or text among them: the file may "
-            "be cut off."
+            f"Line {line + 1:,} of {path} has {counts[line]:,} negatives and {due:,} are due, as in the "
+            "other lines: complete it, or remove what is no number."
         )
-    return numbers.to_numpy()
+    return numbers.explode().to_numpy().reshape(len(lines), -1)
 
 
 def _check_heads(head: pl.Series, test_users: Int64, test_items: Int64, path: str) -> None:

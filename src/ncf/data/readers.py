@@ -2,8 +2,9 @@
 
 In: a `Source` and, if they cannot be guessed, the names of the columns. Out: `Columns`: ids not yet turned
 into rows, times, ratings, weights. The decision worth knowing: text is scanned lazily as strings and each
-column is cast in the same pass, so nothing is inferred from the first rows, `007` stays `007`, and a value
-that does not fit is reported with its line.
+column is cast in the same pass. The first rows only suggest how values are written: where a later row
+contradicts them, the pass is repeated, so `007` stays `007`, and a value that does not fit is reported with
+its line.
 """
 
 from __future__ import annotations
@@ -13,18 +14,25 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from ncf.data.columns import (
-    ColumnNames,
+from ncf.data.columns import ColumnNames, Needs, guessed, resolve
+from ncf.data.diagnosis import SCAN_ERRORS, read_error
+from ncf.data.formats import Source, bare
+from ncf.data.scanning import nested_keys, one_file, refuse_lacking, scan, schema_of
+from ncf.data.values import (
+    TimeFacts,
     as_integer,
+    as_text,
     as_time,
+    bytes_as_text,
     gap_sentence,
-    has_fractions,
     is_text,
-    resolve,
-    time_format,
+    time_facts,
+    time_written,
 )
-from ncf.data.formats import SCAN_ERRORS, Source, bare, read_error, scan, schema_of
 from ncf.errors import DataError
+
+_HEAD = 1000
+_ROW = "number of the row"
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,8 @@ class Columns:
     """The columns of a file, each [N] and without gaps.
 
     `user`, `item`: Int64, or Categorical where they are text; `time`: Int64 or None; `rating`, `weight`:
-    Float32 or None; `time_unit`: "as given" or "microseconds"; `names`: what each was called in the file.
+    Float32 or None; `time_unit`: "as given" or "microseconds"; `names`: what each was called in the file;
+    `left_out`: a sentence about each column that looked like one of these and was not used.
     """
 
     user: pl.Series
@@ -42,27 +51,47 @@ class Columns:
     weight: pl.Series | None
     time_unit: str
     names: dict[str, str]
+    left_out: tuple[str, ...] = ()
 
 
-def read_columns(origin: Source, names: ColumnNames, need_time: bool = False) -> Columns:
+def read_columns(origin: Source, names: ColumnNames, needs: Needs | None = None) -> Columns:
     """Read the columns that training needs; every defect of the file is a `DataError`.
 
-    `origin`: the file; `names`: the columns the caller asks for; `need_time`: times must be there.
+    `origin`: the file; `names`: the columns the caller asks for; `needs`: which of the others must be there.
     """
-    return Reading(origin, names, need_time).columns()
+    return Reading(origin, names, needs).columns()
 
 
 class Reading:
     """Passes over the file that cast the columns, and that search for the line of a value that did not fit.
 
-    `column_of`: purpose (user, item, time, rating, weight) -> the column of the file.
+    `column_of`: purpose (user, item, time, rating, weight) -> the column of the file. `text_ids`: which of
+    user and item are read as text; `time_written`: as in `values.as_time`, or "none".
     """
 
-    def __init__(self, origin: Source, names: ColumnNames, need_time: bool = False) -> None:
+    def __init__(self, origin: Source, names: ColumnNames, needs: Needs | None = None) -> None:
+        needs = needs or Needs()
         self.origin, self.frame = origin, scan(origin)
+        schema = schema_of(self.frame, origin)
+        nested = dict.fromkeys(nested_keys(origin) & set(schema), pl.List(pl.Null))
+        self.column_of = resolve(pl.Schema({**schema, **nested}), names, origin, needs)
+        self.left_out: list[str] = []
+        if "rating" not in self.column_of and (unused := guessed(schema, "rating")):
+            self.left_out.append(f"rating = {bare(unused)}, which only --min-rating needs")
+        self._optional = set() if names.time or needs.time else {"time"}
+        refuse_lacking(origin, [c for p, c in self.column_of.items() if p not in self._optional])
+        self.frame = frame_with_text(
+            self.frame, schema, [self.column_of[p] for p in ("user", "item")], origin
+        )
         self.schema = schema_of(self.frame, origin)
-        self.column_of = resolve(self.schema, names, origin, need_time)
-        self.time_written = self._how_time_is_written()
+        self._blank_rows: bool | None = None
+        head = self._collect(self.frame.select(self.column_of.values()).head(_HEAD))
+        self.time_written = self._suggested_time(head)
+        self.text_ids = {
+            purpose
+            for purpose in ("user", "item")
+            if bool(head.select(is_text(pl.col(c := self.column_of[purpose]), self.schema[c]).any()).item())
+        }
 
     @property
     def time_unit(self) -> str:
@@ -76,18 +105,20 @@ class Reading:
 
     def columns(self) -> Columns:
         """The whole columns, in memory; raises `DataError` for the first value that does not fit."""
-        collected = self._collect(self.expressions(text_ids=set()))
-        text_ids = {purpose for purpose in ("user", "item") if bool(collected[f"{purpose}_is_text"].any())}
-        if text_ids:
-            del collected
-            collected = self._collect(self.expressions(text_ids))
-        if not len(collected):
-            raise self.no_rows()
-        for purpose in self.column_of:
-            wrong = gaps(collected[purpose], purpose)
-            if wrong is not None:
-                row = int(wrong.arg_true()[0])
-                raise self.gap(purpose, row, int(wrong.sum()), is_negative(collected[purpose], purpose, row))
+        while True:
+            collected = self._collect(self.frame.select(self.expressions()))
+            if self.contradicted(collected):
+                continue
+            if not len(collected):
+                raise self.no_rows()
+            wrong = ((purpose, gaps(collected[purpose], purpose)) for purpose in self.column_of)
+            purpose, mask = next((found for found in wrong if found[1] is not None), (None, None))
+            if purpose is None or mask is None:
+                break
+            if not self.mended(purpose, int(mask.sum())):
+                row = int(mask.arg_true()[0])
+                raise self.gap(purpose, row, int(mask.sum()), is_negative(collected[purpose], purpose, row))
+        self.origin.refuse_changed()
         return Columns(
             user=collected["user"],
             item=collected["item"],
@@ -96,44 +127,61 @@ class Reading:
             weight=collected.get_column("weight", default=None),
             time_unit=self.time_unit,
             names=self.names,
+            left_out=tuple(self.left_out),
         )
 
-    def _collect(self, expressions: list[pl.Expr]) -> pl.DataFrame:
+    def contradicted(self, batch: pl.DataFrame) -> bool:
+        """Whether rows of a pass are not written as was assumed; the assumption is then another one."""
+        flags = {name: f"{name}_is_text" for name in ("user", "item")}
+        turned = {name for name, flag in flags.items() if flag in batch.columns and bool(batch[flag].any())}
+        self.text_ids |= turned
+        if "time_is_other" in batch.columns and bool(batch["time_is_other"].any()):
+            column = pl.col(self.column_of["time"])
+            written = time_written(self._collect(self.frame.select(time_facts(column))).row(0, named=True))
+            if written != self.time_written:
+                self.time_written = written
+                return True
+        return bool(turned)
+
+    def mended(self, purpose: str, count: int) -> bool:
+        """Whether a column with `count` values that do not fit, or blank lines, can be done without."""
+        if purpose in self._optional:
+            column = self.column_of.pop(purpose)
+            self.left_out.append(f"{purpose} = {bare(column)}, which {count:,} rows lack or write otherwise")
+            self.time_written = "none"
+            return True
+        if self._blank_rows is None:
+            blank = pl.all_horizontal(pl.all().is_null())
+            self._blank_rows = bool(self._collect(self.frame.select(blank.any())).item())
+            if self._blank_rows:
+                self.frame = self.frame.filter(~blank)
+                return True
+        return False
+
+    def _collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
         try:
-            return self.frame.select(expressions).collect(engine="streaming")
+            return frame.collect(engine="streaming")
         except SCAN_ERRORS as error:
             raise read_error(error, self.origin) from error
 
-    def expressions(
-        self, text_ids: Collection[str], kind: type[pl.DataType] = pl.Categorical
-    ) -> list[pl.Expr]:
+    def expressions(self, kind: type[pl.DataType] = pl.Categorical) -> list[pl.Expr]:
         """Expressions for the cast columns.
 
-        `text_ids`: which of user and item hold text, cast to `kind`. The others are cast to integers, and a
-        further column `user_is_text` or `item_is_text` marks the values that are text after all.
+        Those of `text_ids` are cast to `kind`. The others are cast to integers, and a further column
+        `user_is_text` or `item_is_text` marks the values that are text after all. `time_is_other` marks times
+        that are not written as was assumed.
         """
-        return cast_expressions(self.column_of, self.schema, self.time_written, text_ids, kind)
+        return cast_expressions(self.column_of, self.schema, self.time_written, self.text_ids, kind)
 
-    def _how_time_is_written(self) -> str:
+    def _suggested_time(self, head: pl.DataFrame) -> str:
+        """How the first rows write times."""
         column = self.column_of.get("time")
         if column is None:
             return "none"
-        dtype = self.schema[column]
-        if dtype.is_integer():
-            return "integer"
-        if dtype.is_temporal():
-            return "datetime"
-        written = "float" if dtype.is_float() else time_format(self._head(column))
-        if written != "float":
+        if written := typed_time(self.schema[column]):
             return written
-        fractions = self._collect([has_fractions(pl.col(column)).alias("fractions")])
-        return "float" if fractions.item() else "whole"
-
-    def _head(self, column: str) -> pl.Series:
-        try:
-            return self.frame.select(pl.col(column).cast(pl.String)).head(1000).collect()[column].drop_nulls()
-        except SCAN_ERRORS as error:
-            raise read_error(error, self.origin) from error
+        facts: TimeFacts = head.select(time_facts(pl.col(column))).row(0, named=True)
+        return time_written(facts)
 
     def no_rows(self) -> DataError:
         """The error for a file without interactions."""
@@ -141,14 +189,57 @@ class Reading:
 
     def gap(self, purpose: str, row: int, count: int, negative: bool) -> DataError:
         """The error for the value of `purpose` at `row`, the first of `count` that do not fit."""
+        self.origin.refuse_changed()
+        column = self.column_of[purpose]
+        frame = scan(self.origin)
+        if self._blank_rows:
+            frame = frame.with_row_index(_ROW).filter(~pl.all_horizontal(pl.exclude(_ROW).is_null()))
+        else:
+            frame = frame.with_row_index(_ROW)
         try:
-            raw = self.frame.select(pl.col(self.column_of[purpose])).slice(row, 1).collect().item()
+            number, raw = frame.select(_ROW, column).slice(row, 1).collect().row(0)
         except pl.exceptions.PolarsError:
-            raw = None
-        where = f"row {row + 1:,} of {self.origin.path}"
-        if self.origin.format in ("csv", "movielens") and len(self.origin.files) < 2:
-            where = f"line {row + 1 + self.origin.header:,} of {self.origin.path}"
-        return DataError(gap_sentence(purpose, bare(self.column_of[purpose]), raw, where, count, negative))
+            number, raw = row, None
+        return DataError(gap_sentence(purpose, bare(column), raw, self._where(int(number)), count, negative))
+
+    def _where(self, row: int) -> str:
+        """The file and the line, or the row, of the row at `row` of all files."""
+        path = self.origin.path
+        for path in self.origin.files:
+            rows = int(scan(one_file(self.origin, path)).select(pl.len()).collect().item())
+            if row < rows:
+                break
+            row -= rows
+        if self.origin.format in ("csv", "movielens"):
+            return f"line {row + 1 + self.origin.header:,} of {path}"
+        return f"row {row + 1:,} of {path}"
+
+
+def frame_with_text(
+    frame: pl.LazyFrame, schema: pl.Schema, columns: Collection[str], origin: Source
+) -> pl.LazyFrame:
+    """The frame with those of `columns` that hold bytes turned into text; other bytes are refused."""
+    for column in columns:
+        if schema[column] != pl.Binary:
+            continue
+        try:
+            text = bytes_as_text(frame.select(column).collect(engine="streaming").to_series())
+        except SCAN_ERRORS as error:
+            raise read_error(error, origin) from error
+        if text is None:
+            raise DataError(
+                f"The column '{column}' of {origin.path} holds bytes that are neither text nor UUIDs of 16 "
+                "bytes: write its ids as text or integers."
+            )
+        frame = frame.with_columns(text)
+    return frame
+
+
+def typed_time(dtype: pl.DataType) -> str | None:
+    """How times of a type are written; None where their values say so."""
+    if dtype.is_integer():
+        return "integer"
+    return "datetime" if dtype.is_temporal() else None
 
 
 def cast_expressions(
@@ -158,17 +249,21 @@ def cast_expressions(
     text_ids: Collection[str],
     kind: type[pl.DataType] = pl.Categorical,
 ) -> list[pl.Expr]:
-    """As `Reading.expressions`, for any purpose -> column. `time_written`: as in `columns.as_time`."""
+    """As `Reading.expressions`, for any purpose -> column. `time_written`: as in `values.as_time`."""
     expressions = []
     for purpose in ("user", "item"):
         column, dtype = pl.col(column_of[purpose]), schema[column_of[purpose]]
         if purpose in text_ids:
-            expressions.append(column.cast(pl.String).cast(kind).alias(purpose))
+            expressions.append(as_text(column, dtype).cast(kind).alias(purpose))
         else:
             expressions.append(as_integer(column, dtype).alias(purpose))
             expressions.append(is_text(column, dtype).alias(f"{purpose}_is_text"))
     if "time" in column_of:
-        expressions.append(as_time(pl.col(column_of["time"]), time_written).alias("time"))
+        raw = pl.col(column_of["time"])
+        time = as_time(raw, time_written)
+        expressions.append(time.alias("time"))
+        if typed_time(schema[column_of["time"]]) is None:
+            expressions.append((raw.is_not_null() & time.is_null()).alias("time_is_other"))
     numbers = [purpose for purpose in ("rating", "weight") if purpose in column_of]
     return expressions + [
         pl.col(column_of[purpose]).cast(pl.Float32, strict=False).alias(purpose) for purpose in numbers

@@ -37,7 +37,8 @@ class PrepareReport:
         source = self.description["source"]
         columns = ", ".join(f"{purpose} = {name}" for purpose, name in source.get("columns", {}).items())
         lines = [f"read      {source['rows']:,} interactions from {source['from']}"]
-        return lines + ([f"columns   {columns}"] if columns else [])
+        lines += [f"columns   {columns}"] if columns else []
+        return lines + [f"left out  {sentence}" for sentence in source.get("left_out", ())]
 
     def _dropped(self) -> list[str]:
         dropped = {key: count for key, count in self.description["dropped"].items() if count}
@@ -50,6 +51,9 @@ class PrepareReport:
         lines = [
             f"kept      {counts['users']:,} users, {counts['items']:,} items, "
             f"{counts['interactions']:,} interactions (density {counts['density']:.3%})"
+        ]
+        lines += [
+            f"{name:9} {self.description[name]}" for name in ("ids", "items") if self.description.get(name)
         ]
         if counts["cold_items"]:
             lines.append(f"cold      {counts['cold_items']:,} items without a training interaction")
@@ -64,6 +68,10 @@ class PrepareReport:
             f"({split['validation']}), test {counts['test']:,}; seed {self.description['seed']}"
         ]
         lines += [f"          {note}" for note in split["notes"]]
+        if tied := split.get("tied_users"):
+            lines.append(
+                f"          {tied:,} users have several items at their latest time: one is drawn at random"
+            )
         if protocol := self.description.get("protocol"):
             lines.append(f"protocol  {protocol}: test and validation have no candidate lists")
         return lines

@@ -17,26 +17,22 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ncf.data.columns import ColumnNames
-from ncf.data.formats import read_table, source
+from ncf.data.columns import ColumnNames, Needs
+from ncf.data.formats import source
 from ncf.data.interactions import Int64
+from ncf.data.item_table import ItemTable, film_table, read_items
 from ncf.data.published import PublishedSplit, read_triple
 from ncf.data.readers import Columns, read_columns
 from ncf.errors import DataError
 
-_GENRES = (
-    "unknown", "Action", "Adventure", "Animation", "Children's", "Comedy", "Crime", "Documentary", "Drama",
-    "Fantasy", "Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western",
-)  # fmt: skip
-
 
 @dataclass(frozen=True)
 class Loaded:
-    """Either `split`, or `columns` with an optional `item_table` whose first column is the id."""
+    """Either `split`, or `columns` with an optional `item_table`."""
 
     split: PublishedSplit | None = None
     columns: Columns | None = None
-    item_table: pl.DataFrame | None = None
+    item_table: ItemTable | None = None
     drops_unknown_users: bool = False
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -77,7 +73,7 @@ def bundled_columns(prefix: str) -> Callable[[Path], Loaded]:
 
     def load(folder: Path) -> Loaded:
         columns = _plain_columns(str(folder / f"{prefix}.interactions.parquet"))
-        return _with_columns(columns, _parquet(folder / f"{prefix}.items.parquet"))
+        return _with_columns(columns, ItemTable(_parquet(folder / f"{prefix}.items.parquet")))
 
     return load
 
@@ -87,7 +83,7 @@ def atomic_files(prefix: str) -> Callable[[Path], Loaded]:
 
     def load(folder: Path) -> Loaded:
         columns = _plain_columns(str(folder / f"{prefix}.inter"))
-        return _with_columns(columns, read_table(folder / f"{prefix}.item"))
+        return _with_columns(columns, read_items(folder / f"{prefix}.item"))
 
     return load
 
@@ -107,21 +103,8 @@ def movielens_100k_zip(folder: Path) -> Loaded:
     names = {"user": "user_id", "item": "item_id", "time": "timestamp", "rating": "rating"}
     rating = table["rating"].cast(pl.Float32)
     columns = Columns(table["user_id"], table["item_id"], table["timestamp"], rating, None, "as given", names)
-    return _with_columns(columns, pl.DataFrame([_film(line) for line in items.splitlines() if line]))
-
-
-def _film(line: str) -> dict[str, Any]:
-    """id|title (year)|date||address|19 flags."""
-    fields = line.split("|")
-    title, _, rest = fields[1].rpartition(" (")
-    year = rest.rstrip(")") if title else ""
-    genres = [genre for genre, flag in zip(_GENRES, fields[5:], strict=False) if flag.strip() == "1"]
-    return {
-        "item_id": int(fields[0]),
-        "title": title or fields[1],
-        "year": int(year) if year.isdigit() else None,
-        "genres": " ".join(genres),
-    }
+    films = film_table([line for line in items.splitlines() if line])
+    return _with_columns(columns, ItemTable(films, "u.item"))
 
 
 def pinterest_by_user(folder: Path) -> Loaded:
@@ -152,11 +135,11 @@ def _user_lines(path: Path) -> tuple[Int64, Int64]:
 
 def _plain_columns(path: str) -> Columns:
     return read_columns(
-        source(path), ColumnNames("user_id", "item_id", "timestamp", "rating"), need_time=True
+        source(path), ColumnNames("user_id", "item_id", "timestamp", "rating"), Needs(time=True)
     )
 
 
-def _with_columns(columns: Columns, items: pl.DataFrame) -> Loaded:
+def _with_columns(columns: Columns, items: ItemTable) -> Loaded:
     return Loaded(
         columns=columns, item_table=items, facts={"rows": len(columns.user), "columns": columns.names}
     )

@@ -16,14 +16,17 @@ import numpy as np
 import polars as pl
 
 from ncf.data.dataset import Dataset
+from ncf.data.diagnosis import SCAN_ERRORS, read_error
 from ncf.data.encode import refuse_trivial
 from ncf.data.finalize import Provenance, build_dataset
-from ncf.data.formats import SCAN_ERRORS, Source, is_known, read_error, scan_lists, source
+from ncf.data.formats import Source, is_known, source
 from ncf.data.interactions import HeldOut, Interactions, latest
+from ncf.data.item_table import read_item_table
 from ncf.data.options import PrepareOptions
 from ncf.data.published import refuse_what_does_not_apply, tables_of, usable_times, validation_scheme
 from ncf.data.readers import Columns, read_columns
 from ncf.data.report import PrepareReport
+from ncf.data.scanning import scan_lists
 from ncf.data.splits import generator_for, hold_out_share
 from ncf.data.tables import SplitTables
 from ncf.data.vocabulary import encode
@@ -56,18 +59,17 @@ def prepare_split_files(
         "time_unit": trained.time_unit,
         "protocol": "full ranking",
     }
+    provenance = Provenance(name or label.split(".")[0], facts, read_item_table(options))
     tables = _encoded(trained, tested, options)
     refuse_trivial(len(tables.users), len(tables.items))
-    return build_dataset(
-        _with_validation(tables, options), options, Provenance(name or label.split(".")[0], facts)
-    )
+    return build_dataset(_with_validation(tables, options), options, provenance)
 
 
 def _origin(path: str | Path, options: PrepareOptions) -> Source:
     """How to read one of the files: as the options or its suffix say, else as lines."""
     if is_known(path) or options.format or options.delimiter or options.header is not None:
-        return source(path, options.format, options.delimiter, options.header)
-    origin = source(path, "lines")
+        return source(path, options.format, options.delimiter, options.header, options.encoding)
+    origin = source(path, "lines", encoding=options.encoding)
     _refuse_table(origin)
     return origin
 

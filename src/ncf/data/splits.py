@@ -84,6 +84,8 @@ def _plan_leave_one_out(table: AnyTable, options: PrepareOptions) -> SplitPlan[A
 
     def label(users: slice, rows: Interactions) -> Labels:
         rows, eligible_here = rows.from_user(users.start), eligible[users]
+        if options.split == "last":
+            how["tied_users"] = how.get("tied_users", 0) + tied_users(rows, len(eligible_here), eligible_here)
         labels = np.zeros(len(rows), np.int8)
         labels[hold_out(rows, len(eligible_here), options.split, eligible_here, test_draws)] = TEST
         if scheme != "none":
@@ -165,12 +167,23 @@ def hold_out(
     """One position for each eligible user that has interactions, ascending by user.
 
     `users`: how many users there are; `eligible`: a mask of them. The scheme "last" takes the latest
-    interaction, and among equal times the highest item row. "random" draws from `generator` and takes item i
-    with probability proportional to popularity(i) ** -popularity_exponent. `popularity` [I] is counted here
-    unless it is given, which parts of a table need.
+    interaction, and among equal times draws one from `generator`. "random" draws and takes item i with
+    probability proportional to popularity(i) ** -popularity_exponent. `popularity` [I] is counted here unless
+    it is given, which parts of a table need.
     """
     score = _scores(interactions, scheme, generator, popularity_exponent, popularity)
+    if scheme == "last":
+        latest, _ = _is_highest(score, interactions, users)
+        score = np.where(latest, generator.random(len(score)), -1.0)
     return _highest(score, interactions, users, eligible)
+
+
+def tied_users(interactions: Interactions, users: int, eligible: Bool) -> int:
+    """How many of the eligible users have their latest time more than once, so that a draw decides."""
+    times = times_of(interactions.timestamps)
+    latest, _ = _is_highest(times, interactions, users)
+    several = np.bincount(interactions.user_rows[latest], minlength=users) > 1
+    return int((several & eligible).sum())
 
 
 def hold_out_share(
@@ -188,7 +201,8 @@ def hold_out_share(
     counts = interactions.user_counts(users)
     taken = np.minimum((counts * share + 0.5).astype(np.int64), np.maximum(counts - 1, 0))
     score = _scores(interactions, scheme, generator, popularity_exponent)
-    order = np.lexsort((score, interactions.user_rows))
+    ties = (generator.random(len(score)),) if scheme == "last" else ()
+    order = np.lexsort((*ties, score, interactions.user_rows))
     left_behind = np.repeat(np.cumsum(counts), counts) - 1 - np.arange(len(order))
     return np.sort(order[left_behind < np.repeat(taken, counts)])
 
@@ -224,15 +238,23 @@ def _highest(
     eligible: Bool,
 ) -> Int64:
     """The last position of each eligible user's highest score."""
-    counts = interactions.user_counts(users)
+    highest, counts = _is_highest(score, interactions, users)
     present = np.flatnonzero(counts)
-    starts = (np.cumsum(counts) - counts)[present]
     if not len(present):
         return np.zeros(0, np.int64)
-    best = np.repeat(np.maximum.reduceat(score, starts), counts[present])
-    positions = np.where(score == best, np.arange(len(score)), -1)
-    chosen = np.maximum.reduceat(positions, starts)
+    positions = np.where(highest, np.arange(len(score)), -1)
+    chosen = np.maximum.reduceat(positions, (np.cumsum(counts) - counts)[present])
     return chosen[eligible[present]]
+
+
+def _is_highest(score: Scores, interactions: Interactions, users: int) -> tuple[Bool, Int64]:
+    """Which scores are the highest of their user, [N], and how many interactions each user has, [users]."""
+    counts = interactions.user_counts(users)
+    present = np.flatnonzero(counts)
+    if not len(present):
+        return np.zeros(0, bool), counts
+    starts = (np.cumsum(counts) - counts)[present]
+    return score == np.repeat(np.maximum.reduceat(score, starts), counts[present]), counts
 
 
 def eligible_users(counts: Int64, items: int, options: PrepareOptions) -> tuple[str, Bool, dict[str, Any]]:

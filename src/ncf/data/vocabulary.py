@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ncf.data.values import as_integers
 from ncf.errors import DataError
 
 Rows = npt.NDArray[np.int32]
@@ -130,22 +131,24 @@ def encode(series: pl.Series, column: str) -> tuple[Vocabulary, Rows]:
 
 def _encode_text(series: pl.Series, column: str) -> tuple[Vocabulary, Rows]:
     distinct = series.unique()
-    texts = distinct.cast(pl.String)
-    vocabulary = of_texts(texts, column)
+    ids = canonical(distinct.cast(pl.String), column)
+    vocabulary = Vocabulary.build(ids)
     codes = distinct.to_physical().to_numpy()
     row_of_code = np.full(int(codes.max(initial=0)) + 1, -1, np.int32)
-    row_of_code[codes] = vocabulary.rows(texts)
+    row_of_code[codes] = vocabulary.rows(ids)
     return vocabulary, row_of_code[series.to_physical().to_numpy()]
 
 
-def of_texts(texts: pl.Series, column: str) -> Vocabulary:
-    """The vocabulary of the distinct texts of a column: integers if all are written canonically."""
+def canonical(texts: pl.Series, column: str) -> pl.Series:
+    """The ids that the distinct `texts` [N] of a column stand for: Int64 if all are integers, else String.
+
+    Texts such as `nan`, which stand for a missing id, are refused with the name of the `column`.
+    """
     missing = texts.filter(texts.str.to_lowercase().is_in(list(_MISSING)))
     if len(missing):
         raise DataError(f"The column '{column}' has rows whose id is '{missing[0]}': remove those rows.")
-    numbers = texts.cast(pl.Int64, strict=False)
-    integers = bool(texts.str.contains(CANONICAL_INTEGER).all()) and not numbers.null_count()
-    return Vocabulary.build(numbers if integers else texts)
+    integers = as_integers(texts)
+    return texts if integers is None else integers
 
 
 def _search(ids: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> Rows:

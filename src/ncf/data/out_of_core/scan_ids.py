@@ -8,16 +8,16 @@ as the reader in memory does.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import polars as pl
 
-from ncf.data.formats import SCAN_ERRORS, read_error
+from ncf.data.diagnosis import SCAN_ERRORS, read_error
 from ncf.data.interactions import Int64
 from ncf.data.readers import Reading, gaps, is_negative
-from ncf.data.vocabulary import Vocabulary, of_texts
+from ncf.data.vocabulary import Vocabulary, canonical
 
 ROWS = 1 << 20
 """Rows in memory at once."""
@@ -26,47 +26,41 @@ _LEAST_MERGED = 4 * ROWS
 
 @dataclass(frozen=True)
 class IdScan:
-    """What the first pass learns. `rows_of_user`: [U]; `text_ids`: which of user and item hold text."""
+    """What the first pass learns. `rows_of_user`: [U]; `decimals`: which of user and item write 1 as 1.0."""
 
     rows: int
     users: Vocabulary
     items: Vocabulary
     rows_of_user: Int64
-    text_ids: frozenset[str]
+    decimals: frozenset[str]
 
 
 def scan_ids(reading: Reading) -> IdScan:
     """Read everything once; a defect raises the same error as the reader in memory."""
-    text_ids: set[str] = set()
     while True:
-        turned = _scan_as(reading, text_ids)
-        if isinstance(turned, IdScan):
-            return turned
-        text_ids |= turned
+        scan = _scan(reading)
+        if scan is not None:
+            reading.origin.refuse_changed()
+            return scan
 
 
-def batches(reading: Reading, text_ids: Collection[str]) -> Iterator[pl.DataFrame]:
+def batches(reading: Reading) -> Iterator[pl.DataFrame]:
     """The cast columns in the order of the file, `ROWS` rows at a time; text ids as String."""
-    selected = reading.frame.select(reading.expressions(text_ids, pl.String))
+    selected = reading.frame.select(reading.expressions(pl.String))
     try:
         yield from selected.collect_batches(chunk_size=ROWS, maintain_order=True, engine="streaming")
     except SCAN_ERRORS as error:
         raise read_error(error, reading.origin) from error
 
 
-def _scan_as(reading: Reading, text_ids: set[str]) -> IdScan | set[str]:
-    """The scan with `text_ids` read as text, or further ids that turned out to be text."""
+def _scan(reading: Reading) -> IdScan | None:
+    """The scan, or None where the rows contradict what `reading` assumed of them."""
     defects = {purpose: _Defect() for purpose in reading.column_of}
     ids = {purpose: _Distinct() for purpose in ("user", "item")}
     rows = 0
-    for batch in batches(reading, text_ids):
-        turned = {
-            name
-            for name in ids
-            if f"{name}_is_text" in batch.columns and bool(batch[f"{name}_is_text"].any())
-        }
-        if turned:
-            return turned
+    for batch in batches(reading):
+        if reading.contradicted(batch):
+            return None
         for purpose, defect in defects.items():
             defect.look(batch[purpose], purpose, rows)
         for purpose, distinct in ids.items():
@@ -75,11 +69,14 @@ def _scan_as(reading: Reading, text_ids: set[str]) -> IdScan | set[str]:
     if not rows:
         raise reading.no_rows()
     for purpose, defect in defects.items():
-        if defect.count:
-            raise reading.gap(purpose, defect.row, defect.count, defect.negative)
+        if not defect.count:
+            continue
+        if reading.mended(purpose, defect.count):
+            return None
+        raise reading.gap(purpose, defect.row, defect.count, defect.negative)
     users, rows_of_user = ids["user"].vocabulary(reading.names["user"])
     items, _ = ids["item"].vocabulary(reading.names["item"])
-    return IdScan(rows, users, items, rows_of_user, frozenset(text_ids))
+    return IdScan(rows, users, items, rows_of_user, frozenset(n for n, d in ids.items() if d.decimals))
 
 
 @dataclass
@@ -108,6 +105,7 @@ class _Distinct:
     pending: list[pl.DataFrame] = field(default_factory=list)
     waiting: int = 0
     merged: pl.DataFrame | None = None
+    decimals: bool = False
 
     def add(self, values: pl.Series) -> None:
         """Count the next values."""
@@ -123,10 +121,11 @@ class _Distinct:
         assert self.merged is not None
         ids, rows = self.merged["id"], self.merged["rows"].to_numpy()
         if ids.dtype == pl.String:
-            vocabulary = of_texts(ids, column)
-            ordered = np.empty(len(ids), np.int64)
-            ordered[vocabulary.rows(ids)] = rows
-            return vocabulary, ordered
+            known = canonical(ids, column)
+            self.decimals = known.dtype != pl.String or not known.equals(ids)
+            vocabulary = Vocabulary.build(known)
+            counts = np.bincount(vocabulary.rows(known), rows, len(vocabulary))
+            return vocabulary, counts.astype(np.int64)
         order = ids.arg_sort().to_numpy()
         return Vocabulary(ids.to_numpy()[order]), rows[order]
 

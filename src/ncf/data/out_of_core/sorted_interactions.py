@@ -18,12 +18,14 @@ import numpy.typing as npt
 import polars as pl
 
 from ncf.data.encode import no_rating_column
+from ncf.data.formats import changed
 from ncf.data.interactions import Bool, Int32, Int64, Interactions, latest
 from ncf.data.options import PrepareOptions
 from ncf.data.out_of_core.column_files import ColumnFile, Writer
 from ncf.data.out_of_core.scan_ids import IdScan, batches
 from ncf.data.readers import Reading
 from ncf.data.tables import InteractionTable, new_rows, times_of
+from ncf.data.values import without_decimals
 from ncf.data.vocabulary import Vocabulary
 
 PART_ROWS = 1 << 21
@@ -215,12 +217,15 @@ def _distribute(
     """Append each row to the file of its user's part, in the order of the table."""
     for path in parts:
         path.touch()
-    encode_user, encode_item = Encoder(ids.users), Encoder(ids.items)
-    for batch in batches(reading, ids.text_ids):
+    encode_user = Encoder(ids.users, "user" in ids.decimals)
+    encode_item = Encoder(ids.items, "item" in ids.decimals)
+    seen = np.zeros(len(ids.users), np.int64)
+    for batch in batches(reading):
         rows = np.empty(len(batch), kind)
         rows["user"], rows["item"] = encode_user.rows(batch["user"]), encode_item.rows(batch["item"])
         for purpose in set(reading.column_of) - {"user", "item"}:
             rows[purpose] = batch[purpose].to_numpy()
+        seen += np.bincount(rows["user"], minlength=len(seen))
         part = part_of_user[rows["user"]]
         rows = rows[np.argsort(part, kind="stable")]
         counts = np.bincount(part, minlength=len(parts))
@@ -228,13 +233,21 @@ def _distribute(
         for number in np.flatnonzero(counts):
             with parts[number].open("ab") as file:
                 file.write(rows[ends[number] - counts[number] : ends[number]].tobytes())
+    reading.origin.refuse_changed()
+    if not np.array_equal(seen, ids.rows_of_user):
+        raise changed(reading.origin.path)
 
 
 class Encoder:
-    """Rows of ids that are known to be in a vocabulary, for one batch after the other."""
+    """Rows of ids that should be in a vocabulary, for one batch after the other.
 
-    def __init__(self, vocabulary: Vocabulary) -> None:
+    `decimals`: the ids are written as `canonical` changed them. An id that came in meanwhile gets the row of
+    a neighbour, which the counts of the second pass tell.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, decimals: bool = False) -> None:
         self._ids: Int64 = vocabulary.ids
+        self._decimals = decimals
         self._texts: pl.Series | None = None
         self._table: Int32 | None = None
         if vocabulary.kind == "string":
@@ -247,13 +260,17 @@ class Encoder:
             self._table[vocabulary.ids - self._low] = np.arange(len(vocabulary), dtype=np.int32)
 
     def rows(self, ids: pl.Series) -> Int32:
-        """[len(ids)]; every id must be there."""
+        """[len(ids)], each below the size of the vocabulary."""
+        if self._decimals:
+            ids = without_decimals(ids)
+        last = len(self._ids) - 1
         if self._texts is not None:
-            return self._texts.search_sorted(ids).to_numpy().astype(np.int32)
+            found = self._texts.search_sorted(ids).to_numpy()
+            return np.asarray(np.minimum(found, last), np.int32)
         numbers = ids.cast(pl.Int64).to_numpy()
         if self._table is not None:
-            return np.asarray(self._table[numbers - self._low])
-        return self._ids.searchsorted(numbers).astype(np.int32)
+            return np.asarray(self._table.take(numbers - self._low, mode="clip"), np.int32)
+        return np.asarray(np.minimum(self._ids.searchsorted(numbers), last), np.int32)
 
 
 def _latest(rows: Rows, items: int) -> Int64:

@@ -19,19 +19,20 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from ncf.data.diagnosis import SCAN_ERRORS
 from ncf.data.encode import no_rating_column
 from ncf.data.files import atomic_folder
 from ncf.data.folder import refuse_foreign
-from ncf.data.formats import SCAN_ERRORS, source
 from ncf.data.interactions import Interactions
+from ncf.data.item_table import read_item_table
 from ncf.data.options import PrepareOptions
 from ncf.data.out_of_core.scan_ids import ROWS
 from ncf.data.out_of_core.sorted_interactions import SortedInteractions, SortedInteractionsWriter
 from ncf.data.out_of_core.spark_reading import PLACE, Cast, read
 from ncf.data.out_of_core.streaming import finish
-from ncf.data.prepare import provenance_of
+from ncf.data.prepare import provenance_of, source_of
 from ncf.data.report import PrepareReport
-from ncf.data.vocabulary import Vocabulary, of_texts
+from ncf.data.vocabulary import Vocabulary, canonical
 from ncf.errors import DataError
 
 
@@ -50,14 +51,15 @@ def prepare_spark(
     """
     options, target = options or PrepareOptions(), Path(output)
     refuse_foreign(target)
-    origin = source(path, options.format, options.delimiter, options.header)
-    cast = read(spark, origin, options.columns, options.split in ("last", "time"))
+    item_table = read_item_table(options)
+    origin = source_of(path, options)
+    cast = read(spark, origin, options.columns, options.needs)
     if options.min_rating is not None and "rating" not in cast.column_of:
         raise no_rating_column()
     users = _vocabulary(cast, "user", f"{work}/users")
     items = _vocabulary(cast, "item", f"{work}/items")
     dropped = _sorted(spark, cast, options, {"user": users, "item": items}, work)
-    provenance = provenance_of(origin, cast.rows, cast.names, cast.time_unit, name)
+    provenance = provenance_of(origin, cast.rows, cast, name, item_table)
     with atomic_folder(target) as folder:
         (folder / "scratch").mkdir()
         table = _fetched(f"{work}/sorted", cast, users, items, folder / "scratch")
@@ -68,9 +70,7 @@ def _vocabulary(cast: Cast, purpose: str, folder: str) -> Vocabulary:
     """The distinct ids, found by Spark, in the memory of the driver."""
     cast.frame.select(purpose).distinct().write.parquet(folder)
     ids = _scan(folder).collect()[purpose]
-    if ids.dtype == pl.String:
-        return of_texts(ids, cast.names[purpose])
-    return Vocabulary.build(ids)
+    return Vocabulary.build(canonical(ids, cast.names[purpose]) if ids.dtype == pl.String else ids)
 
 
 def _sorted(
@@ -108,7 +108,10 @@ def _encoded(
         Path(folder).mkdir(parents=True)
     table.write_parquet(f"{folder}/rows.parquet")
     rows = spark.read.parquet(folder).select(F.col("id"), F.col("row").alias(f"{purpose}_row"))
-    ids = F.col(purpose).cast(dict(rows.dtypes)["id"])
+    ids = F.col(purpose)
+    if vocabulary.kind == "integer" or bool(vocabulary.series().str.contains(r"^-?[0-9]+$").all()):
+        ids = F.regexp_replace(ids.cast("string"), r"\.0+$", "")  # as `canonical` did
+    ids = ids.cast(dict(rows.dtypes)["id"])
     return frame.withColumn("id", ids).join(rows, "id").drop("id", purpose)
 
 

@@ -19,9 +19,10 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ncf.data.columns import ColumnNames, gap_sentence, has_fractions, resolve, time_format
+from ncf.data.columns import ColumnNames, Needs, guessed, resolve
 from ncf.data.formats import HEADERLESS, Source, bare
-from ncf.data.readers import cast_expressions, gaps
+from ncf.data.readers import cast_expressions, gaps, typed_time
+from ncf.data.values import gap_sentence, time_facts, time_written
 from ncf.errors import DataError
 
 PLACE = ("file", "block", "number")
@@ -46,6 +47,7 @@ class Cast:
     column_of: dict[str, str]
     text_ids: frozenset[str]
     time_unit: str
+    left_out: tuple[str, ...] = ()
 
     @property
     def names(self) -> dict[str, str]:
@@ -53,14 +55,33 @@ class Cast:
         return {purpose: bare(column) for purpose, column in self.column_of.items()}
 
 
-def read(spark: SparkSession, origin: Source, names: ColumnNames, need_time: bool) -> Cast:
+def read(spark: SparkSession, origin: Source, names: ColumnNames, needs: Needs) -> Cast:
     """Cast and check every row; raises `DataError` for the first value that does not fit.
 
-    `origin`: the files; `names`: the columns the caller asks for; `need_time`: times must be there.
+    `origin`: the files; `names`: the columns the caller asks for; `needs`: which others must be there. A
+    guessed time that nobody needs is left out where a value does not fit.
     """
+    try:
+        return _read(spark, origin, names, needs)
+    except _UnfitTime as error:
+        if names.time or needs.time:
+            raise
+        without = replace(names, without=names.without | {"time"})
+        cast = _read(spark, origin, without, needs)
+        return replace(cast, left_out=(*cast.left_out, error.note))
+
+
+class _UnfitTime(DataError):
+    """A time does not fit; `note` is what the report says where that column is left out."""
+
+    note = ""
+
+
+def _read(spark: SparkSession, origin: Source, names: ColumnNames, needs: Needs) -> Cast:
+    """As `read`, and a time that does not fit is an `_UnfitTime`."""
     raw = _open(spark, origin)
     schema = pl.Schema({name: _SCHEMA.get(kind.split("(")[0], pl.Null()) for name, kind in raw.dtypes})
-    column_of = resolve(schema, names, origin, need_time)
+    column_of = resolve(schema, names, origin, needs)
     position = [
         F.col("_metadata.file_path").alias("file"),
         F.col("_metadata.file_block_start").alias("block"),
@@ -72,7 +93,9 @@ def read(spark: SparkSession, origin: Source, names: ColumnNames, need_time: boo
     kinds = pl.Schema({purpose: schema[column] for purpose, column in column_of.items()})
     written = _time_written(columns, kinds)
     unit = "as given" if written in ("integer", "whole", "none") else "microseconds"
-    cast = Cast(columns, 0, column_of, frozenset(), unit)
+    rating = guessed(schema, "rating") if "rating" not in column_of else None
+    left_out = (f"rating = {bare(rating)}, which only --min-rating needs",) if rating else ()
+    cast = Cast(columns, 0, column_of, frozenset(), unit, left_out)
     while True:
         checked = _checked(cast, kinds, written, origin)
         if checked.text_ids == cast.text_ids:
@@ -81,7 +104,7 @@ def read(spark: SparkSession, origin: Source, names: ColumnNames, need_time: boo
 
 
 def _open(spark: SparkSession, origin: Source) -> DataFrame:
-    paths = origin.scanned
+    paths = list(origin.files) or origin.path
     if origin.format == "parquet":
         return spark.read.parquet(*([paths] if isinstance(paths, str) else paths))
     if origin.format != "csv":
@@ -143,6 +166,7 @@ def _caster(column_of: list[str], kinds: pl.Schema, written: str, text_ids: set[
                 marks.append((falses if mask is None else mask).alias(f"{purpose}_is_wrong"))
             named = values.with_columns(marks)
             text_marks = (name for name in named.columns if name.endswith("_is_text"))
+            named = named.drop("time_is_other", strict=False)
             order = [*column_of, *text_marks, *(mark.name for mark in marks), *PLACE]
             yield from named.select(order).to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
 
@@ -157,34 +181,34 @@ def _gap(cast: Cast, frame: DataFrame, purpose: str, count: int, origin: Source)
     row = cast.frame.where(at[0] & at[1] & at[2]).select(purpose).first()
     raw = row[0] if row is not None else None
     negative = purpose == "time" and (first[purpose] or 0) < 0
-    return DataError(gap_sentence(purpose, cast.names[purpose], raw, origin.path, count, negative))
+    sentence = gap_sentence(purpose, cast.names[purpose], raw, origin.path, count, negative)
+    if purpose != "time":
+        return DataError(sentence)
+    error = _UnfitTime(sentence)
+    error.note = f"time = {cast.names[purpose]}, which {count:,} rows lack or write otherwise"
+    return error
 
 
 def _time_written(columns: DataFrame, kinds: pl.Schema) -> str:
-    """How times are written, found as `Reading` does."""
+    """How times are written, by the facts of all rows."""
     dtype = kinds.get("time")
     if dtype is None:
         return "none"
-    if dtype.is_integer():
-        return "integer"
-    if dtype.is_temporal():
-        return "datetime"
-    written = "float"
-    if not dtype.is_float():
-        head = [row[0] for row in columns.select(F.col("time").cast("string")).limit(1000).collect()]
-        written = time_format(pl.Series(head, dtype=pl.String).drop_nulls())
-    if written != "float":
+    if written := typed_time(dtype):
         return written
+    names = [column.meta.output_name() for column in time_facts(pl.col("time"))]
 
-    def fractions(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def facts(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             raw = pl.from_arrow(batch)
             assert isinstance(raw, pl.DataFrame)
+            counts = raw.select(fact.cast(pl.Int64) for fact in time_facts(pl.col("time")))
             yield from (
-                raw.select(has_fractions(pl.col("time")).fill_null(False).alias("fractions"))
-                .to_arrow()
-                .to_batches()
+                counts.rename({name: f"fact{n}" for n, name in enumerate(names)}).to_arrow().to_batches()
             )
 
-    answer = columns.select("time").mapInArrow(fractions, "fractions boolean").agg(F.max("fractions")).first()
-    return "float" if answer is not None and answer[0] else "whole"
+    shape = ", ".join(f"fact{n} bigint" for n in range(len(names)))
+    sums = [F.sum(f"fact{n}").alias(f"fact{n}") for n in range(len(names))]
+    answer = columns.select("time").mapInArrow(facts, shape).agg(*sums).first()
+    assert answer is not None
+    return time_written(dict(zip(names, answer, strict=True)))

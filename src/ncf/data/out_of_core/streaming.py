@@ -17,22 +17,26 @@ import polars as pl
 
 from ncf.data.candidates import CHUNK, audit, draw
 from ncf.data.dataset import digest_of
+from ncf.data.diagnosis import SCAN_ERRORS
 from ncf.data.encode import filter_table
 from ncf.data.files import atomic_folder, sha256_of
 from ncf.data.finalize import Provenance, describe, describe_items
 from ncf.data.folder import refuse_foreign, seal, write_array
-from ncf.data.formats import SCAN_ERRORS, Source, scan, source
+from ncf.data.formats import Source
 from ncf.data.interactions import HeldOut
+from ncf.data.item_table import read_item_table
 from ncf.data.options import PrepareOptions
 from ncf.data.out_of_core.column_files import Writer
 from ncf.data.out_of_core.scan_ids import scan_ids
 from ncf.data.out_of_core.sorted_interactions import SortedInteractions, sort
 from ncf.data.out_of_core.splitting import StoredSplit, split_stored
-from ncf.data.prepare import provenance_of
+from ncf.data.prepare import provenance_of, source_of
 from ncf.data.readers import Reading
 from ncf.data.report import PrepareReport
+from ncf.data.scanning import scan
 from ncf.data.splits import generator_for
 from ncf.data.tables import STAGES, Stage
+from ncf.errors import DataError
 from ncf.runtime import free_memory
 
 _LISTS = 16 * CHUNK
@@ -59,10 +63,10 @@ def expected_bytes(origin: Source) -> int:
     if origin.format == "parquet":
         try:
             return BYTES_A_ROW * int(scan(origin).select(pl.len()).collect().item())
-        except SCAN_ERRORS:
+        except (*SCAN_ERRORS, DataError):
             return 0
     total = 0
-    for path in map(Path, origin.files or (origin.path,)):
+    for path in map(Path, origin.paths):
         if path.is_file():
             total += path.stat().st_size * (_OF_PACKED_TEXT if path.suffix == ".gz" else _OF_TEXT)
     return total
@@ -97,10 +101,11 @@ def prepare_streaming(
     """As `prepare_file`, but written to the folder `output`, with memory for a part of the rows only."""
     options, target = options or PrepareOptions(), Path(output)
     refuse_foreign(target)
-    origin = source(path, options.format, options.delimiter, options.header)
-    reading = Reading(origin, options.columns, need_time=options.split in ("last", "time"))
+    items = read_item_table(options)
+    origin = source_of(path, options)
+    reading = Reading(origin, options.columns, options.needs)
     ids = scan_ids(reading)
-    provenance = provenance_of(origin, ids.rows, reading.names, reading.time_unit, name)
+    provenance = provenance_of(origin, ids.rows, reading, name, items)
     with atomic_folder(target) as folder:
         scratch = folder / "scratch"
         scratch.mkdir()
@@ -121,8 +126,8 @@ def finish(
     split.table.item_rows.path.rename(folder / "known_items.npy")
     write_array(folder / "known_offsets.npy", split.table.offsets)
     shutil.rmtree(scratch)
-    description = describe(split, audits, options, provenance)
-    columns = describe_items(split, options, provenance)
+    columns, note = describe_items(split, options, provenance)
+    description = describe(split, audits, options, provenance, note)
     hashes = {path.name: sha256_of(path) for path in sorted(folder.glob("*.npy"))}
     digest = digest_of(hashes, split.users, split.items, columns)
     tables = {"users.parquet": split.users.series().to_frame(), "items.parquet": columns}
