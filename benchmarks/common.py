@@ -32,7 +32,7 @@ from ncf.models import ModelScorer, build_model
 from ncf.runtime import Workers, choose_threads, generator
 from ncf.tracking.tracker import Silent
 from ncf.training import Trainer
-from ncf.training.spectral_init import init_spectral
+from ncf.training.spectral_init import ClosedForm, init_spectral
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -136,12 +136,10 @@ def share_of(dataset: Dataset, share: float) -> Dataset:
 def trained(dataset: Dataset, settings: Experiment, seed: int, pool: Workers) -> ModelScorer:
     """What the settings' model says after its last epoch; nothing is evaluated and nothing is written."""
     config = settings.train.model_copy(update={"seed": seed})
-    items = len(dataset.items)
-    model = build_model(settings.model, len(dataset.users), items, generator(seed, "init"))
+    sizes = len(dataset.users), len(dataset.items)
+    model = build_model(settings.model, *sizes, generator(seed, "init"))
     if config.init == "spectral":
-        init_spectral(
-            model, dataset.seen_in_training, items, config.negatives, seed, pool, config.negatives_exponent
-        )
+        init_spectral(model, ClosedForm.of(dataset, config), pool)
     trainer = Trainer(dataset, model, config, pool)
     for _ in range(config.epochs):
         trainer.train_epoch()

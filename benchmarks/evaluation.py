@@ -61,7 +61,7 @@ def part_of(held_out: HeldOut, rows: int) -> HeldOut:
 def peers(model: NeuMF, lists: HeldOut, dataset: Dataset) -> "dict[str, Callable[[], Figures]]":
     """The port's loop, with its loader and with ready tensors."""
     sizes = len(dataset.users), len(dataset.items)
-    plain = PlainNeuMF(*sizes, MODEL.factors, MODEL.embedding, MODEL.tower).take(model).eval()
+    plain = PlainNeuMF(*sizes, MODEL.width, MODEL.embedding, MODEL.tower).take(model).eval()
     width = lists.candidates.shape[1]
     users, items = np.repeat(lists.user_rows, width).tolist(), lists.candidates.ravel().tolist()
     loader = evaluation_loader(list(zip(users, items, strict=True)), width)

@@ -40,7 +40,7 @@ Shape = tuple[int, int, int]
 def flops_a_sample(model: ModelConfig, items: int, batch: int, negatives: int) -> float:
     """See `FORMULA`."""
     candidates = 1 + negatives
-    total = 2.0 * model.factors if model.kind != "mlp" else 0.0
+    total = 2.0 * model.width if model.kind != "mlp" else 0.0
     if model.kind != "gmf":
         first = 2.0 * model.embedding * model.tower[0]
         total += first / candidates + first * items / (batch * candidates)
@@ -52,7 +52,7 @@ def flops_concatenated(model: ModelConfig) -> float:
     """The same for a first layer on the concatenation of both vectors, computed for every sample."""
     widths = (2 * model.embedding, *model.tower)
     tower = sum(2.0 * a * b for a, b in pairwise(widths)) + 2.0 * model.tower[-1]
-    return 3.0 * (2.0 * model.factors * (model.kind != "mlp") + tower * (model.kind != "gmf"))
+    return 3.0 * (2.0 * model.width * (model.kind != "mlp") + tower * (model.kind != "gmf"))
 
 
 def tower_shapes(model: ModelConfig) -> list[Shape]:

@@ -151,7 +151,7 @@ def plain(dataset: Dataset) -> PlainNeuMF:
     """The peers' model."""
     torch.manual_seed(0)
     sizes = len(dataset.users), len(dataset.items)
-    return PlainNeuMF(*sizes, NEUMF.factors, NEUMF.embedding, NEUMF.tower)
+    return PlainNeuMF(*sizes, NEUMF.width, NEUMF.embedding, NEUMF.tower)
 
 
 def port(dataset: Dataset, sizes: Sizes, report: Report) -> dict[str, Competitor]:
@@ -375,7 +375,7 @@ def roofline(rates_found: dict[str, tuple[float, float]], dataset: Dataset, repo
 def state_bytes(dataset: Dataset) -> float:
     """What a dense AdamW reads and writes a step."""
     rows = len(dataset.users) + len(dataset.items)
-    return 7 * 4.0 * rows * (NEUMF.factors + NEUMF.embedding)
+    return 7 * 4.0 * rows * (NEUMF.width + NEUMF.embedding)
 
 
 def profiles(dataset: Dataset, report: Report) -> None:

@@ -39,7 +39,7 @@ def model_fn(model_dir: str) -> Plain:
     config = artifact.experiment.model
     trained = artifact.model
     assert isinstance(trained, NeuMF)
-    model = PlainNeuMF(len(artifact.users), len(items), config.factors, config.embedding, config.tower)
+    model = PlainNeuMF(len(artifact.users), len(items), config.width, config.embedding, config.tower)
     return Plain(
         model=model.take(trained).eval(),
         user_rows={str(user): row for row, user in enumerate(artifact.users.ids.tolist())},

@@ -50,8 +50,9 @@ class ModelConfig(ConfigSection):
     """
 
     kind: Literal["gmf", "mlp", "neumf", "mf", "history-gmf", "history-neumf"] = "neumf"
-    factors: Count = 64
-    """Width of the GMF's tables: the paper's predictive factors."""
+    factors: Count | Literal["auto"] = 64
+    """Width of the GMF's tables: the paper's predictive factors. `auto` chooses it on validation among 64,
+    128, 256 and 512 (`training/start_search.py`)."""
     history_exponent: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     """The sum over a history of n items is divided by n to this power: 0 gives the sum, 1 the mean."""
     history_dropout: Fraction = 0.0
@@ -69,6 +70,13 @@ class ModelConfig(ConfigSection):
     """Standard deviation of the GMF's initial tables."""
     mlp_init_std: Positive = 0.01
     """Standard deviation of the MLP's initial tables."""
+
+    @property
+    def width(self) -> int:
+        """The number of `factors`; `ConfigError` where it is still to be chosen."""
+        if self.factors == "auto":
+            raise ConfigError("model.factors is 'auto', which only training replaces: set a number.")
+        return self.factors
 
     @model_validator(mode="after")
     def _dropout_needs_equal_weights(self) -> Self:
@@ -95,8 +103,10 @@ class TrainConfig(ConfigSection):
     suits a model that ships; it leaks the held-out items into training, so metrics are optimistic."""
     loss: Literal["bce", "bpr", "softmax"] = "bce"
     init: Literal["random", "spectral", "auto"] = "random"
-    """`spectral` and `auto` take the initial tables from a closed-form model of the data
-    (`training/spectral_init.py`)."""
+    """`spectral` takes the initial tables from a closed-form model of the data
+    (`training/spectral_init.py`). `auto` does the same, and chooses `init_l2` on validation."""
+    init_l2: NonNegative = 0.0
+    """Ridge penalty of the closed form; 0 takes 200, or 100 where both sides are large."""
     learning_rate: Positive = 0.003
     learning_rate_scaling: Literal["none", "linear", "sqrt"] = "none"
     """The learning rate is fixed, or multiplied by `batch_size` / `learning_rate_batch`, or by its root."""
@@ -193,6 +203,14 @@ class Experiment(ConfigSection):
     evaluation: EvaluationConfig = EvaluationConfig()
     pretraining: PretrainingConfig | None = None
     published: PublishedConfig | None = None
+
+    @model_validator(mode="after")
+    def _widths_are_chosen_with_the_start(self) -> Self:
+        if self.model.factors == "auto" and (self.train.init != "auto" or self.pretraining is not None):
+            raise ValueError(
+                "model.factors = 'auto' needs train.init = 'auto' and no [pretraining]: set a number"
+            )
+        return self
 
     @model_validator(mode="after")
     def _pretraining_fits_the_model(self) -> Self:

@@ -38,6 +38,7 @@ from ncf.training.initialization import Initializer
 from ncf.training.parallel.communicator import Communicator, SingleProcess, assert_same
 from ncf.training.parallel.sharded_weights import write_weights
 from ncf.training.parallel.sharding import process_group, refuse_what_shards_cannot
+from ncf.training.start_search import Start, choose_start
 
 
 @dataclass(frozen=True)
@@ -141,12 +142,39 @@ def train(
     tracker.opened(folder)
     with tracker.phase("pre-training") if experiment.pretraining else nullcontext():
         pretrained = _pretrain(dataset, experiment, folder, gmf, mlp, options)
-    tracker.start(experiment.name, experiment.model_dump(mode="json"))
     with ExitStack() as stack:
         if experiment.train.tables == "sharded":
             stack.enter_context(process_group(choose_device(experiment.train.device)))
         pool = stack.enter_context(workers(choose_threads(experiment.train.threads)))
-        return _train_here(dataset, experiment, folder, pretrained, options, tracker, clock, pool)
+        start = _start(dataset, experiment, folder, options, tracker, pool)
+        tracker.start(experiment.name, start.experiment.model_dump(mode="json"))
+        return _train_here(dataset, start, folder, pretrained, options, tracker, clock, pool)
+
+
+def _start(
+    dataset: Dataset,
+    experiment: Experiment,
+    folder: Path,
+    options: RunOptions,
+    tracker: Tracker,
+    pool: Workers,
+) -> Start:
+    """The recipe with numbers for what is "auto": those that a resumed run chose, or chosen now."""
+    communicator, start = options.communicator, Start(experiment)
+    if experiment.train.init != "auto":
+        return start
+    communicator.phase("choosing the start")
+    if communicator.rank == 0:
+        notes = folder / "chosen.json"
+        asked = experiment.digest()
+        if options.resume and (known := _chosen(notes)) and known["asked"] == asked:
+            start = Start(Experiment.parse(known["experiment"], source=str(notes)))
+        else:
+            start = choose_start(dataset, experiment, pool, tracker)
+            document = {"asked": asked, "experiment": start.experiment.model_dump(mode="json")}
+            with storage_errors(folder):
+                write_text(notes, json.dumps(document, indent=2))
+    return Start(communicator.broadcast(start.experiment), start.logits)
 
 
 def _facts(dataset: Dataset, experiment: Experiment) -> dict[str, str]:
@@ -159,9 +187,15 @@ def _facts(dataset: Dataset, experiment: Experiment) -> dict[str, str]:
     }
 
 
+def _chosen(notes: Path) -> dict[str, Any] | None:
+    """What an earlier part of the run chose; None if it did not come so far."""
+    with storage_errors(notes):
+        return json.loads(notes.read_text("utf-8")) if notes.is_file() else None
+
+
 def _train_here(
     dataset: Dataset,
-    experiment: Experiment,
+    start: Start,
     folder: Path,
     pretrained: tuple[Model, Model] | None,
     options: RunOptions,
@@ -170,7 +204,7 @@ def _train_here(
     pool: Workers,
 ) -> Run:
     began = time.perf_counter()
-    communicator = options.communicator
+    communicator, experiment = options.communicator, start.experiment
     communicator.phase("initializing the model")
     config = experiment.train
     seen = _seen(dataset, config)
@@ -183,7 +217,7 @@ def _train_here(
         sizes = (len(dataset.users), len(dataset.items)) if config.tables == "replicated" else (0, 0)
         random = generator(config.seed, "init")
         model = build_model(experiment.model, *sizes, random).to(choose_device(config.device))
-        initializer = Initializer(seen, experiment, tracker, pool)
+        initializer = Initializer(seen, experiment, tracker, pool, start.logits)
         sharded = None
         if config.tables == "sharded":
             sharded = initializer.shard(model, communicator, fresh)

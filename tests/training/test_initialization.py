@@ -12,7 +12,7 @@ from ncf.models import GMF, MLP, Model
 from ncf.runtime import Workers
 from ncf.serving.artifact import open_artifact
 from ncf.training.initialization import init_from_ensemble
-from ncf.training.spectral_init import closed_form_logits
+from ncf.training.spectral_init import ClosedForm
 from support import checkerboard, experiment, model_of
 
 CSR = checkerboard().seen_in_training
@@ -27,13 +27,13 @@ def teachers() -> tuple[GMF, MLP]:
 
 def distilled(alpha: float, width: int = 30, seed: int = 0) -> GMF:
     student = GMF(40, 30, width)
-    init_from_ensemble(student, *teachers(), alpha, CSR, 4, seed, Workers(1))
+    init_from_ensemble(student, *teachers(), alpha, ClosedForm(CSR, 30, 4, seed), Workers(1))
     return student
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.4, 1.0])
 def test_a_student_that_is_wide_enough_says_what_its_teachers_say_together(alpha: float) -> None:
-    closed = closed_form_logits(CSR, 30, 4, 0)
+    closed = ClosedForm(CSR, 30, 4, 0).logits()
     everyone = torch.arange(40)
     gmf, mlp = (model.catalogue(everyone).detach() for model in teachers())
     together = alpha * 0.5 * (closed.rows(slice(0, 40)) + gmf) + (1.0 - alpha) * mlp

@@ -11,7 +11,7 @@ from ncf.errors import CheckpointError, ConfigError, NcfError
 from ncf.runtime import Workers
 from ncf.tracking.tracker import Silent
 from ncf.training import EvaluationPlan, evaluator, fit
-from ncf.training.spectral_init import init_spectral
+from ncf.training.spectral_init import ClosedForm, init_spectral
 from support import checkerboard, experiment, planted
 
 SMALL = {"epochs": 3, "batch_size": 64}
@@ -141,7 +141,7 @@ def test_a_loss_that_is_no_number_ends_with_a_sentence() -> None:
 def test_no_epoch_is_kept_that_is_below_a_start_that_counts() -> None:
     settings = experiment("gmf", epochs=5, patience=2, learning_rate=5.0, init="spectral")
     trainer, recorder = trainer_of(settings, planted()), Recorder()
-    init_spectral(trainer.model, planted().seen_in_training, 120, 4, 0, Workers(1))
+    init_spectral(trainer.model, ClosedForm(planted().seen_in_training, 120, 4, 0), Workers(1))
     before = {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
     plan = EvaluationPlan(evaluator(trainer), planted(), settings.evaluation)
     fitted = fit(trainer, plan, recorder, start_counts=True)

@@ -9,8 +9,9 @@ from ncf.config import EvaluationConfig
 from ncf.evaluation import evaluate_sampled
 from ncf.models import ModelScorer, NeuMF, build_model
 from ncf.runtime import Workers, generator
-from ncf.training import spectral_init
-from ncf.training.spectral_init import Logits, LowRankLogits, closed_form_logits, ignore, init_spectral
+from ncf.training import decomposition, spectral_init
+from ncf.training.decomposition import Logits, LowRankLogits
+from ncf.training.spectral_init import ClosedForm, ignore, init_spectral
 from support import checkerboard, dense_rows, experiment, model_of, planted
 
 
@@ -34,8 +35,8 @@ def held(matrix: torch.Tensor) -> Logits:
 
 @pytest.mark.parametrize("kept", [0, 2**26])
 def test_the_decomposition_is_the_best_of_its_rank(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(spectral_init, "_KEPT_PAIRS", kept)
-    monkeypatch.setattr(spectral_init, "_BLOCK_PAIRS", 90)
+    monkeypatch.setattr(decomposition, "_KEPT_PAIRS", kept)
+    monkeypatch.setattr(decomposition, "_BLOCK_PAIRS", 90)
     noise = [generator(0, name) for name in "abc"]
     matrix = torch.randn(50, 12, generator=noise[0]) @ torch.randn(12, 40, generator=noise[1]) - 3.0
     matrix += 0.01 * torch.randn(50, 40, generator=noise[2])
@@ -63,7 +64,7 @@ def test_a_product_of_tables_decomposes_as_its_matrix_does() -> None:
 
 
 def test_logits_tell_positives_from_negatives() -> None:
-    logits = closed_form_logits(planted().seen_in_training, 120, 4, 0).rows(slice(0, 300))
+    logits = ClosedForm(planted().seen_in_training, 120, 4, 0).logits().rows(slice(0, 300))
     used = dense().bool()
     assert logits[used].mean() > logits[~used].mean() + 1.0
 
@@ -72,7 +73,7 @@ def test_gmf_starts_as_good_as_a_trained_model() -> None:
     dataset, rules = planted(), EvaluationConfig(cutoffs=(10,), bootstrap=0)
     model = build_model(experiment("gmf").model, 300, 120, generator(0, "init"))
     before = evaluate_sampled(ModelScorer(model), dataset.test, rules, Workers(1)).means["ndcg@10"]
-    init_spectral(model, dataset.seen_in_training, 120, 4, 0, Workers(1))
+    init_spectral(model, ClosedForm(dataset.seen_in_training, 120, 4, 0), Workers(1))
     after = evaluate_sampled(ModelScorer(model), dataset.test, rules, Workers(1)).means["ndcg@10"]
     assert after > before + 0.2
 
@@ -80,7 +81,7 @@ def test_gmf_starts_as_good_as_a_trained_model() -> None:
 def test_a_neumf_starts_as_its_gmf_does() -> None:
     train_csr = planted().seen_in_training
     model = model_of("neumf", 300, 120)
-    init_spectral(model, train_csr, 120, 4, 0, Workers(1))
+    init_spectral(model, ClosedForm(train_csr, 120, 4, 0), Workers(1))
     assert isinstance(model, NeuMF)
     everyone = torch.arange(300)
     torch.testing.assert_close(model.catalogue(everyone), model.gmf.catalogue(everyone))
@@ -91,7 +92,7 @@ def test_the_start_follows_from_the_seed_and_from_training_only(kind: str) -> No
     models = [model_of(kind, 40, 30) for _ in range(3)]
     plain = checkerboard()
     for model, seed in zip(models, (0, 0, 1), strict=True):
-        init_spectral(model, plain.seen_in_training, 30, 4, seed, Workers(1))
+        init_spectral(model, ClosedForm(plain.seen_in_training, 30, 4, seed), Workers(1))
     first, again, other = (next(model.parameters()) for model in models)
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -103,7 +104,7 @@ def test_beyond_the_exact_solution_the_start_is_as_good(monkeypatch: pytest.Monk
     for limit in (20_000, 20):
         monkeypatch.setattr(ease, "EXACT_LIMIT", limit)
         model = build_model(experiment("gmf").model, 300, 120, generator(0, "init"))
-        init_spectral(model, dataset.seen_in_training, 120, 4, 0, Workers(1))
+        init_spectral(model, ClosedForm(dataset.seen_in_training, 120, 4, 0), Workers(1))
         found.append(evaluate_sampled(ModelScorer(model), dataset.test, rules, Workers(1)).means["ndcg@10"])
     assert found[1] > found[0] - 0.05
 
@@ -125,21 +126,21 @@ def test_the_start_is_the_mean_of_an_item_side_and_a_user_side() -> None:
         sides.append(matrix @ weights)
     logits = [sides[0].clone(), sides[1].T.contiguous()]
     # As in the docstring: the logistic regression on sampled pairs, with the score, its logarithm and one.
-    users, columns, labels = spectral_init._sampled(train_csr, 30, 4, 0)
+    users, columns, labels = ClosedForm(train_csr, 30, 4, 0).sampled_pairs()
     for scores in logits:
         features = [scores, (scores.clamp(min=0.0) + 0.01).log(), torch.ones_like(scores)]
         sampled = torch.stack([values[users, columns] for values in features], 1)
         weights = spectral_init._logistic_regression(sampled, labels)
         total = sum(weight * values for weight, values in zip(weights, features, strict=True))
         scores.copy_(torch.as_tensor(total).clamp(-9.2, 9.2))
-    both = closed_form_logits(train_csr, 30, 4, 0).rows(slice(0, 40))
+    both = ClosedForm(train_csr, 30, 4, 0).logits().rows(slice(0, 40))
     assert (both.shape, both.dtype) == ((40, 30), torch.float32)
     torch.testing.assert_close(both, (logits[0] + logits[1]) / 2, rtol=1e-2, atol=1e-2)
 
 
 def test_sampled_pairs_are_labelled_right() -> None:
     train_csr = planted().seen_in_training
-    users, items, labels = spectral_init._sampled(train_csr, 120, 4, 0)
+    users, items, labels = ClosedForm(train_csr, 120, 4, 0).sampled_pairs()
     assert np.array_equal(train_csr.contains(users.numpy(), items.numpy()), labels.numpy() == 1.0)
     assert labels.sum() == len(train_csr.columns)
 
@@ -148,7 +149,7 @@ def test_negatives_by_popularity_take_their_likelihood_off_the_logits() -> None:
     """An item that is drawn r times as often as uniformly has logits lower by log r."""
     train_csr = planted().seen_in_training
     plain, adjusted = (
-        closed_form_logits(train_csr, 120, 4, 0, exponent).rows(slice(0, 300)) for exponent in (0.0, 0.5)
+        ClosedForm(train_csr, 120, 4, 0, exponent).logits().rows(slice(0, 300)) for exponent in (0.0, 0.5)
     )
     drawn = np.sqrt(1.0 + np.bincount(train_csr.columns, minlength=120))
     expected = torch.from_numpy(np.log(drawn * 120 / drawn.sum())).float().expand(300, 120)

@@ -59,3 +59,9 @@ def test_given_data_are_in_the_best_recipe(tmp_path: Path) -> None:
     best, _ = best_recipe(Experiment.parse({"data": {"catalog": "ml-100k"}}), [], str(tmp_path))
     assert best.data.path == str(tmp_path)
     assert best.data.catalog is None
+
+
+def test_a_trial_has_numbers_for_auto() -> None:
+    recipe = Experiment.parse({"model": {"kind": "gmf", "factors": "auto"}, "train": {"init": "auto"}})
+    trial, _ = for_trials(recipe)
+    assert (trial.train.init, trial.model.factors) == ("spectral", 128)

@@ -102,8 +102,8 @@ def method(results: LeaderboardResults) -> list[str]:
         "Final runs: the chosen settings and number of epochs, on training and validation positives; the "
         "last epoch is evaluated once on test. ± is the standard deviation over seeds. Models without "
         "randomness are run once.",
-        'Models of this package with init = "auto" start from a closed-form solution that is already a good '
-        "recommender. docs/accuracy.md shows what training adds.",
+        'Models of this package with init = "spectral" start from a closed-form solution that is already a '
+        "good recommender. docs/accuracy.md shows what training adds.",
         "Sampled: the positive is ranked in its candidate list. Full: among all items that the user is not "
         "known to have used. Sampled metrics can rank models differently from full ones (Krichene & "
         "Rendle, KDD'20).",

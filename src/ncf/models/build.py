@@ -33,7 +33,7 @@ def build_model(
 
 
 def _gmf(config: ModelConfig, users: int, items: int) -> GMF:
-    sizes = users, items, config.factors, config.gmf_init_std
+    sizes = users, items, config.width, config.gmf_init_std
     if config.kind.startswith("history"):
         rules = config.history_exponent, config.history_dropout, config.history_half_life
         return HistoryGMF(*sizes, *rules)
@@ -82,7 +82,7 @@ def build_frozen(config: ModelConfig, users: int, items: int) -> Model | None:
     """What `freeze` makes of a history-aware model of `config`, all zeros; None for other kinds."""
     if not config.kind.startswith("history"):
         return None
-    return _with_mlp(MF(users, items, config.factors), config)
+    return _with_mlp(MF(users, items, config.width), config)
 
 
 @torch.no_grad()

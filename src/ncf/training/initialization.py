@@ -19,22 +19,16 @@ import torch
 from torch import Tensor
 
 from ncf.config import Experiment
-from ncf.data import Csr, Dataset
+from ncf.data import Dataset
 from ncf.errors import ConfigError
 from ncf.models import GMF, MLP, HistoryGMF, Model, ModelScorer, NeuMF, build_model
 from ncf.runtime import Workers, generator
 from ncf.tracking.tracker import Tracker
+from ncf.training.decomposition import Logits, Progress
 from ncf.training.parallel.communicator import Communicator
 from ncf.training.parallel.sharded_weights import draw, spread
 from ncf.training.parallel.sharding import ShardedTables, rate_factor
-from ncf.training.spectral_init import (
-    Logits,
-    Progress,
-    closed_form_logits,
-    ignore,
-    init_spectral,
-    init_tables,
-)
+from ncf.training.spectral_init import ClosedForm, ignore, init_spectral, init_tables
 
 
 @dataclass(frozen=True)
@@ -45,6 +39,8 @@ class Initializer:
     experiment: Experiment
     tracker: Tracker
     pool: Workers
+    logits: Logits | None = None
+    """Those of the closed form, where it was fitted to these data already."""
 
     def fill(self, model: Model, pretrained: tuple[Model, Model] | None, begins: bool) -> None:
         """Replace the random values of `model`, perhaps with those of `pretrained`, a GMF and an MLP.
@@ -81,14 +77,10 @@ class Initializer:
 
     def _init_spectral(self, model: Model) -> None:
         """First values of the tables from a closed form of the same data."""
-        config = self.experiment.train
         self.tracker.log("Spectral start: fitting the closed-form model and taking its singular vectors.")
-        train_csr = self.dataset.seen_in_training
-        items, exponent = len(self.dataset.items), config.negatives_exponent
+        closed = ClosedForm.of(self.dataset, self.experiment.train)
         with self.tracker.phase("closed form") as progress:
-            init_spectral(
-                model, train_csr, items, config.negatives, config.seed, self.pool, exponent, progress
-            )
+            init_spectral(model, closed, self.pool, progress, self.logits)
 
     def _distill(self, student: Model, teachers: tuple[Model, Model]) -> None:
         """First values of a GMF's tables from a closed form and two trained models."""
@@ -100,14 +92,11 @@ class Initializer:
         self.tracker.log(
             "Distilled start: taking the singular vectors of a closed form, the GMF and the MLP together."
         )
-        config, alpha = self.experiment.train, self.experiment.pretraining.alpha
-        train_csr = self.dataset.seen_in_training
-        exponent = config.negatives_exponent
+        closed = ClosedForm.of(self.dataset, self.experiment.train)
         with self.tracker.phase("closed form") as progress:
             init_from_ensemble(
-                student, gmf, mlp, alpha, train_csr, config.negatives, config.seed, self.pool, exponent,
-                progress,
-            )  # fmt: skip
+                student, gmf, mlp, self.experiment.pretraining.alpha, closed, self.pool, progress
+            )
 
     def _fuse(self, model: NeuMF, pretrained: tuple[Model, Model]) -> None:
         """First values of a NeuMF from its trained branches."""
@@ -131,27 +120,24 @@ def init_from_ensemble(
     gmf: GMF,
     mlp: MLP,
     alpha: float,
-    train: Csr,
-    negatives: int,
-    seed: int,
+    closed: ClosedForm,
     workers: Workers,
-    exponent: float = 0.0,
     progress: Progress = ignore,
 ) -> None:
     """Overwrite the tables and the output layer of `student` with the decomposed logits of its teachers.
 
-    `alpha` is the share of the closed form and the `gmf`; the other arguments are those of `init_spectral`.
+    `alpha` is the share of the `closed` form and the `gmf`. `progress` is told how many of how many steps are
+    done.
     """
-    items, users = len(student.item_table), train.users
-    width = student.output.numel()
-    closed = closed_form_logits(train, items, negatives, seed, exponent, width, progress)
+    linear = closed.logits(student.output.numel(), progress)
     scorers = (ModelScorer(gmf), ModelScorer(mlp))
 
     def rows(part: slice) -> Tensor:
         everyone = torch.arange(part.start, part.stop)
-        total = closed.rows(part).mul_(alpha / 2)
+        total = linear.rows(part).mul_(alpha / 2)
         for scorer, share in zip(scorers, (alpha / 2, 1.0 - alpha), strict=True):
             total.add_(scorer.catalogue(everyone), alpha=share)
         return total
 
-    init_tables(student, Logits(users, items, rows, closed.guess), seed, workers, progress)
+    together = Logits(linear.users, linear.items, rows, linear.guess)
+    init_tables(student, together, closed.seed, workers, progress)

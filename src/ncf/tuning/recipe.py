@@ -20,7 +20,14 @@ def for_trials(recipe: Experiment) -> tuple[Experiment, bool]:
     cutoffs = sorted({*recipe.evaluation.cutoffs, 10})
     changes = [f"{prefix}train.validation=hold-out" for prefix in held]
     changes += [f"evaluation.cutoffs={cutoffs}", "evaluation.bootstrap=0"]
-    return Experiment.parse(values, changes), bool(held)
+    return Experiment.parse(values, [*changes, *_without_auto(recipe)]), bool(held)
+
+
+def _without_auto(recipe: Experiment) -> list[str]:
+    """Numbers for what is "auto": a trial should not search on its own."""
+    if recipe.train.init != "auto":
+        return []
+    return ["train.init=spectral", *(["model.factors=128"] if recipe.model.factors == "auto" else [])]
 
 
 def _parts(recipe: Experiment, prefix: str = "") -> Iterator[str]:
