@@ -51,8 +51,8 @@ class ModelConfig(ConfigSection):
 
     kind: Literal["gmf", "mlp", "neumf", "mf", "history-gmf", "history-neumf"] = "neumf"
     factors: Count | Literal["auto"] = 64
-    """Width of the GMF's tables: the paper's predictive factors. `auto` chooses it on validation among 64,
-    128, 256 and 512 (`training/start_search.py`)."""
+    """Width of the GMF's tables: the paper's predictive factors. `auto` chooses it on validation, from 8
+    to 512 (`training/start_search.py`)."""
     history_exponent: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
     """The sum over a history of n items is divided by n to this power: 0 gives the sum, 1 the mean."""
     history_dropout: Fraction = 0.0

@@ -124,7 +124,7 @@ def suggest(shape: DataShape) -> Suggestion:
             "gmf",
             "From the closed form it is the best default on many tables: see docs/which-model.md.",
         ),
-        Choice("model.factors", "auto", "Sparse tables want 64, large ones 512: validation chooses."),
+        Choice("model.factors", "auto", "Few on sparse tables, many on large ones: validation chooses."),
         Choice("train.init", "auto", "The closed form is most of the model; validation chooses its penalty."),
         Choice("train.learning_rate", 0.001, "Small, so that the start is not lost."),
         Choice("train.l2_gmf", 0.015, "As on ML-1M, and good on sparse tables too."),
