@@ -1,4 +1,4 @@
-"""Reading from s3://, against a server on this machine that answers the two requests that reading needs."""
+"""Reading from s3://, against a server on this machine that answers the three requests that reading needs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import http.server
 import io
 import re
 import threading
+import urllib.parse
 from collections.abc import Iterator
 
 import polars as pl
@@ -31,21 +32,43 @@ OBJECTS = {
     "/bucket/a.csv.gz": gzip.compress(CSV),
     "/bucket/a.parquet": parquet(),
     "/bucket/a.jsonl": pl.read_csv(CSV).write_ndjson().encode(),
+    "/bucket/parquet/day=1/part-0.parquet": parquet(),
+    "/bucket/parquet/day=2/part-1.parquet": parquet(),
+    "/bucket/parquet/_SUCCESS": b"",
+    "/bucket/csv/day=1/part-0.csv": CSV,
+    "/bucket/csv/day=2/part-1.csv": b"ts,item,user,more\n9,8,7,6\n",
+    "/bucket/json/day=1/part-0.jsonl": pl.read_csv(CSV).write_ndjson().encode(),
+    "/bucket/json/day=2/part-1.jsonl": pl.read_csv(CSV).write_ndjson().encode(),
     "/bucket/cut.csv.gz": gzip.compress(CSV)[:-12],
 }
 
 
 class Bucket(http.server.BaseHTTPRequestHandler):
-    """HEAD and GET with a range."""
+    """HEAD, GET with a range, and the list of keys below a prefix."""
 
     def do_HEAD(self) -> None:
         self.answer()
 
     def do_GET(self) -> None:
-        self.wfile.write(self.answer())
+        self.wfile.write(self.listed() if "list-type=2" in self.path else self.answer())
+
+    def listed(self) -> bytes:
+        asked = urllib.parse.parse_qs(self.path.partition("?")[2])
+        keys = [key.removeprefix("/bucket/") for key in sorted(OBJECTS)]
+        found = [key for key in keys if key.startswith(asked["prefix"][0])]
+        entries = "".join(
+            f"<Contents><Key>{key}</Key><LastModified>2024-01-01T00:00:00.000Z</LastModified><ETag>1</ETag>"
+            f"<Size>{len(OBJECTS[f'/bucket/{key}'])}</Size></Contents>"
+            for key in found
+        )
+        content = f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        return content
 
     def answer(self) -> bytes:
-        content = OBJECTS.get(self.path.split("?")[0])
+        content = OBJECTS.get(urllib.parse.unquote(self.path.split("?")[0]))
         if content is None:
             self.send_error(404)
             return b""
@@ -100,3 +123,20 @@ def test_what_cannot_be_read_is_a_sentence(name: str) -> None:
         DataError, match=rf"s3://bucket/{name} could not be read from the storage .*credentials"
     ):
         read_columns(source(f"s3://bucket/{name}"), ColumnNames())
+
+
+@pytest.mark.parametrize("name", ["parquet", "csv", "json"])
+@pytest.mark.parametrize("end", ["", "/"])
+def test_a_prefix_stands_for_the_files_below(name: str, end: str) -> None:
+    origin = source(f"s3://bucket/{name}{end}")
+    assert origin.label == name
+    columns = read_columns(origin, ColumnNames(rating="day"))
+    assert columns.rating is not None
+    days = {"csv": [1, 1, 2]}.get(name, [1, 1, 2, 2])
+    assert columns.rating.to_list() == days
+    assert columns.user.to_list() == {"csv": [1, 2, 7]}.get(name, [1, 2, 1, 2])
+
+
+def test_a_prefix_without_a_known_file() -> None:
+    with pytest.raises(DataError, match=r"The format of s3://bucket/nowhere is not known from its name"):
+        source("s3://bucket/nowhere")

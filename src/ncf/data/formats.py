@@ -12,9 +12,12 @@ import gzip
 import re
 import zlib
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Literal
 from urllib.parse import unquote
+
+import polars as pl
 
 from ncf.errors import ConfigError, DataError
 
@@ -42,7 +45,7 @@ _SUFFIXES: dict[str, tuple[Format, str, bool]] = {
     ".json": ("jsonl", "", True),
 }
 _PARTITION = re.compile(r"([^/=]+)=([^/]*)/")
-_NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
+NO_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 _HEAD = 1 << 12
 
 
@@ -81,10 +84,10 @@ class Source:
 
     def partitions(self, path: str) -> dict[str, str | None]:
         """The columns that the folders of one of `paths` name, as Spark writes them: `day=2024-01-01/`."""
-        root = _base(self.path) if not self.remote else self.path
+        root = self.path.split("*")[0].rstrip("/") if self.remote else _base(self.path)
         inside = path[len(root) :] if path.startswith(root) else ""
         found = {key: unquote(value) for key, value in _PARTITION.findall(inside.replace("\\", "/"))}
-        return {key: None if value == _NO_PARTITION else value for key, value in found.items()}
+        return {key: None if value == NO_PARTITION else value for key, value in found.items()}
 
     def refuse_changed(self) -> None:
         """Raise `DataError` if a local file is not what it was when the source was made."""
@@ -112,7 +115,7 @@ def source(
     """
     text = str(path)
     files = _files(text)
-    guess = _guess(files[0] if files else text)
+    guess = _guess(files[0] if files else remote_pattern(text))
     if any(_guess(file) != guess for file in files):
         raise DataError(
             f"{text} holds files of several formats: select one format with a pattern, such as "
@@ -133,6 +136,30 @@ def source(
     has_header = has_header if header is None else header
     stamp = () if "://" in text else tuple(map(stamp_of, files or (text,)))
     return Source(text, kind, separator, has_header, files, _known_encoding(encoding), stamp)
+
+
+@lru_cache(maxsize=64)
+def remote_pattern(address: str) -> str:
+    """What a remote address stands for: itself, or a pattern of the files below it if no suffix is known.
+
+    The first known suffix with which any file below it ends decides; an address below which none is found
+    stays as it is.
+    """
+    if "://" not in address or _guess(address) or _is_pattern(address):
+        return address
+    for suffix in (ending + packed for ending in _SUFFIXES for packed in ("", ".gz")):
+        pattern = f"{address.rstrip('/')}/**/*{suffix}"
+        try:
+            if suffix in (".parquet", ".pq"):
+                pl.scan_parquet(pattern).collect_schema()
+            else:  # a scan of lines does not look whether there is a file
+                pl.scan_csv(
+                    pattern, infer_schema=False, missing_columns="insert", extra_columns="ignore"
+                ).collect_schema()
+        except (pl.exceptions.PolarsError, OSError):
+            continue
+        return pattern
+    return address
 
 
 def is_known(path: str | Path) -> bool:

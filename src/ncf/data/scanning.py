@@ -8,18 +8,29 @@ column by column, so later parts may have more columns, another order or other t
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import polars as pl
 
 from ncf.data.diagnosis import SCAN_ERRORS, read_error
 from ncf.data.encodings import as_utf8
-from ncf.data.formats import HEADERLESS, Source, head, is_empty, opened, stamp_of
+from ncf.data.formats import (
+    HEADERLESS,
+    NO_PARTITION,
+    Source,
+    head,
+    is_empty,
+    opened,
+    remote_pattern,
+    stamp_of,
+)
 from ncf.data.values import as_unified, unified
 from ncf.errors import DataError
 
@@ -287,20 +298,35 @@ def _joined(parts: list[pl.LazyFrame]) -> pl.LazyFrame:
 
 def _scan_remote(origin: Source) -> pl.LazyFrame:
     """Polars lists and reads what lies in a storage; its first file says which columns there are."""
-    where = origin.path
+    where = remote_pattern(origin.path)
     if where.endswith("/"):
         where += "**/*"
-    how: dict[str, Any] = {"missing_columns": "insert", "extra_columns": "ignore"}
+    if where == origin.path and "*" not in where:
+        return _scan_storage(origin, where, None)
+    frame = _scan_storage(origin, where, _PLACE)
+    first = str(frame.select(_PLACE).head(1).collect().item())
+    own = frame.collect_schema()
+    keys = [key for key in origin.partitions(first) if key not in own]
+    return frame.with_columns(_partition(key).alias(key) for key in keys).drop(_PLACE)
+
+
+def _partition(key: str) -> pl.Expr:
+    """The value that the folders of a remote file give to `key`, as `Source.partitions` reads it."""
+    value = pl.col(_PLACE).str.extract(f"/{re.escape(key)}=([^/]*)/", 1)
+    return value.replace(NO_PARTITION, None).map_elements(unquote, return_dtype=pl.String)
+
+
+def _scan_storage(origin: Source, where: str, place: str | None) -> pl.LazyFrame:
+    how: dict[str, Any] = {"missing_columns": "insert", "extra_columns": "ignore"} if place else {}
     if origin.format == "parquet":
-        return pl.scan_parquet(
-            where, hive_partitioning=True, try_parse_hive_dates=False, include_file_paths=None, **how
-        )
+        return pl.scan_parquet(where, hive_partitioning=False, include_file_paths=place, **how)
     if origin.format == "jsonl":
         keys = pl.scan_lines(where).select(pl.first().str.extract_all(_KEY).explode().unique()).collect()
         named = keys.to_series().str.extract(_KEY, 1).drop_nulls().unique(maintain_order=True)
-        return pl.scan_ndjson(where, schema=dict.fromkeys(named, pl.String))
+        schema = dict.fromkeys(named, pl.String)
+        return pl.scan_ndjson(where, schema=schema, include_file_paths=place)
     if origin.format == "movielens":
-        return _split_lines(pl.scan_lines(where, name="line"), origin)
+        return _split_lines(pl.scan_lines(where, name="line", include_file_paths=place), origin)
     if origin.format == "lines":
         return _scan_words(origin)
-    return _scan_csv(origin, where, None, **how)
+    return _scan_csv(origin, where, place, **how)
