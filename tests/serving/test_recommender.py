@@ -134,6 +134,15 @@ def test_batch_has_the_rows_of_recommend(
         assert rows["rank"].to_list() == [1, 2, 3, 4]
 
 
+def test_a_batch_without_withdrawn_items(recommender: Recommender, tmp_path: Path) -> None:
+    written = write_batch(recommender, tmp_path / "recs.csv", k=4, exclude=[503, "517", 999])
+    table = pl.read_csv(tmp_path / "recs.csv")
+    assert (written.rows, written.unknown) == (160, 1)
+    assert not {503, 517} & set(table["item"])
+    for answer in recommender.recommend([100, 139], k=4, exclude=[503, 517]):
+        assert table.filter(pl.col("user") == answer.subject)["item"].to_list() == answer.items
+
+
 def test_batch_formats_are_named(recommender: Recommender, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"must end in one of .parquet, .csv, .jsonl"):
         write_batch(recommender, tmp_path / "recs.xlsx")

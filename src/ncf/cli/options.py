@@ -1,7 +1,8 @@
 """Options that several commands share, and how JSON is printed."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -52,6 +53,10 @@ SimilarTo = Annotated[
 Items = Annotated[int, typer.Option("--k", "-k", help="Number of items.")]
 Candidate = Annotated[list[str] | None, typer.Option(help="Rank only these items. Repeatable.")]
 Exclude = Annotated[list[str] | None, typer.Option(help="Leave this item out. Repeatable.")]
+ExcludeItems = Annotated[
+    list[str] | None,
+    typer.Option("--exclude", help="Leave this item out, or the items of this file. Repeatable."),
+]
 IncludeSeen = Annotated[
     bool, typer.Option("--include-seen", help="Include items that the user has already used.")
 ]
@@ -67,6 +72,16 @@ def exactly_one(options: dict[str, Any]) -> None:
     if len(given) != 1:
         verb = "none was given" if not given else f"{' and '.join(given)} were given"
         raise ConfigError(f"Give exactly one of {', '.join(options)}; {verb}.")
+
+
+def items_to_exclude(given: Sequence[str] | None, name: str | None = None) -> list[int | str]:
+    """The items of `--exclude`: ids, or those in files. `name`: of the column of items in the data."""
+    from ncf.data.id_lists import read_ids
+
+    items: list[int | str] = []
+    for text in given or ():
+        items += read_ids(text, "item", name) if Path(text).is_file() else [text]
+    return items
 
 
 def print_verdict(verdict: Mapping[str, Any] | None) -> None:

@@ -10,6 +10,7 @@ from ncf.cli.options import (
     BruteForce,
     Candidate,
     Exclude,
+    ExcludeItems,
     History,
     IncludeSeen,
     Items,
@@ -19,9 +20,9 @@ from ncf.cli.options import (
     Strict,
     User,
     exactly_one,
+    items_to_exclude,
     print_json,
 )
-from ncf.errors import ConfigError
 
 artifact_app = typer.Typer(
     help="Artifacts as files.", callback=lambda: None, no_args_is_help=True, rich_markup_mode=None
@@ -31,7 +32,9 @@ artifact_app = typer.Typer(
 def recommend(
     run: RunPath,
     user: User = None,
-    users_file: Annotated[str | None, typer.Option(help="File with one user id per line.")] = None,
+    users_file: Annotated[
+        str | None, typer.Option(help="One user id a line, a table with user_id, or JSON lines.")
+    ] = None,
     history: History = None,
     similar_to: SimilarTo = None,
     k: Items = 10,
@@ -43,10 +46,11 @@ def recommend(
     as_json: Json = False,
 ) -> None:
     """Recommend items to users or to a new visitor, or find similar items."""
+    from ncf.data.id_lists import read_ids
     from ncf.serving.api import Subject, list_document
     from ncf.serving.recommender import Recommender
 
-    users = list(user or [])
+    users: list[int | str] = list(user or [])
     visitor = history if not users else None
     exactly_one(
         {
@@ -56,9 +60,9 @@ def recommend(
             "--similar-to": similar_to,
         }
     )
-    if users_file is not None:
-        users = _read_ids(Path(users_file))
     recommender = Recommender.open(run, exact=exact)
+    if users_file is not None:
+        users = read_ids(users_file, "user", recommender.artifact.column_names.get("user"))
     filters: dict[str, Any] = {"candidates": candidate, "exclude": exclude or ()}
     if similar_to is not None:
         answers = [recommender.similar_items(similar_to, k, **filters)]
@@ -77,35 +81,30 @@ def batch(
     run: RunPath,
     output: Annotated[str, typer.Option(help="File to write: .parquet, .csv or .jsonl.")],
     k: Annotated[int, typer.Option("--k", "-k", help="Number of items per user.")] = 10,
+    exclude: ExcludeItems = None,
     include_seen: IncludeSeen = False,
     exact: BruteForce = False,
     as_json: Json = False,
 ) -> None:
     """Write recommendations for all users into one file, with bounded memory."""
-    from ncf.serving.batch import write_batch
+    from ncf.serving.batch import check_output, write_batch
     from ncf.serving.recommender import Recommender
 
-    written = write_batch(Recommender.open(run, exact=exact), Path(output), k, exclude_seen=not include_seen)
+    check_output(Path(output))
+    recommender = Recommender.open(run, exact=exact)
+    items = items_to_exclude(exclude, recommender.artifact.column_names.get("item"))
+    written = write_batch(recommender, Path(output), k, exclude_seen=not include_seen, exclude=items)
     if as_json:
         figures = {"users": written.users, "rows": written.rows, "seconds": written.seconds}
+        figures |= {"unknown_excluded": written.unknown} if exclude else {}
         print_json({"output": output, **figures})
         return
     typer.echo(
         f"{written.rows:,} rows for {written.users:,} users in {written.seconds:.2f} s "
         f"({written.users_per_second:,.0f} users/s): {output}"
     )
-
-
-def _read_ids(path: Path) -> list[str]:
-    try:
-        ids = [line.strip() for line in path.read_text("utf-8").splitlines()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"The users file {path} cannot be read ({error}): give a text file with one id per line."
-        ) from None
-    if not any(ids):
-        raise ConfigError(f"The users file {path} is empty: give one id per line.")
-    return [user for user in ids if user]
+    if written.unknown:
+        typer.echo(f"Warning: {written.unknown:,} items of --exclude are not in the catalogue.", err=True)
 
 
 def serve(

@@ -26,6 +26,8 @@ from typing import Any, Literal
 
 from pydantic_core import to_json
 
+from ncf.data.columns import is_heading
+from ncf.data.id_lists import ids_of_rows
 from ncf.errors import ConfigError, UnknownIdError
 from ncf.serving.recommender import Recommendation, Recommender
 from ncf.serving.schemas import (
@@ -211,13 +213,8 @@ def _answer(recommender: Recommender, request: Request | ApiError, work: _Work) 
 
 
 def _k(recommender: Recommender, request: Ranked | ListRequest, lists: int, work: _Work) -> int:
-    """The request's k; where none is given and the catalogue is smaller than the default, the catalogue's
-    size.
-    """
-    items = len(recommender.items)
-    k = request.k if "k" in request.model_fields_set else min(DEFAULT_K, items)
-    if k > items:
-        raise ApiError(422, "invalid", f"k must be at most {items:,}, the size of the catalogue.", "k")
+    """The request's k, or the size of a smaller catalogue."""
+    k = min(request.k, len(recommender.items))
     work.add(lists, k)
     return k
 
@@ -343,28 +340,31 @@ def _rounded(scores: Iterable[float]) -> list[float]:
 
 
 def _csv_requests(body: bytes, limits: Limits) -> list[Request | ApiError]:
-    """A request for each line, whose only cell is a user id; a first line `user_id` is a heading."""
+    """A request for each line: its only cell is a user id, or a first line of names says which cell is.
+
+    A usual name of users (`user_id`, `userId`, `user`, …) in the first line makes it a heading.
+    """
     try:
-        rows = [row for row in csv.reader(io.StringIO(body.decode("utf-8-sig"), newline="")) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
+        rows = list(csv.reader(io.StringIO(body.decode("utf-8-sig"), newline="")))
+        within([row for row in rows if row], limits.lines, "lines")
+        users = ids_of_rows(rows, "user")
+    except (ValueError, csv.Error) as error:
         raise ApiError(
-            400, "invalid_csv", f"The body is not CSV ({error}): send one user id a line."
+            400, "invalid_csv", f"The body is not CSV of users ({error}): send one user id a line."
         ) from None
-    if rows and rows[0] == ["user_id"]:
-        rows = rows[1:]
-    wide = next((number for number, row in enumerate(rows, 1) if len(row) > 1), None)
-    if wide is not None:
-        raise ApiError(
-            400, "invalid_csv", f"Line {wide} has {len(rows[wide - 1])} cells: send one user id a line."
-        )
-    within(rows, limits.lines, "lines")
-    return [UsersRequest(users=[row[0]]) for row in rows]
+    return [UsersRequest(users=[user]) for user in users]
 
 
 def _csv_answers(recommender: Recommender, call: ParsedBody) -> list[Result | ApiError]:
-    """All users in one call: the same as one by one, but faster."""
+    """All users in one call: the same as one by one, but faster.
+
+    A first line that is the name of that column in the data is a heading too.
+    """
     users = [request.users[0] for request in call.requests if isinstance(request, UsersRequest)]
-    lists = recommender.recommend(users, DEFAULT_K)
+    name = recommender.artifact.column_names.get("user")
+    if users and name and is_heading(str(users[0]), "user", name):
+        users = users[1:]
+    lists = recommender.recommend(users, DEFAULT_K) if users else []
     return [_recommendations(recommender, [answer], "user", False) for answer in lists]
 
 

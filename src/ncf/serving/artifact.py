@@ -91,6 +91,12 @@ class Artifact:
         return np.load(path, allow_pickle=False) if path.is_file() else np.zeros(0, np.int32)
 
     @property
+    def column_names(self) -> dict[str, str]:
+        """What the columns of users and items were called in the data; empty where that is not known."""
+        names: dict[str, str] = self.manifest["data"].get("columns", {})
+        return names
+
+    @property
     def history_embedding(self) -> HistoryEmbedding | None:
         """What turns a history into a vector, in a history-aware model only."""
         return HistoryEmbedding.open(self.folder)
@@ -203,7 +209,7 @@ def write_artifact(
         write_text(temporary / "config.json", experiment.model_dump_json(indent=2))
         write_text(temporary / "metrics.json", json.dumps(metrics, indent=2))
         write_text(temporary / "MODEL_CARD.md", card)
-        manifest = _manifest(temporary, experiment, dataset.name, data_digest or dataset.digest)
+        manifest = _manifest(temporary, experiment, dataset, data_digest or dataset.digest)
         write_text(temporary / _MANIFEST, json.dumps(manifest, indent=2))
     return folder
 
@@ -272,15 +278,22 @@ def _write_weights(target: Path, model: Model, file: Path | None) -> dict[str, F
     return weights
 
 
-def _manifest(folder: Path, experiment: Experiment, data_name: str, data_digest: str) -> dict[str, Any]:
+def _manifest(folder: Path, experiment: Experiment, dataset: Dataset, data_digest: str) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "experiment": {"name": experiment.name, "digest": experiment.digest()},
-        "data": {"name": data_name, "digest": data_digest},
+        "data": {"name": dataset.name, "digest": data_digest, **_named_columns(dataset)},
         "versions": {"ncf": version("ncf"), "torch": version("torch"), "python": platform.python_version()},
         "files": _digests(folder),
     }
+
+
+def _named_columns(dataset: Dataset) -> dict[str, dict[str, str]]:
+    """The names of the columns of users and items, which head lists of ids too."""
+    names = dataset.description.get("source", {}).get("columns", {})
+    kept = {purpose: names[purpose] for purpose in ("user", "item") if purpose in names}
+    return {"columns": kept} if kept else {}
 
 
 def _digests(folder: Path) -> dict[str, dict[str, Any]]:

@@ -7,7 +7,7 @@ cache, and numpy lets other threads run while it computes.
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,10 @@ from polars.io.plugins import register_io_source
 from threadpoolctl import threadpool_limits
 
 from ncf.data.files import atomic_file
+from ncf.data.id_lists import Id
 from ncf.errors import ConfigError
 from ncf.runtime import choose_threads
+from ncf.serving.numpy_model import Rows
 from ncf.serving.recommender import Recommender, check_k
 
 _USERS_AT_ONCE = 512
@@ -40,6 +42,8 @@ class Written:
     users: int
     rows: int
     seconds: float
+    unknown: int = 0
+    """Excluded items that the model does not know."""
 
     @property
     def users_per_second(self) -> float:
@@ -47,16 +51,25 @@ class Written:
         return self.users / max(self.seconds, 1e-9)
 
 
-def write_batch(recommender: Recommender, output: Path, k: int = 10, *, exclude_seen: bool = True) -> Written:
+def write_batch(
+    recommender: Recommender,
+    output: Path,
+    k: int = 10,
+    *,
+    exclude_seen: bool = True,
+    exclude: Sequence[Id] = (),
+) -> Written:
     """Columns user, rank (1 is best), item, score, in the order of the user rows; the file is whole or not
     there.
 
-    The format follows the name: .parquet, .csv or .jsonl. Raises `ConfigError` for another one.
+    The items of `exclude` may not appear. The format follows the name: .parquet, .csv or .jsonl. Raises
+    `ConfigError` for another one.
     """
     check_output(output)
     began = time.perf_counter()
-    rows = write_tables(tables(recommender, k, exclude_seen), schema(recommender), output)
-    return Written(len(recommender.users), rows, round(time.perf_counter() - began, 4))
+    excluded, unknown = recommender.known_items(exclude)
+    rows = write_tables(tables(recommender, k, exclude_seen, excluded), schema(recommender), output)
+    return Written(len(recommender.users), rows, round(time.perf_counter() - began, 4), len(unknown))
 
 
 def check_output(output: Path) -> None:
@@ -81,8 +94,13 @@ def write_tables(parts: Iterable[pl.DataFrame], schema: dict[str, Any], output: 
     return rows
 
 
-def tables(recommender: Recommender, k: int = 10, exclude_seen: bool = True) -> Iterator[pl.DataFrame]:
-    """The rows of `write_batch` as they become ready. Raises `ConfigError` for a bad `k`."""
+def tables(
+    recommender: Recommender, k: int = 10, exclude_seen: bool = True, excluded: Rows | None = None
+) -> Iterator[pl.DataFrame]:
+    """The rows of `write_batch` as they become ready. Raises `ConfigError` for a bad `k`.
+
+    `excluded`: rows of items that may not appear, ascending.
+    """
     check_k(k)
     users = len(recommender.users)
     step = max(1, min(_USERS_AT_ONCE, _ROWS_AT_ONCE // min(k, max(1, len(recommender.items)))))
@@ -91,7 +109,7 @@ def tables(recommender: Recommender, k: int = 10, exclude_seen: bool = True) -> 
     with threadpool_limits(1), ThreadPoolExecutor(threads, "ncf-batch") as pool:
         for start in range(0, users, step):
             rows = np.arange(start, min(users, start + step))
-            waiting.append(pool.submit(_table, recommender, rows, k, exclude_seen))
+            waiting.append(pool.submit(_table, recommender, rows, k, exclude_seen, excluded))
             if len(waiting) > 2 * threads:
                 yield waiting.popleft().result()
         while waiting:
@@ -109,8 +127,10 @@ def columns(user_kind: str, item_kind: str) -> dict[str, Any]:
     return {"user": user, "rank": pl.Int32, "item": item, "score": pl.Float32}
 
 
-def _table(recommender: Recommender, user_rows: np.ndarray, k: int, exclude_seen: bool) -> pl.DataFrame:
-    scores, items = recommender.rank(user_rows, k, exclude_seen)
+def _table(
+    recommender: Recommender, user_rows: np.ndarray, k: int, exclude_seen: bool, excluded: Rows | None
+) -> pl.DataFrame:
+    scores, items = recommender.rank(user_rows, k, exclude_seen, excluded)
     users, ranks = np.nonzero(scores > -np.inf)
     return pl.DataFrame(
         {

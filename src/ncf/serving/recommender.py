@@ -207,12 +207,16 @@ class Recommender:
         columns = iter(self.artifact.item_columns[[int(row) for row in rows if row >= 0]].to_dicts())
         return [next(columns) if row >= 0 else {"id": item} for item, row in zip(items, rows, strict=True)]
 
-    def rank(self, user_rows: Rows, k: int, exclude_seen: bool = True) -> tuple[Floats, Rows]:
+    def rank(
+        self, user_rows: Rows, k: int, exclude_seen: bool = True, excluded: Rows | None = None
+    ) -> tuple[Floats, Rows]:
         """Scores and item rows, both [B, min(k, I)], of known users, best first; minus infinity fills up.
 
-        `user_rows` [B] are the users, and `exclude_seen` leaves out the items that they have used.
+        `user_rows` [B] are the users, and `exclude_seen` leaves out the items that they have used. `excluded`
+        are the rows of further items that no user gets, ascending.
         """
-        hidden = [self.artifact.seen.row(row) if exclude_seen else _NO_ROWS for row in user_rows.tolist()]
+        filters = _Filters(None, _NO_ROWS if excluded is None else excluded, [])
+        hidden = [self._hidden(row, exclude_seen, filters) for row in user_rows.tolist()]
         scores, items = self._ranker.top(self.network.user_queries(user_rows), k, hidden, None, user_rows)
         for place in np.flatnonzero(~self._is_trained(user_rows)).tolist():
             popular, rows = self._popular.top(k, hidden[place])
@@ -275,10 +279,10 @@ class Recommender:
         return np.concatenate([seen, filters.excluded]) if len(filters.excluded) else seen
 
     def _filters(self, candidates: Sequence[Id] | None, exclude: Sequence[Id]) -> _Filters:
-        excluded, unknown = self._known_items(exclude) if len(exclude) else (_NO_ROWS, [])
+        excluded, unknown = self.known_items(exclude) if len(exclude) else (_NO_ROWS, [])
         if candidates is None:
             return _Filters(None, excluded, unknown)
-        allowed, ignored = self._known_items(candidates)
+        allowed, ignored = self.known_items(candidates)
         return _Filters(allowed, excluded, ignored + unknown)
 
     def _ages(self, row: int) -> Ages | None:
@@ -288,7 +292,7 @@ class Recommender:
         first, end = self.artifact.seen.offsets[row : row + 2].tolist()
         return self._fold_in.embedding.ages_of(slice(first, end))
 
-    def _known_items(self, items: Sequence[Id]) -> tuple[Rows, list[Any]]:
+    def known_items(self, items: Sequence[Id]) -> tuple[Rows, list[Any]]:
         """Rows of the items, each once and ascending, and the ids that are not known."""
         rows, unknown = self._rows(items)
         return _distinct(rows), unknown

@@ -32,7 +32,7 @@ Ids = list[Id]
 DEFAULT_K = 10
 CROWDED = "ncf.crowded"
 """In the scope of a request: whether the server has more connections than it may have."""
-K = Annotated[int, Field(ge=1, description="How many items; at most the size of the catalogue.")]
+K = Annotated[int, Field(ge=1, description="How many items; fewer come back if the catalogue is smaller.")]
 
 
 class Item(TypedDict):

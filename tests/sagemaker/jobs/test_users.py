@@ -6,53 +6,8 @@ from typing import Any
 
 import pytest
 
-from ncf.errors import CloudError, ConfigError
+from ncf.errors import CloudError
 from ncf.sagemaker.jobs import users
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "ids"),
-    [
-        ("u.txt", "42\n7\n\n", ["42", "7"]),
-        ("u.csv", "user_id\n42\n7\n", ["42", "7"]),
-        ("u.csv", 'name,user_id\n"a, b",42\nc,7\n', ["42", "7"]),
-        ("u.csv", "user\nü\n", ["ü"]),
-        ("u.jsonl", '{"user_id": 42}\n{"user": "a"}\n\n7\n"b"\n', [42, "a", 7, "b"]),
-        ("u.txt", "\ufeff42\r\n7\r\n", ["42", "7"]),
-    ],
-)
-def test_files_of_users(name: str, text: str, ids: list[Any], tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(text.encode())
-    assert users.read_users(tmp_path / name) == ids
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "sentence"),
-    [
-        ("u.csv", "", "is empty"),
-        ("u.csv", "user_id\n", "is empty"),
-        ("u.csv", "1,2\n", "several cells"),
-        ("u.jsonl", '{"id": 1}\n', "line 1 has no user_id"),
-        ("u.jsonl", "true\n", "line 1 has no user_id"),
-        ("u.jsonl", "{\n", "cannot be read"),
-        ("u.csv", "user_id,x\n1,2\n,\n3\n", None),
-        ("u.csv", "x,user_id\n1\n", "line 2 has no column user_id"),
-    ],
-)
-def test_bad_files_of_users_are_one_sentence(
-    name: str, text: str, sentence: str | None, tmp_path: Path
-) -> None:
-    (tmp_path / name).write_text(text)
-    if sentence is None:
-        assert users.read_users(tmp_path / name) == ["1", "3"]
-        return
-    with pytest.raises(ConfigError, match=sentence):
-        users.read_users(tmp_path / name)
-
-
-def test_no_such_file(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot be read"):
-        users.read_users(tmp_path / "nothing")
 
 
 def lines_of(folder: Path) -> list[list[dict[str, Any]]]:
@@ -71,8 +26,8 @@ def test_requests_are_cut_into_parts_in_order(tmp_path: Path) -> None:
 def test_long_lists_make_short_lines(tmp_path: Path) -> None:
     assert users.users_a_line(1000) == 20
     assert users.users_a_line(10**6) == 1
-    users.write_requests(["a"], tmp_path, 3, 5, False)
-    assert lines_of(tmp_path) == [[{"users": ["a"], "k": 5, "exclude_seen": False}]]
+    users.write_requests(["a"], tmp_path, 3, 5, False, ["x"])
+    assert lines_of(tmp_path) == [[{"users": ["a"], "k": 5, "exclude_seen": False, "exclude": ["x"]}]]
 
 
 def answered(folder: Path, *documents: dict[str, Any]) -> Path:

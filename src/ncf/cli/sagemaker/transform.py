@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ncf.cli.options import Json, print_json
+from ncf.cli.options import ExcludeItems, Json, items_to_exclude, print_json
 from ncf.cli.sagemaker import options as shared
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def transform(
         ),
     ] = None,
     k: Annotated[int, typer.Option("--k", "-k", help="How many items a user.")] = 10,
+    exclude: ExcludeItems = None,
     include_seen: Annotated[
         bool, typer.Option("--include-seen", help="Include items that users have already used.")
     ] = False,
@@ -41,22 +42,25 @@ def transform(
 ) -> None:
     """Recommend to many users in containers of this job alone; the rows are those of 'ncf batch'."""
     from ncf.cli import console
+    from ncf.data.id_lists import read_ids
     from ncf.errors import Interrupted
     from ncf.sagemaker.jobs import images
     from ncf.sagemaker.jobs import transform as batch
-    from ncf.sagemaker.jobs.users import read_users
     from ncf.sagemaker.prices import estimate
+    from ncf.serving.artifact import open_artifact
     from ncf.serving.batch import check_output
 
     check_output(Path(output))
-    ids = read_users(Path(users)) if users is not None else None
+    names = open_artifact(run).column_names if Path(run).exists() else {}
+    ids = read_ids(users, "user", names.get("user")) if users is not None else None
+    excluded = items_to_exclude(exclude, names.get("item"))
     shared.accept_cost(session, estimate(instance_type, "transform", instance_count, max_run), max_cost, yes)
     if script_mode:
         uri = image or images.pytorch_image(session, instance_type, "inference")
     else:
         uri = images.own_image(session, image)
     options = batch.TransformOptions(
-        uri, instance_type, instance_count, k, not include_seen, aws_image=script_mode, max_run=max_run
+        uri, instance_type, instance_count, k, not include_seen, tuple(excluded), script_mode, max_run
     )
     log = (lambda _: None) if quiet else console.log
     try:

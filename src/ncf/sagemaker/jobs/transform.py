@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ncf.data.files import sha256_of
+from ncf.data.id_lists import Id
 from ncf.errors import ConfigError
 from ncf.sagemaker import names
 from ncf.sagemaker.endpoints import requests as endpoint_requests
@@ -24,7 +25,6 @@ from ncf.sagemaker.endpoints.requests import Hosting
 from ncf.sagemaker.jobs import package, users
 from ncf.sagemaker.jobs.requests import HOUR, takes_volume_key
 from ncf.sagemaker.jobs.run import run_job
-from ncf.sagemaker.jobs.users import Id
 from ncf.sagemaker.session import Session
 from ncf.serving.artifact import Artifact, open_artifact
 from ncf.serving.batch import Written, check_output, columns, write_tables
@@ -44,6 +44,8 @@ class TransformOptions:
     k: int = 10
     """Items a user."""
     exclude_seen: bool = True
+    exclude: tuple[Id, ...] = ()
+    """Items that may not appear."""
     aws_image: bool = False
     """The image is AWS's PyTorch inference image: the code travels with the model."""
     max_run: int = HOUR
@@ -86,7 +88,9 @@ def transform(
     with tempfile.TemporaryDirectory(prefix="ncf-transform-") as folder:
         requests, answers = Path(folder) / "requests", Path(folder) / "answers"
         requests.mkdir()
-        users.write_requests(ids, requests, options.instance_count, options.k, options.exclude_seen)
+        users.write_requests(
+            ids, requests, options.instance_count, options.k, options.exclude_seen, options.exclude
+        )
         session.upload(requests, "transforms", job, "input")
         with _model(session, source, artifact, job, options) as model:
             log(f"Transform job {job}: {len(ids):,} users.")

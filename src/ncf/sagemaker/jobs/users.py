@@ -1,12 +1,10 @@
-"""The users of a batch transform: read from a file, written as requests, and their answers joined to rows
-again.
+"""The users of a batch transform: written as requests, and their answers joined to rows again.
 
 In: ids from a file or an artifact. Out: JSON lines for the containers, each for some users, and from their
 answers the tables that `ncf batch` writes. The one decision worth knowing: a line asks for as many users as
 keep its answer within the size limit of containers, and users stay in the order of the file.
 """
 
-import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -14,29 +12,12 @@ from typing import Any
 
 import polars as pl
 
-from ncf.errors import CloudError, ConfigError
+from ncf.data.id_lists import Id
+from ncf.errors import CloudError
 from ncf.serving.batch import columns
 
-Id = int | str
-_HEADINGS = ("user_id", "user")
 _MOST_USERS, _MOST_ITEMS = 500, 20_000
 """In one line; an item of an answer takes about 40 bytes."""
-
-
-def read_users(path: Path) -> list[Id]:
-    """The ids in a file: one a line, CSV with a column user_id (or a single column), or JSON lines."""
-    try:
-        text = path.read_text("utf-8-sig")
-        users = _json_ids(text) if path.suffix in (".jsonl", ".ndjson", ".json") else _csv_ids(text)
-    except (OSError, csv.Error, ValueError) as error:
-        raise ConfigError(
-            f"The file of users {path} cannot be read ({error}): give one id a line, CSV with a column "
-            "user_id, "
-            'or JSON lines such as {"user_id": 42}.'
-        ) from None
-    if not users:
-        raise ConfigError(f"The file of users {path} is empty: it needs one id a line.")
-    return users
 
 
 def users_a_line(k: int) -> int:
@@ -44,12 +25,23 @@ def users_a_line(k: int) -> int:
     return max(1, min(_MOST_USERS, _MOST_ITEMS // k))
 
 
-def write_requests(users: Sequence[Id], folder: Path, parts: int, k: int, exclude_seen: bool) -> None:
-    """Write `part-0000.jsonl` and so on to `folder`: `parts` files, or fewer where there are few users."""
+def write_requests(
+    users: Sequence[Id],
+    folder: Path,
+    parts: int,
+    k: int,
+    exclude_seen: bool,
+    exclude: Sequence[Id] = (),
+) -> None:
+    """Write `part-0000.jsonl` and so on to `folder`: `parts` files, or fewer where there are few users.
+
+    `exclude`: items that may not appear.
+    """
     step, lines = users_a_line(k), []
     for start in range(0, len(users), step):
         request: dict[str, Any] = {"users": list(users[start : start + step]), "k": k}
-        lines.append(json.dumps(request if exclude_seen else {**request, "exclude_seen": False}))
+        request |= {} if exclude_seen else {"exclude_seen": False}
+        lines.append(json.dumps(request | ({"exclude": list(exclude)} if exclude else {})))
     each = -(-len(lines) // parts)
     for number, start in enumerate(range(0, len(lines), each)):
         (folder / f"part-{number:04d}.jsonl").write_text(
@@ -88,34 +80,6 @@ def tables(answers: Sequence[dict[str, Any]], user_kind: str, item_kind: str) ->
             for rank, entry in enumerate(ranking["items"], 1)
         ]
         yield pl.DataFrame(rows, schema=schema, orient="row")
-
-
-def _csv_ids(text: str) -> list[Id]:
-    rows = [row for row in csv.reader(text.splitlines()) if any(cell.strip() for cell in row)]
-    heading = [cell.strip().lower() for cell in rows[0]] if rows else []
-    column = next((heading.index(name) for name in _HEADINGS if name in heading), None)
-    if column is not None:
-        short = next((number for number, row in enumerate(rows, 1) if len(row) <= column), None)
-        if short is not None:
-            raise ValueError(f"line {short} has no column {heading[column]}")
-        return [row[column].strip() for row in rows[1:]]
-    wide = next((number for number, row in enumerate(rows, 1) if len(row) > 1), None)
-    if wide is not None:
-        raise ValueError(f"line {wide} has several cells and there is no heading user_id")
-    return [row[0].strip() for row in rows]
-
-
-def _json_ids(text: str) -> list[Id]:
-    users: list[Id] = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip():
-            value = json.loads(line)
-            if isinstance(value, dict):
-                value = next((value[name] for name in _HEADINGS if name in value), None)
-            if isinstance(value, bool) or not isinstance(value, int | str):
-                raise ValueError(f"line {number} has no user_id that is a number or a text")
-            users.append(value)
-    return users
 
 
 def _checked(document: dict[str, Any], asked: Iterator[Id]) -> Iterator[dict[str, Any]]:
