@@ -401,6 +401,12 @@ def fresh_folder(name: str) -> Path:
     return folder
 
 
+def refuse_taken(folder: Path, options: RunOptions) -> None:
+    """Raise `StorageError` where a run with these options may not go to `folder`."""
+    if folder.is_dir() and any(folder.iterdir()) and not options.resume:
+        _refuse(folder, options)
+
+
 def _claim(folder: Path, options: RunOptions) -> Path:
     """Make the run's folder. One that is not empty is left alone, unless the options say otherwise."""
     with storage_errors(folder):
@@ -411,6 +417,11 @@ def _claim(folder: Path, options: RunOptions) -> Path:
 
 
 def _clear(folder: Path, options: RunOptions) -> None:
+    _refuse(folder, options)
+    shutil.rmtree(folder)
+
+
+def _refuse(folder: Path, options: RunOptions) -> None:
     if not (folder / "run.json").is_file():
         raise StorageError(f"{folder} holds files that are not a run: choose an empty or a new --output.")
     if not options.overwrite:
@@ -418,4 +429,3 @@ def _clear(folder: Path, options: RunOptions) -> None:
             f"{folder} holds a run already: continue it with --resume, replace it with --overwrite, or "
             "choose another --output."
         )
-    shutil.rmtree(folder)

@@ -77,3 +77,35 @@ def test_a_mistake_is_told_before_anything_is_made(project: Path, monkeypatch: p
         done = CliRunner().invoke(app, [*command, *wrong])
         assert isinstance(done.exception, ConfigError), done.output
     assert not (project / "none").exists()
+
+
+def test_train_searches_by_the_clock_and_does_not_again_when_resumed(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    command = ["train", "small.json", "--data", "data", "--output", "timed", "--minutes", "0.03"]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output + repr(done.exception)
+    assert "trials; the best on validation is trial" in done.stderr
+    assert "search" in json.loads((project / "timed" / "artifact" / "metrics.json").read_text())["phases"]
+    chosen = json.loads((project / "timed" / "run.json").read_text())["experiment"]
+    refused = CliRunner().invoke(app, command)
+    assert "holds a run already" in str(refused.exception)
+    assert "trial " not in refused.stderr
+    again = CliRunner().invoke(app, [*command, "--resume"])
+    assert again.exit_code == 0, again.output + repr(again.exception)
+    assert "trial " not in again.stderr
+    assert json.loads((project / "timed" / "run.json").read_text())["experiment"] == chosen
+
+
+@pytest.mark.parametrize("option", [["--nproc", "2"], ["--set", "pretraining.alpha=0.5"]])
+def test_a_search_by_the_clock_is_of_one_process_and_one_model(
+    option: list[str], project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(project)
+    recipe = "small.json"
+    if option[0] == "--set":
+        recipe = str(Path(__file__).parents[2] / "recipes" / "ml-1m-neumf-pretrained.toml")
+    done = CliRunner().invoke(app, ["train", recipe, "--data", "data", "--minutes", "1", *option])
+    assert isinstance(done.exception, ConfigError)
+    assert "--minutes searches in one process" in str(done.exception)

@@ -1,8 +1,10 @@
 """`ncf train`, `ncf experiments import`."""
 
+import json
 import os
 import sys
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +17,7 @@ from ncf.errors import ConfigError
 if TYPE_CHECKING:
     from ncf.config import Experiment
     from ncf.data import Dataset
-    from ncf.experiment import Run
+    from ncf.experiment import Run, RunOptions
     from ncf.training.parallel.communicator import Communicator
 
 experiments_app = typer.Typer(
@@ -40,6 +42,12 @@ def train(
     ] = None,
     mlp: Annotated[
         str | None, typer.Option(help="Pre-trained MLP run to fuse, instead of training one.")
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, help="Search settings first, so that all takes about so long.", show_default=False
+        ),
     ] = None,
     report_best_on_test: Annotated[
         bool,
@@ -95,6 +103,8 @@ def train(
     given = [("train.batch_size", batch_size), ("train.tables", tables)]
     overrides = [*(set or ()), *(f"{name}={value}" for name, value in given if value is not None)]
     settings = Experiment.load(recipe, overrides)
+    if minutes is not None and (nproc > 1 or settings.pretraining is not None):
+        raise ConfigError("--minutes searches in one process, a recipe without [pretraining]: leave it out.")
     if nproc > 1:
         _refuse_to_launch(distributed)
         _launch(settings.name, output, nproc, max_restarts)
@@ -128,12 +138,51 @@ def train(
             stop=stop,
             communicator=communicator,
         )
+        if minutes is not None:
+            output = output or str(experiment.fresh_folder(settings.name))
+            experiment.refuse_taken(Path(output), options)
+            with console.timed(options.tracker, "search") as searched:
+                settings = _searched(minutes, dataset, settings, Path(output), data_path, options)
+            options = replace(options, phases={**phases, **searched})
         run = experiment.train(
             dataset, settings, output, data_path=data_path, gmf=gmf, mlp=mlp, options=options
         )
     if first:
         _print_run(run, as_json)
     left_to_launcher("", 0)
+
+
+def _searched(
+    minutes: float,
+    dataset: "Dataset",
+    settings: "Experiment",
+    output: Path,
+    data_path: Path,
+    options: "RunOptions",
+) -> "Experiment":
+    """The best settings of a search; a resumed run has searched already."""
+    from ncf.cli.tune_watch import ShownSearch
+    from ncf.config import Experiment
+    from ncf.runtime import choose_threads, workers
+    from ncf.tuning.minutes import search_for
+
+    if options.communicator.size > 1:
+        raise ConfigError("--minutes searches in one process: start it without a launcher.")
+    if options.resume and (output / "run.json").is_file():
+        document = json.loads((output / "run.json").read_text("utf-8"))
+        return Experiment.parse(document["experiment"], source=str(output / "run.json"))
+    with ShownSearch(None) as watcher, workers(choose_threads(settings.train.threads)) as pool:
+        return search_for(
+            minutes,
+            dataset,
+            settings,
+            output.with_name(f"{output.name}-search"),
+            data_path=data_path,
+            workers=pool,
+            tracker=options.tracker,
+            watcher=watcher,
+            stop=options.stop,
+        )
 
 
 def _print_run(run: "Run", as_json: bool) -> None:

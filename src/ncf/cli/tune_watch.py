@@ -40,8 +40,8 @@ class WithBar:
 class ShownSearch(WithBar, ProgressListener):
     """Shows the trials of a search on standard error."""
 
-    def __init__(self, trials: int) -> None:
-        """`trials` is the number of trials of the whole study."""
+    def __init__(self, trials: int | None) -> None:
+        """`trials` is the number of trials of the whole study, None where only the time ends it."""
         super().__init__(MofNCompleteColumn())
         self._best = float("-inf")
         self._trials = self._bar.add_task("trials", total=trials)

@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -188,17 +188,25 @@ def _choice(name: str, entry: Mapping[str, Any], setting: FieldInfo, where: str)
 
 
 def _range(name: str, entry: Mapping[str, Any], setting: FieldInfo, where: str) -> Parameter:
-    if setting.annotation not in (int, float):
+    number = _number_of(setting)
+    if number is None:
         raise ConfigError(f"{where} is not a number, so it takes {{ values = […] }} instead of a range.")
     low, high, step, log = entry["low"], entry["high"], entry.get("step"), entry.get("log", False)
     for value in (low, high):
         _admitted(setting, value, where)
     _sound_range(low, high, step, log, where)
-    if setting.annotation is int:
+    if number is int:
         if step is not None and not isinstance(step, int):
             raise ConfigError(f"{where} is an integer, but its step {step} is not.")
         return Parameter(name, "integer", low, high, log, step)
     return Parameter(name, "float", float(low), float(high), log, None if step is None else float(step))
+
+
+def _number_of(setting: FieldInfo) -> type | None:
+    """int or float, of a setting that is a number or may be one; else None."""
+    kinds = (setting.annotation, *get_args(setting.annotation))
+    plain = [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in kinds]
+    return next((kind for kind in (int, float) if kind in plain), None)
 
 
 def _sound_range(low: float, high: float, step: Any, log: Any, where: str) -> None:
@@ -223,7 +231,7 @@ def _sound_range(low: float, high: float, step: Any, log: Any, where: str) -> No
 def _admitted(setting: FieldInfo, value: Any, where: str) -> None:
     """Raise `ConfigError` unless the setting takes the value."""
     try:
-        if isinstance(value, bool) and setting.annotation in (int, float):
+        if isinstance(value, bool) and _number_of(setting):
             raise ConfigError(f"{where}: {value!r} is not a number.")
         kind: Any = Annotated[setting.annotation, setting]
         TypeAdapter(kind).validate_python(value)

@@ -8,6 +8,7 @@ on one study. A draw depends only on the seed, the number of trials before it, a
 """
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -60,6 +61,20 @@ class StudyPlan:
             raise ConfigError(f"--pruner takes one of {', '.join(PRUNERS)}, not {self.pruner!r}.")
 
 
+@dataclass
+class Budget:
+    """When a search has to end, so that one more training like its longest still fits in."""
+
+    ends: float = math.inf
+    """As `time.monotonic` counts."""
+    longest: float = 0.0
+    """Seconds of the longest trial that was not pruned."""
+
+    def is_over(self) -> bool:
+        """Whether no time is left to search."""
+        return time.monotonic() > self.ends - self.longest
+
+
 @dataclass(frozen=True)
 class StudyResult:
     """A study as it stands: its trials in order, and Optuna's own study, from which pages are drawn."""
@@ -84,15 +99,17 @@ def search(
     watcher: ProgressListener | None = None,
     stop: Callable[[], bool] = lambda: False,
     halves: Mapping[str, Path] | None = None,
+    budget: "Budget | None" = None,
 ) -> StudyResult:
     """Run trials of `recipe` on `dataset` until the study has as many as `plan` says.
 
     `space` has the settings to vary, `data_path` is where the data are, and `watcher` hears of the progress.
     `halves` are finished runs of a pre-trained NeuMF's `gmf` and `mlp`, to fuse instead of training them in
-    each trial. Raises `Interrupted` once `stop` returns true; `ConfigError` where space, recipe,
-    data or study do not match; `NcfError` where every trial failed.
+    each trial. Once the `budget` is over, the trial that runs is pruned and the search ends. Raises
+    `Interrupted` once `stop` returns true; `ConfigError` where space, recipe, data or study do not match;
+    `NcfError` where every trial failed.
     """
-    watcher = watcher or ProgressListener()
+    watcher, time_left = watcher or ProgressListener(), budget or Budget()
     space.check(recipe)
     if not len(dataset.validation):
         raise ConfigError(
@@ -111,10 +128,16 @@ def search(
             base.model_dump(mode="json"), space.overrides(values), f"trial {number}"
         )
         watcher.begun(number, experiment.train.epochs)
-        return run_trial(dataset, experiment, folder, data_path, report, stop, halves)
+        try:
+            ends = lambda: stop() or time_left.is_over()  # noqa: E731
+            return run_trial(dataset, experiment, folder, data_path, report, ends, halves)
+        except Interrupted:
+            if stop():
+                raise
+            raise GivenUp from None
 
     first = {parameter.name: value_of(base, parameter.name) for parameter in space}
-    return explore(objective, first, space, plan, _identity(base, space, dataset), watcher)
+    return explore(objective, first, space, plan, _identity(base, space, dataset), watcher, time_left)
 
 
 def explore(
@@ -124,6 +147,7 @@ def explore(
     plan: StudyPlan,
     identity: Mapping[str, str],
     watcher: ProgressListener,
+    budget: "Budget | None" = None,
 ) -> StudyResult:
     """Run trials of any `objective` over `space`, as `plan` says.
 
@@ -134,7 +158,7 @@ def explore(
     with storage_errors(plan.folder):
         (plan.folder / "trials").mkdir(parents=True, exist_ok=True)
     with open_study(plan.folder, plan.name, plan.storage, plan.pruner, identity) as study:
-        _Search(objective, first, space, plan, watcher, study).run()
+        _Search(objective, first, space, plan, watcher, study, budget or Budget()).run()
         result = StudyResult([trial_of(trial, space) for trial in study.get_trials(deepcopy=False)], study)
     _not_all_failed(result)
     return result
@@ -148,11 +172,13 @@ class _Search:
     plan: StudyPlan
     watcher: ProgressListener
     study: Any
+    budget: "Budget"
 
     def run(self) -> None:
         began = time.monotonic()
         self.watcher.counted(sum(t.state.is_finished() for t in self._known()))
-        while self.plan.timeout is None or time.monotonic() - began < self.plan.timeout:
+        timeout = math.inf if self.plan.timeout is None else self.plan.timeout
+        while time.monotonic() - began < timeout and not self.budget.is_over():
             begun = self._begin()
             if begun is None:
                 return
@@ -230,7 +256,10 @@ class _Search:
         except FAULTS as error:
             state, reason = "failed", " ".join(str(error).split()) or type(error).__name__
             trial.set_user_attr("reason", reason)
-        trial.set_user_attr("seconds", round(time.monotonic() - began, 2))
+        seconds = time.monotonic() - began
+        trial.set_user_attr("seconds", round(seconds, 2))
+        if state == "complete":
+            self.budget.longest = max(self.budget.longest, seconds)
         names = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
         ended = self.study.tell(trial, value, state=state_of(names[state]))
         self.watcher.ended(trial_of(ended, self.space))
