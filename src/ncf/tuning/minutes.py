@@ -18,7 +18,7 @@ from ncf.tracking.tracker import Tracker
 from ncf.training.start_search import choose_start
 from ncf.tuning.recipe import best_recipe
 from ncf.tuning.space import Space
-from ncf.tuning.study import Budget, StudyPlan, search
+from ncf.tuning.study import SearchTime, StudyPlan, search
 from ncf.tuning.trials import ProgressListener
 
 _MOST_TRIALS = 10_000
@@ -86,7 +86,7 @@ def search_for(
     space = space_around(recipe)
     plan = StudyPlan(folder, _MOST_TRIALS, recipe.name, seed=recipe.train.seed, pruner="hyperband")
     outcome = search(
-        dataset, recipe, space, plan, data_path=data_path, watcher=watcher, stop=stop, budget=Budget(ends)
+        dataset, recipe, space, plan, data_path=data_path, watcher=watcher, stop=stop, budget=SearchTime(ends)
     )
     if outcome.best is None:
         watcher.log("The time was over before a trial had ended: training the recipe as it is.")

@@ -62,7 +62,7 @@ class StudyPlan:
 
 
 @dataclass
-class Budget:
+class SearchTime:
     """When a search has to end, so that one more training like its longest still fits in."""
 
     ends: float = math.inf
@@ -99,7 +99,7 @@ def search(
     watcher: ProgressListener | None = None,
     stop: Callable[[], bool] = lambda: False,
     halves: Mapping[str, Path] | None = None,
-    budget: "Budget | None" = None,
+    budget: "SearchTime | None" = None,
 ) -> StudyResult:
     """Run trials of `recipe` on `dataset` until the study has as many as `plan` says.
 
@@ -109,7 +109,7 @@ def search(
     `Interrupted` once `stop` returns true; `ConfigError` where space, recipe, data or study do not match;
     `NcfError` where every trial failed.
     """
-    watcher, time_left = watcher or ProgressListener(), budget or Budget()
+    watcher, time_left = watcher or ProgressListener(), budget or SearchTime()
     space.check(recipe)
     if not len(dataset.validation):
         raise ConfigError(
@@ -147,7 +147,7 @@ def explore(
     plan: StudyPlan,
     identity: Mapping[str, str],
     watcher: ProgressListener,
-    budget: "Budget | None" = None,
+    budget: "SearchTime | None" = None,
 ) -> StudyResult:
     """Run trials of any `objective` over `space`, as `plan` says.
 
@@ -158,7 +158,7 @@ def explore(
     with storage_errors(plan.folder):
         (plan.folder / "trials").mkdir(parents=True, exist_ok=True)
     with open_study(plan.folder, plan.name, plan.storage, plan.pruner, identity) as study:
-        _Search(objective, first, space, plan, watcher, study, budget or Budget()).run()
+        _Search(objective, first, space, plan, watcher, study, budget or SearchTime()).run()
         result = StudyResult([trial_of(trial, space) for trial in study.get_trials(deepcopy=False)], study)
     _not_all_failed(result)
     return result
@@ -172,7 +172,7 @@ class _Search:
     plan: StudyPlan
     watcher: ProgressListener
     study: Any
-    budget: "Budget"
+    budget: "SearchTime"
 
     def run(self) -> None:
         began = time.monotonic()
