@@ -4,9 +4,18 @@ The command line prints an `NcfError` on standard error and exits with code 2. A
 ncf and keeps its traceback.
 """
 
+_LONGEST, _END = 1_000, 300
+"""Characters of a message, and of its end."""
+
 
 class NcfError(Exception):
-    """A problem that the caller can solve; `str(error)` is a sentence for a person."""
+    """A problem that the caller can solve; `str(error)` is a sentence for a person, without the middle of one
+    that nobody could read."""
+
+    def __init__(self, sentence: str = "") -> None:
+        if len(sentence) > _LONGEST:  # The remedy is at the end.
+            sentence = f"{sentence[: _LONGEST - _END]} … {sentence[-_END:]}"
+        super().__init__(sentence)
 
 
 class DataError(NcfError):

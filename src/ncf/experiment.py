@@ -6,7 +6,6 @@ decision worth knowing: of several processes all call `train` alike, and only pr
 """
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
@@ -21,8 +20,8 @@ import torch
 from ncf.baselines.verdict import judge
 from ncf.config import Experiment, TrainConfig
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
-from ncf.data.files import storage_errors, write_text
-from ncf.errors import ConfigError, DataError, StorageError
+from ncf.data.files import atomic_file, storage_errors, write_text
+from ncf.errors import ConfigError, DataError
 from ncf.evaluation import EvaluationResult
 from ncf.evaluation.slices import sorted_by_user
 from ncf.models import GMF, Model, ModelScorer, build_model, history_branch, history_of
@@ -38,6 +37,7 @@ from ncf.training.initialization import Initializer
 from ncf.training.parallel.communicator import Communicator, SingleProcess, assert_same
 from ncf.training.parallel.sharded_weights import write_weights
 from ncf.training.parallel.sharding import process_group, refuse_what_shards_cannot
+from ncf.training.run_folder import claimed
 from ncf.training.start_search import Start, choose_start
 
 
@@ -126,23 +126,23 @@ def train(
     clock = PhaseClock(options.phases)
     trackers: list[Tracker] = [clock, options.tracker]
     folder = Path()
-    if communicator.rank == 0:
-        folder = _claim(Path(output) if output else fresh_folder(experiment.name), options)
-        trackers.insert(1, JsonLines(folder / "events.jsonl"))
-        data = {
-            "path": str(Path(data_path).resolve()) if data_path else None,
-            "name": dataset.name,
-            "digest": dataset.digest,
-        }
-        with storage_errors(folder):
-            document = {"experiment": experiment.model_dump(mode="json"), "data": data}
-            write_text(folder / "run.json", json.dumps(document, indent=2))
-    folder = communicator.broadcast(folder)
-    tracker = Trackers(trackers)
-    tracker.opened(folder)
-    with tracker.phase("pre-training") if experiment.pretraining else nullcontext():
-        pretrained = _pretrain(dataset, experiment, folder, gmf, mlp, options)
     with ExitStack() as stack:
+        if communicator.rank == 0:
+            folder = Path(output) if output else fresh_folder(experiment.name)
+            data = {
+                "path": str(Path(data_path).resolve()) if data_path else None,
+                "name": dataset.name,
+                "digest": dataset.digest,
+            }
+            stack.enter_context(
+                claimed(folder, experiment, data, resume=options.resume, overwrite=options.overwrite)
+            )
+            trackers.insert(1, JsonLines(folder / "events.jsonl"))
+        folder = communicator.broadcast(folder)
+        tracker = Trackers(trackers)
+        tracker.opened(folder)
+        with tracker.phase("pre-training") if experiment.pretraining else nullcontext():
+            pretrained = _pretrain(dataset, experiment, folder, gmf, mlp, options)
         if experiment.train.tables == "sharded":
             stack.enter_context(process_group(choose_device(experiment.train.device)))
         pool = stack.enter_context(workers(choose_threads(experiment.train.threads)))
@@ -172,8 +172,8 @@ def _start(
         else:
             start = choose_start(dataset, experiment, pool, tracker)
             document = {"asked": asked, "experiment": start.experiment.model_dump(mode="json")}
-            with storage_errors(folder):
-                write_text(notes, json.dumps(document, indent=2))
+            with atomic_file(notes) as temporary:
+                write_text(temporary, json.dumps(document, indent=2))
     return Start(communicator.broadcast(start.experiment), start.logits)
 
 
@@ -399,33 +399,3 @@ def fresh_folder(name: str) -> Path:
         number += 1
         folder = Path("runs") / f"{name}-{number}"
     return folder
-
-
-def refuse_taken(folder: Path, options: RunOptions) -> None:
-    """Raise `StorageError` where a run with these options may not go to `folder`."""
-    if folder.is_dir() and any(folder.iterdir()) and not options.resume:
-        _refuse(folder, options)
-
-
-def _claim(folder: Path, options: RunOptions) -> Path:
-    """Make the run's folder. One that is not empty is left alone, unless the options say otherwise."""
-    with storage_errors(folder):
-        if folder.is_dir() and any(folder.iterdir()) and not options.resume:
-            _clear(folder, options)
-        folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-def _clear(folder: Path, options: RunOptions) -> None:
-    _refuse(folder, options)
-    shutil.rmtree(folder)
-
-
-def _refuse(folder: Path, options: RunOptions) -> None:
-    if not (folder / "run.json").is_file():
-        raise StorageError(f"{folder} holds files that are not a run: choose an empty or a new --output.")
-    if not options.overwrite:
-        raise StorageError(
-            f"{folder} holds a run already: continue it with --resume, replace it with --overwrite, or "
-            "choose another --output."
-        )

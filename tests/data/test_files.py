@@ -154,3 +154,23 @@ def test_a_full_disk_is_one_sentence_however_a_library_says_it(error: Exception,
 def test_errors_that_are_not_of_the_disk_pass() -> None:
     with pytest.raises(KeyError), storage_errors("out"):
         raise KeyError("x")
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_a_link_is_followed_and_stays(tmp_path: Path, exists: bool) -> None:
+    """To a folder or a file elsewhere, such as a larger disk; whatever is there is replaced, not the link."""
+    folder, file = tmp_path / "disk" / "folder", tmp_path / "disk" / "file"
+    if exists:
+        folder.mkdir(parents=True)
+        (folder / "old").touch()
+        file.touch()
+    (tmp_path / "to-folder").symlink_to(folder)
+    (tmp_path / "to-file").symlink_to(file)
+    with atomic_folder(tmp_path / "to-folder") as temporary:
+        write_text(temporary / "new", "content")
+    with atomic_file(tmp_path / "to-file") as temporary:
+        write_text(temporary, "content")
+    assert (tmp_path / "to-folder").is_symlink()
+    assert (tmp_path / "to-file").is_symlink()
+    assert [path.name for path in folder.iterdir()] == ["new"]
+    assert file.read_text() == "content"

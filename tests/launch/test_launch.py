@@ -20,6 +20,7 @@ def test_two_processes_make_what_one_makes_and_print_one_answer(
     assert_close(pair, single)
     assert json.loads((folder / "pair-out").read_text())["run"] == "pair"
     assert {path.name for path in pair.iterdir()} == {
+        ".lock",
         "artifact",
         "checkpoints",
         "events.jsonl",

@@ -172,7 +172,8 @@ def begun(go: Any, files: Path, tmp_path: Path) -> Path:
 def test_overwriting_begins_anew(go: Any, files: Path, begun: Path) -> None:
     changed = replace(entries(files, ["popularity"])[0], space={"a": {}})
     with pytest.raises(ConfigError, match="another recipe"):
-        go(begun, [changed])
+        go(begun, [*entries(files, ["ease"]), changed])
+    assert not (begun / "ease").exists()  # what is refused changes nothing
     go(begun, entries(files, ["ease"]), overwrite=True)
     assert not (begun / "popularity").exists()
 

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 import support
 from ncf.config import Experiment
 from ncf.data import Dataset
-from ncf.errors import ConfigError, Interrupted, NcfError
+from ncf.errors import ConfigError, Interrupted, NcfError, StorageError
 from ncf.tuning import Space
 from ncf.tuning.study import StudyPlan, StudyResult, search
 from ncf.tuning.trials import ProgressListener, Trial
@@ -66,6 +67,22 @@ def run(
         watcher=heard,
         stop=stop,
     )
+
+
+def test_a_folder_of_the_users_is_left_alone(data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(StorageError, match="holds files that are not a search"):
+        run(data, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_two_studies_do_not_write_to_one_trial(data: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "trials").mkdir()
+    with (
+        FileLock(tmp_path / "trials" / "0000.lock"),
+        pytest.raises(StorageError, match="Another search is writing to"),
+    ):
+        run(data, tmp_path)
 
 
 def drawn(result: StudyResult) -> list[tuple[dict[str, Any], float | None]]:
@@ -219,7 +236,7 @@ def test_a_pruned_trial_has_no_artifact_and_no_checkpoints(data: Dataset, tmp_pa
     assert pruned
     for trial in pruned:
         folder = tmp_path / "trials" / trial.folder
-        assert sorted(path.name for path in folder.iterdir()) == ["events.jsonl", "run.json"]
+        assert sorted(path.name for path in folder.iterdir()) == [".lock", "events.jsonl", "run.json"]
         assert trial.epochs < 4
         assert trial.parameters == {"train.learning_rate": 1e-7}
 

@@ -97,6 +97,7 @@ def train(
     from ncf.tracking.tracker import Silent, Tracker, Trackers
     from ncf.training.parallel.connect import connect
     from ncf.training.parallel.launcher import LaunchMark, began_here, restarted
+    from ncf.training.run_folder import refuse_taken
 
     if resume and output is None:
         raise ConfigError("--resume needs --output, the folder of the run to resume.")
@@ -140,7 +141,7 @@ def train(
         )
         if minutes is not None:
             output = output or str(experiment.fresh_folder(settings.name))
-            experiment.refuse_taken(Path(output), options)
+            refuse_taken(Path(output), options.resume, overwrite)
             with console.timed(options.tracker, "search") as searched:
                 settings = _searched(minutes, dataset, settings, Path(output), data_path, options)
             options = replace(options, phases={**phases, **searched})

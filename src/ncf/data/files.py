@@ -101,10 +101,16 @@ def write_text(path: Path, text: str) -> None:
         os.fsync(file.fileno())
 
 
+def followed(target: str | Path) -> Path:
+    """Where `target` leads if it is a symbolic link, so that what is written takes the place of what is there
+    and not that of the link; else `target` itself."""
+    return Path(os.path.realpath(target)) if Path(target).is_symlink() else Path(target)
+
+
 @contextmanager
 def atomic_file(target: str | Path) -> Iterator[Path]:
     """Give a temporary sibling to write; it takes the name `target` when the block ends well."""
-    target = Path(target)
+    target = followed(target)
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
@@ -124,7 +130,7 @@ def atomic_folder(target: str | Path) -> Iterator[Path]:
 
     A folder of that name is moved aside first and removed last. The caller decides if it may be replaced.
     """
-    target = Path(target)
+    target = followed(target)
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))

@@ -105,19 +105,21 @@ class EntryFolder:
         self.entry = entry
 
     def check(self) -> None:
-        """Record its recipe and space; raises `ConfigError` where it was started with others."""
-        digest = self.entry.digest()
+        """Raise `ConfigError` where it was started with another recipe or space."""
         known = read(self.folder / "entry.json")
-        if known is not None and known["digest"] != digest:
+        if known is not None and known["digest"] != self.entry.digest():
             raise ConfigError(
                 f"{self.entry.name} was started in {self.folder} with another recipe or space: remove that "
                 "folder to restart this entry, choose another --output, or restart all entries with "
                 "--overwrite."
             )
-        if known is None:
+
+    def begin(self) -> None:
+        """Record its recipe and space."""
+        if not (self.folder / "entry.json").exists():
             with storage_errors(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
-            write(self.folder / "entry.json", {"digest": digest, "title": self.entry.title})
+            write(self.folder / "entry.json", {"digest": self.entry.digest(), "title": self.entry.title})
 
     @property
     def search(self) -> Path:

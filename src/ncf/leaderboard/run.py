@@ -202,8 +202,11 @@ def run(
         claimed(plan.folder, dataset.name, dataset.digest, plan.overwrite),
         workers(choose_threads()) as pool,
     ):
-        for entry in entries:
-            EntryFolder(plan.folder, entry).check()
+        folders = [EntryFolder(plan.folder, entry) for entry in entries]
+        for files in folders:
+            files.check()
+        for files in folders:
+            files.begin()
         seen = dataset.with_validation_in_training()
         by_name = {entry.name: entry for entry in entries}
         leaderboard = _Leaderboard(dataset, seen, data_path, by_name, plan, listener, stop, pool)

@@ -156,6 +156,9 @@ def explore(
     `Interrupted` and `StorageError` from the objective end the search; the other `FAULTS` fail the trial.
     """
     with storage_errors(plan.folder):
+        others = [path for path in plan.folder.glob("*") if not path.name.startswith(".")]
+        if others and not (plan.folder / "trials").is_dir():
+            raise StorageError(f"{plan.folder} holds files that are not a search: choose another --output.")
         (plan.folder / "trials").mkdir(parents=True, exist_ok=True)
     with open_study(plan.folder, plan.name, plan.storage, plan.pruner, identity) as study:
         _Search(objective, first, space, plan, watcher, study, budget or SearchTime()).run()
@@ -203,7 +206,13 @@ class _Search:
             trial = self.study.ask()
             folder = trial.user_attrs.get("folder") or f"{trial.number:04d}"
             lock = FileLock(self.plan.folder / "trials" / f"{folder}.lock")
-            lock.acquire(timeout=0)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:  # Another study of this number of trials.
+                raise StorageError(
+                    f"Another search is writing to {self.plan.folder}: wait for it, or choose another "
+                    "--output."
+                ) from None
             trial.set_user_attr("folder", folder)
             return trial, lock
 
