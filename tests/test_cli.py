@@ -306,7 +306,7 @@ def test_pretraining_trains_both_halves_or_takes_them(project: Path, tmp_path: P
             cwd=tmp_path,
         )
     )
-    assert only["selected"] == "the fused halves, not trained on"
+    assert only["selected"] == "the start, not trained on"
     swapped = refused("train", fused, *data, "--output", tmp_path / "x", "--gmf", tmp_path / "fused/mlp",
                       "--mlp", tmp_path / "fused/gmf", cwd=tmp_path)  # fmt: skip
     assert "--gmf takes a run of kind gmf" in swapped

@@ -91,7 +91,8 @@ class TrainConfig(ConfigSection):
     """Training. A group is one user, one positive and `negatives` negatives."""
 
     epochs: int = Field(default=16, ge=0)
-    """Passes over the positives. With pre-training, 0 only fuses the two models."""
+    """Passes over the positives. With 0 the first values are the model: those of the closed form, or with
+    pre-training the two models fused."""
     batch_size: Count = 4096
     """Groups per step, over all processes; a few fewer where that makes the steps of an epoch equal."""
     negatives: Count = 4
@@ -215,8 +216,10 @@ class Experiment(ConfigSection):
     @model_validator(mode="after")
     def _pretraining_fits_the_model(self) -> Self:
         if self.pretraining is None:
-            if self.train.epochs == 0:
-                raise ValueError("train.epochs = 0 only makes sense with [pretraining]: set it to 1 or more")
+            if self.train.epochs == 0 and self.train.init == "random":
+                raise ValueError(
+                    "train.epochs = 0 keeps random tables: set it to 1 or more, or train.init = 'spectral'"
+                )
             return self
         kinds = (self.model.kind, self.pretraining.gmf.model.kind, self.pretraining.mlp.model.kind)
         fused = (("neumf", "gmf", "mlp"), ("history-neumf", "history-gmf", "mlp"))

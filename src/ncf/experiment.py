@@ -375,11 +375,7 @@ def _selected(fitted: FitResult) -> str:
         return "the start, which no epoch improved on validation"
     if fitted.best is not None:
         return f"epoch {fitted.best}, the best on validation"
-    return (
-        f"epoch {fitted.history[-1]['epoch']}, the last"
-        if fitted.history
-        else "the fused halves, not trained on"
-    )
+    return f"epoch {fitted.history[-1]['epoch']}, the last" if fitted.history else "the start, not trained on"
 
 
 def same_data(artifact: Artifact, dataset: Dataset) -> None:

@@ -135,3 +135,13 @@ def test_a_run_records_numbers_and_a_resumed_one_does_not_choose_again(
     # The numbers are a recipe of their own, with the same result.
     same = train(dataset, settings, tmp_path / "same")
     assert same.metrics["test"]["metrics"] == run.metrics["test"]["metrics"]
+
+
+def test_without_epochs_the_closed_form_is_the_model(tmp_path: Path) -> None:
+    settings = experiment("gmf", init="spectral", epochs=0)
+    run = train(planted(), settings, tmp_path / "run")
+    assert run.metrics["selected"] == "the start, not trained on"
+    model = build_model(settings.model, 300, 120)
+    init_spectral(model, ClosedForm.of(planted(), settings.train), Workers(1))
+    kept = open_artifact(run.artifact).model.state_dict()
+    torch.testing.assert_close(kept["item_table"], model.state_dict()["item_table"], rtol=1e-4, atol=1e-5)

@@ -18,8 +18,8 @@ from torch import Tensor
 from ncf.runtime import Workers, spans
 
 OVERSAMPLE = 10
-_KEPT_PAIRS = 2**26
-"""A matrix of logits up to this size (256 MB) is computed once, a larger one in each pass."""
+_KEPT_PAIRS = 2**27
+"""A matrix of logits up to this size (512 MB) is computed once, a larger one in each pass."""
 _BLOCK_PAIRS = 2**21
 _GROUPS = 8
 """Sums over all users are added in this many parts, so that they do not depend on the number of threads."""

@@ -57,4 +57,4 @@ def test_a_run_that_is_called_like_a_half_is_none() -> None:
 
 def test_one_epoch_is_a_point_and_none_is_a_sentence() -> None:
     assert "1 epoch in 0.5 seconds" in html(section({"mine": BLIND[:1]}, "bce", "epoch 1, the last"))
-    assert "There are no curves" in html(section({"mine": []}, "bce", "the fused halves, not trained on"))
+    assert "There are no curves" in html(section({"mine": []}, "bce", "the start, not trained on"))
