@@ -9,6 +9,7 @@ import pytest
 from aws import Aws
 from ncf.errors import CloudError
 from ncf.sagemaker import storage
+from ncf.sagemaker.local import storage as local
 from ncf.sagemaker.session import Session
 
 BUCKET = "ncf-tests-of-storage"
@@ -39,6 +40,19 @@ def test_a_folder_comes_back_as_it_was(session: Session, folder: Path, tmp_path:
     uri = session.upload(folder, "data")
     assert uri == f"s3://{BUCKET}/ncf/data"
     assert contents(session.download(uri, tmp_path / "back")) == contents(folder)
+
+
+@pytest.mark.parametrize("name", ["/etc/x", "../../planted", "a//b", "./a", "deep/../../planted", "deep/."])
+def test_no_key_leads_out_of_the_folder(session: Session, tmp_path: Path, name: str) -> None:
+    for key in ("part-1.out", name):
+        session.client("s3").put_object(Bucket=BUCKET, Key=f"p/output/{key}", Body=b"x")
+    target = tmp_path / "deep" / "target"
+    with pytest.raises(CloudError, match="cannot be the path of a file"):
+        session.download(f"s3://{BUCKET}/p/output", target)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+    with pytest.raises(CloudError, match="cannot be the path of a file"):
+        local.Storage(lambda: session.client("s3")).fetch(f"s3://{BUCKET}/p/output/", target / "local")
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} <= {"part-1.out"}
 
 
 def test_a_file_comes_back_as_it_was(session: Session, folder: Path, tmp_path: Path) -> None:

@@ -64,9 +64,22 @@ def download(s3: Any, uri: str, target: Path) -> None:
         raise CloudError(f"There is nothing at {uri}.", "404")
     with atomic_folder(target) as folder:
         for name in names:
-            file = folder / name.removeprefix(f"{key}/")
+            file = below(folder, name.removeprefix(f"{key}/"))
             file.parent.mkdir(parents=True, exist_ok=True)
             _transfer(f"download of {name}", s3.download_file, bucket, name, str(file))
+
+
+def below(folder: Path, name: str) -> Path:
+    """Where the object called `name` goes below `folder`; raises `CloudError` where that is no path below it.
+
+    A key may be any text: `/etc/x`, `../x` and `a//b` are keys, and the last would meet `a/b`.
+    """
+    if any(part in ("", ".", "..") for part in name.split("/")) or "\0" in name:
+        raise CloudError(
+            f"The key {name!r} cannot be the path of a file in a folder: rename or remove that object, which "
+            "ncf did not put there."
+        )
+    return folder / name
 
 
 def keys(s3: Any, bucket: str, prefix: str) -> Iterator[str]:

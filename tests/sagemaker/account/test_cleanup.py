@@ -39,7 +39,7 @@ def mine(aws: Aws) -> Aws:
     belongings.make_bucket(aws)
     for project, name in (("ncf", "ncf-mine"), ("ncf-other", "ncf-other"), (None, "ncf-nobody")):
         make_everything(aws, project, name)
-    put(aws, "ncf/outputs/model.tar.gz", ours=False)
+    put(aws, "ncf/jobs/ncf-mine-train/output/model.tar.gz", ours=False)
     put(aws, "ncf/data/train.csv", ours=True)
     put(aws, "ncf-other/data/train.csv", ours=True)
     put(aws, "ncf2", ours=True)
@@ -209,10 +209,30 @@ def test_all_versions_of_objects_go(aws: Aws) -> None:
 def test_a_prefix_in_which_ncf_put_nothing_stays(aws: Aws) -> None:
     belongings.make_bucket(aws)
     put(aws, "ncf/thesis.docx", ours=False)
+    put(aws, "ncf/jobs/mine/output/model.tar.gz", ours=False)
     code, said = ncf("cleanup", "--yes")
     assert code == 1
     assert "ncf uploaded none of the first 500 objects below s3://shelf/ncf/" in said
-    assert "object ncf/thesis.docx" in standing(aws)
+    assert {"object ncf/thesis.docx", "object ncf/jobs/mine/output/model.tar.gz"} <= standing(aws)
+
+
+def test_objects_that_ncf_did_not_put_below_its_prefix_are_kept_and_said(aws: Aws) -> None:
+    belongings.make_bucket(aws)
+    s3 = aws.client("s3")
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    ours = ("data/0a/users.parquet", "transforms/a/output/part.out")
+    foreign = ("raw/2026/ratings.parquet", "data/0a/notes.txt", "jobs/todo.txt", "data/gone")
+    for key in (*ours, *foreign):
+        put(aws, f"ncf/{key}", ours=key == ours[0])
+    s3.delete_object(Bucket=BUCKET, Key="ncf/data/gone")  # its version would come back without the marker
+    code, said = ncf("cleanup", "--yes")
+    assert code == 0, said
+    assert (
+        "Kept: 4 objects below s3://shelf/ncf/ that ncf did not put there, such as ncf/data/0a/notes" in said
+    )
+    left = {name for name in standing(aws) if name.startswith("object ncf/")}
+    assert left == {f"object ncf/{key}" for key in foreign}
+    assert len(s3.list_object_versions(Bucket=BUCKET)["DeleteMarkers"]) == 1
 
 
 def test_objects_that_s3_keeps_are_listed(mine: Aws, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,12 +305,39 @@ def test_local_mode_deletes_its_resources_and_files(tmp_path: Path, monkeypatch:
     session = local_session(tmp_path / "home", "ncf")
     make_local(session, "ncf-model")
     (tmp_path / "data.csv").write_text("1,2")
-    session.upload(tmp_path / "data.csv", "data", "data.csv")
+    session.upload(tmp_path / "data.csv", "data", "0a", "data.csv")
+    log = tmp_path / "home" / "logs" / "TrainingJobs" / "job" / "algo-1.log"
+    log.parent.mkdir(parents=True)
+    log.touch()
     code, said = ncf("cleanup", "--local", "--yes")
     assert code == 0, said
+    assert not log.parents[2].exists()
     assert session.client("sagemaker").list_models()["Models"] == []
     assert not (tmp_path / "home" / "storage").exists()
     assert "nothing of project ncf to delete" in ncf("cleanup", "--local", "--yes")[1]
+
+
+def test_local_files_of_others_are_kept_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("NCF_HOME", str(home))
+    foreign = [
+        home / "logs/app.log",
+        home / "logs/web/a.log",
+        home / "storage/photos.db",
+        home / "storage/data/x",
+        home / "app/web/state.json",
+    ]
+    for path in foreign:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("mine")
+    (home / "storage" / "models").symlink_to(tmp_path)
+    assert "nothing of project ncf to delete" in ncf("cleanup", "--local", "--yes")[1]
+    local_session(home, "ncf").upload(foreign[0], "data", "0a", "data.csv")
+    code, said = ncf("cleanup", "--local", "--yes")
+    assert code == 0, said
+    assert f"Kept: 5 files in {home} that ncf did not write, such as logs/app.log." in said
+    assert all(path.read_text() == "mine" for path in foreign)
+    assert not (home / "storage" / "data" / "0a").exists()
 
 
 def test_local_pipelines_and_registered_models_go(tmp_path: Path) -> None:
@@ -314,7 +361,7 @@ def test_local_files_stay_while_another_project_uses_the_folder(
     make_local(session, "ncf-model")
     make_local(other, "ncf-other-model")
     (tmp_path / "data.csv").write_text("1,2")
-    other.upload(tmp_path / "data.csv", "data", "data.csv")
+    other.upload(tmp_path / "data.csv", "data", "0a", "data.csv")
     code, said = ncf("cleanup", "--local", "--yes")
     assert code == 1
     assert "is also used by ncf-other, so its storage and logs are left" in said

@@ -128,6 +128,7 @@ def _answer(
         "left": [item.to_json() for item in left],
         "records": [item.to_json() for item in records],
         "not_seen": inventory.unreadable,
+        "kept": inventory.kept,
     }
 
 
@@ -141,6 +142,8 @@ def _print_items(
     if records:
         names = ", ".join(record.name for record in records)
         typer.echo(f"AWS keeps finished transform jobs as records, which cost nothing: {names}.")
+    for sentence in inventory.kept:
+        typer.echo(f"Kept: {sentence}", err=True)
     for sentence in inventory.unreadable:
         typer.echo(f"Not seen: {sentence}", err=True)
 

@@ -9,8 +9,8 @@ is deleted after it, or leaves the tag on it. So an interrupted clean-up can be 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -233,11 +233,11 @@ class _Deleter:
         self._session.client("ecr").delete_repository(repositoryName=item.name, force=True)
 
     def _objects(self, item: Resource) -> None:
-        """Delete all versions; the object that proves that they are ours comes last."""
+        """Delete all versions of our objects; the one that proves that the results are ours comes last."""
         client = self._session.client("s3")
         bucket, _, prefix = item.name.removeprefix("s3://").partition("/")
         versions = sorted(
-            project_resources.versions(client, bucket, prefix),
+            project_resources.own_objects(client, bucket, prefix)[0],
             key=lambda version: version["Key"] == item.fields["proof"],
         )
         for start in range(0, len(versions), _BATCH):
@@ -260,7 +260,11 @@ class _Deleter:
         self._session.client("logs").delete_log_group(logGroupName=item.name)
 
     def _files(self, item: Resource) -> None:
-        for folder in project_resources.local_folders(Path(item.name)):
-            if folder.is_dir():
-                with storage_errors(folder):
-                    shutil.rmtree(folder)
+        """Delete our files, and the folders that are empty then."""
+        home = Path(item.name)
+        with storage_errors(home):
+            for path in project_resources.own_files(home)[0]:
+                path.unlink()
+                for folder in path.relative_to(home).parents[:-1]:
+                    with suppress(OSError):  # There are other files in it.
+                        (home / folder).rmdir()

@@ -10,8 +10,8 @@ The rule of ownership, which clean-up obeys: a name alone is never enough.
 | schedules, which have no tags | their group belongs to it, or they start one of its pipelines |
 | log group of an endpoint | the endpoint belongs to it, or clean-up has tagged the group |
 | log streams of jobs | the job belongs to it |
-| objects in S3 | they are below `PROJECT/` in the session's bucket, and ncf put one of them there |
-| files of local mode | they are in `home`, and nothing in `home` belongs to another project |
+| objects in S3 | they are below `PROJECT/` and carry our digest, or are in a folder of results |
+| files of local mode | they are where local mode writes, and nothing in `home` is another project's |
 
 SageMaker's resources are found in two ways that complement each other: by tag (Resource Groups Tagging API,
 which lags), and by lists of names, each checked for the tag. `ncf.sagemaker.account.project_resources` adds
@@ -175,6 +175,8 @@ class Inventory:
     items: list[Resource] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     """A sentence for each service that could not be read."""
+    kept: list[str] = field(default_factory=list)
+    """A sentence for each place where there is something that is not ours, which clean-up leaves."""
 
     def of(self, *words: str) -> list[Resource]:
         """The items of some kinds, in the order in which they were found."""
@@ -187,7 +189,7 @@ class Inventory:
         kept = [*keep, *(item.kind for item in young)]
         excluded = {*keep, *(word for kind in kept for word in NEEDS.get(kind, ()))}
         items = [item for item in self.items if item.kind not in excluded and item not in young]
-        return Inventory(items, list(self.unreadable))
+        return Inventory(items, list(self.unreadable), list(self.kept))
 
     @property
     def running(self) -> list[Resource]:
@@ -221,6 +223,7 @@ class Inventory:
             "dollars_a_month_stored": round(sum(item.monthly for item in self.stored), 6),
             "prices": {"date": table.date, "region": table.region},
             "not_seen": self.unreadable,
+            "kept": self.kept,
         }
 
 

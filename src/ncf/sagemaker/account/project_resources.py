@@ -8,8 +8,7 @@ services.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
@@ -29,10 +28,15 @@ from ncf.sagemaker.account.inventory import (
 )
 from ncf.sagemaker.calls import entries
 from ncf.sagemaker.jobs import logs
+from ncf.sagemaker.local.state import record_in
 from ncf.sagemaker.session import Session
 from ncf.sagemaker.storage import DIGEST
 
 JOB_LOGS = {"training-job": logs.TRAINING, "processing-job": logs.PROCESSING, "transform-job": logs.TRANSFORM}
+UPLOADS = ("code", "data", "models", "pretrained", "registry")
+RESULTS = ("async", "capture", "jobs", "pipelines", "prepare", "transforms")
+"""The folders below `Session.uri()`: what ncf puts there carries its digest, and what AWS writes does not."""
+_LOG_FOLDERS = [group.rpartition("/")[2] for group in (*JOB_LOGS.values(), logs.ENDPOINTS)]
 _MOST_PROBED = 500
 _UNTAGGED = ("PipelineExecution", "ModelPackage")
 """They belong to their pipeline and their group, which have tags."""
@@ -109,7 +113,7 @@ def _repositories(session: Session, _: Inventory) -> Iterator[Resource]:
 
 
 def _objects(session: Session, inventory: Inventory) -> Iterator[Resource]:
-    """The project's prefix as one resource, with all versions of its objects."""
+    """What is ours below the project's prefix as one resource, with all versions of the objects."""
     client, bucket, prefix = session.client("s3"), session.bucket_name, f"{session.project}/"
     try:
         client.head_bucket(Bucket=bucket, ExpectedBucketOwner=session.account)
@@ -117,10 +121,13 @@ def _objects(session: Session, inventory: Inventory) -> Iterator[Resource]:
         if error.code in MISSING:
             return
         raise
-    objects = list(versions(client, bucket, prefix))
+    objects, others = own_objects(client, bucket, prefix)
+    uri = f"s3://{bucket}/{prefix}"
+    if others:
+        what = f"{count(len(others), 'object')} below {uri} that ncf did not put there"
+        inventory.kept.append(f"{what}, such as {others[0]}.")
     if not objects:
         return
-    uri = f"s3://{bucket}/{prefix}"
     proof = _uploaded_by_ncf(client, bucket, objects)
     if proof is None:
         inventory.unreadable.append(
@@ -132,6 +139,33 @@ def _objects(session: Session, inventory: Inventory) -> Iterator[Resource]:
     newest = max(version["LastModified"] for version in objects)
     detail = f"{count(len(objects), 'object')}, {gigabytes(size)}"
     yield Resource("objects", uri, created=utc(newest), detail=detail, bytes=size, fields={"proof": proof})
+
+
+def own_objects(client: Any, bucket: str, prefix: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """Versions below a project's prefix that are ours, and the keys of the others.
+
+    What carries our digest is ours, and what lies in a job's or endpoint's own folder of results, since what
+    AWS writes there carries none. The delete marker of another's object stays: its versions would reappear.
+    """
+    ours, others, markers = list[dict[str, Any]](), dict[str, None](), list[dict[str, Any]]()
+    for version in versions(client, bucket, prefix):
+        key = version["Key"]
+        folder, *rest = key.removeprefix(prefix).split("/")
+        if folder in RESULTS and len(rest) > 1:
+            ours.append(version)
+        elif folder in UPLOADS and "Size" not in version:
+            markers.append(version)
+        elif folder in UPLOADS and _has_digest(client, bucket, version):
+            ours.append(version)
+        elif not key.endswith("/"):  # Consoles make such objects to show a folder.
+            others[key] = None
+    uploaded = {version["Key"] for version in ours} - set(others)
+    return ours + [marker for marker in markers if marker["Key"] in uploaded], list(others)
+
+
+def _has_digest(client: Any, bucket: str, version: dict[str, Any]) -> bool:
+    head = client.head_object(Bucket=bucket, Key=version["Key"], **version_id(version))
+    return DIGEST in head["Metadata"]
 
 
 def versions(client: Any, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
@@ -157,8 +191,7 @@ def _uploaded_by_ncf(client: Any, bucket: str, objects: list[dict[str, Any]]) ->
             folders.setdefault(version["Key"].rpartition("/")[0], []).append(version)
     turns = [version for turn in zip_longest(*folders.values()) for version in turn if version is not None]
     for version in turns[:_MOST_PROBED]:
-        head = client.head_object(Bucket=bucket, Key=version["Key"], **version_id(version))
-        if DIGEST in head["Metadata"]:
+        if _has_digest(client, bucket, version):
             return str(version["Key"])
     return None
 
@@ -194,8 +227,13 @@ def _log_streams(session: Session, inventory: Inventory) -> Iterator[Resource]:
 def _files(session: Session, inventory: Inventory) -> Iterator[Resource]:
     """Local mode's data, code, artifacts and logs, unless another project uses `home` too."""
     home = session.settings.home.resolve()
-    folders = [folder for folder in local_folders(home) if folder.is_dir()]
-    if not session.local or not folders:
+    if not session.local:
+        return
+    files, foreign = own_files(home)
+    if foreign:
+        what = f"{count(len(foreign), 'file')} in {home} that ncf did not write"
+        inventory.kept.append(f"{what}, such as {foreign[0].relative_to(home)}.")
+    if not files:
         return
     if others := sorted(_projects(home) - {session.project}):
         names = ", ".join(others)
@@ -203,26 +241,32 @@ def _files(session: Session, inventory: Inventory) -> Iterator[Resource]:
             f"files: {home} is also used by {names}, so its storage and logs are left."
         )
         return
-    stats = [path.stat() for folder in folders for path in folder.rglob("*") if path.is_file()]
+    stats = [path.lstat() for path in files]
     newest = datetime.fromtimestamp(max((stat.st_mtime for stat in stats), default=0), UTC)
     detail = f"{count(len(stats), 'file')}, {gigabytes(sum(stat.st_size for stat in stats))}"
     yield Resource("files", str(home), created=newest, detail=detail)
 
 
-def local_folders(home: Path) -> list[Path]:
-    """The folders of local mode that hold no resources: what `Session.uri` names, and logs."""
-    return [home / "storage", home / "logs"]
+def own_files(home: Path) -> tuple[list[Path], list[Path]]:
+    """Files in the folders of local mode that hold no resources (what `Session.uri` names, and logs): those
+    that it writes, and the others.
+    """
+    ours, others = list[Path](), list[Path]()
+    for path in sorted([*(home / "storage").rglob("*"), *(home / "logs").rglob("*")]):
+        if path.is_symlink() or not path.is_dir():
+            top, folder, *rest = path.relative_to(home).parts
+            writes = folder in (*UPLOADS, *RESULTS) if top == "storage" else folder in _LOG_FOLDERS
+            (ours if writes and len(rest) > (top == "storage") else others).append(path)
+    return ours, others
 
 
 def _projects(home: Path) -> set[str]:
     """The projects of all resources in local mode's folder; one without its tag counts as another project."""
-    records: Iterable[dict[str, Any]] = (
-        json.loads(path.read_text("utf-8")) for path in home.glob("*/*/state.json")
-    )
+    records = (record_in(path) for path in home.glob("*/*/state.json"))
     return {
         project_of(record["tags"]) or "something without a project"
         for record in records
-        if "tags" in record and record["kind"] not in _UNTAGGED
+        if record is not None and record["kind"] not in _UNTAGGED
     }
 
 

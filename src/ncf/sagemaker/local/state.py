@@ -29,6 +29,7 @@ ENDED = ("Completed", "Failed", "Stopped", "Succeeded")
 MOVING = ("InProgress", "Stopping", "Executing", "Creating", "Updating", "RollingBack", "Deleting")
 """Statuses that a worker is about to change."""
 STATE = "state.json"
+_MEMBERS = {"kind", "name", "tags", "request", "state", "created"}
 _PATHS = {
     "PipelineExecution": "pipeline", "Trial": "experiment-trial",
     "TrialComponent": "experiment-trial-component",
@@ -237,11 +238,17 @@ class Store:
             shutil.rmtree(record.folder, ignore_errors=True)
 
     def _read(self, path: Path) -> StateRecord | None:
-        try:
-            content = json.loads(path.read_text("utf-8"))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
-        return StateRecord(self, kind_of(content.pop("kind")), **content)
+        content = record_in(path)
+        return StateRecord(self, kind_of(content.pop("kind")), **content) if content else None
+
+
+def record_in(path: Path) -> dict[str, Any] | None:
+    """What a record's file says; None where there is none, or a file of somebody else's."""
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    return content if isinstance(content, dict) and set(content) == _MEMBERS else None
 
 
 def _states(folder: Path) -> Iterator[Path]:

@@ -11,12 +11,13 @@ import os
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
 from ncf.errors import CloudError
 from ncf.sagemaker.local.requests import invalid
+from ncf.sagemaker.storage import below
 from ncf.serving.archive import unpack
 
 
@@ -54,7 +55,7 @@ class Storage:
         bucket, prefix = _split(uri)
         scratch.mkdir(parents=True, exist_ok=True)
         for key in self.keys(uri)[share[0] :: share[1]]:
-            target = scratch / _relative(key, prefix)
+            target = below(scratch, _relative(key, prefix))
             target.parent.mkdir(parents=True, exist_ok=True)
             self.s3.download_file(bucket, key, str(target))
         return scratch
@@ -178,4 +179,4 @@ def _relative(key: str, prefix: str) -> str:
     folder = prefix.rstrip("/") + "/"
     if key.startswith(folder):
         return key.removeprefix(folder)
-    return PurePosixPath(key).relative_to(PurePosixPath(prefix).parent).as_posix() if prefix else key
+    return key[prefix.rfind("/") + 1 :]
