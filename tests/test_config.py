@@ -110,3 +110,39 @@ def test_an_experiment_survives_its_json() -> None:
     for path in RECIPES:
         settings = Experiment.load(path)
         assert Experiment.model_validate_json(settings.model_dump_json()) == settings
+
+
+@pytest.mark.parametrize("text", ["2024-05-01", "20240501", "1e5", "true", '"2024"'])
+def test_a_text_is_taken_as_it_is_given(text: str) -> None:
+    assert Experiment.parse({}, [f"name={text}"]).name == text.strip('"')
+
+
+@pytest.mark.parametrize(
+    ("override", "value"),
+    [("train.batch_size=1e5", 100_000), ("train.learning_rate=.5", 0.5), ("model.tower=[8, 4]", (8, 4)),
+     ("model.factors=1e1", 10), ("data.path=7", "7"), ("train.device=cuda:0", "cuda:0")],
+)  # fmt: skip
+def test_a_value_is_read_as_its_setting_asks(override: str, value: object) -> None:
+    section, key = override.partition("=")[0].split(".")
+    assert getattr(getattr(Experiment.parse({}, [override]), section), key) == value
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("epochs=3", r"epochs is not a setting of ncf; did you mean train\.epochs\?"),
+        ("pretraining.gmf.train.epoch=3", r"did you mean pretraining\.gmf\.train\.epochs\?"),
+        ("zzz=1", r"zzz is not a setting of ncf; see docs/training\.md"),
+        ("model.tower=128,64", r"model\.tower: a list such as \[128, 64\] is due, not '128,64'"),
+        ("train.epochs=2024-05-01", r"train\.epochs: .*, not '2024-05-01'"),
+    ],
+)
+def test_what_is_wrong_with_an_override(override: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        Experiment.parse({}, [override])
+
+
+def test_a_date_in_a_recipe_is_shown_as_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "r.toml").write_text("name = 2024-05-01\n")
+    with pytest.raises(ConfigError, match="name: a text is due: put 2024-05-01 in quotes"):
+        Experiment.load(tmp_path / "r.toml")

@@ -5,12 +5,17 @@ In: a recipe, a TOML file with one table per section, and overrides such as `--s
 is reported with the name of the field and the values that it allows.
 """
 
+import copy
+import difflib
 import hashlib
 import json
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import date, time
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -239,7 +244,7 @@ class Experiment(ConfigSection):
     @classmethod
     def parse(cls, values: Mapping[str, Any], overrides: Iterable[str] = (), source: str = "recipe") -> Self:
         """Check a mapping of sections after applying `overrides`; errors name `source`."""
-        merged = json.loads(json.dumps(values))
+        merged: dict[str, Any] = copy.deepcopy(dict(values))
         for override in overrides:
             _override(merged, override)
         return cls.checked(merged, source)
@@ -273,19 +278,92 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 def _override(values: dict[str, Any], override: str) -> None:
-    """Set one `section.key=value` in `values`; the value is TOML, or text if it cannot be read as TOML."""
+    """Set one `section.key=value` in `values`; the value is read as the type of its setting asks."""
     name, equals, text = override.partition("=")
     *sections, key = name.strip().split(".")
     if not equals or not key:
         raise ConfigError(f"--set takes section.key=value, such as train.epochs=5, not {override!r}.")
+    kinds = _kinds_of(name.strip())
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
             raise ConfigError(f"--set {override}: {section!r} is a value, so it has no keys.")
+    values[key] = _read(text.strip(), kinds)
+
+
+def _read(text: str, kinds: set[Any]) -> Any:
+    """The value of a setting of these types: text stays text, all else is TOML where it can be read so."""
     try:
-        values[key] = tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        values[key] = text.strip()
+        value = _number(text) if kinds & {int, float} else text
+    if kinds <= {str, type(None)}:
+        return value if isinstance(value, str) else text
+    if isinstance(value, float) and int in kinds and float not in kinds and value.is_integer():
+        return int(value)
+    return text if isinstance(value, date | time) else value
+
+
+def _number(text: str) -> float | str:
+    """`.5` and `+1e5` are no TOML."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _kinds_of(name: str) -> set[Any]:
+    """The types that the setting `name` may have; raises `ConfigError` for an unknown one."""
+    kinds: set[Any] = {Experiment}
+    for part in name.split("."):
+        section = next((kind for kind in kinds if _is_section(kind)), None)
+        if section is None:
+            # A published metric, or a key of what is no section: pydantic says what is wrong with it.
+            return {float}
+        if part not in section.model_fields:
+            raise ConfigError(_unknown(name))
+        kinds = _types(section.model_fields[part].annotation)
+    return kinds
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _types(annotation: Any) -> set[Any]:
+    """The types in an annotation: of a union all, of literals those of their values."""
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _types(inner[0])
+    if origin is Literal:
+        return {type(value) for value in inner}
+    if origin in (Union, UnionType):
+        return set().union(*map(_types, inner))
+    return {origin or annotation}
+
+
+def _names(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The names of all settings, without those of pre-training, which are the same again."""
+    for name, field in section.model_fields.items():
+        inner = next((kind for kind in _types(field.annotation) if _is_section(kind)), None)
+        if inner is None:
+            yield f"{prefix}{name}"
+        elif inner is not PretrainingConfig:
+            yield from _names(inner, f"{prefix}{name}.")
+
+
+def _unknown(name: str) -> str:
+    """The sentence about a setting that does not exist, with the nearest that does."""
+    names = list(_names(Experiment))
+    inside = re.match(r"pretraining\.(gmf|mlp)\.", name)
+    prefix = inside.group() if inside else ""
+    wanted = name.removeprefix(prefix)
+    same_key = [known for known in names if known.rpartition(".")[2] == wanted.rpartition(".")[2]]
+    near = same_key or difflib.get_close_matches(wanted, names, n=1, cutoff=0.6)
+    keys = {known.rpartition(".")[2]: known for known in names}
+    near = near or [keys[k] for k in difflib.get_close_matches(wanted.rpartition(".")[2], keys, n=1)]
+    hint = f"did you mean {prefix}{near[0]}?" if near else "see docs/training.md for the list."
+    return f"{name} is not a setting of ncf; {hint}"
 
 
 def _first_mistake(error: ValidationError) -> str:
@@ -293,10 +371,20 @@ def _first_mistake(error: ValidationError) -> str:
     mistake = error.errors()[0]
     field = ".".join(str(part) for part in mistake["loc"])
     if mistake["type"] == "extra_forbidden":
-        return f"{field} is not a setting of ncf; see docs/training.md for the list."
+        return _unknown(field)
+    given = mistake["input"]
+    if mistake["type"] == "tuple_type":
+        return f"{field}: a list such as [128, 64] is due, not {_shown(given)}."
+    if mistake["type"] == "string_type":
+        return f"{field}: a text is due: put {_shown(given)} in quotes."
     message = mistake["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(mistake["input"], dict) else f", not {mistake['input']!r}"
-    return f"{field}: {message}{given}." if field else f"{message}."
+    shown = "" if isinstance(given, dict) else f", not {_shown(given)}"
+    return f"{field}: {message}{shown}." if field else f"{message}."
+
+
+def _shown(value: Any) -> str:
+    """A value as a recipe writes it."""
+    return str(value) if isinstance(value, date | time) else repr(value)
 
 
 _HABITS = {"checkpoint_every", "keep_checkpoints"}

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from ncf.data.options import PrepareOptions
+from ncf.data.options import PrepareOptions, read_options
 from ncf.errors import ConfigError
 
 
@@ -39,3 +39,15 @@ def test_only_what_differs_is_described() -> None:
 def test_column_names() -> None:
     assert PrepareOptions(time="ts", weight="w").columns.time == "ts"
     assert PrepareOptions(weight="w").columns.weight == "w"
+
+
+def test_the_nearest_option_is_named() -> None:
+    with pytest.raises(
+        ConfigError, match=r"min_users is not an option of the preparation; did you mean min_user\?"
+    ):
+        read_options({"min_users": "5"})
+
+
+def test_a_column_is_named_or_left_out() -> None:
+    with pytest.raises(ConfigError, match="--time names a column and --no-time leaves it out"):
+        PrepareOptions(time="t", no_time=True)

@@ -7,6 +7,7 @@ random item a user.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
@@ -112,9 +113,9 @@ def read_options(values: Mapping[str, str]) -> dict[str, Any]:
     read: dict[str, Any] = {}
     for name, text in values.items():
         if name not in kinds:
-            raise ConfigError(
-                f"Unknown option {name}: the options of the preparation are {', '.join(kinds)}."
-            )
+            near = difflib.get_close_matches(name.replace("-", "_"), kinds, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"its options are {', '.join(kinds)}."
+            raise ConfigError(f"{name} is not an option of the preparation; {hint}")
         read[name] = read_value(name, text, kinds[name])
     PrepareOptions(**read)
     return read
