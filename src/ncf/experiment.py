@@ -330,9 +330,19 @@ def _log_setup(trainer: Trainer, dataset: Dataset, tracker: Tracker) -> None:
     lazy = sorted(trainer.runner.lazy)
     lazily = f"; updated lazily: {', '.join(lazy)}" if lazy else ""
     tracker.log(
-        f"{trainer.parameters:,} parameters, {len(dataset.train):,} positives an epoch in "
+        f"{trainer.parameters:,} parameters, {trainer.sampler.positives:,} positives an epoch in "
         f"{trainer.sampler.steps:,} steps, {trainer.workers.threads} threads, tower in {precision}{lazily}."
     )
+    if full := trainer.sampler.full_users:
+        tracker.log(
+            f"{full:,} users have used every item: no negative exists for them, so training leaves out their "
+            f"{len(dataset.train) - trainer.sampler.positives:,} positives."
+        )
+    if trainer.config.patience and not len(dataset.validation):
+        tracker.log(
+            "train.patience has nothing to watch, because no validation positives are held out: training "
+            "runs to its last epoch."
+        )
 
 
 def _measure(plan: EvaluationPlan, fitted: FitResult, tested: EvaluationResult) -> dict[str, Any]:

@@ -184,3 +184,33 @@ def test_unknown_catalogue_name() -> None:
         ConfigError, match=r"There is no data set 'ml-2m' in the catalogue: it has ml-1m, ml-100k"
     ):
         prepare_catalog("ml-2m")
+
+
+def test_nothing_is_held_out(events: Path) -> None:
+    dataset, report = prepare_file(events, PrepareOptions(split="none"))
+    assert (len(dataset.train), len(dataset.test), len(dataset.validation)) == (400, 0, 0)
+    assert any("nothing is held out" in line for line in report.lines())
+    dataset, _ = prepare_file(events, PrepareOptions(split="none", validation="last", negatives=5))
+    assert (len(dataset.test), len(dataset.validation)) == (0, 40)
+
+
+def test_the_report_tells_what_was_not_used(write: Write) -> None:
+    rows = [f"{user},{item},{'' if item else 5},x" for user in range(4) for item in range(user, user + 4)]
+    path = write("a.csv", "user,item,score,date\n" + "\n".join(rows) + "\n")
+    _, report = prepare_file(path, PrepareOptions(negatives=1, split="random"))
+    left_out = [line for line in report.lines() if line.startswith("left out")]
+    assert left_out == [
+        "left out  rating = score, which only --min-rating needs",
+        "left out  time = date, which 16 rows lack or write otherwise",
+    ]
+    with pytest.raises(DataError, match=r"The time \(column 'date'\) is 'x' in line 2"):
+        prepare_file(path, PrepareOptions(negatives=1))
+
+
+def test_equal_times_are_counted(write: Write) -> None:
+    rows = [f"{user},{item},7" for user in range(30) for item in range(user, user + 5)]
+    path = write("a.csv", "user,item,time\n" + "\n".join(rows) + "\n")
+    dataset, report = prepare_file(path, PrepareOptions(negatives=1))
+    assert any("30 users have several items at their latest time" in line for line in report.lines())
+    last = np.array([dataset.known.row(user)[-1] for user in range(30)])
+    assert 0 < (dataset.test.positives == last).sum() < 15

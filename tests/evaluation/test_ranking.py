@@ -115,6 +115,7 @@ def test_a_cutoff_that_no_list_can_miss_is_marked() -> None:
     assert result.cannot_miss == (16, 20)
     assert result.means["hr@15"] < 1.0 == result.means["hr@16"] == result.means["recall@20"]
     assert result.to_json()["cannot_miss"] == [16, 20]
+    assert result.to_json()["longest_list"] == result.longest == 16
     assert "cannot_miss" not in evaluate_sampled(scorer, HeldOut.empty(), rules, ONE).to_json()
     full = evaluate_full(scorer, dataset, dataset.test, rules, ONE)
     assert full.cannot_miss == (16, 20)  # the other 14 of 30 items are known

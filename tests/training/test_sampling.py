@@ -157,10 +157,17 @@ def test_negatives_are_verified_against_what_is_asked(exclude: str) -> None:
     assert (held_out_drawn > 0) == (exclude == "training")
 
 
-def test_a_user_of_everything_is_refused_with_a_sentence() -> None:
-    dataset = dataset_of([(0, 0), (0, 1), (1, 0)], users=2, items=2)
-    with pytest.raises(DataError, match="1 users have used every item .*100.*remove them"):
-        GroupSampler(dataset, batch_size=2, negatives=1)
+@pytest.mark.parametrize("exclude", ["training", "known"])
+def test_positives_of_users_of_everything_are_left_out(exclude: str) -> None:
+    dataset = dataset_of([(0, 0), (0, 1), (0, 2), (1, 0), (2, 1)], users=3, items=3)
+    sampler = GroupSampler(dataset, batch_size=2, negatives=1, exclude=exclude)
+    assert (sampler.full_users, sampler.positives, sampler.steps) == (1, 2, 1)
+    assert sorted(user for _, users, _ in epoch(sampler, 0) for user in users) == [1, 2]
+
+
+def test_nobody_with_a_negative_is_refused_with_a_sentence() -> None:
+    with pytest.raises(DataError, match="Every user has used every item, so no negative exists"):
+        GroupSampler(dataset_of([(0, 0), (0, 1)], users=1, items=2), batch_size=2, negatives=1)
 
 
 @pytest.mark.parametrize("size", [2, 3, 4, 7, 150])

@@ -51,7 +51,7 @@ def prepare(
     min_user: Annotated[int, typer.Option(help="k-core: minimum interactions per user.")] = 1,
     min_item: Annotated[int, typer.Option(help="k-core: minimum interactions per item.")] = 1,
     min_rating: Annotated[float | None, typer.Option(help="Drop interactions with a lower rating.")] = None,
-    split: Annotated[str, typer.Option(help="Test split: last, random or time.")] = "last",
+    split: Annotated[str, typer.Option(help="Test split: last, random, time or none.")] = "last",
     validation: Annotated[str, typer.Option(help="Validation split: auto, last, random or none.")] = "auto",
     validation_popularity_exponent: Annotated[
         float, typer.Option(help="Random validation: favour unpopular items by popularity^-exponent.")

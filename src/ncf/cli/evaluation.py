@@ -128,7 +128,7 @@ def _print_results(subject: "EvaluatedRun", results: "Mapping[str, EvaluationRes
         if result.cold_users:
             typer.echo(cold_sentence(result.cold_users, result.without_cold_users, name))
         if result.cannot_miss:
-            typer.echo(miss_sentence(result.cannot_miss, name))
+            typer.echo(miss_sentence(result.cannot_miss, name, result.longest))
         if result.nonnumbers:
             typer.echo(f"Warning: {result.nonnumbers} {name} lists contain NaN scores.", err=True)
 

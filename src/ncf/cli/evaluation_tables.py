@@ -61,10 +61,13 @@ def cold_sentence(users: int, without: Mapping[str, float], protocol: str) -> st
     )
 
 
-def miss_sentence(cutoffs: Sequence[int], protocol: str) -> str:
-    """That no list can miss these `cutoffs`, so the hit ratio and recall there say nothing."""
-    named = ", ".join(str(k) for k in cutoffs)
-    return f"HR and recall at {named} are 1 for any model, because no {protocol} list is longer."
+def miss_sentence(cutoffs: Sequence[int], protocol: str, longest: int) -> str:
+    """That no list can miss these `cutoffs`, so the hit ratio and recall there say nothing.
+
+    `longest`: items in the longest list.
+    """
+    named = ", ".join(f"HR@{k}" for k in cutoffs)
+    return f"{named} and recall there are 1 for any model: the {protocol} lists have {longest:,} items."
 
 
 def print_groups(title: str, table: "Mapping[str, Sequence[Group]]") -> None:

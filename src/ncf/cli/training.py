@@ -201,7 +201,7 @@ def _print_run(run: "Run", as_json: bool) -> None:
     if cold := test.get("cold_users"):
         typer.echo(cold_sentence(cold, test["without_cold_users"], "test"))
     if cutoffs := test.get("cannot_miss"):
-        typer.echo(miss_sentence(cutoffs, "test"))
+        typer.echo(miss_sentence(cutoffs, "test", test["longest_list"]))
     best = run.metrics.get("best_on_test")
     if best:
         figures = ", ".join(headlines({name.removeprefix("test_"): value for name, value in best.items()}))

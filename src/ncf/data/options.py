@@ -16,7 +16,7 @@ from ncf.data.columns import ColumnNames, Needs
 from ncf.data.formats import Format
 from ncf.errors import ConfigError
 
-Split = Literal["last", "random", "time"]
+Split = Literal["last", "random", "time", "none"]
 Validation = Literal["auto", "last", "random", "none"]
 
 
@@ -26,11 +26,11 @@ class PrepareOptions:
 
     `user`, `item`, `time`, `rating`: names in the file; `weight`: a column to keep as weight of each
     interaction; `no_time`, `no_rating`: guess no such column. `encoding`: of text files, by default UTF-8.
-    `min_rating`: lower ratings are dropped, after duplicates; `min_user`, `min_item`: the
-    k-core. `split`: "last" and "random" hold one item a user out, "time" the last `test_fraction` of all
-    time. `validation_fraction`: of all time, or of each user's items where the test has no lists.
-    `negatives`: a candidate list has this many besides the positive. `items_file`: a table with titles
-    and other columns for display, joined by `items_id`.
+    `min_rating`: lower ratings are dropped, after duplicates; `min_user`, `min_item`: the k-core. `split`:
+    "last" and "random" hold one item a user out, "time" the last `test_fraction` of all time, "none" nothing.
+    `validation_fraction`: of all time, or of each user's items where the test has no lists. `negatives`: a
+    candidate list has this many besides the positive. `items_file`: a table with titles and other columns for
+    display, joined by `items_id`.
     """
 
     user: str | None = None
@@ -59,7 +59,7 @@ class PrepareOptions:
     items_id: str | None = None
 
     def __post_init__(self) -> None:
-        _one_of("split", self.split, ("last", "random", "time"))
+        _one_of("split", self.split, ("last", "random", "time", "none"))
         _one_of("validation", self.validation, ("auto", "last", "random", "none"))
         if self.format is not None:
             _one_of("format", self.format, ("csv", "parquet", "jsonl", "movielens", "lines"))

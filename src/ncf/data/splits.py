@@ -56,7 +56,7 @@ def split_table(table: Table, options: PrepareOptions) -> SplitTables:
     ((users, rows),) = table.parts()
     labels = plan.label(users, rows)
     validation, test = (rows.take(labels == label) for label in (VALIDATION, TEST))
-    refuse_no_test(len(test))
+    refuse_no_test(len(test), options)
     return SplitTables(
         table.users,
         table.items,
@@ -88,11 +88,10 @@ def _plan_leave_one_out(table: AnyTable, options: PrepareOptions) -> SplitPlan[A
             how["tied_users"] = how.get("tied_users", 0) + tied_users(rows, len(eligible_here), eligible_here)
         labels = np.zeros(len(rows), np.int8)
         labels[hold_out(rows, len(eligible_here), options.split, eligible_here, test_draws)] = TEST
-        if scheme != "none":
-            rest = labels == TRAIN
-            draw = (eligible_here, validation_draws, exponent, popularity)
-            at = hold_out(rows.take(rest), len(eligible_here), scheme, *draw)
-            labels[np.flatnonzero(rest)[at]] = VALIDATION
+        rest = labels == TRAIN
+        draw = (eligible_here, validation_draws, exponent, popularity)
+        at = hold_out(rows.take(rest), len(eligible_here), scheme, *draw)
+        labels[np.flatnonzero(rest)[at]] = VALIDATION
         return labels
 
     return SplitPlan(table, label, how)
@@ -146,9 +145,9 @@ def _cut_ranks(size: int, test: float, validation: float) -> list[int]:
     return [math.ceil((size - 1) * (1 - test - validation)) if validation else high, high]
 
 
-def refuse_no_test(tests: int) -> None:
-    """Raise `DataError` if no interaction is held out for the test, which only a cut in time can lead to."""
-    if not tests:
+def refuse_no_test(tests: int, options: PrepareOptions) -> None:
+    """Raise `DataError` if a wanted test has no interaction, which only a cut in time can lead to."""
+    if not tests and options.split != "none":
         raise DataError(
             "No interaction after the cut in time belongs to a known user and item with enough unseen "
             "items: use a larger test fraction, fewer --negatives, or --split last."
@@ -168,9 +167,11 @@ def hold_out(
 
     `users`: how many users there are; `eligible`: a mask of them. The scheme "last" takes the latest
     interaction, and among equal times draws one from `generator`. "random" draws and takes item i with
-    probability proportional to popularity(i) ** -popularity_exponent. `popularity` [I] is counted here unless
-    it is given, which parts of a table need.
+    probability proportional to popularity(i) ** -popularity_exponent. "none" takes nothing. `popularity` [I]
+    is counted here unless it is given, which parts of a table need.
     """
+    if scheme == "none":
+        return np.zeros(0, np.int64)
     score = _scores(interactions, scheme, generator, popularity_exponent, popularity)
     if scheme == "last":
         latest, _ = _is_highest(score, interactions, users)
@@ -265,12 +266,15 @@ def eligible_users(counts: Int64, items: int, options: PrepareOptions) -> tuple[
     if nobody is eligible.
     """
     scheme = options.split if options.validation == "auto" else options.validation
-    least = 2 if scheme == "none" else 3
+    least = 1 + (options.split != "none") + (scheme != "none")
+    if least == 1:
+        how = {"test": "nothing is held out", "validation": "none", "notes": []}
+        return scheme, np.ones(len(counts), bool), how
     long_enough = counts >= least
     eligible = long_enough & (items - counts >= options.negatives)
     _refuse_nobody(long_enough, eligible, counts, items, least)
     how = {
-        "test": f"leave one out, {_SCHEMES[options.split]}",
+        "test": f"leave one out, {_SCHEMES[options.split]}" if options.split != "none" else "no test",
         "validation": validation_name(scheme, options),
         "notes": describe_ineligible(long_enough, eligible, least, options),
     }
@@ -311,8 +315,8 @@ def _refuse_nobody(long_enough: Bool, eligible: Bool, counts: Int64, items: int,
         return
     if not bool(long_enough.any()):
         raise DataError(
-            f"No user has {least} interactions or more, so none can be held out: give more data"
-            + (", or use --validation none." if least == 3 else ".")
+            f"No user has {least} interactions or more, so none can be held out: give more data, or use "
+            + ("--validation none." if least == 3 else "--split none to train on everything.")
         )
     most = int((items - counts[long_enough]).max())
     if most < 1:

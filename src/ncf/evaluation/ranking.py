@@ -71,6 +71,8 @@ class EvaluationResult:
     """Each metric's mean without the cold users, if there are both kinds."""
     cannot_miss: tuple[int, ...] = ()
     """Cutoffs that no list is longer than: there any model has a hit ratio and a recall of 1."""
+    longest: int = 0
+    """Items in the longest list."""
 
     @property
     def means(self) -> dict[str, float]:
@@ -80,6 +82,7 @@ class EvaluationResult:
     def to_json(self) -> dict[str, object]:
         """What `metrics.json` and `--json` hold."""
         cold = {"cold_users": self.cold_users, "without_cold_users": self.without_cold_users}
+        too_long = {"cannot_miss": list(self.cannot_miss), "longest_list": self.longest}
         return {
             "protocol": self.protocol,
             "ties": self.ties,
@@ -87,7 +90,7 @@ class EvaluationResult:
             "metrics": {**self.means, **self.catalogue},
             "intervals": {name: list(pair) for name, pair in self.intervals.items()},
             **(cold if self.cold_users else {}),
-            **({"cannot_miss": list(self.cannot_miss)} if self.cannot_miss else {}),
+            **(too_long if self.cannot_miss else {}),
         }
 
 
@@ -280,6 +283,7 @@ def _result(
         catalogue,
         nonnumbers,
         cannot_miss=tuple(k for k in config.cutoffs if k >= longest and len(held_out)),
+        longest=longest,
     )
 
 

@@ -141,6 +141,7 @@ def evaluate_top_k(
         figures,
         int(counts[-1]),
         cannot_miss=tuple(k for k in config.cutoffs if k >= longest and len(rows.users)),
+        longest=longest,
     )
 
 

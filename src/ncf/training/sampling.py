@@ -24,6 +24,7 @@ import torch
 from torch import Tensor
 
 from ncf.data import Csr, Dataset
+from ncf.data.interactions import Int32
 from ncf.errors import DataError
 from ncf.runtime import Workers, seed_of, spans
 from ncf.training import counter_rng
@@ -120,7 +121,10 @@ class Step:
 
 
 class GroupSampler:
-    """Draws the steps of an epoch, or process `rank`'s part of them; only a few steps exist at a time."""
+    """Draws the steps of an epoch, or process `rank`'s part of them; only a few steps exist at a time.
+
+    `full_users` counts the users whose positives are left out.
+    """
 
     def __init__(
         self,
@@ -138,19 +142,19 @@ class GroupSampler:
         """`batch_size` is the largest number of groups in a step, over all processes.
 
         `negatives` is K, `exponent` that of `draw_weights`, and `exclude` which positives no negative may be:
-        "training" or "known". Steps are on `device`. Raises `DataError` where a user has no negatives.
+        "training" or "known". Steps are on `device`. Positives of users who have used every item, for whom
+        no negative exists, are left out; raises `DataError` if nobody else is left.
         """
         self.device = torch.device(device)
         self.batch_size, self.negatives, self.seed = batch_size, negatives, seed
         self._rank, self._size = rank, size
-        self._users, self._items = dataset.train.user_rows, dataset.train.item_rows
+        self._users, self._items, self.full_users = _with_negatives(dataset)
         self.positives = len(self._users)
         self.steps = -(-self.positives // batch_size)
         self._bounds = _shard_bounds(self.positives, batch_size)
         first, last = self._own_users()
         self._first_user = first
         own = _known_of(dataset, exclude, first, last)
-        _refuse_users_without_negatives(dataset, first, last)
         popularity = torch.from_numpy(np.array(dataset.popularity))
         self._sampler = self._negative_sampler(own, len(dataset.items), popularity, exponent)
         self._own_draws = max(1, -(-batch_size // size) * negatives)
@@ -267,11 +271,15 @@ def _known_of(dataset: Dataset, exclude: str, first: int, last: int) -> Csr:
     return dataset.train.csr_between(first, last + 1)
 
 
-def _refuse_users_without_negatives(dataset: Dataset, first: int, last: int) -> None:
-    full = np.flatnonzero(dataset.known.between(first, last + 1).counts >= len(dataset.items))
-    if len(full):
-        user = dataset.users.ids_of(full[:1] + first)[0]
+def _with_negatives(dataset: Dataset) -> tuple[Int32, Int32, int]:
+    """Users and items of the positives whose users have a negative, and how many users have none."""
+    users, items = dataset.train.user_rows, dataset.train.item_rows
+    full = dataset.known.counts >= len(dataset.items)
+    if not bool(full.any()):
+        return users, items, 0
+    kept = ~full[users]
+    if not bool(kept.any()):
         raise DataError(
-            f"{len(full)} users have used every item (the first is {user!r}), so no negative exists for "
-            "them: remove them, or prepare the data again with more items."
+            "Every user has used every item, so no negative exists: prepare the data again with more items."
         )
+    return users[kept], items[kept], int(full.sum())

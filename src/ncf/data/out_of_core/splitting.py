@@ -108,7 +108,7 @@ def split_stored(
     for writer in (users, items, times, weights, *(w for pair in pair_writers.values() for w in pair)):
         if writer is not None:
             writer.close()
-    refuse_no_test(pair_writers["test"][0].rows)
+    refuse_no_test(pair_writers["test"][0].rows, options)
     held_out = {
         stage: StoredPairs(ColumnFile(user_rows.path), ColumnFile(item_rows.path))
         for stage, (user_rows, item_rows) in pair_writers.items()
