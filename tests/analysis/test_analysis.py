@@ -225,3 +225,70 @@ def test_runs_of_other_data_are_not_compared(folder: Path, tmp_path: Path) -> No
         analysis.compare_runs(folder / "run", path)
     same = analysis.compare_runs(folder / "run", folder / "run", full=True)
     assert same["ndcg@10"].p_value == 1.0
+
+
+@pytest.fixture(scope="module")
+def later(folder: Path) -> Path:
+    """`folder`'s table with a new user and a new item, and one more interaction of each known user."""
+    events = pl.read_csv(folder / "events.csv")
+    more = [(u, 50 if u == 0 else (u * 7) % 50, 1_700_000_000) for u in range(60)]
+    more += [(99, item, 1_700_000_000 + item) for item in range(20)]
+    table = pl.concat([events, pl.DataFrame(more, schema=events.columns, orient="row")])
+    table.write_csv(folder / "later.csv")
+    prepare_file(folder / "later.csv", OPTIONS)[0].save(folder / "later")
+    return folder / "later"
+
+
+def test_a_run_on_later_data_is_judged_through_the_ids(folder: Path, later: Path) -> None:
+    with pytest.raises(DataError, match="was trained on"):
+        analysis.open_run(folder / "run", later)
+    run, data = analysis.open_run(folder / "run", later, other_data=True), Dataset.open(later)
+    known = {
+        (user, item)
+        for row, user in enumerate(run.artifact.users.ids.tolist())
+        for item in run.artifact.items.ids_of(run.artifact.seen.row(row)).tolist()
+    }
+    pairs = zip(data.users.ids_of(data.test.user_rows), data.items.ids_of(data.test.positives), strict=True)
+    fresh = sorted(pair for pair in pairs if pair not in known)
+    rows = run.held_out
+    ids = zip(run.dataset.users.ids_of(rows.user_rows), run.dataset.items.ids_of(rows.positives), strict=True)
+    assert sorted(ids) == fresh
+    assert 0 < len(fresh) < len(data.test)
+    assert run.other_data is not None
+    assert "1 of 61 users are unknown to it" in run.other_data
+    assert "1 of 51 items are (ranked last)" in run.other_data
+    assert f"and {len(data.test) - len(fresh)} of {len(data.test)} test rows" in run.other_data
+    popularity = run.artifact.item_columns["popularity"].to_numpy()
+    for result in analysis.evaluate_both(run).values():
+        assert result.cold_users == 1
+        assert len(result.values["mrr"]) == len(fresh)
+    new = rows.user_rows == data.users.row(99)
+    scores = run.scorer(
+        torch.from_numpy(rows.user_rows[new]).long(), torch.from_numpy(rows.candidates[new]).long()
+    )
+    expected = [popularity[run.artifact.items.row(id)] for id in data.items.ids_of(rows.candidates[new][0])]
+    assert [score for score in scores[0].tolist() if score > -np.inf] == [
+        count
+        for count, id in zip(expected, data.items.ids_of(rows.candidates[new][0]), strict=True)
+        if id != 50
+    ]
+    with pytest.raises(ConfigError, match="--by, --cold and --split time need the data of training"):
+        analysis.grouped(run, analysis.evaluate_both(run), "activity")
+
+
+def test_old_and_new_are_compared_on_rows_that_are_new_to_both(
+    folder: Path, later: Path, tmp_path: Path
+) -> None:
+    new = train(later, tmp_path / "run", epochs=1)
+    runs = analysis.paired_runs(folder / "run", new, later)
+    assert runs[0].held_out.candidates.tolist() == runs[1].held_out.candidates.tolist()
+    assert runs[1].other_data is None
+    compared = analysis.compare_runs(folder / "run", new, later)
+    own = analysis.evaluate_both(runs[1], ("sampled",))["sampled"]
+    assert compared["ndcg@10"].mean_b == pytest.approx(own.means["ndcg@10"])
+    nothing = replace(Dataset.open(folder / "last"), digest="other")
+    nothing.save(tmp_path / "same")
+    with pytest.raises(
+        DataError, match="All 60 test rows of events are on record of the model: give data with"
+    ):
+        analysis.open_run(folder / "run", tmp_path / "same", other_data=True)

@@ -9,11 +9,13 @@ from ncf.analysis.evaluate import (
     GROUPS,
     PROTOCOLS,
     WARNING,
+    compare_opened,
     compare_runs,
     evaluate,
     evaluate_both,
     grouped,
     is_quick,
+    paired_runs,
     verdict_on,
 )
 from ncf.analysis.evaluated_run import EvaluatedRun, open_run
@@ -30,6 +32,7 @@ __all__ = [
     "EvaluationResult",
     "Group",
     "TemporalEvaluation",
+    "compare_opened",
     "compare_runs",
     "evaluate",
     "evaluate_both",
@@ -40,5 +43,6 @@ __all__ = [
     "is_quick",
     "is_split_by_time",
     "open_run",
+    "paired_runs",
     "verdict_on",
 ]

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ncf.analysis.evaluated_run import EvaluatedRun, open_run
 from ncf.baselines.verdict import judge
 from ncf.errors import ConfigError, DataError
 from ncf.evaluation import Comparison, EvaluationResult, compare, evaluate_full, evaluate_sampled
-from ncf.evaluation.held_out import answering_cold_users, without_cold_users
+from ncf.evaluation.held_out import without_cold_users
 from ncf.evaluation.slices import Group, by_activity, by_item_count, by_popularity
 from ncf.evaluation.top_k import evaluate_top_k
 from ncf.models import ModelScorer
@@ -43,7 +45,7 @@ def evaluate(
     `full` ranks the whole catalogue instead of the candidate lists, as data without lists always do; the
     other arguments are those of `open_run`.
     """
-    run = open_run(path, data, split=split, ties=ties, cutoffs=cutoffs)
+    run = open_run(path, data, split=split, ties=ties, cutoffs=cutoffs, other_data=True)
     protocol = "full" if full or not run.held_out.has_lists else "sampled"
     return evaluate_both(run, (protocol,))[protocol], run.artifact
 
@@ -51,7 +53,7 @@ def evaluate(
 def evaluate_both(run: EvaluatedRun, protocols: Sequence[str] = PROTOCOLS) -> dict[str, EvaluationResult]:
     """The results of `run` by protocol, for the `protocols` that are named."""
     dataset, held_out, rules = run.dataset, run.held_out, run.rules
-    scorer = answering_cold_users(ModelScorer(run.artifact.model), dataset, run.item_counts)
+    scorer = run.scorer
     with workers(choose_threads()) as pool:
 
         def result_of(protocol: str) -> EvaluationResult:
@@ -61,14 +63,20 @@ def evaluate_both(run: EvaluatedRun, protocols: Sequence[str] = PROTOCOLS) -> di
                 return evaluate_full(scorer, dataset, held_out, rules, pool)
             return evaluate_top_k(scorer, dataset, run.split, rules, pool)
 
-        return {protocol: without_cold_users(result_of(protocol), dataset) for protocol in protocols}
+        return {
+            protocol: without_cold_users(result_of(protocol), dataset, run.cold_users)
+            for protocol in protocols
+        }
 
 
 def verdict_on(run: EvaluatedRun, results: Mapping[str, EvaluationResult]) -> dict[str, Any] | None:
     """Whether `run` beats popularity and a closed form, as `Verdict.to_json` has it.
 
-    `results` are those of `evaluate_both`. What training recorded is returned where it says the same.
+    `results` are those of `evaluate_both`. What training recorded is returned where it says the same. A run
+    that is judged on other data than its own has no verdict.
     """
+    if run.by_ids is not None:
+        return None
     recorded: dict[str, Any] | None = run.artifact.metrics.get("verdict")
     same = run.split == "test" and run.rules == run.artifact.experiment.evaluation
     if recorded and same and all(_is_of_all(recorded.get(name)) for name in results):
@@ -97,16 +105,39 @@ def compare_runs(
 
     Where the data have no candidate lists these are recall@k and NDCG@k of the full ranking.
 
-    `a` and `b` are runs or artifacts and `data` their prepared folder, if they do not name one. `full` ranks
-    the whole catalogue. Raises `DataError` where the runs were trained on different data.
+    `a` and `b` are runs or artifacts and `data` the prepared folder to judge them on; by default the one that
+    they name. `full` ranks the whole catalogue. Raises `DataError` where the runs name different data.
     """
-    first, artifact_a = evaluate(a, data, full=full, cutoffs=(k,))
-    second, artifact_b = evaluate(b, data, full=full, cutoffs=(k,))
-    digests = [artifact.manifest["data"]["digest"] for artifact in (artifact_a, artifact_b)]
-    if digests[0] != digests[1]:
+    runs = paired_runs(a, b, data, k)
+    protocol = "full" if full or not runs[0].held_out.has_lists else "sampled"
+    return compare_opened(*runs, protocol)
+
+
+def paired_runs(
+    a: str | Path, b: str | Path, data: str | Path | None = None, k: int = 10
+) -> tuple[EvaluatedRun, EvaluatedRun]:
+    """Two runs on the same held-out rows, evaluated at the cutoff `k`.
+
+    A run that was trained on other data than `data` is judged through the ids; rows on the record of either
+    are left out for both. Raises `DataError` where no `data` are given and the runs have different ones.
+    """
+    first, second = (open_run(path, data, cutoffs=(k,), other_data=True) for path in (a, b))
+    if data is None and first.dataset.digest != second.dataset.digest:
         raise DataError(
-            f"{a} and {b} were trained on different data, so their held-out rows cannot be paired."
+            f"{a} and {b} were trained on different data, so their held-out rows cannot be paired: give "
+            "--data with the folder to judge both on."
         )
+    marks = [run.fresh for run in (first, second) if run.fresh is not None]
+    if marks:
+        common = np.logical_and.reduce(marks)
+        first, second = first.on_rows(common), second.on_rows(common)
+    return first, second
+
+
+def compare_opened(a: EvaluatedRun, b: EvaluatedRun, protocol: str) -> dict[str, Comparison]:
+    """As `compare_runs`, for runs of `paired_runs` and a named protocol."""
+    first, second = (evaluate_both(run, (protocol,))[protocol] for run in (a, b))
+    k = a.rules.cutoffs[0]
     names = (f"hr@{k}", f"ndcg@{k}", "mrr") if "mrr" in first.values else tuple(first.values)
     return {name: compare(first.values[name], second.values[name], users=first.user_rows) for name in names}
 

@@ -1,25 +1,33 @@
 """A run that is about to be evaluated: its artifact, the data it was trained on, and the held-out rows.
 
 In: a run, an artifact folder or a model.tar.gz, and optionally the prepared folder. Out: an `EvaluatedRun`.
-The decision worth knowing: data with another digest than the artifact's are refused, because their held-out
-rows may have been training rows.
+The decision worth knowing: of data with another digest than the artifact's, rows that the model has on record
+are left out, because they may have been training rows. The others are judged through the ids, as a model in
+service is when new data come. Such data must be given, they are never taken by themselves.
 
 Legend: U users, I items, T held-out rows.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from ncf.config import EvaluationConfig
 from ncf.data import Csr, Dataset, HeldOut
 from ncf.data.tables import Stage
-from ncf.errors import DataError
+from ncf.errors import ConfigError, DataError
+from ncf.evaluation.cross_dataset import TranslatedScorer
+from ncf.evaluation.held_out import answering_cold_users
+from ncf.evaluation.ranking import Scorer
 from ncf.evaluation.slices import Counts, sorted_by_user
 from ncf.experiment import same_data
+from ncf.models import ModelScorer
 from ncf.serving.artifact import Artifact, locate_artifact, open_artifact
+
+Marks = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,51 @@ class EvaluatedRun:
     split: Stage
     held_out: HeldOut
     rules: EvaluationConfig
+    by_ids: TranslatedScorer | None = None
+    """The model in rows of `dataset`, where it was trained on other data."""
+    fresh: Marks | None = None
+    """[T]: which held-out rows of those data are not on the model's record; `held_out` has these alone."""
+    all_rows: HeldOut | None = None
+    """All held-out rows [T], where `held_out` is a part of them."""
+
+    @property
+    def scorer(self) -> Scorer:
+        """The model in rows of `dataset`; users whom its training lacks are answered by popularity."""
+        if self.by_ids is not None:
+            return self.by_ids
+        return answering_cold_users(ModelScorer(self.artifact.model), self.dataset, self.item_counts)
+
+    @property
+    def cold_users(self) -> Marks:
+        """[U]: the users whom the model's training lacks."""
+        return self.dataset.cold_users if self.by_ids is None else self.by_ids.user_rows < 0
+
+    @property
+    def other_data(self) -> str | None:
+        """A sentence about what the model does not know of these data; None for those it was trained on."""
+        if self.by_ids is None or self.fresh is None:
+            return None
+        users, items = self.cold_users, self.by_ids.item_rows < 0
+        recorded, trained_on = int((~self.fresh).sum()), self.artifact.manifest["data"]["name"]
+        return (
+            f"{self.path} was trained on {trained_on} and is judged on other data, {self.dataset.name}, "
+            f"through the ids: {int(users.sum()):,} of {len(users):,} users are unknown to it (answered by "
+            f"popularity), {int(items.sum()):,} of {len(items):,} items are (ranked last), and {recorded:,} "
+            f"of {len(self.fresh):,} {self.split} rows are on its record (left out)."
+        )
+
+    def on_rows(self, fresh: Marks) -> "EvaluatedRun":
+        """The same run on those held-out rows of its data alone that are marked in `fresh` [T]."""
+        rows = self.held_out if self.all_rows is None else self.all_rows
+        kept = rows.take(fresh)
+        if not len(kept):
+            raise DataError(
+                f"All {len(fresh):,} {self.split} rows of {self.dataset.name} are on record of the model: "
+                "give data with later interactions."
+            )
+        held_out = {"test": kept} if self.split == "test" else {"validation": kept}
+        dataset = replace(self.dataset, **held_out)  # type: ignore[arg-type]
+        return replace(self, dataset=dataset, held_out=kept, all_rows=rows)
 
     @property
     def name(self) -> str:
@@ -44,7 +97,15 @@ class EvaluatedRun:
 
     @property
     def trained_on(self) -> Csr:
-        """The items of each user that the model was trained on: [U, I]."""
+        """The items of each user that the model was trained on: [U, I].
+
+        Raises `ConfigError` where that was other data, in whose rows they are not known here.
+        """
+        if self.by_ids is not None:
+            raise ConfigError(
+                f"{self.path} was trained on other data than {self.dataset.name}: --by, --cold and --split "
+                "time need the data of training."
+            )
         with_validation = self.artifact.experiment.train.validation == "include"
         return self.dataset.seen_before("test" if with_validation else "validation")
 
@@ -61,15 +122,18 @@ def open_run(
     split: str = "test",
     ties: str | None = None,
     cutoffs: tuple[int, ...] | None = None,
+    other_data: bool = False,
 ) -> EvaluatedRun:
     """Open a run for evaluation.
 
     `path` is a run, an artifact folder or a model.tar.gz. `data` is the prepared folder; by default the one
-    that the run names. `split` is "test" or "validation". `ties` and `cutoffs` replace the recipe's. Raises
-    `DataError` where the data are not those of training or hold no rows of the split.
+    that the run names. `split` is "test" or "validation". `ties` and `cutoffs` replace the recipe's. With
+    `other_data`, given `data` may be other than those of training: the model is then judged through the ids,
+    on rows that are not on its record. Raises `DataError` for other data without that, or without rows of the
+    split.
     """
     artifact = open_artifact(path)
-    dataset = data_of(path, artifact, data)
+    dataset = data_of(path, artifact, data, other_data and data is not None)
     rules = artifact.experiment.evaluation
     changes = {"ties": ties or rules.ties, "cutoffs": cutoffs or rules.cutoffs}
     rules = EvaluationConfig.checked(rules.model_dump() | changes, "evaluation")
@@ -79,14 +143,30 @@ def open_run(
         raise DataError(
             f"The data have no {split} interactions: prepare them with a split that holds some out."
         )
-    return EvaluatedRun(str(path), artifact, dataset, stage, sorted_by_user(held_out), rules)
+    run = EvaluatedRun(str(path), artifact, dataset, stage, sorted_by_user(held_out), rules)
+    if artifact.manifest["data"]["digest"] == dataset.digest:
+        return run
+    popularity = artifact.item_columns["popularity"].to_numpy()
+    by_ids = TranslatedScorer(
+        ModelScorer(artifact.model),
+        artifact.users,
+        artifact.items,
+        popularity,
+        dataset,
+        artifact.untrained_users,
+    )
+    fresh = ~by_ids.on_record(artifact.seen, run.held_out)
+    return replace(run, by_ids=by_ids, fresh=fresh).on_rows(fresh)
 
 
-def data_of(path: str | Path, artifact: Artifact, data: str | Path | None) -> Dataset:
+def data_of(
+    path: str | Path, artifact: Artifact, data: str | Path | None, other_data: bool = False
+) -> Dataset:
     """The data that an artifact was trained on, checked by their digest.
 
     `path` is where the artifact was opened, `data` the prepared folder; by default the one named in the run's
-    `run.json`. Raises `DataError` where no folder is known or its digest is not the artifact's.
+    `run.json`. Raises `DataError` where no folder is known or, unless `other_data`, its digest is not the
+    artifact's.
     """
     if data is None:
         document = locate_artifact(path).parent / "run.json"
@@ -97,5 +177,6 @@ def data_of(path: str | Path, artifact: Artifact, data: str | Path | None) -> Da
     if data is None:
         raise DataError(f"The location of the data of {path} is not recorded: give --data FOLDER.")
     dataset = Dataset.open(data)
-    same_data(artifact, dataset)
+    if not other_data:
+        same_data(artifact, dataset)
     return dataset

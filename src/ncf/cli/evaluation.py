@@ -54,7 +54,7 @@ def evaluate(
     if split == "time":
         _by_time(run, data, overrides, as_json)
         return
-    subject = analysis.open_run(run, data, split=split, **overrides)  # type: ignore[arg-type]
+    subject = analysis.open_run(run, data, split=split, other_data=True, **overrides)  # type: ignore[arg-type]
     if subject.held_out.has_lists:
         protocols = _protocols(protocol, full, as_json, analysis.is_quick(subject))
     elif cold or protocol in ("sampled", "both"):
@@ -69,6 +69,8 @@ def evaluate(
     verdict = analysis.verdict_on(subject, results)
     if as_json:
         document = _json(run, subject, results)
+        if subject.other_data:
+            document["other_data"] = subject.other_data
         if tables:
             document["groups"] = {
                 title: {name: [group.to_json() for group in groups] for name, groups in table.items()}
@@ -79,6 +81,8 @@ def evaluate(
             document["cold_users"] = {"users": users.users, "remark": users.remark, "known": known}
         print_json(document | {"verdict": verdict})
         return
+    if subject.other_data:
+        typer.echo(subject.other_data)
     _print_results(subject, results, analysis.WARNING)
     for title, table in tables.items():
         print_groups(title, table)
@@ -182,10 +186,18 @@ def compare(
 
     from ncf import analysis
 
-    comparisons = analysis.compare_runs(a, b, data, full=full, k=k)
+    runs = analysis.paired_runs(a, b, data, k)
+    protocol = "full" if full or not runs[0].held_out.has_lists else "sampled"
+    comparisons = analysis.compare_opened(*runs, protocol)
+    notes = [run.other_data for run in runs if run.other_data]
     if as_json:
-        print_json({"a": a, "b": b, "metrics": {name: asdict(c) for name, c in comparisons.items()}})
+        document = {"a": a, "b": b, "metrics": {name: asdict(c) for name, c in comparisons.items()}}
+        print_json(document | ({"other_data": notes} if notes else {}))
         return
+    for note in notes:
+        typer.echo(note)
+    if notes:
+        typer.echo(f"Compared on the {len(runs[0].held_out):,} rows that are on the record of neither.")
     from rich.table import Table
 
     from ncf.cli.console import OUT

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ncf.data import Dataset, HeldOut, Vocabulary
+from ncf.data import Csr, Dataset, HeldOut, Vocabulary
 from ncf.evaluation.ranking import Scorer
 
 
@@ -30,13 +30,17 @@ class TranslatedScorer:
         items: Vocabulary,
         popularity: npt.NDArray[np.integer],
         dataset: Dataset,
+        untrained: npt.NDArray[np.integer] | None = None,
     ) -> None:
         """`scorer` knows the rows of `users` and `items`; calls bring rows of `dataset`.
 
         `popularity` counts the uses of each of `items`, and answers for users that the model does not know.
+        `untrained` are rows of `users` without a training interaction, who count as unknown.
         """
         self._scorer = scorer
         self.user_rows = users.rows(dataset.users.series())
+        if untrained is not None and len(untrained):
+            self.user_rows[np.isin(self.user_rows, untrained)] = -1
         self.item_rows = items.rows(dataset.items.series())
         self._users = torch.from_numpy(self.user_rows.astype(np.int64))
         self._items = torch.from_numpy(self.item_rows.astype(np.int64))
@@ -49,6 +53,14 @@ class TranslatedScorer:
         scores = self._scorer(users.clamp(min=0), known_items)
         scores = torch.where((users >= 0)[:, None], scores, self._popularity[known_items])
         return scores.masked_fill(items < 0, -torch.inf)
+
+    def on_record(self, seen: Csr, held_out: HeldOut) -> npt.NDArray[np.bool_]:
+        """[T]: whether the held-out item is in the model's history of that user, `seen` in its rows."""
+        users, items = self.user_rows[held_out.user_rows], self.item_rows[held_out.positives]
+        known = (users >= 0) & (items >= 0)
+        recorded = np.zeros(len(held_out), np.bool_)
+        recorded[known] = seen.contains(users[known], items[known])
+        return recorded
 
     def catalogue(self, users_B: Tensor) -> Tensor:
         """Scores [B, I] of every item of the dataset for its users `users_B`."""

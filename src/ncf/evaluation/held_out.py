@@ -95,9 +95,15 @@ class _WithPopularity:
         return torch.where(cold_B1, popularity.to(scores.device), scores.float())
 
 
-def without_cold_users(result: EvaluationResult, dataset: Dataset) -> EvaluationResult:
-    """`result` with the number of cold users among its own, and its means without them."""
-    cold_U, users = dataset.cold_users, np.unique(result.user_rows)
+def without_cold_users(
+    result: EvaluationResult, dataset: Dataset, cold_U: np.ndarray | None = None
+) -> EvaluationResult:
+    """`result` with the number of cold users among its own, and its means without them.
+
+    `cold_U` [U] marks the cold users, by default those of `dataset`.
+    """
+    cold_U = dataset.cold_users if cold_U is None else cold_U
+    users = np.unique(result.user_rows)
     cold = cold_U[users]
     if not cold.any():
         return result

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ncf.baselines.non_personalized import PopularityScorer
 from ncf.config import EvaluationConfig
@@ -88,8 +87,10 @@ def _champion(champion: Artifact, dataset: Dataset) -> _Rival:
     if champion.manifest["data"]["digest"] == dataset.digest:
         return _Rival("champion", name, scorer, dataset.test, "both were trained on the same data")
     popularity = champion.item_columns["popularity"].to_numpy()
-    by_ids = TranslatedScorer(scorer, champion.users, champion.items, popularity, dataset)
-    fresh = ~_on_record(champion, by_ids, dataset.test)
+    by_ids = TranslatedScorer(
+        scorer, champion.users, champion.items, popularity, dataset, champion.untrained_users
+    )
+    fresh = ~by_ids.on_record(champion.seen, dataset.test)
     if int(fresh.sum()) >= FEWEST_ROWS:
         why = "the approved model was trained on other data; rows that are new to it, paired by ids"
         return _Rival("champion", name, by_ids, rows_at(dataset.test, fresh), why)
@@ -98,15 +99,6 @@ def _champion(champion: Artifact, dataset: Dataset) -> _Rival:
         "all rows, paired by ids, which favours it"
     )
     return _Rival("champion", name, by_ids, dataset.test, why)
-
-
-def _on_record(champion: Artifact, by_ids: TranslatedScorer, held_out: HeldOut) -> npt.NDArray[np.bool_]:
-    """[T]: whether the held-out item is in the champion's history of that user."""
-    users, items = by_ids.user_rows[held_out.user_rows], by_ids.item_rows[held_out.positives]
-    known = (users >= 0) & (items >= 0)
-    on_record = np.zeros(len(held_out), np.bool_)
-    on_record[known] = champion.seen.contains(users[known], items[known])
-    return on_record
 
 
 def _pair(
