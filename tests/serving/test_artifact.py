@@ -1,19 +1,23 @@
 """The artifact comes back as it was written, or is refused with a sentence."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 import torch
+from safetensors.numpy import save_file
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from ncf.data.files import atomic_folder
+from ncf.data.files import atomic_folder, sha256_of
 from ncf.errors import ArtifactError, StorageError
 from ncf.serving import artifact as artifact_module
 from ncf.serving.artifact import open_artifact, write_artifact
 from ncf.serving.fold_in import FoldIn
-from ncf.serving.numpy_model import NumpyModel
+from ncf.serving.numpy_model import NumpyModel, mapped_weights
 from ncf.serving.recommender import Recommender
 from ncf.serving.retrieval.retriever import Retriever
 from support import checkerboard, experiment, model_of
@@ -156,7 +160,7 @@ def test_an_artifact_that_this_user_may_not_read(tmp_path: Path, monkeypatch: py
     def refused(path: Path) -> str:  # the tests may run as root, who may read everything
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("ncf.serving.artifact.sha256_of", refused)
+    monkeypatch.setattr("ncf.serving.consistency.sha256_of", refused)
     with pytest.raises(ArtifactError, match="This user may not read"):
         open_artifact(folder)
 
@@ -215,3 +219,119 @@ def test_preparations_of_another_shape_are_refused_with_a_sentence(tmp_path: Pat
     (opened.folder / "fold_in_map.npy").write_bytes(b"nothing")
     with pytest.raises(ArtifactError, match="cannot be read .*: copy it again, or retrain"):
         opened.fold_in(network)
+
+
+def sealed(folder: Path) -> Path:
+    """The artifact with a manifest made to fit its files, as somebody who changes one would make it."""
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"] = {
+        file.name: {"bytes": file.stat().st_size, "sha256": sha256_of(file)}
+        for file in folder.iterdir()
+        if file != path
+    }
+    path.write_text(json.dumps(manifest))
+    return folder
+
+
+def with_weights(folder: Path, change: Callable[[dict[str, np.ndarray]], None]) -> Path:
+    weights = {name: np.array(value) for name, value in mapped_weights(folder / "model.safetensors").items()}
+    change(weights)
+    save_file(weights, folder / "model.safetensors")
+    return sealed(folder)
+
+
+def with_array(folder: Path, name: str, change: Callable[[np.ndarray], np.ndarray]) -> Path:
+    np.save(folder / name, change(np.array(np.load(folder / name))))
+    return sealed(folder)
+
+
+def with_table(folder: Path, name: str, change: Callable[[pl.DataFrame], pl.DataFrame]) -> Path:
+    change(pl.read_parquet(folder / name)).write_parquet(folder / name)
+    return sealed(folder)
+
+
+def with_manifest(folder: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    change(manifest)
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
+
+
+def cut(name: str) -> Callable[[dict[str, np.ndarray]], None]:
+    return lambda weights: weights.update({name: weights[name][:-1].copy()})
+
+
+def put(name: str, value: float) -> Callable[[dict[str, np.ndarray]], None]:
+    def change(weights: dict[str, np.ndarray]) -> None:
+        weights[name].flat[-1] = value
+
+    return change
+
+
+def first_of(value: float) -> Callable[[np.ndarray], np.ndarray]:
+    def change(array: np.ndarray) -> np.ndarray:
+        array.flat[0] = value
+        return array
+
+    return change
+
+
+def untrained(folder: Path) -> Path:
+    np.save(folder / "untrained_users.npy", np.array([40], np.int32))
+    return sealed(folder)
+
+
+INCONSISTENT: dict[str, tuple[Callable[[Path], Path], str]] = {
+    "users": (lambda f: with_weights(f, cut("gmf.user_table")), "there are 40 users, and tables of"),
+    "items": (lambda f: with_weights(f, cut("mlp.item_table")), "there are 30 items, and tables of"),
+    "nan": (lambda f: with_weights(f, put("mlp.tower.layers.0.weight", np.nan)), "no numbers"),
+    "inf": (lambda f: with_weights(f, put("gmf.user_table", np.inf)), "gmf.user_table has values"),
+    "layer": (lambda f: with_weights(f, cut("mlp.first.bias")), "its weights do not fit each other"),
+    "float64": (
+        lambda f: with_weights(f, lambda w: w.update(x=np.zeros(2))), "has numbers that are not float32"
+    ),
+    "missing": (lambda f: with_weights(f, lambda w: w.__delitem__("gmf.output")), "do not fit each other"),
+    "ids": (lambda f: with_table(f, "users.parquet", lambda t: t[:39]), "there are 39 users"),
+    "twice": (lambda f: with_table(f, "users.parquet", lambda t: pl.concat([t[:39], t[:1]])), "there twice"),
+    "popularity": (
+        lambda f: with_table(f, "items.parquet", lambda t: t.with_columns(popularity=pl.lit("many"))),
+        "popularity of an item is no number",
+    ),
+    "offsets": (lambda f: with_array(f, "seen_offsets.npy", lambda a: a[:-1]), "do not belong to these"),
+    "order": (lambda f: with_array(f, "seen_offsets.npy", lambda a: np.r_[0, a[:0:-1]]), "do not belong"),
+    "seen": (lambda f: with_array(f, "seen_items.npy", first_of(30)), "are not all items of the model"),
+    "untrained": (untrained, "a user without training is no user"),
+    "map": (lambda f: with_array(f, "fold_in_map.npy", first_of(np.nan)), "does not belong to"),
+    "map's width": (lambda f: with_array(f, "fold_in_map.npy", lambda a: a[:, :-1]), "does not belong to"),
+    "informative": (lambda f: with_array(f, "fold_in_informative.npy", lambda a: a[:-1]), "does not belong"),
+    "no files": (lambda f: with_manifest(f, lambda m: m.update(files={})), "does not list model.safetensors"),
+    "one file": (
+        lambda f: with_manifest(f, lambda m: m["files"].pop("fold_in_informative.npy")),
+        "does not list fold_in_informative.npy",
+    ),
+    "no data": (lambda f: with_manifest(f, lambda m: m.pop("data")), "manifest.json cannot be read"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", INCONSISTENT)
+def test_parts_that_do_not_fit_each_other_are_refused_when_it_is_opened(tmp_path: Path, what: str) -> None:
+    change, words = INCONSISTENT[what]
+    folder = change(written(tmp_path))
+    with pytest.raises(ArtifactError, match=words) as caught:
+        Recommender.open(folder)
+    assert str(folder) in str(caught.value)
+    assert str(caught.value).endswith("copy it again, or retrain.")
+
+
+def test_numbers_of_items_that_are_none_are_null(tmp_path: Path) -> None:
+    odd = pl.Series([1.5, np.nan, np.inf, None] + [0.0] * 26)
+    folder = with_table(written(tmp_path), "items.parquet", lambda table: table.with_columns(price=odd))
+    assert open_artifact(folder).item_columns["price"][:4].to_list() == [1.5, None, None, None]
+
+
+def test_what_another_process_is_about_to_add_is_not_read(tmp_path: Path) -> None:
+    folder = written(tmp_path, serves=False)
+    (folder / "retrieval.json").write_text('{"kind"')
+    (folder / "fold_in_map.npy").write_bytes(b"half")
+    assert len(Recommender.open(folder).recommend(101, k=3)) == 3

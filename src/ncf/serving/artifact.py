@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import polars as pl
+import polars.selectors as cs
 from safetensors.numpy import save_file
 from threadpoolctl import threadpool_limits
 
@@ -44,9 +45,10 @@ from ncf.data.files import atomic_folder, sha256_of, write_text
 from ncf.data.interactions import pair_keys
 from ncf.errors import ArtifactError
 from ncf.serving.archive import unpacked
+from ncf.serving.consistency import MANIFEST, SCHEMA_VERSION, check_parts, verified_manifest
 from ncf.serving.fold_in import FoldIn
 from ncf.serving.history_embedding import Ages, HistoryEmbedding
-from ncf.serving.numpy_model import Floats, NumpyModel, Rows
+from ncf.serving.numpy_model import Floats, NumpyModel, Rows, mapped_weights
 from ncf.serving.retrieval.retriever import Retriever
 
 if TYPE_CHECKING:
@@ -54,8 +56,6 @@ if TYPE_CHECKING:
 
 Prepared = TypeVar("Prepared", Retriever, FoldIn)
 LOG = logging.getLogger("ncf.serving")
-SCHEMA_VERSION = 2
-_MANIFEST = "manifest.json"
 _UNTRAINED = "untrained_users.npy"
 _IN_TRAINING = "in_training.npy"
 
@@ -103,6 +103,8 @@ class Artifact:
 
     def _prepared(self, kind: type[Prepared], network: NumpyModel) -> Prepared:
         try:
+            if kind.DOCUMENT not in self.manifest["files"]:
+                raise FileNotFoundError(kind.DOCUMENT)
             return kind.open(self.folder, network)
         except FileNotFoundError:
             # Files that the manifest names were verified, so this one was never written.
@@ -137,10 +139,10 @@ class Artifact:
             for name in added:
                 # Other processes may have mapped a file of this name, with the same bytes: theirs lives on.
                 (Path(scratch) / name).replace(self.folder / name)
-            manifest = json.loads((self.folder / _MANIFEST).read_text("utf-8"))
+            manifest = json.loads((self.folder / MANIFEST).read_text("utf-8"))
             manifest["files"] |= added
-            write_text(Path(scratch) / _MANIFEST, json.dumps(manifest, indent=2))
-            (Path(scratch) / _MANIFEST).replace(self.folder / _MANIFEST)
+            write_text(Path(scratch) / MANIFEST, json.dumps(manifest, indent=2))
+            (Path(scratch) / MANIFEST).replace(self.folder / MANIFEST)
 
     @cached_property
     def model(self) -> Model:
@@ -210,7 +212,7 @@ def write_artifact(
         write_text(temporary / "metrics.json", json.dumps(metrics, indent=2))
         write_text(temporary / "MODEL_CARD.md", card)
         manifest = _manifest(temporary, experiment, dataset, data_digest or dataset.digest)
-        write_text(temporary / _MANIFEST, json.dumps(manifest, indent=2))
+        write_text(temporary / MANIFEST, json.dumps(manifest, indent=2))
     return folder
 
 
@@ -269,7 +271,7 @@ def _write_weights(target: Path, model: Model, file: Path | None) -> dict[str, F
 
     if file is not None:
         shutil.move(file, target)
-        return _mapped_weights(target)
+        return mapped_weights(target)
     weights = {
         name: value.detach().float().cpu().contiguous().numpy()
         for name, value in freeze(model).state_dict().items()
@@ -313,7 +315,7 @@ def locate_artifact(path: str | Path) -> Path:
     if path.is_file() and path.name.endswith(".tar.gz"):
         path = unpacked(path.resolve())
     for candidate in (path, path / "artifact"):
-        if (candidate / _MANIFEST).is_file():
+        if (candidate / MANIFEST).is_file():
             return candidate
     if not path.exists():
         raise ArtifactError(
@@ -324,7 +326,7 @@ def locate_artifact(path: str | Path) -> Path:
             f"The run {path} has not finished: resume it with 'ncf train … --output {path} --resume'."
         )
     raise ArtifactError(
-        f"{path} contains no artifact (no {_MANIFEST}): "
+        f"{path} contains no artifact (no {MANIFEST}): "
         "give the --output folder of 'ncf train' or an artifact folder."
     )
 
@@ -333,7 +335,7 @@ def open_artifact(path: str | Path) -> Artifact:
     """The artifact at `path` (see `locate_artifact`), every file verified against the manifest."""
     folder = locate_artifact(path)
     try:
-        return _load(folder, _verified_manifest(folder))
+        return _load(folder, verified_manifest(folder))
     except PermissionError as error:
         raise ArtifactError(
             f"This user may not read the artifact {folder} ({Path(str(error.filename)).name}): "
@@ -345,38 +347,19 @@ def open_artifact(path: str | Path) -> Artifact:
         ) from error
 
 
-def _verified_manifest(folder: Path) -> dict[str, Any]:
-    damaged = f"The artifact {folder} is damaged: {{}}; copy it again, or retrain."
-    try:
-        manifest = json.loads((folder / _MANIFEST).read_text("utf-8"))
-        schema, files = manifest["schema_version"], dict(manifest["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise ArtifactError(damaged.format(f"{_MANIFEST} cannot be read")) from None
-    if schema != SCHEMA_VERSION:
-        raise ArtifactError(
-            f"The artifact {folder} has schema version {schema} and this ncf reads {SCHEMA_VERSION}: "
-            f"use the ncf that wrote it ({manifest.get('versions', {}).get('ncf', 'unknown')}), or retrain."
-        )
-    for name, expected in files.items():
-        path = folder / name
-        if not path.is_file():
-            raise ArtifactError(damaged.format(f"{name} is missing"))
-        if path.stat().st_size != expected["bytes"] or sha256_of(path) != expected["sha256"]:
-            raise ArtifactError(damaged.format(f"{name} was changed"))
-    return dict(manifest)
-
-
 def _load(folder: Path, manifest: dict[str, Any]) -> Artifact:
     experiment = Experiment.parse(
         json.loads((folder / "config.json").read_text("utf-8")), source="config.json"
     )
     items = pl.read_parquet(folder / "items.parquet")
-    users = Vocabulary.of_series(pl.read_parquet(folder / "users.parquet")["id"])
-    return Artifact(
+    # JSON has no NaN and no infinity, and neither says anything of an item.
+    items = items.with_columns(pl.when(cs.float().is_finite()).then(cs.float()))
+    users = pl.read_parquet(folder / "users.parquet")["id"]
+    artifact = Artifact(
         folder=folder,
-        weights=_mapped_weights(folder / "model.safetensors"),
+        weights=mapped_weights(folder / "model.safetensors"),
         experiment=experiment,
-        users=users,
+        users=Vocabulary.of_series(users),
         items=Vocabulary.of_series(items["id"]),
         item_columns=items,
         seen=Csr(
@@ -386,20 +369,11 @@ def _load(folder: Path, manifest: dict[str, Any]) -> Artifact:
         metrics=json.loads((folder / "metrics.json").read_text("utf-8")),
         manifest=manifest,
     )
-
-
-def _mapped_weights(path: Path) -> dict[str, Floats]:
-    """The tensors of a safetensors file (a length, a JSON header, numbers) as views of the mapped file."""
-    content = np.memmap(path, np.uint8, mode="r").view(np.ndarray)
-    begin = 8 + int(content[:8].view("<u8")[0])
-    header = json.loads(content[8:begin].tobytes())
-    header.pop("__metadata__", None)
-    return {
-        name: content[begin + tensor["data_offsets"][0] : begin + tensor["data_offsets"][1]]
-        .view("<f4")
-        .reshape(tensor["shape"])
-        for name, tensor in header.items()
-    }
+    check_parts(
+        artifact.weights, users, items, artifact.seen, artifact.untrained_users,
+        artifact.history_embedding,
+    )  # fmt: skip
+    return artifact
 
 
 def _table_sizes(weights: dict[str, Floats]) -> tuple[int, int]:

@@ -33,6 +33,7 @@ import numpy.typing as npt
 
 from ncf.data import Csr
 from ncf.runtime import seed_of
+from ncf.serving.consistency import is_finite
 from ncf.serving.history_embedding import Ages, HistoryEmbedding, last_of_each
 from ncf.serving.numpy_model import Floats, NumpyModel, Rows
 
@@ -48,6 +49,9 @@ Indices = npt.NDArray[np.int64]
 
 class FoldIn:
     """`map_FW` [F, W], and `informative_I` [I] bool: the items that any training user has."""
+
+    DOCUMENT = "fold_in_map.npy"
+    """The file without which there is none in an artifact."""
 
     def __init__(
         self,
@@ -89,17 +93,25 @@ class FoldIn:
 
     def save(self, folder: Path) -> None:
         """Write `fold_in_map.npy` and `fold_in_informative.npy`; a look-up is kept for itself."""
-        np.save(folder / "fold_in_map.npy", self._map_FW, allow_pickle=False)
+        np.save(folder / self.DOCUMENT, self._map_FW, allow_pickle=False)
         np.save(folder / "fold_in_informative.npy", self._informative_I, allow_pickle=False)
 
     @classmethod
     def open(cls, folder: Path, network: NumpyModel) -> "FoldIn":
-        """Map what `save` wrote. Raises `OSError` or `ValueError` where it cannot be read."""
+        """Map what `save` wrote. Raises `OSError` or `ValueError` where it cannot be read, or belongs to
+        another network.
+        """
         map_FW, informative_I = (
             np.load(folder / f"fold_in_{name}.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray)
             for name in ("map", "informative")
         )
-        return cls(network, map_FW, informative_I, HistoryEmbedding.open(folder))
+        opened = cls(network, map_FW, informative_I, HistoryEmbedding.open(folder))
+        vectors_BW = opened._guessed([np.zeros(min(1, network.items), np.int64)])
+        if vectors_BW.shape[1:] != network.user_vectors(np.zeros(0, np.int64)).shape[1:]:
+            raise ValueError("fold_in_map.npy does not belong to this model")
+        if len(informative_I) != network.items or not is_finite(map_FW):
+            raise ValueError("fold_in_informative.npy does not belong to these items")
+        return opened
 
     def vector(self, history: Rows) -> Floats:
         """[W] of a visitor with these items, oldest first; repeats do not matter, and order only where there

@@ -15,7 +15,9 @@ Legend: B users, C items, I items of the catalogue, W width of a user vector, Q 
 item's side, D factors, E embedding width, H hidden width.
 """
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -209,3 +211,22 @@ def _branches_of(weights: Mapping[str, Floats]) -> list[tuple[str, str]]:
     if "gmf.output" in weights:
         return [("gmf", "gmf."), ("mlp", "mlp.")]
     return [("mlp" if "first.bias" in weights else "gmf", "")]
+
+
+def mapped_weights(path: Path) -> dict[str, Floats]:
+    """The tensors of a safetensors file (a length, a JSON header, numbers) as views of the mapped file.
+
+    Raises `ValueError` or `KeyError` where it holds anything but float32.
+    """
+    content = np.memmap(path, np.uint8, mode="r").view(np.ndarray)
+    begin = 8 + int(content[:8].view("<u8")[0])
+    header = json.loads(content[8:begin].tobytes())
+    header.pop("__metadata__", None)
+    if any(tensor["dtype"] != "F32" for tensor in header.values()):
+        raise ValueError(f"{path.name} has numbers that are not float32")
+    return {
+        name: content[begin + tensor["data_offsets"][0] : begin + tensor["data_offsets"][1]]
+        .view("<f4")
+        .reshape(tensor["shape"])
+        for name, tensor in header.items()
+    }

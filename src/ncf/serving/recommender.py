@@ -21,7 +21,7 @@ from typing import Any, Literal, TypedDict, Unpack, overload
 import numpy as np
 import numpy.typing as npt
 
-from ncf.errors import ConfigError, UnknownIdError
+from ncf.errors import ArtifactError, ConfigError, UnknownIdError
 from ncf.serving.artifact import Artifact, open_artifact
 from ncf.serving.history_embedding import Ages
 from ncf.serving.numpy_model import Floats, NumpyModel, Rows
@@ -83,7 +83,7 @@ class Recommender:
         """With `exact` the full model scores every item; otherwise only candidates (see `retrieval/`)."""
         self.artifact = artifact
         self.users, self.items = artifact.users, artifact.items
-        self.network = NumpyModel(artifact.weights)
+        self.network = _network(artifact)
         self._ranker: Ranker = BruteForce(self.network) if exact else artifact.retrieval(self.network)
         self._fold_in = artifact.fold_in(self.network)
         self._popular = PopularityRanker(artifact.item_columns["popularity"].to_numpy())
@@ -318,6 +318,20 @@ class Recommender:
             there = scores > -np.inf
             scores, rows = scores[there], rows[there]
         return Recommendation(subject, self.items.ids[rows].tolist(), scores.tolist(), source, ignored)
+
+
+def _network(artifact: Artifact) -> NumpyModel:
+    """The network of these weights, asked once; raises `ArtifactError` where they do not fit each other."""
+    try:
+        network = NumpyModel(artifact.weights)
+        first = np.zeros(min(1, network.users, network.items), np.int64)
+        network.scores(network.user_queries(first), network.sides(first[:, None]))
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ArtifactError(
+            f"The artifact {artifact.folder} cannot be read (its weights do not fit each other: {error}): "
+            "copy it again, or retrain."
+        ) from error
+    return network
 
 
 def _distinct(rows: Rows) -> Rows:

@@ -51,8 +51,11 @@ class Scan:
 
     @classmethod
     def open(cls, folder: Path, items: int) -> "Scan":
-        """The matrix, mapped."""
-        return cls(np.load(folder / _MATRIX, mmap_mode="r", allow_pickle=False), items)
+        """The matrix, mapped; raises `ValueError` where it is not of so many items."""
+        items_RP = np.load(folder / _MATRIX, mmap_mode="r", allow_pickle=False)
+        if items_RP.shape[1] != padded(np.zeros((1, items), np.float32)).shape[1] or np.isnan(items_RP).any():
+            raise ValueError(f"{_MATRIX} does not belong to these items")
+        return cls(items_RP, items)
 
     def save(self, folder: Path) -> None:
         """The matrix as it is."""

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ncf.errors import ArtifactError
+from ncf.serving.consistency import is_finite
 from ncf.serving.numpy_model import Floats, Rows
 from ncf.serving.retrieval.index import Alive
 from ncf.serving.retrieval.landmarks import ItemVectors
@@ -69,11 +70,13 @@ class IvfIndex:
         return int(self._index.nlist)
 
     @classmethod
-    def open(cls, folder: Path, probes: int) -> "IvfIndex":
-        """The lists, mapped."""
+    def open(cls, folder: Path, probes: int, items: int) -> "IvfIndex":
+        """The lists, mapped; raises `ValueError` where they are not of so many items."""
         faiss = faiss_module()
         turn_RR = np.load(folder / _TURN, allow_pickle=False)
         index = faiss.read_index(str(folder / _INDEX), faiss.IO_FLAG_MMAP)
+        if index.ntotal != items or not is_finite(turn_RR):
+            raise ValueError(f"{_INDEX} does not belong to these items")
         # By default each search starts 32 threads that read its lists ahead. It takes longer than the search.
         faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0
         return cls(index, turn_RR, probes)

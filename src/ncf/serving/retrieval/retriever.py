@@ -21,6 +21,7 @@ import numpy as np
 
 from ncf.data import Csr
 from ncf.data.files import write_text
+from ncf.serving.consistency import is_finite
 from ncf.serving.numpy_model import Floats, NumpyModel, Rows
 from ncf.serving.retrieval.brute_force import BruteForce, best
 from ncf.serving.retrieval.calibration import IndexCalibration, K, fit
@@ -40,6 +41,9 @@ _EXACT_ITEMS = 20_000
 
 class Retriever:
     """`top` through candidates; where it would need a large part of the items as candidates, exact."""
+
+    DOCUMENT = _DOCUMENT
+    """The file without which there is none in an artifact."""
 
     def __init__(
         self, network: NumpyModel, fitted: IndexCalibration | None, known: Floats | None = None
@@ -149,7 +153,10 @@ class Retriever:
 
     @classmethod
     def open(cls, folder: Path, network: NumpyModel) -> "Retriever":
-        """From the artifact's folder, arrays mapped, so that processes share them."""
+        """From the artifact's folder, arrays mapped, so that processes share them.
+
+        Raises `OSError`, `KeyError` or `ValueError` where it cannot be read or belongs to another network.
+        """
         document = json.loads((folder / _DOCUMENT).read_text("utf-8"))
         if document["kind"] == "exact":
             return cls(network, None)
@@ -159,14 +166,20 @@ class Retriever:
         index: Index = (
             Scan.open(folder, network.items)
             if document["kind"] == "scan"
-            else IvfIndex.open(folder, document["probes"])
+            else IvfIndex.open(folder, document["probes"], network.items)
         )
-        known = folder / _KNOWN
-        return cls(
-            network,
-            IndexCalibration(landmarks, index, document["candidates"], document["limit"], document["recall"]),
-            np.load(known, mmap_mode="r", allow_pickle=False).view(np.ndarray) if known.is_file() else None,
+        fitted = IndexCalibration(
+            landmarks, index, document["candidates"], document["limit"], document["recall"]
         )
+        path, known = folder / _KNOWN, None
+        if path.is_file():
+            known = np.load(path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
+        opened = cls(network, fitted, known)
+        if known is not None and (len(known) != network.users or not is_finite(known)):
+            raise ValueError(f"{_KNOWN} does not belong to these users")
+        if network.users and network.items:
+            opened.top(network.user_queries(np.zeros(1, np.int64)), 1, [np.empty(0, np.int64)])
+        return opened
 
 
 def _known_users(network: NumpyModel, fitted: IndexCalibration) -> Floats | None:
