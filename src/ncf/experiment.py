@@ -123,6 +123,7 @@ def train(
     if experiment.train.tables == "sharded":
         refuse_what_shards_cannot(experiment, communicator)
     require_times(dataset.train, experiment.model.history_half_life)
+    _refuse_what_ignores_weights(dataset, experiment)
     clock = PhaseClock(options.phases)
     trackers: list[Tracker] = [clock, options.tracker]
     folder = Path()
@@ -175,6 +176,20 @@ def _start(
             with atomic_file(notes) as temporary:
                 write_text(temporary, json.dumps(document, indent=2))
     return Start(communicator.broadcast(start.experiment), start.logits)
+
+
+def _refuse_what_ignores_weights(dataset: Dataset, experiment: Experiment) -> None:
+    """Raise `ConfigError` for a start that does not know the weights of `dataset`."""
+    recipe = experiment.pretraining
+    parts = [experiment, *((recipe.gmf, recipe.mlp) if recipe else ())]
+    init = next((part.train.init for part in parts if part.train.init != "random"), None)
+    distils = recipe is not None and experiment.model.kind == "gmf"
+    if dataset.train.weights is not None and (init or distils):
+        what = f"train.init = '{init}'" if init else "A distilled recipe"
+        raise ConfigError(
+            f"{what} starts from a closed form, which does not know the weights of these data: set "
+            "train.init = 'random' and a number for model.factors, or prepare the data without --weight."
+        )
 
 
 def _facts(dataset: Dataset, experiment: Experiment) -> dict[str, str]:

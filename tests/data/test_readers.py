@@ -214,3 +214,9 @@ def test_byte_order_mark_quotes_and_carriage_returns(tmp_path: Path) -> None:
     assert columns.item.cast(pl.String).to_list() == ["x,y"]
     assert columns.time is not None
     assert columns.time.to_list() == [1]
+
+
+def test_weights_below_zero(write: Write) -> None:
+    path = write("a.csv", "user,item,w\n1,1,0\n1,2,-1\n")
+    with pytest.raises(DataError, match=r"The weight \(column 'w'\) is -1 in line 3 of .* which is below 0"):
+        read(path, ColumnNames(weight="w"))

@@ -1,11 +1,14 @@
 """Negatives: none is known, all others are drawn, in the right proportions, and again from a seed."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ncf.data import Dataset
 from ncf.errors import DataError
 from ncf.runtime import Workers
 from ncf.training import counter_rng
@@ -170,10 +173,45 @@ def test_nobody_with_a_negative_is_refused_with_a_sentence() -> None:
         GroupSampler(dataset_of([(0, 0), (0, 1)], users=1, items=2), batch_size=2, negatives=1)
 
 
+def weighted(dataset: Dataset, weights: np.ndarray) -> Dataset:
+    train = replace(dataset.train, weights=weights.astype(np.float32))
+    return replace(dataset, train=train, digest="weighted")
+
+
+def test_positives_are_drawn_in_proportion_to_their_weights() -> None:
+    dataset = dataset_of([(user, item) for user in range(4) for item in range(3)], users=4, items=9)
+    weights = np.array([0, 1, 2, 3, 0.5, 4, 1, 1, 1, 0, 0, 10])
+    sampler = GroupSampler(weighted(dataset, weights), batch_size=5, negatives=1)
+    counts = np.zeros((4, 9), int)
+    for number in range(500):
+        steps = epoch(sampler, number)
+        assert sum(len(users) for _, users, _ in steps) == 12
+        for _, users, items in steps:
+            np.add.at(counts, (users, [row[0] for row in items]), 1)
+    drawn = counts[:, :3].ravel()
+    assert (drawn[weights == 0] == 0).all()
+    np.testing.assert_allclose(drawn / drawn.sum(), weights / weights.sum(), atol=0.01)
+
+
+def test_equal_weights_draw_each_positive_once() -> None:
+    dataset = planted()
+    plain = GroupSampler(dataset, batch_size=64, negatives=2)
+    same = GroupSampler(weighted(dataset, np.full(len(dataset.train), 3.0)), batch_size=64, negatives=2)
+    assert epoch(same, 1) == epoch(plain, 1)
+
+
+def test_weights_that_are_all_zero_are_refused() -> None:
+    with pytest.raises(DataError, match="All weights are 0, so there is nothing to learn"):
+        GroupSampler(weighted(planted(), np.zeros(len(planted().train))), batch_size=64, negatives=1)
+
+
+@pytest.mark.parametrize("weights", [False, True])
 @pytest.mark.parametrize("size", [2, 3, 4, 7, 150])
 @pytest.mark.parametrize("batch_size", [64, 1100])
-def test_processes_draw_together_what_one_draws(size: int, batch_size: int) -> None:
+def test_processes_draw_together_what_one_draws(size: int, batch_size: int, weights: bool) -> None:
     dataset = planted()
+    if weights:
+        dataset = weighted(dataset, np.random.default_rng(0).exponential(size=len(dataset.train)) ** 3)
     whole = epoch(GroupSampler(dataset, batch_size=batch_size, negatives=2), 1)
     parts = [
         epoch(GroupSampler(dataset, batch_size=batch_size, negatives=2, rank=rank, size=size), 1)

@@ -36,6 +36,9 @@ def prepare(
     item: Annotated[str | None, typer.Option(help="Column of item ids.")] = None,
     time: Annotated[str | None, typer.Option(help="Column of timestamps.")] = None,
     rating: Annotated[str | None, typer.Option(help="Column of ratings.")] = None,
+    weight: Annotated[
+        str | None, typer.Option(help="Column of weights, such as counts: how often training draws a row.")
+    ] = None,
     format: Annotated[str | None, typer.Option(help="File format, if the name does not tell it.")] = None,
     delimiter: Annotated[str | None, typer.Option(help="Field delimiter of a text file.")] = None,
     header: Annotated[
@@ -77,7 +80,7 @@ def prepare(
     if streaming and input is None:
         raise ConfigError("--streaming works only with --input: other sources fit into memory.")
     options = data.PrepareOptions(
-        user=user, item=item, time=time, rating=rating, format=format,  # type: ignore[arg-type]
+        user=user, item=item, time=time, rating=rating, weight=weight, format=format,  # type: ignore[arg-type]
         delimiter=delimiter, header=header, encoding=encoding, no_time=no_time, no_rating=no_rating,
         items_file=items, items_id=items_id,
         min_user=min_user, min_item=min_item, min_rating=min_rating,

@@ -33,6 +33,7 @@ from ncf.errors import DataError
 
 _HEAD = 1000
 _ROW = "number of the row"
+_NEVER_NEGATIVE = ("time", "weight")
 
 
 @dataclass(frozen=True)
@@ -271,22 +272,22 @@ def cast_expressions(
 
 
 def gaps(values: pl.Series, purpose: str) -> pl.Series | None:
-    """A mask of the values of `purpose` that are missing, NaN, or negative times; None if there are none."""
+    """A mask of the values of `purpose` that are missing, NaN, or times or weights below 0; None for none."""
     bad = values.null_count() > 0
     if values.dtype.is_float():
         bad = bad or not bool(values.is_finite().all())
-    if purpose == "time" and not bad and len(values):
-        bad = int(values.min()) < 0  # type: ignore[arg-type]
+    if purpose in _NEVER_NEGATIVE and not bad and len(values):
+        bad = float(values.min()) < 0  # type: ignore[arg-type]
     if not bad:
         return None
     wrong = values.is_null()
     if values.dtype.is_float():
         wrong = wrong | ~values.is_finite().fill_null(True)
-    if purpose == "time":
+    if purpose in _NEVER_NEGATIVE:
         wrong = wrong | (values < 0).fill_null(False)
     return wrong
 
 
 def is_negative(values: pl.Series, purpose: str, row: int) -> bool:
-    """Whether the value at `row` is a time before 0."""
-    return purpose == "time" and (values[row] or 0) < 0
+    """Whether the value at `row` is a time or a weight below 0."""
+    return purpose in _NEVER_NEGATIVE and (values[row] or 0) < 0

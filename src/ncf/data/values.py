@@ -206,7 +206,7 @@ def gap_sentence(purpose: str, column: str, raw: Any, where: str, count: int, ne
     """What is wrong with a value of a column, and the remedy.
 
     `raw`: the value, None if it is missing; `where`: its line or file; `count`: how many rows have a wrong
-    value; `negative`: it is a time before 0.
+    value; `negative`: it is a time or a weight below 0.
     """
     what = f"The {purpose} (column '{column}')"
     rows = f"in {where} ({count:,} row{'s' if count > 1 else ''} in all)"
@@ -215,6 +215,7 @@ def gap_sentence(purpose: str, column: str, raw: Any, where: str, count: int, ne
     if isinstance(raw, float) and raw != raw:
         return f"{what} is NaN {rows}: remove those rows."
     if negative:
-        return f"{what} is {raw} {rows}, which is before 0 or 1970: correct or remove those rows."
+        below = "before 0 or 1970" if purpose == "time" else "below 0"
+        return f"{what} is {raw} {rows}, which is {below}: correct or remove those rows."
     due = {"user": "an id", "item": "an id", "time": "a number or an ISO date"}.get(purpose, "a number")
     return f"{what} is '{raw}' {rows}, where {due} is expected: correct those rows."

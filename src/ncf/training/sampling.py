@@ -12,6 +12,11 @@ interactions and users. And never drawing held-out positives would tell the mode
 flatters the measurements (docs/protocol.md has the figures). So measured runs exclude only the positives of
 training.
 
+With weights, an epoch has as many groups as there are positives, and draws each positive in proportion to its
+weight. So every loss is the weighted one, and no loss has to know. The groups are places on a line on which
+each positive has a stretch as long as its weight: a place follows from its position and one fraction, and
+positives stay in the order of their users.
+
 Legend: N draws, U users, I items, B groups of this process in a step, K negatives of a positive, S shards, n
 steps drawn together.
 """
@@ -20,6 +25,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -29,6 +35,8 @@ from ncf.errors import DataError
 from ncf.runtime import Workers, seed_of, spans
 from ncf.training import counter_rng
 from ncf.training.known_positives import KnownPositives
+
+Floats = npt.NDArray[np.float32]
 
 _DRAWS_A_BLOCK = 2**20
 _DRAWS_AT_ONCE = {"cpu": 2**16, "cuda": 2**24}
@@ -148,8 +156,9 @@ class GroupSampler:
         self.device = torch.device(device)
         self.batch_size, self.negatives, self.seed = batch_size, negatives, seed
         self._rank, self._size = rank, size
-        self._users, self._items, self.full_users = _with_negatives(dataset)
+        self._users, self._items, weights, self.full_users = _with_negatives(dataset)
         self.positives = len(self._users)
+        self._ends = None if weights is None else _ends(weights).to(self.device)
         self.steps = -(-self.positives // batch_size)
         self._bounds = _shard_bounds(self.positives, batch_size)
         first, last = self._own_users()
@@ -198,15 +207,32 @@ class GroupSampler:
 
     def _own_users(self) -> tuple[int, int]:
         """First and last user of those shards; (0, -1) where there is no positive."""
+        first, end = self._own_positives()
+        return (int(self._users[first]), int(self._users[end - 1])) if end > first else (0, -1)
+
+    def _own_positives(self) -> tuple[int, int]:
+        """Bounds of the positives that those shards' groups can have."""
         own = self._own_shards()
         first, end = int(self._bounds[own.start]), int(self._bounds[own.stop])
-        return (int(self._users[first]), int(self._users[end - 1])) if end > first else (0, -1)
+        if self._ends is None or end <= first:
+            return first, end
+        places = torch.tensor([first, end], dtype=torch.float64, device=self.device)
+        low, high = torch.searchsorted(self._ends, places, right=True).tolist()
+        return low, min(high + 1, self.positives)
+
+    def _drawn(self, positions_B: Tensor, epoch: int) -> Tensor:
+        """[B]: the positives of the groups at `positions_B`, which are the same without weights."""
+        if self._ends is None:
+            return positions_B
+        fractions_B = counter_rng.fractions(seed_of(self.seed, "weights", epoch), positions_B)
+        places_B = positions_B.double() + fractions_B
+        return torch.searchsorted(self._ends, places_B, right=True).clamp_(max=self.positives - 1)
 
     def _block(self, epoch: int, first_step: int, orders: dict[int, Tensor]) -> list[Step]:
         """Consecutive steps from `first_step` on, drawn together."""
         numbers = range(first_step, min(self.steps, first_step + self._steps_a_block))
         positions_B, cut = self._positions_of(numbers, orders)
-        users_B, items_B = self._read(positions_B)
+        users_B, items_B = self._read(self._drawn(positions_B, epoch))
         counters_BK = positions_B[:, None] * self.negatives + torch.arange(self.negatives, device=self.device)
         negatives_BK = self._sampler.draw(
             (users_B - self._first_user).repeat_interleave(self.negatives),
@@ -271,15 +297,26 @@ def _known_of(dataset: Dataset, exclude: str, first: int, last: int) -> Csr:
     return dataset.train.csr_between(first, last + 1)
 
 
-def _with_negatives(dataset: Dataset) -> tuple[Int32, Int32, int]:
-    """Users and items of the positives whose users have a negative, and how many users have none."""
-    users, items = dataset.train.user_rows, dataset.train.item_rows
+def _ends(weights: Floats) -> Tensor:
+    """[N] float64: where the stretch of each positive ends, on a line that is N long."""
+    ends = np.cumsum(weights, dtype=np.float64)
+    if not len(ends) or not ends[-1] > 0:
+        raise DataError(
+            "All weights are 0, so there is nothing to learn: prepare the data with other --weight."
+        )
+    return torch.from_numpy(ends * (len(ends) / ends[-1]))
+
+
+def _with_negatives(dataset: Dataset) -> tuple[Int32, Int32, Floats | None, int]:
+    """Users, items and weights of the positives whose users have a negative, and how many users have none."""
+    users, items, weights = dataset.train.user_rows, dataset.train.item_rows, dataset.train.weights
     full = dataset.known.counts >= len(dataset.items)
     if not bool(full.any()):
-        return users, items, 0
+        return users, items, weights, 0
     kept = ~full[users]
     if not bool(kept.any()):
         raise DataError(
             "Every user has used every item, so no negative exists: prepare the data again with more items."
         )
-    return users[kept], items[kept], int(full.sum())
+    weights = None if weights is None else weights[kept]
+    return users[kept], items[kept], weights, int(full.sum())

@@ -1,5 +1,7 @@
 """A GPU's sampler draws bit by bit what the CPU's does. The CPU plays the device."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -31,11 +33,15 @@ def test_a_step_has_users_and_rows_of_candidates() -> None:
 @pytest.mark.parametrize("draws_a_block", [1, 900, 2**24])
 @pytest.mark.parametrize("size", [1, 2, 3, 150])
 @pytest.mark.parametrize("batch_size", [64, 1100])
+@pytest.mark.parametrize("weights", [False, True])
 def test_steps_are_those_of_the_cpu(
-    batch_size: int, size: int, draws_a_block: int, monkeypatch: pytest.MonkeyPatch
+    weights: bool, batch_size: int, size: int, draws_a_block: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sampling, "_DRAWS_A_BLOCK", draws_a_block)
     dataset = planted()
+    if weights:
+        drawn = np.random.default_rng(0).exponential(size=len(dataset.train)).astype(np.float32)
+        dataset = replace(dataset, train=replace(dataset.train, weights=drawn), digest="weighted")
     for rank in {0, size // 2, size - 1}:
         options = {"batch_size": batch_size, "negatives": 2, "seed": 7, "rank": rank, "size": size}
         ours, theirs = DeviceGroupSampler(dataset, **options), GroupSampler(dataset, **options)

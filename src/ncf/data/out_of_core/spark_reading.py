@@ -180,7 +180,7 @@ def _gap(cast: Cast, frame: DataFrame, purpose: str, count: int, origin: Source)
     at = [F.col(name) == F.lit(first[name]) for name in PLACE]
     row = cast.frame.where(at[0] & at[1] & at[2]).select(purpose).first()
     raw = row[0] if row is not None else None
-    negative = purpose == "time" and (first[purpose] or 0) < 0
+    negative = purpose in ("time", "weight") and (first[purpose] or 0) < 0
     sentence = gap_sentence(purpose, cast.names[purpose], raw, origin.path, count, negative)
     if purpose != "time":
         return DataError(sentence)

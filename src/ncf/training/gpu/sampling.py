@@ -60,10 +60,10 @@ class DeviceGroupSampler(GroupSampler):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        own = self._own_shards()
-        self._first, end = int(self._bounds[own.start]), int(self._bounds[own.stop])
+        self._first = int(self._bounds[self._own_shards().start])
+        self._first_positive, end = self._own_positives()
         self._own = [
-            torch.from_numpy(np.array(rows[self._first : end])).to(self.device)
+            torch.from_numpy(np.array(rows[self._first_positive : end])).to(self.device)
             for rows in (self._users, self._items)
         ]
         self._steps_a_block = max(1, _DRAWS_A_BLOCK // self._own_draws)
@@ -104,5 +104,5 @@ class DeviceGroupSampler(GroupSampler):
         return order[places_B].add_(self._first), lengths.sum(axis=1).tolist()
 
     def _read(self, positions_B: Tensor) -> tuple[Tensor, Tensor]:
-        users, items = (rows[positions_B - self._first].long() for rows in self._own)
+        users, items = (rows[positions_B - self._first_positive].long() for rows in self._own)
         return users, items

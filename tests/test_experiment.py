@@ -1,0 +1,47 @@
+"""What a training says, and what it refuses before it begins."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ncf.errors import ConfigError
+from ncf.experiment import RunOptions, train
+from ncf.tracking.tracker import Silent
+from support import checkerboard, dataset_of, experiment
+
+
+class Logged(Silent):
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def log(self, sentence: str) -> None:
+        self.lines.append(sentence)
+
+
+def test_what_training_leaves_out_or_cannot_watch_is_told(tmp_path: Path) -> None:
+    pairs = [(0, item) for item in range(6)] + [(user, item) for user in range(1, 5) for item in range(3)]
+    tracker = Logged()
+    options = RunOptions(tracker=tracker, serves=False, verdict=False)
+    train(
+        dataset_of(pairs, users=5, items=6), experiment("gmf", patience=1), tmp_path / "run", options=options
+    )
+    said = " ".join(tracker.lines)
+    assert "1 users have used every item: no negative exists for them" in said
+    assert "leaves out their 6 positives" in said
+    assert "train.patience has nothing to watch" in said
+
+
+@pytest.mark.parametrize("init", ["spectral", "auto"])
+def test_starts_that_do_not_know_weights_are_refused(tmp_path: Path, init: str) -> None:
+    data = checkerboard()
+    weights = np.ones(len(data.train), np.float32)
+    data = replace(data, train=replace(data.train, weights=weights), digest="weighted")
+    with pytest.raises(
+        ConfigError, match=rf"train\.init = '{init}' starts from a closed form, which does not know"
+    ):
+        train(data, experiment("gmf", init=init), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
