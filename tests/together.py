@@ -31,7 +31,7 @@ CONTEXT.set_forkserver_preload(
         "polars",
         "safetensors.torch",
         "torch.distributed.launcher.api",
-        "ncf.cli.console",
+        "ncf.tracking.console",
         "ncf.experiment",
         "ncf.training.parallel.connect",
         "ncf.training.parallel.launcher",

@@ -369,7 +369,9 @@ def _unknown(name: str) -> str:
 def _first_mistake(error: ValidationError) -> str:
     """A sentence for the first error in pydantic's list."""
     mistake = error.errors()[0]
-    field = ".".join(str(part) for part in mistake["loc"])
+    # Of a setting with several types pydantic names the type as well, such as "constrained-int".
+    parts = [str(part) for part in mistake["loc"]]
+    field = ".".join(part for part in parts if part.isidentifier() or part.isdigit())
     if mistake["type"] == "extra_forbidden":
         return _unknown(field)
     given = mistake["input"]

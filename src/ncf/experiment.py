@@ -47,7 +47,7 @@ class Run:
 
     folder: Path
     artifact: Path
-    metrics: dict[str, Any]
+    metrics: dict[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,10 @@ import pytest
 from typer.testing import CliRunner
 
 from ncf import experiment
-from ncf.cli import app, console
+from ncf.cli import app
 from ncf.data import PrepareOptions, prepare_file
 from ncf.errors import ConfigError
+from ncf.tracking import console
 from support import experiment as small
 
 

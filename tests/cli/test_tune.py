@@ -7,9 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 import support
-from ncf.cli import app, console
+from ncf.cli import app
 from ncf.config import Experiment
 from ncf.errors import ConfigError
+from ncf.tracking import console
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from aws import Aws
-from ncf.cli.console import log
 from ncf.sagemaker.endpoints.describe import EndpointProgress
+from ncf.tracking.console import log
 from sagemaker_hosting import IMAGE, left, ncf, sick_from_now_on
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from ncf.cli import console
 from ncf.experiment import RunOptions, train
+from ncf.tracking import console
 from ncf.tracking import tracker as tracker_module
 from ncf.tracking.tracker import JsonLines, Phase, PhaseClock, Tracker, Trackers
 from support import checkerboard, experiment

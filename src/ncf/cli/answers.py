@@ -18,7 +18,7 @@ def print_answer(document: dict[str, Any], as_json: bool = False) -> None:
     if as_json:
         print_json(document)
         return
-    from ncf.cli.console import OUT, items_table, log
+    from ncf.tracking.console import OUT, items_table, log
 
     for answer in document["recommendations"]:
         if answer["ignored"]:

@@ -78,7 +78,7 @@ def _fix(yes: bool) -> None:
 
 def _print(finding: Finding) -> None:
     """Print one row; on a terminal in colour, with long texts wrapped inside their column."""
-    from ncf.cli.console import OUT
+    from ncf.tracking.console import OUT
 
     if not OUT.is_terminal:
         remedy = f" -> {finding.remedy}" if finding.remedy else ""

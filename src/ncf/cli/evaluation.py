@@ -142,8 +142,8 @@ def _by_time(run: str, data: str | None, overrides: Mapping[str, Any], as_json: 
     from contextlib import closing
 
     from ncf import analysis
-    from ncf.cli import console
     from ncf.runtime import stop_requested
+    from ncf.tracking import console
 
     own, cut = analysis.folders_of(run, data)
     subject = analysis.open_run(run, own, **overrides)
@@ -200,7 +200,7 @@ def compare(
         typer.echo(f"Compared on the {len(runs[0].held_out):,} rows that are on the record of neither.")
     from rich.table import Table
 
-    from ncf.cli.console import OUT
+    from ncf.tracking.console import OUT
 
     table = Table(title=f"a = {a}, b = {b}", title_justify="left")
     for heading in ("metric", "a", "b", "b - a", "95% interval", "p"):
@@ -226,7 +226,7 @@ def report(
     """Write an HTML report about a run (metrics, curves, groups, calibration, examples) and its model
     card."""
     from ncf.analysis.report.write import write_report
-    from ncf.cli import console
+    from ncf.tracking import console
 
     if not as_json and console.ERR.is_terminal:
         console.log("Evaluating the test set in candidate lists and in the full catalogue …")

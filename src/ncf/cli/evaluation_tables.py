@@ -18,7 +18,7 @@ def print_columns(
     """
     from rich.table import Table
 
-    from ncf.cli.console import OUT
+    from ncf.tracking.console import OUT
 
     table = Table(title=title, title_justify="left")
     table.add_column("metric")
@@ -53,7 +53,7 @@ def _cell(value: float | None, interval: Sequence[float] | None) -> str:
 
 def cold_sentence(users: int, without: Mapping[str, float], protocol: str) -> str:
     """What to know of the `users` whom training does not have, and the means `without` them."""
-    from ncf.cli.console import headlines
+    from ncf.tracking.console import headlines
 
     others = ", ".join(headlines(without)) or "nobody is left"
     return (
@@ -75,7 +75,7 @@ def print_groups(title: str, table: "Mapping[str, Sequence[Group]]") -> None:
     intervals."""
     from rich.table import Table
 
-    from ncf.cli.console import OUT
+    from ncf.tracking.console import OUT
 
     first = next(iter(table.values()))
     metrics = _shown(first[0].means) if first else []
@@ -95,7 +95,7 @@ def print_known(results: "Mapping[str, EvaluationResult]") -> None:
     """Print one row for each number of known items, with the `results` of those cold users."""
     from rich.table import Table
 
-    from ncf.cli.console import OUT
+    from ncf.tracking.console import OUT
 
     metrics = [*_shown(next(iter(results.values())).means), "mrr"]
     table = Table("known items", title="cold users, sampled", title_justify="left")

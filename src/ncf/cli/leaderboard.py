@@ -107,9 +107,9 @@ def _open(data: str, quiet: bool) -> tuple[Any, "Path"]:
     from pathlib import Path
 
     from ncf import experiment
-    from ncf.cli import console
     from ncf.config import DataConfig, Experiment
     from ncf.data.catalog import CATALOG
+    from ncf.tracking import console
 
     named = data in CATALOG and not (Path(data) / "dataset.json").is_file()
     settings = Experiment(data=DataConfig(catalog=data) if named else DataConfig(path=data))
@@ -120,9 +120,9 @@ def _print(results: "LeaderboardResults", page: "Path") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ncf.cli.console import OUT, log
     from ncf.leaderboard import summary
     from ncf.leaderboard.export import ACCURACY, COST, NONE
+    from ncf.tracking.console import OUT, log
 
     columns = [column for column in (*ACCURACY, *COST) if not column.heading.startswith("MRR")]
     table = Table(title=f"{results.data['name']}, test", title_justify="left")

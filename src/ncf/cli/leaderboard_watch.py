@@ -4,10 +4,10 @@ left."""
 import time
 from typing import Any
 
-from ncf.cli.console import log
 from ncf.cli.tune_watch import WithBar
 from ncf.leaderboard.entries import Entry
 from ncf.leaderboard.run import LeaderboardListener
+from ncf.tracking.console import log
 from ncf.tuning.page import written
 from ncf.tuning.trials import Trial
 

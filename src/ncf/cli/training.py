@@ -89,10 +89,10 @@ def train(
 ) -> None:
     """Train a recipe, evaluate it, save checkpoints and write the artifact."""
     from ncf import experiment
-    from ncf.cli import console
     from ncf.config import Experiment
     from ncf.runtime import stop_requested
     from ncf.sagemaker.container.environment import job_identity
+    from ncf.tracking import console
     from ncf.tracking.mlflow_run import open_tracker
     from ncf.tracking.tracker import Silent, Tracker, Trackers
     from ncf.training.parallel.connect import connect
@@ -190,8 +190,8 @@ def _print_run(run: "Run", as_json: bool) -> None:
     if as_json:
         print_json({"run": str(run.folder), "artifact": str(run.artifact), **run.metrics})
         return
-    from ncf.cli.console import headlines
     from ncf.cli.evaluation_tables import cold_sentence, miss_sentence
+    from ncf.tracking.console import headlines
 
     test = run.metrics["test"]
     figures = ", ".join(headlines(test["metrics"])) or "nothing was held out"
@@ -236,7 +236,7 @@ def _refuse_to_launch(distributed: str) -> None:
 def _launch(name: str, output: str | None, processes: int, restarts: int) -> None:
     """Run this same command in several processes, which share one --output."""
     from ncf import experiment
-    from ncf.cli import console
+    from ncf.tracking import console
     from ncf.training.parallel.launcher import launch
 
     words = [word for word in sys.argv[1:] if not word.startswith(("--nproc=", "--max-restarts="))]
@@ -253,8 +253,8 @@ def _launch(name: str, output: str | None, processes: int, restarts: int) -> Non
 def _data(settings: "Experiment", data: str | None, communicator: "Communicator") -> "tuple[Dataset, Path]":
     """Open the data. If a known data set must be prepared first, one process per machine does it."""
     from ncf import experiment
-    from ncf.cli import console
     from ncf.runtime import local_rank
+    from ncf.tracking import console
 
     opened = experiment.open_data(settings, data, console.log) if local_rank() == 0 else None
     communicator.barrier()

@@ -51,10 +51,10 @@ def tune(
     from pathlib import Path
 
     from ncf import experiment
-    from ncf.cli import console
     from ncf.cli.tune_watch import ShownSearch
     from ncf.config import Experiment
     from ncf.runtime import stop_requested
+    from ncf.tracking import console
     from ncf.tuning import Space
     from ncf.tuning.study import StudyPlan, search
 
@@ -89,8 +89,8 @@ def _write_results(
     outcome: "StudyResult", settings: Any, bounds: Any, name: str, folder: Any, data: str | None
 ) -> Any:
     """Write `study.html` and, if a trial is complete, `best.toml`. Returns the path of the latter."""
-    from ncf.cli import console
     from ncf.data.files import storage_errors, write_text
+    from ncf.tracking import console
     from ncf.tuning.page import write_page
     from ncf.tuning.recipe import best_recipe, to_toml
 
@@ -119,7 +119,7 @@ def _print_object(outcome: "StudyResult", name: str, folder: Any) -> None:
 def _print_trials(outcome: "StudyResult", name: str) -> None:
     from rich.table import Table
 
-    from ncf.cli.console import OUT
+    from ncf.tracking.console import OUT
     from ncf.tuning.page import ranked, written
 
     best = ranked(outcome.trials)

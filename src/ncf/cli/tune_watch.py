@@ -12,7 +12,7 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
-from ncf.cli.console import ERR, log
+from ncf.tracking.console import ERR, log
 from ncf.tuning.page import written
 from ncf.tuning.trials import ProgressListener, Trial
 

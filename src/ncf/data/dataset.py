@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +23,7 @@ from ncf.data.interactions import Bool, Csr, HeldOut, Int64, Interactions, pair_
 from ncf.data.vocabulary import Vocabulary
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """A prepared set of interactions. U users and I items are the sizes of the two vocabularies.
 
@@ -88,6 +89,49 @@ class Dataset:
         if not len(self.validation):
             return self.train
         return _merge(self.train, self.validation, len(self.items))
+
+    @classmethod
+    def from_interactions(
+        cls,
+        table: Any,
+        *,
+        user: str | None = None,
+        item: str | None = None,
+        time: str | None = None,
+        weight: str | None = None,
+        name: str = "interactions",
+        **options: Any,
+    ) -> Dataset:
+        """A data set from a table in memory, split and ready to train on; no file is written.
+
+        Args:
+            table: a Polars, pandas or Arrow frame, a mapping from names to columns, a NumPy array [N, 2 to 4]
+                of user, item, time and weight, or a SciPy sparse matrix [users, items].
+            user: the column of users; by default one with a usual name, such as `user_id`.
+            item: that of items.
+            time: that of times, which decide what is held out. Without times a random item a user is.
+            weight: a column to keep as the weight of each interaction.
+            name: of the data set.
+            options: those of `PrepareOptions`, such as `min_user=5`, `split="time"` or `seed=1`.
+
+        Raises `DataError` for a table that cannot be used and `ConfigError` for an unknown option.
+        `ncf.prepare_frame` gives the report as well.
+        """
+        frames = import_module(
+            "ncf.data.frames"
+        )  # preparation ends in a data set: here alone is the way back
+        options |= {"user": user, "item": item, "time": time, "weight": weight}
+        dataset: Dataset = frames.prepare_frame(table, frames.python_options(table, options), name)[0]
+        return dataset
+
+    def __repr__(self) -> str:
+        lists = f"lists of 1 + {self.test.candidates.shape[1] - 1}" if self.test.has_lists else "no lists"
+        times = "" if self.train.timestamps is None else " with times"
+        sizes = (
+            f"{len(self.users):,} users, {len(self.items):,} items, {len(self.train):,} training interactions"
+        )
+        held_out = f"{len(self.validation):,} validation and {len(self.test):,} test rows ({lists})"
+        return f"<Dataset {self.name}: {sizes}{times}, {held_out}>"
 
     def save(self, folder: str | Path) -> None:
         """Write `folder`, atomically. It may be new, empty or a prepared folder, which is replaced."""

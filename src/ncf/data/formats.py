@@ -11,7 +11,7 @@ import codecs
 import gzip
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Literal
@@ -94,6 +94,13 @@ class Source:
         for path, before in zip(self.paths, self.stamp, strict=False):
             if stamp_of(path) != before:
                 raise changed(path)
+
+
+@dataclass(frozen=True)
+class FrameSource(Source):
+    """A table in memory; `path` is what messages call it."""
+
+    frame: pl.LazyFrame = field(default_factory=pl.LazyFrame)
 
 
 def changed(path: str) -> DataError:

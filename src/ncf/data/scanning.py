@@ -24,6 +24,7 @@ from ncf.data.encodings import as_utf8
 from ncf.data.formats import (
     HEADERLESS,
     NO_PARTITION,
+    FrameSource,
     Source,
     head,
     is_empty,
@@ -42,6 +43,8 @@ _WIDE = r"[0-9]{39}"
 
 def scan(origin: Source) -> pl.LazyFrame:
     """The source as a lazy frame; raises `DataError` if it cannot be opened."""
+    if isinstance(origin, FrameSource):
+        return origin.frame
     if not origin.remote:
         for path in origin.paths:
             _check_local(path)

@@ -15,11 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack, overload
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from ncf.errors import ArtifactError, ConfigError, UnknownIdError
 from ncf.serving.artifact import Artifact, open_artifact
@@ -56,6 +58,54 @@ class Recommendation:
     def __len__(self) -> int:
         return len(self.items)
 
+    def to_polars(self) -> pl.DataFrame:
+        """A frame of `rank` (from 1), `item` and `score`."""
+        ranks = range(1, len(self.items) + 1)
+        return pl.DataFrame({"rank": ranks, "item": self.items, "score": self.scores})
+
+    def to_pandas(self) -> Any:
+        """The same as a pandas frame; needs pandas."""
+        return _as_pandas(self.to_polars())
+
+    def _repr_html_(self) -> str:
+        return self.to_polars()._repr_html_()
+
+
+class RecommendationList(list[Recommendation]):
+    """The answers for several users or items, in their order."""
+
+    def to_polars(self) -> pl.DataFrame:
+        """One frame of all answers: `subject` (the user), `rank`, `item`, `score` and `source`."""
+        return pl.DataFrame(
+            {
+                "subject": _one_type([answer.subject for answer in self for _ in answer.items]),
+                "rank": [rank for answer in self for rank in range(1, len(answer) + 1)],
+                "item": [item for answer in self for item in answer.items],
+                "score": [score for answer in self for score in answer.scores],
+                "source": [answer.source for answer in self for _ in answer.items],
+            }
+        )
+
+    def to_pandas(self) -> Any:
+        """The same as a pandas frame; needs pandas."""
+        return _as_pandas(self.to_polars())
+
+    def _repr_html_(self) -> str:
+        return self.to_polars()._repr_html_()
+
+
+def _one_type(ids: list[Any]) -> list[Any]:
+    """The ids as they are, or all as text where some are: a column has one type."""
+    return [str(id) for id in ids] if any(isinstance(id, str) for id in ids) else ids
+
+
+def _as_pandas(frame: pl.DataFrame) -> Any:
+    try:
+        pandas = import_module("pandas")
+    except ImportError:
+        raise ConfigError("to_pandas needs the package pandas: pip install pandas.") from None
+    return pandas.DataFrame(frame.to_dict(as_series=False))
+
 
 class RecommendOptions(TypedDict, total=False):
     """The options of `Recommender.recommend`, for its overloads."""
@@ -77,7 +127,7 @@ class _Filters:
 
 
 class Recommender:
-    """Recommendations, scores and similar items from an artifact."""
+    """RecommendationList, scores and similar items from an artifact."""
 
     def __init__(self, artifact: Artifact, *, exact: bool = False) -> None:
         """With `exact` the full model scores every item; otherwise only candidates (see `retrieval/`)."""
@@ -104,7 +154,7 @@ class Recommender:
     @overload
     def recommend(
         self, users: Sequence[Id], k: int = 10, **options: Unpack[RecommendOptions]
-    ) -> list[Recommendation]: ...
+    ) -> RecommendationList: ...
 
     def recommend(
         self,
@@ -116,7 +166,7 @@ class Recommender:
         candidates: Sequence[Id] | None = None,
         exclude: Sequence[Id] = (),
         strict: bool = False,
-    ) -> Recommendation | list[Recommendation]:
+    ) -> Recommendation | RecommendationList:
         """The best items of each user: one `Recommendation` for one id, a list of them for a sequence.
 
         Raises `ConfigError` for a bad `k` or a history for several users, `UnknownIdError` for an unknown
@@ -146,7 +196,7 @@ class Recommender:
             raise ConfigError(
                 f"A history belongs to one user, but there are {len(rows)}: ask for one at a time."
             )
-        return answers[0] if ids is not users else answers
+        return answers[0] if ids is not users else RecommendationList(answers)
 
     def recommend_visitor(
         self,

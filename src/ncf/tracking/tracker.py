@@ -1,6 +1,6 @@
 """What a run reports while it trains: its settings, each epoch and the result.
 
-The trainer knows only `Tracker`. `JsonLines` writes `events.jsonl`, one object a line; `ncf.cli.console`
+The trainer knows only `Tracker`. `JsonLines` writes `events.jsonl`, one object a line; `ncf.tracking.console`
 shows a person the progress; `ncf.tracking.mlflow_run` records the run in MLflow. Other destinations are added
 by another subclass.
 """

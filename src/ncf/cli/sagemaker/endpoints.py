@@ -152,8 +152,8 @@ def endpoints(session: "Session", as_json: Json = False) -> None:
     """Show the project's endpoints: status, instances, since when, and cost an hour."""
     from rich.table import Table
 
-    from ncf.cli.console import OUT
     from ncf.sagemaker.endpoints.describe import summaries
+    from ncf.tracking.console import OUT
 
     every = summaries(session)
     if as_json:
@@ -238,8 +238,8 @@ def captured(
 
 def _progress() -> "EndpointProgress":
     """Show on standard error what the endpoint is doing."""
-    from ncf.cli.console import log
     from ncf.sagemaker.endpoints.describe import EndpointProgress
+    from ncf.tracking.console import log
 
     return EndpointProgress(log)
 

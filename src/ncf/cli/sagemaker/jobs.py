@@ -41,8 +41,8 @@ def push_image(
     as_json: Json = False,
 ) -> None:
     """Push the image to ECR for hosted SageMaker; the repository is made if it does not exist."""
-    from ncf.cli import console
     from ncf.sagemaker.jobs.push import push_image
+    from ncf.tracking import console
 
     log = (lambda _: None) if quiet else console.log
     uri = push_image(session, image, repository, tag=image_tag, keep=keep, log=log)
@@ -174,7 +174,7 @@ def jobs(
         return
     from rich.table import Table
 
-    from ncf.cli.console import OUT
+    from ncf.tracking.console import OUT
 
     table = Table()
     for heading in ("job", "state", "duration", "NDCG@10", "$"):
@@ -221,10 +221,10 @@ def stop(session: "Session", job: JobName) -> None:
 
 def _follow(session: "Session", job: str, epochs: int, quiet: bool, tracking: "Tracking | None") -> None:
     """Follow a job to its end; ctrl-C leaves it running."""
-    from ncf.cli import console
     from ncf.cli.sagemaker.progress import Follower
     from ncf.sagemaker.jobs import training
     from ncf.sagemaker.jobs.run import JobFailed
+    from ncf.tracking import console
 
     try:
         if not quiet:
@@ -267,10 +267,10 @@ def _fetch(
     as_json: bool,
 ) -> None:
     """Fetch and record a job, and print its results; the end of its log where it failed."""
-    from ncf.cli import console
     from ncf.sagemaker.jobs.fetch import fetch
     from ncf.sagemaker.jobs.logs import TRAINING, read
     from ncf.sagemaker.jobs.run import JobFailed
+    from ncf.tracking import console
 
     try:
         fetched = fetch(session, job, output, data)

@@ -38,12 +38,12 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Prepare a table that is too large for one machine, on Spark; the result is that of 'ncf prepare'."""
-    from ncf.cli import console
     from ncf.data import PrepareReport
     from ncf.data.options import read_options
     from ncf.errors import Interrupted
     from ncf.sagemaker.jobs import images, spark_prepare
     from ncf.sagemaker.prices import estimate
+    from ncf.tracking import console
 
     values = shared.pairs_of(set, "--set", "min_user=5")
     read_options({name: text for name, text in values.items() if name != "name"})

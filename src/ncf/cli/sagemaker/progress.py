@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn
 
-from ncf.cli.console import ERR, ConsoleTracker, log
+from ncf.tracking.console import ERR, ConsoleTracker, log
 
 if TYPE_CHECKING:
     from ncf.sagemaker.jobs.logs import Line

@@ -47,9 +47,9 @@ def recorded(session: "Session", job: str, folder: Path, where: "Tracking | None
     """Record the fetched run and print where; a failure is only a warning, since the run is here."""
     if where is None:
         return
-    from ncf.cli import console
     from ncf.errors import ConfigError, TrackingError
     from ncf.sagemaker.jobs.mlflow import record
+    from ncf.tracking import console
 
     try:
         console.log(record(session, job, folder, where))

@@ -41,7 +41,6 @@ def transform(
     as_json: Json = False,
 ) -> None:
     """Recommend to many users in containers of this job alone; the rows are those of 'ncf batch'."""
-    from ncf.cli import console
     from ncf.data.id_lists import read_ids
     from ncf.errors import Interrupted
     from ncf.sagemaker.jobs import images
@@ -49,6 +48,7 @@ def transform(
     from ncf.sagemaker.prices import estimate
     from ncf.serving.artifact import open_artifact
     from ncf.serving.batch import check_output
+    from ncf.tracking import console
 
     check_output(Path(output))
     names = open_artifact(run).column_names if Path(run).exists() else {}

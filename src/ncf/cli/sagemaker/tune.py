@@ -80,8 +80,8 @@ def tune(
 
 def _wait(session: Any, job: str, quiet: bool) -> "list[TunerTrial]":
     """Wait for the tuner and print each trial that ends; ctrl-C leaves the tuner running."""
-    from ncf.cli import console
     from ncf.sagemaker.jobs import tuning
+    from ncf.tracking import console
 
     printed: set[str] = set()
 
@@ -117,7 +117,7 @@ def _print_trials(
         return
     from rich.table import Table
 
-    from ncf.cli.console import OUT
+    from ncf.tracking.console import OUT
 
     names = sorted({name for trial in trials for name in trial.values})
     table = Table(title=f"Trials of {job}", title_justify="left")

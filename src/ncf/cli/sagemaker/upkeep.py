@@ -171,7 +171,7 @@ def _print_running(project: str, inventory: "Inventory") -> None:
 
 def _print_table(title: str, items: "Sequence[Resource]") -> None:
     """Print a table on a terminal; in a pipe aligned columns, a line for each resource, with full names."""
-    from ncf.cli.console import OUT
+    from ncf.tracking.console import OUT
 
     headings = ("kind", "name", "state", "what", "age", "$ an hour")
     rows = [_row(item) for item in items]
