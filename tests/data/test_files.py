@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
+import math
 import os
 from pathlib import Path
 
@@ -10,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ncf.data.files import atomic_file, atomic_folder, npy_sha256, sha256_of, storage_errors, write_text
+from ncf.data.files import (
+    atomic_file,
+    atomic_folder,
+    json_text,
+    npy_sha256,
+    sha256_of,
+    storage_errors,
+    write_text,
+)
 from ncf.errors import StorageError
 
 
@@ -174,3 +184,11 @@ def test_a_link_is_followed_and_stays(tmp_path: Path, exists: bool) -> None:
     assert (tmp_path / "to-file").is_symlink()
     assert [path.name for path in folder.iterdir()] == ["new"]
     assert file.read_text() == "content"
+
+
+def test_json_has_no_nan() -> None:
+    document = {"a": [1.5, math.nan, {"b": -math.inf}], "ä": (True, None, "NaN")}
+    assert json.loads(json_text(document), parse_constant=pytest.fail) == {
+        "a": [1.5, None, {"b": None}], "ä": [True, None, "NaN"],
+    }  # fmt: skip
+    assert json_text({"ä": 1}, 2, ascii=False) == '{\n  "ä": 1\n}'

@@ -178,6 +178,30 @@ def test_overwriting_begins_anew(go: Any, files: Path, begun: Path) -> None:
     assert not (begun / "popularity").exists()
 
 
+def test_an_earlier_leaderboard_comes_back_where_the_new_one_finds_nothing(
+    go: Any, files: Path, begun: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()}
+    with monkeypatch.context() as patched:
+        patched.setattr("ncf.leaderboard.run.search_entry", failing(StorageError("Full.")))
+        with pytest.raises(StorageError):
+            go(begun, entries(files, ["ease"]), overwrite=True)
+    assert {path: path.read_bytes() for path in begun.rglob("*") if path.is_file()} == before
+    # A process that is killed leaves the earlier one where it moved it, here only the first part of it.
+    (begun / ".leaderboard.old").mkdir()
+    state = begun / "leaderboard.state.json"
+    state.rename(begun / ".leaderboard.old" / state.name)
+    go(begun, entries(files, ["popularity"]))
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def failing(error: Exception) -> Any:
+    def fail(*_: Any) -> None:
+        raise error
+
+    return fail
+
+
 def test_data_without_validation_or_test_are_refused(go: Callable[..., Any], tmp_path: Path) -> None:
     empty = support.dataset_of([(0, 1), (1, 0)], 2, 3, test=[(0, [2, 0])])
     with pytest.raises(DataError, match="no validation positives"):

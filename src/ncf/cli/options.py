@@ -1,6 +1,5 @@
 """Options that several commands share, and how JSON is printed."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -94,4 +93,6 @@ def print_verdict(verdict: Mapping[str, Any] | None) -> None:
 
 def print_json(value: dict[str, Any]) -> None:
     """Print `value` as one JSON object on standard output."""
-    typer.echo(json.dumps(value, ensure_ascii=False))
+    from ncf.data.files import json_text
+
+    typer.echo(json_text(value, ascii=False))

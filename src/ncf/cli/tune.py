@@ -152,7 +152,7 @@ def suggest(
     from pathlib import Path
 
     from ncf.data import Dataset
-    from ncf.data.files import storage_errors, write_text
+    from ncf.data.files import atomic_file, write_text
     from ncf.data.report import PrepareReport
     from ncf.tuning import defaults
 
@@ -165,8 +165,8 @@ def suggest(
     audit = [line for line in PrepareReport(dataset.description).lines() if line.startswith("audit")]
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(data).resolve().name).strip("-.") or "mine"
     heading = f"Made by 'ncf suggest' for {dataset.name}: {shape.line}"
-    with storage_errors(target):
-        write_text(target, suggestion.to_toml(name, str(Path(data).resolve()), heading))
+    with atomic_file(target) as temporary:
+        write_text(temporary, suggestion.to_toml(name, str(Path(data).resolve()), heading))
     if as_json:
         choices = [vars(choice) for choice in suggestion.choices]
         document = {"recipe": str(target), "shape": shape.to_json(), "choices": choices}

@@ -11,6 +11,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import json
+import math
 import os
 import re
 import shutil
@@ -105,6 +107,22 @@ def followed(target: str | Path) -> Path:
     """Where `target` leads if it is a symbolic link, so that what is written takes the place of what is there
     and not that of the link; else `target` itself."""
     return Path(os.path.realpath(target)) if Path(target).is_symlink() else Path(target)
+
+
+def json_text(document: Any, indent: int | None = None, *, ascii: bool = True) -> str:
+    """`document` as JSON, which has no NaN and no infinity (RFC 8259): such numbers are null."""
+    try:
+        return json.dumps(document, indent=indent, ensure_ascii=ascii, allow_nan=False)
+    except ValueError:
+        return json.dumps(_without_nan(document), indent=indent, ensure_ascii=ascii, allow_nan=False)
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_nan(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @contextmanager

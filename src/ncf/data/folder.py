@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ncf.data.files import atomic_folder, npy_sha256, sha256_of, write_text
+from ncf.data.files import atomic_folder, json_text, npy_sha256, sha256_of, write_text
 from ncf.errors import DataError, StorageError
 
 SCHEMA_VERSION = 1
@@ -56,7 +56,7 @@ def seal(
         for name, sha256 in sorted(hashes.items())
     }
     complete = {"schema_version": SCHEMA_VERSION, **document, "files": files}
-    text = json.dumps(complete, indent=2, ensure_ascii=False)
+    text = json_text(complete, 2, ascii=False)
     write_text(folder / DESCRIPTION_FILE, f"{text}\n")
 
 

@@ -25,20 +25,21 @@ from typing import Any
 import numpy as np
 from filelock import FileLock, Timeout
 
-from ncf.data.files import atomic_file, storage_errors, write_text
+from ncf.data.files import atomic_file, json_text, storage_errors, write_text
 from ncf.errors import ConfigError, StorageError
 from ncf.leaderboard.entries import Entry
 
 Values = dict[str, np.ndarray]
-_STATE, _LOCK = "leaderboard.state.json", ".leaderboard.lock"
+_STATE, _LOCK, _EARLIER = "leaderboard.state.json", ".leaderboard.lock", ".leaderboard.old"
 
 
 @contextmanager
 def claimed(folder: Path, data_name: str, data_digest: str, overwrite: bool) -> Iterator[None]:
     """Reserve `folder` for this process, for a leaderboard on the data with this name and digest.
 
-    `overwrite` removes an earlier leaderboard first. Raises `StorageError` for a folder that holds other
-    files or that another process writes to, and `ConfigError` where its leaderboard is about other data.
+    `overwrite` replaces an earlier leaderboard, which comes back where no search of the new one ends. Raises
+    `StorageError` for a folder that holds other files or that another process writes to, and `ConfigError`
+    where its leaderboard is about other data.
     """
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -51,18 +52,51 @@ def claimed(folder: Path, data_name: str, data_digest: str, overwrite: bool) -> 
             f"Another 'ncf leaderboard' is writing to {folder}: wait for it, or choose another --output."
         ) from None
     try:
-        _claim(folder, data_name, data_digest, overwrite)
-        yield
+        _refuse_foreign(folder)
+        with _set_aside(folder, overwrite):
+            _claim(folder, data_name, data_digest)
+            yield
     finally:
         lock.release()
 
 
-def _claim(folder: Path, data_name: str, data_digest: str, overwrite: bool) -> None:
+@contextmanager
+def _set_aside(folder: Path, overwrite: bool) -> Iterator[None]:
+    """Keep the earlier leaderboard, which is to be replaced, until the new one has found settings."""
+    aside = folder / _EARLIER
+    if aside.is_dir() and not _found(folder):  # A killed process left it.
+        _put_back(folder, aside)
+    with storage_errors(folder):
+        shutil.rmtree(aside, ignore_errors=True)
+        if overwrite:
+            aside.mkdir()
+            # The state goes first and comes back last: without it the rest is of the earlier one.
+            for path in sorted(_contents(folder), key=lambda path: path.name != _STATE):
+                path.rename(aside / path.name)
+    try:
+        yield
+    except BaseException:
+        if overwrite and not _found(folder):
+            _put_back(folder, aside)
+        raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _found(folder: Path) -> bool:
+    return (folder / _STATE).exists() and any(folder.glob("*/chosen.json"))
+
+
+def _put_back(folder: Path, aside: Path) -> None:
+    with storage_errors(folder):
+        if (folder / _STATE).exists():
+            _remove(sorted(_contents(folder), key=lambda path: path.name == _STATE))
+        for path in sorted(aside.iterdir(), key=lambda path: path.name == _STATE):
+            path.rename(folder / path.name)
+
+
+def _claim(folder: Path, data_name: str, data_digest: str) -> None:
     known = read(folder / _STATE)
-    _refuse_foreign(folder)
-    if known is not None and overwrite:
-        _remove(_contents(folder))
-        known = None
     if known is None:
         write(folder / _STATE, {"name": data_name, "digest": data_digest})
     elif known["digest"] != data_digest:
@@ -73,14 +107,14 @@ def _claim(folder: Path, data_name: str, data_digest: str, overwrite: bool) -> N
 
 
 def _refuse_foreign(folder: Path) -> None:
-    if read(folder / _STATE) is None and _contents(folder):
+    if read(folder / _STATE) is None and _contents(folder) and not (folder / _EARLIER).is_dir():
         raise StorageError(
             f"{folder} holds other files and not a leaderboard: choose an empty or a new --output."
         )
 
 
 def _contents(folder: Path) -> list[Path]:
-    return [path for path in folder.iterdir() if path.name != _LOCK]
+    return [path for path in folder.iterdir() if path.name not in (_LOCK, _EARLIER)]
 
 
 def _remove(paths: list[Path]) -> None:
@@ -207,5 +241,5 @@ def read(path: Path) -> dict[str, Any] | None:
 
 def write(path: Path, values: dict[str, Any]) -> None:
     """Write a JSON object, whole or not at all."""
-    with storage_errors(path):
-        write_text(path, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    with atomic_file(path) as temporary:
+        write_text(temporary, json_text(values, 2, ascii=False) + "\n")

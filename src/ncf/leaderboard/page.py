@@ -4,14 +4,13 @@ In: `LeaderboardResults`. Out: one HTML document that needs nothing else: the fi
 the pairs, the drawings, and how it was made.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from markupsafe import Markup
 
 from ncf.analysis.report.page import Block, Facts, Heading, Section, Sentences, TableBlock, Text, page
-from ncf.data.files import storage_errors, write_text
+from ncf.data.files import json_text, storage_errors, write_text
 from ncf.leaderboard import plots, summary
 from ncf.leaderboard.export import ACCURACY, COST, LISTS, Column, interval, markdown, setting, to_json
 from ncf.leaderboard.results import LeaderboardResults, Row
@@ -26,7 +25,7 @@ def write_results(results: LeaderboardResults, folder: Path) -> Path:
 
     Raises `StorageError`, and `ConfigError` where matplotlib or jinja2 is missing.
     """
-    document = json.dumps(to_json(results), indent=2, ensure_ascii=False)
+    document = json_text(to_json(results), 2, ascii=False)
     with storage_errors(folder):
         write_text(folder / "leaderboard.json", document + "\n")
         write_text(folder / "leaderboard.md", markdown(results))

@@ -41,7 +41,7 @@ from threadpoolctl import threadpool_limits
 
 from ncf.config import Experiment
 from ncf.data import Csr, Dataset, Vocabulary
-from ncf.data.files import atomic_folder, sha256_of, write_text
+from ncf.data.files import atomic_folder, json_text, sha256_of, write_text
 from ncf.data.interactions import pair_keys
 from ncf.errors import ArtifactError
 from ncf.serving.archive import unpacked
@@ -209,7 +209,7 @@ def write_artifact(
             trained_N[_places_in_known(dataset)] = True
             np.save(temporary / _IN_TRAINING, np.packbits(trained_N), allow_pickle=False)
         write_text(temporary / "config.json", experiment.model_dump_json(indent=2))
-        write_text(temporary / "metrics.json", json.dumps(metrics, indent=2))
+        write_text(temporary / "metrics.json", json_text(metrics, 2))
         write_text(temporary / "MODEL_CARD.md", card)
         manifest = _manifest(temporary, experiment, dataset, data_digest or dataset.digest)
         write_text(temporary / MANIFEST, json.dumps(manifest, indent=2))

@@ -41,7 +41,7 @@ def verified_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
         schema, files = manifest["schema_version"], dict(manifest["files"])
-        manifest["created"], manifest["data"]["name"], manifest["data"]["digest"]  # noqa: B018 - read later
+        manifest["created"], manifest["data"]["name"], manifest["data"]["digest"]
     except (OSError, ValueError, KeyError, TypeError):
         raise ArtifactError(damaged.format(f"{MANIFEST} cannot be read")) from None
     if schema != SCHEMA_VERSION:

@@ -5,7 +5,6 @@ shows a person the progress; `ncf.tracking.mlflow_run` records the run in MLflow
 by another subclass.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ncf.data.files import storage_errors
+from ncf.data.files import json_text, storage_errors
 
 
 @dataclass(frozen=True)
@@ -132,7 +131,7 @@ class JsonLines(Tracker):
 
     def _write(self, kind: str, values: dict[str, Any]) -> None:
         with storage_errors(self._path), self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"event": kind, "time": round(time.time(), 3), **values}) + "\n")
+            stream.write(json_text({"event": kind, "time": round(time.time(), 3), **values}) + "\n")
 
 
 class Trackers(Tracker):

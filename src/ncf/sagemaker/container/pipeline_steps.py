@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ncf.data import Dataset, PrepareOptions, prepare_file
-from ncf.data.files import sha256_of, storage_errors, write_text
+from ncf.data.files import json_text, sha256_of, storage_errors, write_text
 from ncf.data.options import read_options, read_value
 from ncf.errors import ConfigError, DataError
 from ncf.sagemaker.container.environment import ROOT
@@ -70,7 +70,7 @@ def evaluate(folder: Path, values: Mapping[str, str]) -> None:
     target = folder / "output" / "evaluation"
     with storage_errors(target):
         target.mkdir(parents=True, exist_ok=True)
-        write_text(target / "evaluation.json", json.dumps(document, indent=2))
+        write_text(target / "evaluation.json", json_text(document, 2))
         shutil.copy(artifact.folder / "MODEL_CARD.md", target / "MODEL_CARD.md")
     _log(document["verdict"]["sentence"])
 

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from ncf.data import Csr
-from ncf.data.files import write_text
+from ncf.data.files import json_text, write_text
 from ncf.serving.consistency import is_finite
 from ncf.serving.numpy_model import Floats, NumpyModel, Rows
 from ncf.serving.retrieval.brute_force import BruteForce, best
@@ -149,7 +149,7 @@ class Retriever:
                 np.save(_array(folder, name), getattr(fitted.landmarks, name), allow_pickle=False)
         if self._known is not None:
             np.save(folder / _KNOWN, self._known, allow_pickle=False)
-        write_text(folder / _DOCUMENT, json.dumps(document, indent=2))
+        write_text(folder / _DOCUMENT, json_text(document, 2))
 
     @classmethod
     def open(cls, folder: Path, network: NumpyModel) -> "Retriever":
