@@ -255,13 +255,18 @@ class Experiment(ConfigSection):
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe in `path` as nested dictionaries; those named in `[pretraining]` lie beside it."""
+    """The recipe in `path` as nested dictionaries; those named in `[pretraining]` lie beside it.
+
+    A name without a folder that is no file here is that of a recipe of the package, such as `neumf`.
+    """
+    if not path.exists() and path.parent == Path():
+        path = packaged_recipes().get(path.name, path)
     try:
         text = path.read_text("utf-8")
         values: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
     except FileNotFoundError:
         raise ConfigError(
-            f"There is no recipe {path}: check the path, or see recipes/ for ready ones."
+            f"There is no recipe {path}: check the path, or take a ready one of 'ncf recipes list'."
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(
@@ -275,6 +280,22 @@ def read_recipe(path: Path) -> dict[str, Any]:
             if isinstance(models.get(kind), str):
                 models[kind] = read_recipe(path.parent / models[kind])
     return values
+
+
+def packaged_recipes() -> dict[str, Path]:
+    """The recipes that come with the package by name: beside this file in a wheel, else in the checkout."""
+    here = Path(__file__).parent
+    folder = next(
+        (f for f in (here / "recipes", here.parents[1] / "recipes") if f.is_dir()), here / "recipes"
+    )
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def halves_of(path: Path) -> list[Path]:
+    """The files of the recipes that the recipe in `path` names in `[pretraining]`, and of their halves."""
+    named = tomllib.loads(path.read_text("utf-8")).get("pretraining", {})
+    files = [path.parent / half for half in (named.get("gmf"), named.get("mlp")) if isinstance(half, str)]
+    return [*files, *(inner for file in files for inner in halves_of(file))]
 
 
 def _override(values: dict[str, Any], override: str) -> None:

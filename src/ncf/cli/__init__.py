@@ -8,26 +8,47 @@ imported by the command that needs them, so that `ncf --help` is quick.
 import os
 import sys
 from contextlib import suppress
+from typing import Annotated
 
 import typer
 
-from ncf.cli import data, doctor, evaluation, leaderboard, sagemaker, serving, training, tune
+from ncf.cli import data, doctor, evaluation, leaderboard, recipes, sagemaker, serving, training, tune
 from ncf.errors import Interrupted, LostProcess, NcfError
 
 app = typer.Typer(
     name="ncf",
     help="Neural collaborative filtering: prepare data, train, evaluate, compare, recommend, serve.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"ncf {version('ncf')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    pass
+
+
 for command in (
     data.prepare, tune.suggest, training.train, evaluation.evaluate, evaluation.compare, tune.tune,
     leaderboard.leaderboard, evaluation.report, serving.recommend, serving.batch, serving.serve,
     doctor.doctor,
 ):  # fmt: skip
     app.command()(command)
+app.add_typer(recipes.recipes_app, name="recipes")
 app.add_typer(serving.artifact_app, name="artifact")
 app.add_typer(training.experiments_app, name="experiments")
 app.add_typer(sagemaker.app, name="sagemaker")

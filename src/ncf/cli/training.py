@@ -27,11 +27,16 @@ _SHORT_ID = 8
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="TOML file; recipes/ has one for each published result.")],
+    recipe: Annotated[
+        str, typer.Argument(help="TOML file, or a name of 'ncf recipes list'.", metavar="[RECIPE]")
+    ] = "default",
     output: Annotated[
         str | None, typer.Option(help="Folder of the run; by default a new one in runs/.")
     ] = None,
     data: RecipeData = None,
+    named: Annotated[
+        str | None, typer.Option("--recipe", help="The same as RECIPE.", show_default=False)
+    ] = None,
     set: Set = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume from the last checkpoint in --output.")
@@ -103,7 +108,9 @@ def train(
         raise ConfigError("--resume needs --output, the folder of the run to resume.")
     given = [("train.batch_size", batch_size), ("train.tables", tables)]
     overrides = [*(set or ()), *(f"{name}={value}" for name, value in given if value is not None)]
-    settings = Experiment.load(recipe, overrides)
+    if named is not None and recipe not in ("default", named):
+        raise ConfigError(f"Two recipes are given, {recipe} and --recipe {named}: keep one.")
+    settings = Experiment.load(named or recipe, overrides)
     if minutes is not None and (nproc > 1 or settings.pretraining is not None):
         raise ConfigError("--minutes searches in one process, a recipe without [pretraining]: leave it out.")
     if nproc > 1:
