@@ -30,6 +30,12 @@ def test_each_encoding(tmp_path: Path, encoding: str, name: str) -> None:
             read_columns(source(path), ColumnNames())
 
 
+def test_utf_16_without_a_mark(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes("user,item\n1,2\n".encode("utf-16-le"))
+    with pytest.raises(DataError, match="it is probably utf-16, so give --encoding utf-16"):
+        read_columns(source(tmp_path / "a.csv"), ColumnNames())
+
+
 def test_json_lines(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes('{"user": 1, "item": "é"}\n'.encode("latin-1"))
     assert scan(source(tmp_path / "a.jsonl", encoding="latin-1")).collect().rows() == [("1", "é")]

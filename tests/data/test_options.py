@@ -11,7 +11,7 @@ from ncf.errors import ConfigError
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"split": "first"}, "--split must be one of last, random, time, not 'first'"),
+        ({"split": "first"}, "--split must be one of last, random, time, none, not 'first'"),
         ({"validation": "yes"}, "--validation must be one of auto, last, random, none, not 'yes'"),
         ({"format": "xls"}, "--format must be one of csv, parquet, jsonl, movielens, lines, not 'xls'"),
         ({"delimiter": ""}, "--delimiter must not be empty"),

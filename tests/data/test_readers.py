@@ -220,3 +220,13 @@ def test_weights_below_zero(write: Write) -> None:
     path = write("a.csv", "user,item,w\n1,1,0\n1,2,-1\n")
     with pytest.raises(DataError, match=r"The weight \(column 'w'\) is -1 in line 3 of .* which is below 0"):
         read(path, ColumnNames(weight="w"))
+
+
+def test_a_line_with_too_many_fields_is_noticed_where_not_all_are_needed(write: Write) -> None:
+    with pytest.raises(DataError, match=r"Line 3 of .* has 4 fields and the first line has 3"):
+        read(write("a.csv", "user,title,item\n1,a,2\n1,b,c,2\n"))
+
+
+def test_old_line_ends(write: Write) -> None:
+    with pytest.raises(DataError, match=r"The lines of .*a\.csv end in carriage returns alone"):
+        read(write("a.csv", "who,item\r1,2\r"))

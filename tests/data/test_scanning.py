@@ -133,7 +133,7 @@ def test_json_lines_are_not_inferred(write: Write) -> None:
 
 def test_objects_in_late_json_lines_are_no_ids(write: Write) -> None:
     lines = '{"user": 1, "item": 1}\n' * 1_100 + '{"user": 1, "item": {"a": 1}}\n'
-    with pytest.raises(DataError, match=r"The item \(column 'item'\) of .* holds lists|objects"):
+    with pytest.raises(DataError, match=r"The item \(column 'item'\) of .* holds objects"):
         read(write("a.jsonl", lines))
 
 

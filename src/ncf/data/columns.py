@@ -28,6 +28,7 @@ GUESSES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """The usual names of each column, in the order in which they are tried."""
 _SEVERAL = "_seq"
+_MOST_NAMED = 40
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,8 @@ def _misread(schema: pl.Schema, origin: Source) -> str | None:
     names = list(schema)
     if origin.format != "csv" or not origin.header:
         return None
+    if any("\r" in name for name in names):
+        return f"The lines of {origin.path} end in carriage returns alone: write it again with line feeds."
     used = next((mark for mark in (";", "\t", "|", ",") if mark in names[0]), None)
     if len(names) == 1 and used is not None:
         shown = "\\t" if used == "\t" else used
@@ -151,6 +154,7 @@ def _no_column(purpose: str, wanted: str | None, schema: pl.Schema, origin: Sour
     if misread := _misread(schema, origin):
         return misread
     what = f"There is no column '{wanted}'" if wanted else f"No column looks like the {purpose}"
-    columns = ", ".join(f"'{bare(name)}'" for name in schema)
+    shown = [f"'{bare(name)}'" for name in schema]
+    columns = ", ".join(shown[:_MOST_NAMED]) + (", …" if len(shown) > _MOST_NAMED else "")
     otherwise = ", or use --split random" if purpose == "time" and wanted is None else ""
     return f"{what} in {origin.path}: name it with --{purpose}{otherwise}; the columns are {columns}."

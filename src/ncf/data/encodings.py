@@ -84,7 +84,7 @@ def _in_utf8(origin: Source, path: str) -> str:
     if origin.encoding is not None:
         return _translated(path, origin.encoding, stamp_of(path))
     start = head(path)
-    if likely_encoding(start) == "utf-16" and (start[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if start and likely_encoding(start) == "utf-16":
         raise DataError(f"{path} is not UTF-8: it is probably utf-16, so give --encoding utf-16.")
     name = Path(path.removesuffix(".gz")).name
     if (name.endswith(".dat") or name in PIPED) and not_utf8(path) is not None:

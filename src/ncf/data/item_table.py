@@ -74,7 +74,7 @@ def read_items(path: str | Path, format: Format | None = None, encoding: str | N
     except SCAN_ERRORS as error:
         raise read_error(error, origin) from error
     origin.refuse_changed()
-    nested = nested_keys(origin) & set(table.columns)
+    nested = set(nested_keys(origin)) & set(table.columns)
     table = table.with_columns(pl.Series(name, map(_words, table[name]), pl.String) for name in nested)
     if not origin.header:
         table = _named_by_position(table, origin)

@@ -74,7 +74,7 @@ class Reading:
         needs = needs or Needs()
         self.origin, self.frame = origin, scan(origin)
         schema = schema_of(self.frame, origin)
-        nested = dict.fromkeys(nested_keys(origin) & set(schema), pl.List(pl.Null))
+        nested = {name: dtype for name, dtype in nested_keys(origin).items() if name in schema}
         self.column_of = resolve(pl.Schema({**schema, **nested}), names, origin, needs)
         self.left_out: list[str] = []
         if "rating" not in self.column_of and (unused := guessed(schema, "rating")):
@@ -93,6 +93,11 @@ class Reading:
             for purpose in ("user", "item")
             if bool(head.select(is_text(pl.col(c := self.column_of[purpose]), self.schema[c]).any()).item())
         }
+
+    @property
+    def optimizations(self) -> pl.QueryOptFlags:
+        """Of CSV every column is parsed: else a line with too many fields is not noticed."""
+        return pl.QueryOptFlags(projection_pushdown=self.origin.format != "csv")
 
     @property
     def time_unit(self) -> str:
@@ -161,7 +166,7 @@ class Reading:
 
     def _collect(self, frame: pl.LazyFrame) -> pl.DataFrame:
         try:
-            return frame.collect(engine="streaming")
+            return frame.collect(engine="streaming", optimizations=self.optimizations)
         except SCAN_ERRORS as error:
             raise read_error(error, self.origin) from error
 

@@ -37,6 +37,8 @@ from ncf.errors import DataError
 
 _PLACE = "path of the file"
 _KEY = r'"((?:[^"\\]|\\.)*)"\s*:\s*([\[{]?)'
+Nested = frozenset[tuple[str, bool]]
+"""Keys, and whether their values are lists; else they are objects."""
 _WIDE = r"[0-9]{39}"
 """JSON numbers of so many digits are read by Python: Polars refuses them."""
 
@@ -83,11 +85,14 @@ def refuse_lacking(origin: Source, columns: Sequence[str]) -> None:
                 )
 
 
-def nested_keys(origin: Source) -> frozenset[str]:
-    """The keys of JSON lines some of whose values are objects or lists."""
+def nested_keys(origin: Source) -> dict[str, pl.DataType]:
+    """The keys of JSON lines some of whose values are objects or lists, with such a type."""
     if origin.format != "jsonl" or origin.remote:
-        return frozenset()
-    return frozenset().union(*(_json_facts(path, stamp_of(path))[1] for path in as_utf8(origin).paths))
+        return {}
+    found: set[tuple[str, bool]] = set()
+    for path in as_utf8(origin).paths:
+        found |= _json_facts(path, stamp_of(path))[1]
+    return {key: pl.List(pl.Null) if is_list else pl.Struct([]) for key, is_list in sorted(found)}
 
 
 def scan_lists(origin: Source) -> pl.LazyFrame:
@@ -228,7 +233,7 @@ def _stamped(path: str) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=4096)
-def _json_facts(path: str, stamp: tuple[int, int]) -> tuple[tuple[str, ...], frozenset[str], bool]:
+def _json_facts(path: str, stamp: tuple[int, int]) -> tuple[tuple[str, ...], Nested, bool]:
     """The keys of a JSON file, those with objects or lists, and whether Python reads it; a pass over it.
 
     Keys of inner objects are among them, and have no values.
@@ -249,12 +254,13 @@ def _json_facts(path: str, stamp: tuple[int, int]) -> tuple[tuple[str, ...], fro
         .drop_nulls("key")
     )
     wide = pl.scan_lines(path, glob=False).select(line.str.contains(_WIDE).any()).collect(engine="streaming")
-    nested = frozenset(keys.filter(pl.col("opens") != "")["key"])
+    opening = keys.filter(pl.col("opens") != "").select("key", pl.col("opens") == "[")
+    nested = frozenset(opening.rows())
     return tuple(keys["key"].unique(maintain_order=True)), nested, bool(wide.item())
 
 
 @lru_cache(maxsize=8)
-def _python_json(path: str, _stamp: tuple[int, int]) -> tuple[pl.DataFrame, frozenset[str]]:
+def _python_json(path: str, _stamp: tuple[int, int]) -> tuple[pl.DataFrame, Nested]:
     """The objects of a JSON array or of JSON lines, each value as text; and the keys with inner ones."""
     text = _text(path)
     if text.lstrip().startswith("["):
@@ -265,7 +271,12 @@ def _python_json(path: str, _stamp: tuple[int, int]) -> tuple[pl.DataFrame, froz
         raise DataError(f"{path} is not a list of JSON objects: give one object for each interaction.")
     rows = [{key: _json_text(value) for key, value in row.items()} for row in objects]
     names = dict.fromkeys(key for row in rows for key in row)
-    inner = frozenset(key for row in objects for key, value in row.items() if isinstance(value, dict | list))
+    inner = frozenset(
+        (key, isinstance(value, list))
+        for row in objects
+        for key, value in row.items()
+        if isinstance(value, dict | list)
+    )
     return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String)), inner
 
 

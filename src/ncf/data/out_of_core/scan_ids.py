@@ -48,7 +48,9 @@ def batches(reading: Reading) -> Iterator[pl.DataFrame]:
     """The cast columns in the order of the file, `ROWS` rows at a time; text ids as String."""
     selected = reading.frame.select(reading.expressions(pl.String))
     try:
-        yield from selected.collect_batches(chunk_size=ROWS, maintain_order=True, engine="streaming")
+        yield from selected.collect_batches(
+            chunk_size=ROWS, maintain_order=True, engine="streaming", optimizations=reading.optimizations
+        )
     except SCAN_ERRORS as error:
         raise read_error(error, reading.origin) from error
 
