@@ -154,3 +154,32 @@ def test_json_lists_are_words(tmp_path: Path) -> None:
     (tmp_path / "items.json").write_text('[{"item": 1, "genres": ["a", "b"]}]')
     columns, _ = item_columns(pl.Series([1]), POPULARITY[:1], read_items(tmp_path / "items.json"))
     assert columns["genres"].to_list() == ["a b"]
+
+
+def test_headings_in_any_case(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("Item_ID,Title,Release_Year,GENRE\n1,One,1999,a\n")
+    columns, _ = item_columns(pl.Series([1]), POPULARITY[:1], read_items(tmp_path / "items.csv"))
+    assert columns.rows(named=True) == [
+        {"id": 1, "popularity": 3, "title": "One", "year": 1999, "genres": "a"}
+    ]
+
+
+def test_a_table_without_a_header_is_read_by_position(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("1,One,a\n2,Two,b\n")
+    columns, note = item_columns(pl.Series([1, 2]), POPULARITY[:2], read_items(tmp_path / "items.csv"))
+    assert columns["title"].to_list() == ["One", "Two"]
+    assert note == "titles for 2 of 2 items from items.csv (column item_id)"
+
+
+def test_another_delimiter_is_named(tmp_path: Path) -> None:
+    (tmp_path / "items.csv").write_text("item;title\n1;One\n")
+    with pytest.raises(
+        DataError, match=r"The fields of items\.csv are separated by ';': write it with commas"
+    ):
+        item_columns(pl.Series([1]), POPULARITY[:1], read_items(tmp_path / "items.csv"))
+
+
+def test_keys_of_inner_objects_are_no_columns(tmp_path: Path) -> None:
+    (tmp_path / "items.jsonl").write_text('{"item": 1, "title": "One", "more": {"x": 1}}\n')
+    columns, _ = item_columns(pl.Series([1]), POPULARITY[:1], read_items(tmp_path / "items.jsonl"))
+    assert columns.columns == ["id", "popularity", "title", "more"]

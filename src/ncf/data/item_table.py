@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +78,8 @@ def read_items(path: str | Path, format: Format | None = None, encoding: str | N
     table = table.with_columns(pl.Series(name, map(_words, table[name]), pl.String) for name in nested)
     if not origin.header:
         table = _named_by_position(table, origin)
+    if origin.format == "jsonl":  # keys of inner objects have no values
+        table = table.select(name for name in table.columns if table[name].count())
     shown = [name for name in table.columns if not _cannot_be_shown(table.schema[name])]
     left_out = tuple(name for name in table.columns if name not in shown)
     return ItemTable(table.select(shown), origin.label, left_out)
@@ -139,7 +141,7 @@ def _looks_like_id(name: str) -> bool:
 
 
 def _cannot_be_shown(dtype: pl.DataType) -> bool:
-    return dtype == pl.Binary or (described(dtype) is not None and not dtype.is_nested())
+    return dtype in (pl.Binary, pl.Null) or (described(dtype) is not None and not dtype.is_nested())
 
 
 def item_columns(
@@ -158,7 +160,10 @@ def item_columns(
     base = pl.DataFrame({"id": ids, "popularity": popularity})
     if table is None:
         return base, None
-    key, rows = _best_key(Vocabulary.of_series(ids), table, id_name, source_name)
+    items = Vocabulary.of_series(ids)
+    if id_name is None:
+        table = _with_first_line(table, items, source_name)
+    key, rows = _best_key(items, table, id_name, source_name)
     matched = table.frame.drop(key).with_columns(pl.Series("_row", rows)).filter(pl.col("_row") >= 0)
     matched = matched.unique("_row", keep="first", maintain_order=True)
     wide = base.with_columns(pl.int_range(pl.len(), dtype=pl.Int32).alias("_row"))
@@ -168,20 +173,43 @@ def item_columns(
     return joined, note + (f"; not shown: {', '.join(table.left_out)}" if table.left_out else "")
 
 
+def _candidates(frame: pl.DataFrame, source_name: str | None) -> list[str]:
+    """The columns with a usual name of item ids, in the order in which they are tried."""
+    names = (source_name, *GUESSES["item"], "id")
+    found = [find(frame.columns, name) for name in names if name]
+    return list(dict.fromkeys(column for column in found if column is not None))
+
+
+def _with_first_line(table: ItemTable, items: Vocabulary, source_name: str | None) -> ItemTable:
+    """The table with its first line as a row, if that line begins with an item's id instead of a name."""
+    frame = table.frame
+    texts = set(frame.dtypes) == {pl.String()}
+    if not texts or _candidates(frame, source_name) or items.row(frame.columns[0]) < 0:
+        return table
+    first = pl.DataFrame({name: [name] for name in frame.columns})
+    whole = pl.concat([first, frame])
+    return replace(table, frame=whole.rename(dict(zip(whole.columns, _HEADERLESS, strict=False))))
+
+
 def _best_key(
     items: Vocabulary, table: ItemTable, id_name: str | None, source_name: str | None
 ) -> tuple[str, Any]:
     """The id column and the row of each of its values; the first candidate under which an item is found."""
     frame = table.frame
     tried = {}
-    for name in (id_name,) if id_name else (source_name, *GUESSES["item"], "id"):
-        column = find(frame.columns, name) if name else None
-        if column is not None and column not in tried:
-            tried[column] = items.rows(_ids(frame[column], table.label))
-            if bool((tried[column] >= 0).any()):
-                return column, tried[column]
+    named = find(frame.columns, id_name) if id_name else None
+    for column in [named] if named else [] if id_name else _candidates(frame, source_name):
+        tried[column] = items.rows(_ids(frame[column], table.label))
+        if bool((tried[column] >= 0).any()):
+            return column, tried[column]
     if not tried:
         what = f"no column '{id_name}'" if id_name else "no column that looks like the item id"
+        other = (
+            next((mark for mark in ";\t|" if mark in frame.columns[0]), None) if frame.width == 1 else None
+        )
+        if other:
+            shown = "a tab" if other == "\t" else f"'{other}'"
+            raise DataError(f"The fields of {table.label} are separated by {shown}: write it with commas.")
         raise DataError(
             f"There is {what} in {table.label}: name it with --items-id; the columns are "
             f"{', '.join(frame.columns)}."
@@ -211,7 +239,7 @@ def _ids(column: pl.Series, label: str) -> pl.Series:
 def _renamed(table: pl.DataFrame) -> pl.DataFrame:
     names = {}
     for target, candidates in _NAMES.items():
-        name = next((name for name in candidates if name in table.columns), None)
+        name = next((found for name in candidates if (found := find(table.columns, name))), None)
         if name is not None and name != target and target not in table.columns:
             names[name] = target
     table = table.rename(names)
@@ -229,7 +257,8 @@ def _shown(column: pl.Series, name: str) -> pl.Series:
     if isinstance(column.dtype, pl.List):
         inner = column.dtype.inner
         if inner is not None and inner.is_nested():
-            return column.to_frame("v").select(pl.struct("v").struct.json_encode()).to_series().rename(name)
+            texts = [None if v is None else json.dumps(v.to_list(), default=str) for v in column]
+            return pl.Series(name, texts, pl.String)
         return column.cast(pl.List(pl.String)).list.join(" ")
     if isinstance(dtype, pl.Struct):
         return column.struct.json_encode()
