@@ -129,6 +129,27 @@ def test_save_over_the_folder_it_was_opened_from(folder: Path) -> None:
     assert Dataset.open(folder, verify="full").digest == opened.digest
 
 
+@pytest.mark.parametrize("text", ["", "[]", '{"description": "of my own"}'])
+def test_save_refuses_a_folder_of_others_with_a_file_of_that_name(
+    dataset: Dataset, tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "dataset.json").write_text(text)
+    with pytest.raises(StorageError, match="is not a prepared data folder"):
+        dataset.save(tmp_path)
+    assert (tmp_path / "dataset.json").read_text() == text
+
+
+def test_save_loses_no_file_that_was_added_to_a_prepared_folder(dataset: Dataset, tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    dataset.save(folder)
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(StorageError, match="holds other files too, such as notes.txt: move them"):
+        dataset.save(folder)
+    assert (folder / "notes.txt").read_text() == "mine"
+    (folder / "notes.txt").unlink()
+    dataset.save(folder)
+
+
 def test_save_refuses_a_folder_with_other_files(dataset: Dataset, tmp_path: Path) -> None:
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "precious.txt").write_text("mine")

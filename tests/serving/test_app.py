@@ -164,12 +164,13 @@ def test_too_many_connections_are_told_when_to_come_back(served: Recommender) ->
     app = create_app(State(served))
 
     async def crowded(scope: Any, receive: Any, send: Any) -> None:
-        await app(scope | {CROWDED: True}, receive, send)
+        await app(scope | {CROWDED: 3}, receive, send)
 
     client = TestClient(crowded)
     for response in (post(client, {"users": [104]}), client.get("/explorer/about")):
         assert (response.status_code, response.json()["error"]["code"]) == (503, "overloaded")
         assert (response.headers["retry-after"], response.headers["connection"]) == ("1", "close")
+        assert response.json()["error"]["message"].startswith("3 connections are open: ")
     assert client.get("/ping").status_code == 200
 
 

@@ -88,15 +88,27 @@ def write_array(path: Path, array: Array) -> None:
 
 
 def refuse_foreign(target: Path) -> None:
-    """Raise `StorageError` unless `target` is new, empty or a prepared folder: ask before long work."""
+    """Raise `StorageError` unless `target` is new, empty or a prepared folder without other files: ask before
+    long work.
+    """
     if not target.exists():
         return
     if not target.is_dir():
         raise StorageError(f"{target} is a file, not a folder: choose another output folder.")
-    if any(target.iterdir()) and not (target / DESCRIPTION_FILE).exists():
+    names = {path.name for path in target.iterdir()}
+    try:
+        ours = {DESCRIPTION_FILE, *json.loads((target / DESCRIPTION_FILE).read_text("utf-8"))["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        ours = set()
+    if names and not ours:
         raise StorageError(
             f"{target} holds other files and is not a prepared data folder: choose an empty or a new "
             "output folder."
+        )
+    if others := sorted(name for name in names - ours if not name.startswith(".")):
+        raise StorageError(
+            f"{target} is a prepared data folder that holds other files too, such as {others[0]}: move them, "
+            "or choose another output folder."
         )
 
 

@@ -69,8 +69,6 @@ class State:
     limits: Limits = field(default_factory=Limits)
     body_seconds: float = 10.0
     """How long a client may take to send a body."""
-    connections: int = 2048
-    """How many connections a worker keeps."""
     most_waiting: int = 1024
     """How many requests may wait for the compute thread before new ones are refused with 503."""
     explorer: bool = True
@@ -100,7 +98,7 @@ def create_app(state: State) -> ASGIApp:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         direct = scope["type"] == "http" and scope["path"] == "/invocations" and scope["method"] == "POST"
         if scope.get(CROWDED) and scope["path"] != "/ping":
-            refusal = failed(overloaded(state.connections, "connections are open"))
+            refusal = failed(overloaded(scope[CROWDED], "connections are open"))
             refusal.headers["Connection"] = "close"
             state.metrics.count_request(refusal.status_code)
             await refusal(scope, receive, send)

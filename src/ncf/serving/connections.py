@@ -91,7 +91,8 @@ class Connection(HttpToolsProtocol):
         """The head is whole."""
         self._unread = 0
         self._stop_waiting()
-        self.scope[CROWDED] = len(self.connections) > self._most  # type: ignore[literal-required]
+        crowd = len(self.connections)
+        self.scope[CROWDED] = crowd if crowd > self._most else 0  # type: ignore[literal-required]
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:

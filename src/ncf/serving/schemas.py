@@ -31,7 +31,7 @@ Id = Annotated[
 Ids = list[Id]
 DEFAULT_K = 10
 CROWDED = "ncf.crowded"
-"""In the scope of a request: whether the server has more connections than it may have."""
+"""In the scope of a request: the number of connections where they are more than there may be, else 0."""
 K = Annotated[int, Field(ge=1, description="How many items; fewer come back if the catalogue is smaller.")]
 
 

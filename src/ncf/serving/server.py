@@ -164,11 +164,8 @@ def app_from_environment() -> ASGIApp:
         threadpool_limits(1)  # After opening, as a large catalogue's index brings threads of its own.
         self_test(recommender)
     app = create_app(
-        State(
-            recommender, limits, settings.body_seconds, settings.connections, settings.most_waiting,
-            settings.explorer,
-        )
-    )  # fmt: skip
+        State(recommender, limits, settings.body_seconds, settings.most_waiting, settings.explorer)
+    )
     # What is loaded now stays: the collector need not go through it again while requests are answered.
     gc.collect()
     gc.freeze()

@@ -275,14 +275,18 @@ def test_fetch_goes_on_where_it_was_and_does_it_once(aws: Aws, prepared: Path, t
     assert not (target / ".download").exists()
 
 
-def test_fetch_touches_no_folder_of_something_else(aws: Aws, prepared: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["mine.txt", "job.json"])
+def test_fetch_touches_no_folder_of_something_else(
+    aws: Aws, prepared: Path, tmp_path: Path, name: str
+) -> None:
     session = aws.session()
     job = started(session, prepared)
     over(aws, job)
-    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / name).write_text("mine")
     with pytest.raises(StorageError, match="holds something else"):
         fetch(session, job, tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_what_is_no_artifact_is_refused(aws: Aws, prepared: Path, tmp_path: Path) -> None:

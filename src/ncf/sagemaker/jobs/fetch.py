@@ -69,8 +69,11 @@ def _claim(folder: Path, job: TrainingJob) -> None:
     """Mark the folder as the job's; raises `StorageError` unless it is new, empty, or marked so already."""
     path = folder / "job.json"
     with storage_errors(folder):
-        earlier = json.loads(path.read_text("utf-8")) if path.is_file() else {}
-        if earlier.get("job") != job.name:
+        try:
+            earlier = json.loads(path.read_text("utf-8"))["job"]
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError, KeyError):
+            earlier = None  # There is none, or it is somebody else's.
+        if earlier != job.name:
             check_free(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with atomic_file(path) as temporary:
