@@ -46,6 +46,19 @@ def run(tmp_path: Path) -> Path:
     return folder
 
 
+def test_overwriting_loses_no_file_of_the_users(run: Path) -> None:
+    (run / "notes.md").write_text("mine")
+    before = files(run.parent)
+    with (
+        pytest.raises(StorageError, match=r"other files too, such as notes\.md: move them"),
+        claim(run, overwrite=True),
+    ):
+        raise AssertionError("it was not refused")
+    assert files(run.parent) == before
+    with claim(run, resume=True):
+        assert (run / "notes.md").exists()
+
+
 REFUSED: list[tuple[dict[str, Any], type[NcfError], str]] = [
     ({}, StorageError, "holds a run already"),
     ({"resume": True, "learning_rate": 0.5}, CheckpointError, "belongs to another experiment"),
@@ -98,10 +111,10 @@ def test_a_first_run_that_is_refused_may_be_tried_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("end", [None, Interrupted("Saved.")])
 def test_a_run_with_results_takes_the_place_of_the_earlier_one(run: Path, end: NcfError | None) -> None:
-    (run / "old").touch()
+    (run / "report.html").touch()
     try:
         with claim(run, overwrite=True, learning_rate=0.5):
-            assert not (run / "old").exists()
+            assert not (run / "report.html").exists()
             assert len(list(run.parent.iterdir())) == 2  # the earlier run is still there
             finish(run, "gmf/checkpoints/epoch-00001")
             if end:
@@ -109,7 +122,7 @@ def test_a_run_with_results_takes_the_place_of_the_earlier_one(run: Path, end: N
     except Interrupted:
         assert end
     assert [path.name for path in run.parent.iterdir()] == [run.name]
-    assert not (run / "old").exists()
+    assert not (run / "report.html").exists()
     with claim(run, resume=True, learning_rate=0.5):
         """The new run can be gone on with."""
 
@@ -137,7 +150,7 @@ def _killed(folder: Path, results: bool, half_moved: bool) -> None:
 def test_what_a_killed_process_moved_aside_is_kept_until_it_is_replaced(
     run: Path, results: bool, half_moved: bool, how: dict[str, bool], old: bool
 ) -> None:
-    (run / "old").touch()
+    (run / "report.html").touch()
     process = multiprocessing.get_context("fork").Process(target=_killed, args=(run, results, half_moved))
     process.start()
     process.join()
@@ -146,7 +159,7 @@ def test_what_a_killed_process_moved_aside_is_kept_until_it_is_replaced(
         with pytest.raises(StorageError, match="holds a run already"), claim(run):
             raise AssertionError("the earlier run was replaced unasked")
     with claim(run, **how):
-        assert (run / "old").exists() == old
+        assert (run / "report.html").exists() == old
         if not results and not old:
             finish(run)
     assert [path.name for path in run.parent.iterdir()] == [run.name]

@@ -26,6 +26,11 @@ from ncf.errors import CheckpointError, ConfigError, DataError, StorageError
 
 DOCUMENT = "run.json"
 _LOCK = ".lock"
+_OURS = {
+    DOCUMENT, "events.jsonl", "chosen.json", "launch", "mlflow.json", "job.json", "report.html",
+    "MODEL_CARD.md", "artifact", "checkpoints", "gmf", "mlp",
+}  # fmt: skip
+"""What commands put into a run's folder, and --overwrite may remove."""
 _REFUSALS = (ConfigError, DataError, CheckpointError)
 
 
@@ -82,6 +87,12 @@ def refuse_taken(folder: Path, resume: bool, overwrite: bool) -> dict[str, Any] 
         raise StorageError(
             f"{folder} holds a run already: continue it with --resume, replace it with --overwrite, or "
             "choose another --output."
+        )
+    others = sorted(path.name for path in contents if path.name[0] != "." and path.name not in _OURS)
+    if others and not resume:
+        raise StorageError(
+            f"{folder} holds a run and other files too, such as {others[0]}: move them, or choose another "
+            "--output."
         )
     return run
 
