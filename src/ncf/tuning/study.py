@@ -72,7 +72,7 @@ class SearchTime:
 
     def is_over(self) -> bool:
         """Whether no time is left to search."""
-        return time.monotonic() > self.ends - self.longest
+        return self.ends < math.inf and time.monotonic() > self.ends - self.longest
 
 
 @dataclass(frozen=True)
