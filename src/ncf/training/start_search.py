@@ -38,8 +38,8 @@ _USUAL_WIDTH = 128
 """Where no validation rows can choose."""
 _SEARCH_WIDTH = 64
 _FACTOR, _STEPS = 3.0, 3
-_SEARCH_COST = 2**37
-"""Multiplications of one inverse up to which the penalty is searched: about ten seconds of a processor."""
+_SEARCH_COST = 2**35
+"""Multiplications of one inverse up to which the penalty is searched: 3,200 rows, some seconds a start."""
 _MOST_USERS = 5_000
 """Users of the full ranking that choose, where there are no candidate lists."""
 
