@@ -437,7 +437,7 @@ def test_users_of_the_test_alone_are_kept_and_counted(project: Path, tmp_path: P
     arguments = ("train", project / "small.toml", "--set", "train.epochs=1", "--quiet")
     done = ncf(*arguments, "--data", "out", "--output", "run", cwd=tmp_path)
     assert re.search(r"1 users are not in training.*Without them, test: HR@10 1.0000, NDCG@10 ", done.stdout)
-    assert "HR and recall at 5, 10, 20 are 1 for any model" in done.stdout
+    assert "HR@5, HR@10, HR@20 and recall there are 1 for any model" in done.stdout
     figures = parsed(ncf("evaluate", "run", "--protocol", "both", "--json", cwd=tmp_path))
     assert figures["sampled"]["cold_users"] == figures["full"]["cold_users"] == 1
     assert (
@@ -563,7 +563,9 @@ def test_a_damaged_artifact_and_foreign_data_are_refused(project: Path, tmp_path
         tmp_path / "other",
         cwd=project,
     )
-    assert "was trained on" in refused("evaluate", "runs/small", "--data", tmp_path / "other", cwd=project)
+    assert "on record of the model" in refused(
+        "evaluate", "runs/small", "--data", tmp_path / "other", cwd=project
+    )
 
 
 def test_mistakes_of_recommending_are_sentences(project: Path, tmp_path: Path) -> None:
@@ -579,7 +581,7 @@ def test_mistakes_of_recommending_are_sentences(project: Path, tmp_path: Path) -
     assert "is empty" in refused(
         "recommend", "runs/small", "--users-file", tmp_path / "empty.txt", cwd=project
     )
-    assert "cannot be read" in refused(
+    assert "There is no file" in refused(
         "recommend", "runs/small", "--users-file", tmp_path / "none.txt", cwd=project
     )
     assert "There is no" in refused("recommend", "runs/none", "--user", "u1", cwd=project)

@@ -110,7 +110,7 @@ def test_a_table_that_cannot_be_used_is_told_in_a_sentence(table: Any, sentence:
 
 
 def test_an_unknown_option_is_told_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"users is not an option of the preparation: did you mean user\."):
+    with pytest.raises(ConfigError, match=r"users is not an option of the preparation; did you mean user\?"):
         ncf.Dataset.from_interactions(FRAME, users="user")
 
 

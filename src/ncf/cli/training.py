@@ -149,7 +149,7 @@ def train(
         if minutes is not None:
             output = output or str(experiment.fresh_folder(settings.name))
             refuse_taken(Path(output), options.resume, overwrite)
-            with console.timed(options.tracker, "search") as searched:
+            with console.timed(options.tracker, "settings search") as searched:
                 settings = _searched(minutes, dataset, settings, Path(output), data_path, options)
             options = replace(options, phases={**phases, **searched})
         run = experiment.train(

@@ -7,8 +7,7 @@ same reader as a file, so ids, times and their mistakes are read and told alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
-from difflib import get_close_matches
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,11 @@ from ncf.data.columns import guessed
 from ncf.data.dataset import Dataset
 from ncf.data.formats import FrameSource
 from ncf.data.item_table import read_item_table
-from ncf.data.options import PrepareOptions
+from ncf.data.options import PrepareOptions, refuse_unknown
 from ncf.data.prepare import prepare_columns, provenance_of
 from ncf.data.readers import read_columns
 from ncf.data.report import PrepareReport
-from ncf.errors import ConfigError, DataError
+from ncf.errors import DataError
 
 _BY_POSITION = ("user", "item", "time", "weight")
 """The columns of a NumPy array without names."""
@@ -56,12 +55,8 @@ def prepare_frame(
 
 def python_options(table: Any, given: Mapping[str, Any]) -> PrepareOptions:
     """The `given` options; without a column of times, and if no split is named, a random one."""
-    known = [field.name for field in fields(PrepareOptions)]
     for name in given:
-        if name not in known:
-            close = get_close_matches(name, known, 1)
-            hint = f"did you mean {close[0]}" if close else f"the options are {', '.join(known)}"
-            raise ConfigError(f"{name} is not an option of the preparation: {hint}.")
+        refuse_unknown(name)
     options = PrepareOptions(**given)
     if "split" in given or options.time is not None or options.no_time:
         return options

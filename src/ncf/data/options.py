@@ -112,13 +112,19 @@ def read_options(values: Mapping[str, str]) -> dict[str, Any]:
     kinds = {field.name: str(field.type) for field in fields(PrepareOptions)}
     read: dict[str, Any] = {}
     for name, text in values.items():
-        if name not in kinds:
-            near = difflib.get_close_matches(name.replace("-", "_"), kinds, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"its options are {', '.join(kinds)}."
-            raise ConfigError(f"{name} is not an option of the preparation; {hint}")
+        refuse_unknown(name)
         read[name] = read_value(name, text, kinds[name])
     PrepareOptions(**read)
     return read
+
+
+def refuse_unknown(name: str) -> None:
+    """Raise `ConfigError` that names the nearest option where there is none of this name."""
+    known = [field.name for field in fields(PrepareOptions)]
+    if name not in known:
+        near = difflib.get_close_matches(name.replace("-", "_"), known, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"its options are {', '.join(known)}."
+        raise ConfigError(f"{name} is not an option of the preparation; {hint}")
 
 
 def read_value(name: str, text: str, kind: str) -> Any:

@@ -67,7 +67,7 @@ def test_two_tables_are_one_too_many(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["prepare", "negative=5"], "Unknown option negative: the options of the preparation are user, item"),
+        (["prepare", "negative=5"], "negative is not an option of the preparation; did you mean negatives?"),
         (["prepare", "header=maybe"], "header must be true or false, not 'maybe'."),
         (
             ["prepare"],

@@ -177,5 +177,5 @@ def test_the_command(aws: Aws, events: Path, tmp_path: Path) -> None:
 def test_the_command_checks_options_before_anything_is_sent(aws: Aws, tmp_path: Path) -> None:
     command = ["prepare", "--input", SOURCE, "--output", str(tmp_path / "out"), "--set", "min_users=5"]
     result = CliRunner().invoke(app, [*command, "--role", aws.role])
-    assert "Unknown option min_users" in str(result.exception)
+    assert "min_users is not an option of the preparation; did you mean min_user?" in str(result.exception)
     assert aws.records("ProcessingJob") == []

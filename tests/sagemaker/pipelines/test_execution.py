@@ -212,7 +212,7 @@ def test_values_are_found_by_index_by_name_and_in_texts() -> None:
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"prepare": {"mini": "5"}}, "Unknown option mini"),
+        ({"prepare": {"mini": "5"}}, "mini is not an option of the preparation"),
         ({"prepare": {"min_user": "five"}}, "min_user must be a number"),
         ({"prepare": {"split": "first"}}, "--split must be one of"),
         ({"data": "nowhere.csv"}, "There is no nowhere.csv"),
