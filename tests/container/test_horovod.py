@@ -138,7 +138,7 @@ def test_a_mistake_is_one_sentence(session: Session, horovod_image: str, ml_100k
     start(session, "wrong", horovod_image, SETTINGS | {"train.nonsense": "3"}, channel("train", ml_100k))
     job = ended(session, "wrong")
     assert job["TrainingJobStatus"] == "Failed"
-    assert job["FailureReason"].startswith("hyperparameters: train.nonsense is not a setting of ncf")
+    assert job["FailureReason"].startswith("train.nonsense is not a setting of ncf; did you mean train.seed?")
 
 
 def test_a_process_that_is_killed_ends_the_job(

@@ -86,7 +86,7 @@ def test_a_job_that_fails_says_the_sentence_of_the_run(
     )
     job = ended(session, "wrong")
     assert job["TrainingJobStatus"] == "Failed"
-    assert job["FailureReason"].startswith("hyperparameters: train.nonsense is not a setting of ncf")
+    assert job["FailureReason"].startswith("train.nonsense is not a setting of ncf; did you mean train.seed?")
 
 
 @pytest.mark.parametrize(

@@ -220,15 +220,21 @@ def test_objects_that_ncf_did_not_put_below_its_prefix_are_kept_and_said(aws: Aw
     belongings.make_bucket(aws)
     s3 = aws.client("s3")
     s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-    ours = ("data/0a/users.parquet", "transforms/a/output/part.out")
-    foreign = ("raw/2026/ratings.parquet", "data/0a/notes.txt", "jobs/todo.txt", "data/gone")
+    ours = ("data/0a/users.parquet", "transforms/a/output/part.out", "registry/shop/champion/model.tar.gz")
+    foreign = (
+        "raw/2026/ratings.parquet",
+        "data/0a/notes.txt",
+        "jobs/todo.txt",
+        "registry/shop/notes.txt",
+        "data/gone",
+    )
     for key in (*ours, *foreign):
         put(aws, f"ncf/{key}", ours=key == ours[0])
     s3.delete_object(Bucket=BUCKET, Key="ncf/data/gone")  # its version would come back without the marker
     code, said = ncf("cleanup", "--yes")
     assert code == 0, said
     assert (
-        "Kept: 4 objects below s3://shelf/ncf/ that ncf did not put there, such as ncf/data/0a/notes" in said
+        "Kept: 5 objects below s3://shelf/ncf/ that ncf did not put there, such as ncf/data/0a/notes" in said
     )
     left = {name for name in standing(aws) if name.startswith("object ncf/")}
     assert left == {f"object ncf/{key}" for key in foreign}
