@@ -23,7 +23,8 @@ CORE = (
 )
 WINGS = {
     "errors": set(),
-    "config": {"errors"},
+    "recipe_files": {"errors"},
+    "config": {"errors", "recipe_files"},
     "runtime": {"errors"},
     "data": {"errors", "runtime"},
     "tracking": {"errors", "config", "data"},
@@ -34,11 +35,11 @@ WINGS = {
     "serving": {"errors", "config", "runtime", "data", "models"},
     "experiment": {*CORE},
     "analysis": {*CORE, "experiment"},
-    "estimators": {*CORE, "experiment"},
+    "estimators": {*CORE, "experiment", "recipe_files"},
     "tuning": {*CORE, "experiment", "analysis"},
     "leaderboard": {*CORE, "experiment", "tuning", "analysis"},
     "sagemaker": {*CORE, "experiment", "tuning"},
-    "cli": {*CORE, "experiment", "tuning", "analysis", "leaderboard", "sagemaker"},
+    "cli": {*CORE, "experiment", "tuning", "analysis", "leaderboard", "sagemaker", "recipe_files"},
     "__init__": {"errors", "config", "data", "serving", "experiment", "analysis", "estimators"},
     "__main__": {"cli"},
 }

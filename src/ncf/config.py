@@ -20,6 +20,7 @@ from typing import Annotated, Any, Literal, Self, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from ncf.errors import ConfigError
+from ncf.recipe_files import read_recipe
 
 Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
@@ -252,50 +253,6 @@ class Experiment(ConfigSection):
     def digest(self) -> str:
         """sha256 over all that decides the result; names, paths and checkpoint intervals do not."""
         return hashlib.sha256(json.dumps(_deciding(self), sort_keys=True).encode()).hexdigest()
-
-
-def read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe in `path` as nested dictionaries; those named in `[pretraining]` lie beside it.
-
-    A name without a folder that is no file here is that of a recipe of the package, such as `neumf`.
-    """
-    if not path.exists() and path.parent == Path():
-        path = packaged_recipes().get(path.name, path)
-    try:
-        text = path.read_text("utf-8")
-        values: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
-    except FileNotFoundError:
-        raise ConfigError(
-            f"There is no recipe {path}: check the path, or take a ready one of 'ncf recipes list'."
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"The recipe {path} cannot be read ({error}): check the path and its permissions."
-        ) from None
-    except (tomllib.TOMLDecodeError, json.JSONDecodeError) as error:
-        raise ConfigError(f"The recipe {path} is not valid: {error}.") from None
-    models = values.get("pretraining")
-    if isinstance(models, dict):
-        for kind in ("gmf", "mlp"):
-            if isinstance(models.get(kind), str):
-                models[kind] = read_recipe(path.parent / models[kind])
-    return values
-
-
-def packaged_recipes() -> dict[str, Path]:
-    """The recipes that come with the package by name: beside this file in a wheel, else in the checkout."""
-    here = Path(__file__).parent
-    folder = next(
-        (f for f in (here / "recipes", here.parents[1] / "recipes") if f.is_dir()), here / "recipes"
-    )
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
-
-
-def halves_of(path: Path) -> list[Path]:
-    """The files of the recipes that the recipe in `path` names in `[pretraining]`, and of their halves."""
-    named = tomllib.loads(path.read_text("utf-8")).get("pretraining", {})
-    files = [path.parent / half for half in (named.get("gmf"), named.get("mlp")) if isinstance(half, str)]
-    return [*files, *(inner for file in files for inner in halves_of(file))]
 
 
 def _override(values: dict[str, Any], override: str) -> None:

@@ -22,49 +22,44 @@ from typing import Any, ClassVar, Literal, Self, Unpack, overload
 
 from ncf.config import ConfigSection, Experiment, ModelConfig, TrainConfig
 from ncf.data import Dataset
+from ncf.data.files import atomic_folder
 from ncf.errors import ConfigError, StorageError
 from ncf.experiment import Run, RunOptions, train
+from ncf.recipe_files import packaged_recipes, read_recipe
 from ncf.serving.recommender import Id, Recommendation, RecommendationList, Recommender, RecommendOptions
 from ncf.tracking.console import ConsoleTracker
 from ncf.tracking.tracker import Silent
 
-_FROM_THE_CLOSED_FORM: dict[str, Any] = {
-    "factors": "auto",
-    "init": "auto",
-    "epochs": 20,
-    "learning_rate": 0.001,
-    "l2_gmf": 0.015,
-    "patience": 3,
-}
 _SECTIONS: dict[str, type[ConfigSection]] = {"model": ModelConfig, "train": TrainConfig}
 
 
 class Estimator:
     """What `GMF`, `MLP`, `NeuMF` and `HistoryGMF` have in common."""
 
-    kind: ClassVar[str] = ""
-    defaults: ClassVar[dict[str, Any]] = _FROM_THE_CLOSED_FORM
+    kind: ClassVar[str]
+    recipe: ClassVar[str]
+    """The recipe of the package whose settings hold where none are given."""
 
     def __init__(self, **settings: Any) -> None:
         """`settings` are those of `[model]` and `[train]` in a recipe (docs/training.md), by their names.
 
-        Others stay as in `recipes/default.toml`. Raises `ConfigError` for a setting that does not exist or a
-        value that it does not take.
+        Others stay as in the `recipe` of this class. Raises `ConfigError` for a setting that does not exist
+        or a value that it does not take.
         """
         self.settings = settings
-        self._recipe(self.defaults | settings)
+        self._with(settings)
         self._run: Run | None = None
         self._recommender: Recommender | None = None
 
     def experiment(self, dataset: Dataset) -> Experiment:
         """The recipe that `fit` trains on `dataset`."""
-        settings = self.defaults | self.settings
-        if not len(dataset.validation) and "patience" not in self.settings:
-            settings |= {"patience": 0, "epochs": self.settings.get("epochs", 2)}
-        return self._recipe(settings)
+        if len(dataset.validation) or "patience" in self.settings:
+            return self._with(self.settings)
+        return self._with({"epochs": 2, **self.settings, "patience": 0})
 
-    def _recipe(self, settings: dict[str, Any]) -> Experiment:
-        values: dict[str, dict[str, Any]] = {"model": {"kind": self.kind}, "train": {}}
+    def _with(self, settings: dict[str, Any]) -> Experiment:
+        """The recipe of the class with these settings."""
+        values = read_recipe(packaged_recipes()[self.recipe]) | {"name": self.kind}
         known = [name for section in _SECTIONS.values() for name in section.model_fields]
         for name, value in settings.items():
             section = next((key for key, fields in _SECTIONS.items() if name in fields.model_fields), None)
@@ -75,7 +70,7 @@ class Estimator:
                 hint = f"did you mean {close[0]}" if close else "see docs/training.md for the list"
                 raise ConfigError(f"{name} is not a setting of {type(self).__name__}: {hint}.")
             values[section][name] = list(value) if isinstance(value, tuple) else value
-        return Experiment.parse({"name": self.kind, **values}, source=type(self).__name__)
+        return Experiment.parse(values, source=type(self).__name__)
 
     def fit(
         self, dataset: Dataset, *, output: str | Path | None = None, progress: bool | None = None
@@ -161,14 +156,10 @@ class Estimator:
         Raises `StorageError` where the folder is not empty or cannot be written.
         """
         target = Path(folder)
-        try:
-            if target.is_dir() and any(target.iterdir()):
-                raise StorageError(f"{target} is not empty: choose a new folder.")
-            shutil.copytree(self.run.artifact, target, dirs_exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"{target} could not be written ({error.strerror or error}): choose another place."
-            ) from None
+        if target.is_dir() and any(target.iterdir()):
+            raise StorageError(f"{target} is not empty: choose a new folder.")
+        with atomic_folder(target) as temporary:
+            shutil.copytree(self.run.artifact, temporary, dirs_exist_ok=True)
         return target
 
     def __repr__(self) -> str:
@@ -181,33 +172,28 @@ class GMF(Estimator):
     """Generalised matrix factorisation: one product of two tables (He et al., WWW'17, section 3.2)."""
 
     kind = "gmf"
+    recipe = "default"
 
 
 class MLP(Estimator):
     """A tower over both embeddings (section 3.3)."""
 
     kind = "mlp"
-    defaults: ClassVar[dict[str, Any]] = {
-        "init": "spectral",
-        "embedding": 64,
-        "dropout": 0.2,
-        "epochs": 20,
-        "batch_size": 1024,
-        "learning_rate": 0.003,
-        "patience": 3,
-    }
+    recipe = "mlp"
 
 
 class NeuMF(Estimator):
     """GMF and MLP together (section 3.4). It starts as its GMF does, and the tower learns what is left."""
 
     kind = "neumf"
+    recipe = "neumf"
 
 
 class HistoryGMF(Estimator):
     """A GMF whose users are an own vector plus the items of their history (docs/training.md)."""
 
     kind = "history-gmf"
+    recipe = "history-gmf"
 
 
 def _is_watched() -> bool:

@@ -8,8 +8,9 @@ from typer.testing import CliRunner
 import ncf
 import support
 from ncf.cli import app
-from ncf.config import Experiment, packaged_recipes
+from ncf.config import Experiment
 from ncf.errors import ConfigError, StorageError
+from ncf.recipe_files import packaged_recipes
 
 
 def ran(*arguments: str) -> str:

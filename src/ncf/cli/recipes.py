@@ -18,7 +18,7 @@ def list_recipes() -> None:
     """Print the name of each recipe and what it is."""
     from rich.table import Table
 
-    from ncf.config import packaged_recipes
+    from ncf.recipe_files import packaged_recipes
     from ncf.tracking.console import OUT
 
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -43,8 +43,8 @@ def copy_recipe(
     ] = None,
 ) -> None:
     """Copy a recipe to a file of your own, to change it. Its halves are copied beside it."""
-    from ncf.config import halves_of
     from ncf.data.files import storage_errors
+    from ncf.recipe_files import halves_of
 
     source, target = _path(name), Path(output or f"{name}.toml")
     copies = {source: target} | {half: target.parent / half.name for half in halves_of(source)}
@@ -59,7 +59,7 @@ def copy_recipe(
 
 
 def _path(name: str) -> Path:
-    from ncf.config import packaged_recipes
+    from ncf.recipe_files import packaged_recipes
 
     found = packaged_recipes().get(name)
     if found is None:

@@ -117,11 +117,11 @@ class Dataset:
         Raises `DataError` for a table that cannot be used and `ConfigError` for an unknown option.
         `ncf.prepare_frame` gives the report as well.
         """
-        frames = import_module(
-            "ncf.data.frames"
-        )  # preparation ends in a data set: here alone is the way back
+        # Preparation ends in a data set, so an import at the top would be a circle.
+        frames = import_module("ncf.data.frames")
+        frame = frames.as_frame(table)
         options |= {"user": user, "item": item, "time": time, "weight": weight}
-        dataset: Dataset = frames.prepare_frame(table, frames.python_options(table, options), name)[0]
+        dataset: Dataset = frames.prepare_frame(frame, frames.python_options(frame, options), name)[0]
         return dataset
 
     def __repr__(self) -> str:

@@ -53,14 +53,14 @@ def prepare_frame(
     return prepare_columns(columns, options, provenance)
 
 
-def python_options(table: Any, given: Mapping[str, Any]) -> PrepareOptions:
-    """The `given` options; without a column of times, and if no split is named, a random one."""
+def python_options(frame: pl.DataFrame, given: Mapping[str, Any]) -> PrepareOptions:
+    """The `given` options; where `frame` has no times, and no split is named, with a random one."""
     for name in given:
         refuse_unknown(name)
     options = PrepareOptions(**given)
     if "split" in given or options.time is not None or options.no_time:
         return options
-    has_times = guessed(as_frame(table).columns, "time") is not None
+    has_times = guessed(frame.columns, "time") is not None
     return options if has_times else replace(options, split="random")
 
 

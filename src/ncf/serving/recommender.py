@@ -127,7 +127,7 @@ class _Filters:
 
 
 class Recommender:
-    """RecommendationList, scores and similar items from an artifact."""
+    """Recommendations, scores and similar items from an artifact."""
 
     def __init__(self, artifact: Artifact, *, exact: bool = False) -> None:
         """With `exact` the full model scores every item; otherwise only candidates (see `retrieval/`)."""
