@@ -300,7 +300,7 @@ def _kinds_of(name: str) -> set[Any]:
             return {float}
         if part not in section.model_fields:
             raise ConfigError(_unknown(name))
-        kinds = _types(section.model_fields[part].annotation)
+        kinds = types_of(section.model_fields[part].annotation)
     return kinds
 
 
@@ -308,22 +308,22 @@ def _is_section(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
-def _types(annotation: Any) -> set[Any]:
-    """The types in an annotation: of a union all, of literals those of their values."""
+def types_of(annotation: Any) -> set[Any]:
+    """The types in the annotation of a setting: of a union all, of literals those of their values."""
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return _types(inner[0])
+        return types_of(inner[0])
     if origin is Literal:
         return {type(value) for value in inner}
     if origin in (Union, UnionType):
-        return set().union(*map(_types, inner))
+        return set().union(*map(types_of, inner))
     return {origin or annotation}
 
 
 def _names(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """The names of all settings, without those of pre-training, which are the same again."""
     for name, field in section.model_fields.items():
-        inner = next((kind for kind in _types(field.annotation) if _is_section(kind)), None)
+        inner = next((kind for kind in types_of(field.annotation) if _is_section(kind)), None)
         if inner is None:
             yield f"{prefix}{name}"
         elif inner is not PretrainingConfig:

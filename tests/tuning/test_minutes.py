@@ -1,7 +1,7 @@
 """A search by the clock: what it varies, when it ends, and that it is never behind its recipe."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -42,8 +42,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
 
 
 def searched(
-    minutes: float, folder: Path, recipe: Experiment, stop=lambda: False
-) -> tuple[Experiment, Heard]:  # type: ignore[no-untyped-def]
+    minutes: float, folder: Path, recipe: Experiment, stop: Callable[[], bool] = lambda: False
+) -> tuple[Experiment, Heard]:
     heard, data = Heard(), checkerboard()
     best = search_for(
         minutes, data, recipe, folder, data_path=folder / "data", workers=Workers(1), tracker=Silent(),

@@ -46,7 +46,7 @@ def evaluate(
     other arguments are those of `open_run`.
     """
     run = open_run(path, data, split=split, ties=ties, cutoffs=cutoffs, other_data=True)
-    protocol = "full" if full or not run.held_out.has_lists else "sampled"
+    protocol = run.protocol(full)
     return evaluate_both(run, (protocol,))[protocol], run.artifact
 
 
@@ -109,8 +109,7 @@ def compare_runs(
     they name. `full` ranks the whole catalogue. Raises `DataError` where the runs name different data.
     """
     runs = paired_runs(a, b, data, k)
-    protocol = "full" if full or not runs[0].held_out.has_lists else "sampled"
-    return compare_opened(*runs, protocol)
+    return compare_opened(*runs, runs[0].protocol(full))
 
 
 def paired_runs(

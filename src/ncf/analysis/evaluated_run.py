@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from ncf.config import EvaluationConfig
 from ncf.data import Csr, Dataset, HeldOut
+from ncf.data.dataset import with_held_out
 from ncf.data.tables import Stage
 from ncf.errors import ConfigError, DataError
 from ncf.evaluation.cross_dataset import TranslatedScorer
@@ -86,9 +87,12 @@ class EvaluatedRun:
                 f"All {len(fresh):,} {self.split} rows of {self.dataset.name} are on record of the model: "
                 "give data with later interactions."
             )
-        held_out = {"test": kept} if self.split == "test" else {"validation": kept}
-        dataset = replace(self.dataset, **held_out)  # type: ignore[arg-type]
+        dataset = with_held_out(self.dataset, self.split, kept)
         return replace(self, dataset=dataset, held_out=kept, all_rows=rows)
+
+    def protocol(self, full: bool) -> str:
+        """How its rows are ranked: "full" where that is wanted or there are no lists, else "sampled"."""
+        return "full" if full or not self.held_out.has_lists else "sampled"
 
     @property
     def name(self) -> str:

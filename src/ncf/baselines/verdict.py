@@ -11,7 +11,7 @@ Legend: I items, T held-out rows.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from ncf.baselines.ease import EASE, EXACT_LIMIT
 from ncf.baselines.non_personalized import POPULARITY
 from ncf.config import EvaluationConfig
 from ncf.data import Csr, Dataset, HeldOut
+from ncf.data.dataset import with_held_out
 from ncf.data.tables import Stage
 from ncf.errors import ConfigError
 from ncf.evaluation import EvaluationResult, evaluate_full, evaluate_sampled
@@ -190,8 +191,7 @@ def judge(
                 return evaluate_sampled(answers, few, quick, workers).values
             if listed:
                 return evaluate_full(answers, dataset, few, quick, workers).values
-            some = replace(dataset, test=few) if stage == "test" else replace(dataset, validation=few)
-            return evaluate_top_k(answers, some, stage, quick, workers).values
+            return evaluate_top_k(answers, with_held_out(dataset, stage, few), stage, quick, workers).values
 
         if own is not None:
             values = {"model": {name: own.values[name][index] for name in metrics}}

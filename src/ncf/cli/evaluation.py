@@ -187,8 +187,7 @@ def compare(
     from ncf import analysis
 
     runs = analysis.paired_runs(a, b, data, k)
-    protocol = "full" if full or not runs[0].held_out.has_lists else "sampled"
-    comparisons = analysis.compare_opened(*runs, protocol)
+    comparisons = analysis.compare_opened(*runs, runs[0].protocol(full))
     notes = [run.other_data for run in runs if run.other_data]
     if as_json:
         document = {"a": a, "b": b, "metrics": {name: asdict(c) for name, c in comparisons.items()}}

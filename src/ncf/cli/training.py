@@ -1,6 +1,5 @@
 """`ncf train`, `ncf experiments import`."""
 
-import json
 import os
 import sys
 from contextlib import ExitStack, closing
@@ -147,10 +146,16 @@ def train(
             communicator=communicator,
         )
         if minutes is not None:
+            if communicator.size > 1:
+                raise ConfigError("--minutes searches in one process: start it without a launcher.")
             output = output or str(experiment.fresh_folder(settings.name))
-            refuse_taken(Path(output), options.resume, overwrite)
+            begun = refuse_taken(Path(output), options.resume, overwrite)
             with console.timed(options.tracker, "settings search") as searched:
-                settings = _searched(minutes, dataset, settings, Path(output), data_path, options)
+                settings = (
+                    Experiment.parse(begun["experiment"], source=f"{output}/run.json")
+                    if begun is not None and options.resume  # it has searched already
+                    else _searched(minutes, dataset, settings, Path(output), data_path, options)
+                )
             options = replace(options, phases={**phases, **searched})
         run = experiment.train(
             dataset, settings, output, data_path=data_path, gmf=gmf, mlp=mlp, options=options
@@ -168,17 +173,11 @@ def _searched(
     data_path: Path,
     options: "RunOptions",
 ) -> "Experiment":
-    """The best settings of a search; a resumed run has searched already."""
+    """The best settings of a search, whose trials are shown."""
     from ncf.cli.tune_watch import ShownSearch
-    from ncf.config import Experiment
     from ncf.runtime import choose_threads, workers
     from ncf.tuning.minutes import search_for
 
-    if options.communicator.size > 1:
-        raise ConfigError("--minutes searches in one process: start it without a launcher.")
-    if options.resume and (output / "run.json").is_file():
-        document = json.loads((output / "run.json").read_text("utf-8"))
-        return Experiment.parse(document["experiment"], source=str(output / "run.json"))
     with ShownSearch(None) as watcher, workers(choose_threads(settings.train.threads)) as pool:
         return search_for(
             minutes,

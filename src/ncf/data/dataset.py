@@ -150,6 +150,11 @@ class Dataset:
             raise damaged(folder, f"it cannot be read ({error})") from error
 
 
+def with_held_out(dataset: Dataset, stage: Literal["validation", "test"], rows: HeldOut) -> Dataset:
+    """The same data with other held-out `rows` of `stage`; the digest stays."""
+    return replace(dataset, test=rows) if stage == "test" else replace(dataset, validation=rows)
+
+
 def _merge(train: Interactions, validation: HeldOut, items: int) -> Interactions:
     """Both sets of positives, sorted. Validation rows get their user's latest time and mean weight."""
     user_rows = np.concatenate([train.user_rows, validation.user_rows])

@@ -106,7 +106,7 @@ def _translated(path: str, encoding: str, _stamp: tuple[int, int]) -> str:
                 line += text.count("\n")
                 file.write(text)
             file.write(decoder.decode(b"", final=True))
-        except (UnicodeDecodeError, UnicodeError) as error:
+        except UnicodeError as error:
             raise DataError(
                 f"{path} is not {encoding} (after line {line:,}): give its encoding with --encoding, or "
                 "leave the option out for UTF-8."

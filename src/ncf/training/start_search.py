@@ -34,7 +34,7 @@ from ncf.training.decomposition import Logits
 from ncf.training.spectral_init import ClosedForm, ignore
 
 WIDTHS = (8, 16, 32, 64, 128, 256, 512)
-_USUAL_WIDTH = 128
+USUAL_WIDTH = 128
 """Where no validation rows can choose."""
 _SEARCH_WIDTH = 64
 _FACTOR, _STEPS = 3.0, 3
@@ -55,14 +55,14 @@ class Start:
 def choose_start(dataset: Dataset, experiment: Experiment, workers: Workers, tracker: Tracker) -> Start:
     """Replace `init = "auto"` and `factors = "auto"` by what is best on the validation rows of `dataset`.
 
-    Only training and validation rows are read. Without validation rows the penalty is that of the rule and
+    Only training and validation rows are read. Without validation rows the penalty is the usual one and
     the width 128. A recipe without "auto" is returned as it is.
     """
     if experiment.train.init != "auto":
         return Start(experiment)
     search = _Search(dataset, experiment, workers)
     if not len(dataset.validation):
-        return Start(search.resolved(0.0, _USUAL_WIDTH))
+        return Start(search.resolved(0.0, USUAL_WIDTH))
     with tracker.phase("choosing the start"):
         l2 = search.best_penalty()
         width = search.best_width(l2)
@@ -78,6 +78,7 @@ class _Search:
 
     def __init__(self, dataset: Dataset, experiment: Experiment, workers: Workers) -> None:
         self._dataset, self._experiment, self._workers = dataset, experiment, workers
+        self._closed = ClosedForm.of(dataset, experiment.train)
         factors = experiment.model.factors
         limit = min(len(dataset.users), len(dataset.items))
         self.widths = [width for width in WIDTHS if width <= limit] or [min(WIDTHS)]
@@ -98,10 +99,10 @@ class _Search:
 
     def best_penalty(self) -> float:
         """The penalty to take; logits of others are forgotten."""
-        first = self._closed_form(0.0)
-        usual = first.l2 or first.default_l2
-        sides = min(first.train.users, first.items)
-        if first.l2 or not first.is_exact or sides**3 > _SEARCH_COST:
+        closed = self._closed
+        usual = closed.l2 or closed.default_l2
+        sides = min(closed.train.users, closed.items)
+        if closed.l2 or not closed.is_exact or sides**3 > _SEARCH_COST:
             self._fit(usual)
             return usual
         ladder = {step: float(f"{usual * _FACTOR**step:.3g}") for step in range(-_STEPS, _STEPS + 1)}
@@ -136,14 +137,9 @@ class _Search:
         )
         return chosen
 
-    def _closed_form(self, l2: float) -> ClosedForm:
-        config = self._experiment.train
-        closed = ClosedForm.of(self._dataset, config)
-        return closed if config.init_l2 else closed.with_l2(l2)
-
     def _fit(self, l2: float) -> Logits:
         if l2 not in self.logits:
-            self.logits[l2] = self._closed_form(l2).logits(max(self.widths))
+            self.logits[l2] = self._closed.with_l2(l2).logits(max(self.widths))
         return self.logits[l2]
 
     def _search_values(self, l2: float) -> Floats:

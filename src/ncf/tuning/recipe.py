@@ -11,6 +11,7 @@ from typing import Any
 
 from ncf.config import Experiment
 from ncf.errors import ConfigError
+from ncf.training.start_search import USUAL_WIDTH
 
 
 def for_trials(recipe: Experiment) -> tuple[Experiment, bool]:
@@ -27,7 +28,10 @@ def _without_auto(recipe: Experiment) -> list[str]:
     """Numbers for what is "auto": a trial should not search on its own."""
     if recipe.train.init != "auto":
         return []
-    return ["train.init=spectral", *(["model.factors=128"] if recipe.model.factors == "auto" else [])]
+    return [
+        "train.init=spectral",
+        *([f"model.factors={USUAL_WIDTH}"] if recipe.model.factors == "auto" else []),
+    ]
 
 
 def _parts(recipe: Experiment, prefix: str = "") -> Iterator[str]:

@@ -14,12 +14,12 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from ncf.config import Experiment, ModelConfig, PretrainingConfig, TrainConfig
+from ncf.config import Experiment, ModelConfig, PretrainingConfig, TrainConfig, types_of
 from ncf.errors import ConfigError
 
 Kind = Literal["integer", "float", "categorical"]
@@ -204,9 +204,7 @@ def _range(name: str, entry: Mapping[str, Any], setting: FieldInfo, where: str) 
 
 def _number_of(setting: FieldInfo) -> type | None:
     """int or float, of a setting that is a number or may be one; else None."""
-    kinds = (setting.annotation, *get_args(setting.annotation))
-    plain = [get_args(kind)[0] if get_origin(kind) is Annotated else kind for kind in kinds]
-    return next((kind for kind in (int, float) if kind in plain), None)
+    return next((kind for kind in (int, float) if kind in types_of(setting.annotation)), None)
 
 
 def _sound_range(low: float, high: float, step: Any, log: Any, where: str) -> None:

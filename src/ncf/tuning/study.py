@@ -99,7 +99,7 @@ def search(
     watcher: ProgressListener | None = None,
     stop: Callable[[], bool] = lambda: False,
     halves: Mapping[str, Path] | None = None,
-    budget: "SearchTime | None" = None,
+    budget: SearchTime | None = None,
 ) -> StudyResult:
     """Run trials of `recipe` on `dataset` until the study has as many as `plan` says.
 
@@ -128,8 +128,11 @@ def search(
             base.model_dump(mode="json"), space.overrides(values), f"trial {number}"
         )
         watcher.begun(number, experiment.train.epochs)
+
+        def ends() -> bool:
+            return stop() or time_left.is_over()
+
         try:
-            ends = lambda: stop() or time_left.is_over()  # noqa: E731
             return run_trial(dataset, experiment, folder, data_path, report, ends, halves)
         except Interrupted:
             if stop():
@@ -147,7 +150,7 @@ def explore(
     plan: StudyPlan,
     identity: Mapping[str, str],
     watcher: ProgressListener,
-    budget: "SearchTime | None" = None,
+    budget: SearchTime | None = None,
 ) -> StudyResult:
     """Run trials of any `objective` over `space`, as `plan` says.
 
@@ -175,7 +178,7 @@ class _Search:
     plan: StudyPlan
     watcher: ProgressListener
     study: Any
-    budget: "SearchTime"
+    budget: SearchTime
 
     def run(self) -> None:
         began = time.monotonic()
