@@ -119,7 +119,7 @@ def evaluate_by_time(
 def share_still_to_come(dataset: Dataset) -> float:
     """The median over test users of the share of training interactions later than the user's own latest.
 
-    A user's test interaction under `--split last` comes later still; its time is not kept with the data.
+    A user's test interaction under `--split last` comes later still.
     """
     times, users = dataset.train.timestamps, dataset.train.user_rows
     assert times is not None

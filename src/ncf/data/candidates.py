@@ -38,7 +38,7 @@ def with_candidates(
             options.negatives,
             generator,
         )
-        tables = _with_lists(tables, stage, lists, "drawn")
+        tables = _with_lists(tables, stage, replace(held_out, candidates=lists.candidates), "drawn")
     return tables
 
 
@@ -128,7 +128,7 @@ def _missing_item(known: Csr, users: Int32, ranks: Int64) -> Int64:
 def with_published_lists(tables: SplitTables, negatives: Int32) -> SplitTables:
     """Give the test published lists: `negatives` is [T, N], kept in order, defects included."""
     candidates = np.concatenate([tables.test.positives[:, None], negatives], axis=1).astype(np.int32)
-    return _with_lists(tables, "test", HeldOut(tables.test.user_rows, candidates), "as published")
+    return _with_lists(tables, "test", replace(tables.test, candidates=candidates), "as published")
 
 
 def audit(lists: HeldOut, known: Csr, train: Csr) -> dict[str, int]:

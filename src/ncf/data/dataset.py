@@ -73,21 +73,35 @@ class Dataset:
 
     def with_validation_in_training(self) -> Dataset:
         """The same data for a final run: validation positives are in training, and validation is empty."""
-        train = self._train_and_validation()
+        return self.with_rows_in_training(validation=np.ones(len(self.validation), np.bool_))
+
+    def with_everything_in_training(self) -> Dataset:
+        """The same data for a final fit: all positives are in training, and nothing is held out."""
+        return self.with_rows_in_training(
+            *(np.ones(len(rows), np.bool_) for rows in (self.validation, self.test))
+        )
+
+    def with_rows_in_training(self, validation: Bool, test: Bool | None = None) -> Dataset:
+        """The same data with those held-out positives in training that are marked ([T] each)."""
+        train, counts = self.train, {}
+        kept = {"validation": self.validation, "test": self.test}
+        for stage, marks in (("validation", validation), ("test", test)):
+            if marks is not None and marks.any():
+                train = _merge(train, kept[stage].take(marks), len(self.items))
+                kept[stage] = kept[stage].take(~marks)
+                counts[f"{stage}_in_training"] = True if marks.all() else int(marks.sum())
         popularity = pl.Series("popularity", train.item_counts(len(self.items)))
-        description = {**self.description, "validation_in_training": True}
         return replace(
             self,
             train=train,
-            validation=HeldOut.empty(self.validation.candidates.shape[1] - 1),
+            validation=kept["validation"],
+            test=kept["test"],
             item_columns=self.item_columns.with_columns(popularity),
-            description=description,
+            description={**self.description, **counts},
             digest="",
         )
 
     def _train_and_validation(self) -> Interactions:
-        if not len(self.validation):
-            return self.train
         return _merge(self.train, self.validation, len(self.items))
 
     @classmethod
@@ -155,17 +169,22 @@ def with_held_out(dataset: Dataset, stage: Literal["validation", "test"], rows: 
     return replace(dataset, test=rows) if stage == "test" else replace(dataset, validation=rows)
 
 
-def _merge(train: Interactions, validation: HeldOut, items: int) -> Interactions:
-    """Both sets of positives, sorted. Validation rows get their user's latest time and mean weight."""
-    user_rows = np.concatenate([train.user_rows, validation.user_rows])
-    item_rows = np.concatenate([train.item_rows, validation.positives])
+def _merge(train: Interactions, held_out: HeldOut, items: int) -> Interactions:
+    """Both sets of positives, sorted. Rows without a time or weight of their own get their user's latest time
+    and mean weight.
+    """
+    if not len(held_out):
+        return train
+    user_rows = np.concatenate([train.user_rows, held_out.user_rows])
+    item_rows = np.concatenate([train.item_rows, held_out.positives])
     order = np.argsort(pair_keys(user_rows, item_rows, items), kind="stable")
     timestamps = weights = None
     if train.timestamps is not None:
-        added = _per_user(train, validation, "last")
+        own = held_out.timestamps
+        added = _per_user(train, held_out, "last") if own is None else own
         timestamps = np.concatenate([train.timestamps, added]).astype(np.int64)[order]
     if train.weights is not None:
-        added = _per_user(train, validation, "mean")
+        added = _per_user(train, held_out, "mean") if held_out.weights is None else held_out.weights
         weights = np.concatenate([train.weights, added]).astype(np.float32)[order]
     return Interactions(user_rows[order], item_rows[order], timestamps, weights)
 
@@ -182,8 +201,19 @@ def _per_user(train: Interactions, validation: HeldOut, what: Literal["last", "m
     return (total / np.maximum(counts, 1))[validation.user_rows]
 
 
+_PARTS = ("train", "validation", "test")
+HELD_OUT_COLUMNS = {f"{stage}_{column}.npy" for stage in _PARTS[1:] for column in ("timestamps", "weights")}
+"""Of held-out rows, for later trainings on them; the digest of the data does without, as no evaluation reads
+them."""
+
+
 def _arrays(dataset: Dataset) -> dict[str, Array]:
-    optional = {"train_timestamps.npy": dataset.train.timestamps, "train_weights.npy": dataset.train.weights}
+    parts = dict(zip(_PARTS, (dataset.train, dataset.validation, dataset.test), strict=True))
+    optional = {
+        f"{part}_{column}.npy": getattr(rows, column)
+        for part, rows in parts.items()
+        for column in ("timestamps", "weights")
+    }
     return {
         "train_users.npy": dataset.train.user_rows,
         "train_items.npy": dataset.train.item_rows,
@@ -205,13 +235,14 @@ def _digest(dataset: Dataset) -> str:
 def digest_of(
     hashes: Mapping[str, str], users: Vocabulary, items: Vocabulary, item_columns: pl.DataFrame
 ) -> str:
-    """sha256 over names and bytes of all arrays, the ids and the item table; not over the description.
+    """sha256 over names and bytes of the arrays, the ids and the item table; not over the description.
 
     `hashes`: file name of each array -> the sha256 of that file.
     """
     digest = hashlib.sha256(f"ncf dataset {SCHEMA_VERSION}\n".encode())
     for name, sha256 in sorted(hashes.items()):
-        digest.update(f"{name} {sha256}\n".encode())
+        if name not in HELD_OUT_COLUMNS:
+            digest.update(f"{name} {sha256}\n".encode())
     for vocabulary in (users, items):
         ids = vocabulary.ids
         digest.update(ids.tobytes() if vocabulary.kind == "integer" else "\0".join(ids.tolist()).encode())
@@ -223,21 +254,24 @@ def _load(folder: Path, document: dict[str, Any]) -> Dataset:
     def array(name: str) -> Array:
         return map_array(folder / name)
 
-    files = document["files"]
+    def column(name: str) -> Array | None:
+        return array(name) if name in document["files"] else None
+
+    def columns(part: str) -> tuple[Array | None, Array | None]:
+        return column(f"{part}_timestamps.npy"), column(f"{part}_weights.npy")
+
+    def held_out(stage: str) -> HeldOut:
+        return HeldOut(array(f"{stage}_users.npy"), array(f"{stage}_candidates.npy"), *columns(stage))
+
     item_columns = pl.read_parquet(folder / "items.parquet")
     return Dataset(
         name=document["name"],
         users=Vocabulary.of_series(pl.read_parquet(folder / "users.parquet")["id"]),
         items=Vocabulary.of_series(item_columns["id"]),
         item_columns=item_columns,
-        train=Interactions(
-            array("train_users.npy"),
-            array("train_items.npy"),
-            array("train_timestamps.npy") if "train_timestamps.npy" in files else None,
-            array("train_weights.npy") if "train_weights.npy" in files else None,
-        ),
-        validation=HeldOut(array("validation_users.npy"), array("validation_candidates.npy")),
-        test=HeldOut(array("test_users.npy"), array("test_candidates.npy")),
+        train=Interactions(array("train_users.npy"), array("train_items.npy"), *columns("train")),
+        validation=held_out("validation"),
+        test=held_out("test"),
         known=Csr(array("known_offsets.npy"), array("known_items.npy")),
         description=document["description"],
         digest=document["digest"],

@@ -172,16 +172,19 @@ def latest(user_rows: Int32, item_rows: Int32, items: int, timestamps: Int64 | N
 class HeldOut:
     """Held-out positives, each at the head of its candidate list; may be empty.
 
-    `user_rows`: [T] int32; `candidates`: [T, 1 + N] int32 with the positive in column 0.
+    `user_rows`: [T] int32; `candidates`: [T, 1 + N] int32 with the positive in column 0. `timestamps` [T] and
+    `weights` [T] are as those of `Interactions`, where the source has them.
     """
 
     user_rows: Int32
     candidates: Int32
+    timestamps: Int64 | None = None
+    weights: npt.NDArray[np.float32] | None = None
 
     @classmethod
     def without_lists(cls, pairs: Interactions) -> HeldOut:
         """Held-out positives whose negatives have not been drawn yet: N is 0."""
-        return cls(pairs.user_rows, pairs.item_rows[:, None])
+        return cls(pairs.user_rows, pairs.item_rows[:, None], pairs.timestamps, pairs.weights)
 
     @classmethod
     def empty(cls, negatives: int = 0) -> HeldOut:
@@ -198,13 +201,19 @@ class HeldOut:
         return self.candidates[:, 0]
 
     @property
+    def pairs(self) -> Interactions:
+        """The held-out positives as interactions: [T]."""
+        return Interactions(self.user_rows, self.positives, self.timestamps, self.weights)
+
+    @property
     def negatives(self) -> Int32:
         """The other candidates: [T, N]."""
         return self.candidates[:, 1:]
 
     def take(self, index: npt.NDArray[Any]) -> HeldOut:
         """The rows at `index`, which is positions or a mask."""
-        return HeldOut(self.user_rows[index], self.candidates[index])
+        pairs = self.pairs.take(index)
+        return HeldOut(pairs.user_rows, self.candidates[index], pairs.timestamps, pairs.weights)
 
     def __len__(self) -> int:
         return len(self.user_rows)

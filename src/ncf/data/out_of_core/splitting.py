@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ncf.data.interactions import Csr, Int64
+from ncf.data.interactions import Csr, Int64, Interactions
 from ncf.data.options import PrepareOptions
 from ncf.data.out_of_core.column_files import ColumnFile, Writer
 from ncf.data.out_of_core.sorted_interactions import SortedInteractions
@@ -24,7 +24,7 @@ from ncf.data.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class StoredPairs:
-    """Held-out pairs on the disk: [T] each, by user."""
+    """Pairs of one part on the disk: [T] each, by user."""
 
     user_rows: ColumnFile
     item_rows: ColumnFile
@@ -80,38 +80,42 @@ def split_stored(
     """Split `table`: training and held-out users go into `folder`, held-out items into `scratch`."""
     plan = plan_split(table, options)
     table = plan.table
-    users, items = Writer(folder / "train_users.npy", np.int32), Writer(folder / "train_items.npy", np.int32)
-    times = Writer(folder / "train_timestamps.npy", np.int64) if table.times is not None else None
-    weights = Writer(folder / "train_weights.npy", np.float32) if table.weights is not None else None
-    pair_writers = {
-        stage: (
-            Writer(folder / f"{stage}_users.npy", np.int32),
-            Writer(scratch / f"{stage}_items.npy", np.int32),
-        )
-        for stage in STAGES
-    }
+    parts = {"train": _PartWriter(table, "train", folder, folder)}
+    parts |= {stage: _PartWriter(table, stage, folder, scratch) for stage in STAGES}
     popularity, counts = np.zeros(len(table.items), np.int64), np.zeros(len(table.users), np.int64)
     for span, rows in table.parts():
         labels = plan.label(span, rows)
-        train = rows.take(labels == TRAIN)
-        popularity += train.item_counts(len(popularity))
-        counts[span] = train.from_user(span.start).user_counts(span.stop - span.start)
-        users.append(train.user_rows)
-        items.append(train.item_rows)
-        for writer, values in ((times, train.timestamps), (weights, train.weights)):
-            if writer is not None and values is not None:
-                writer.append(values)
-        for stage, label in zip(STAGES, (VALIDATION, TEST), strict=True):
-            pairs = rows.take(labels == label)
-            pair_writers[stage][0].append(pairs.user_rows)
-            pair_writers[stage][1].append(pairs.item_rows)
-    for writer in (users, items, times, weights, *(w for pair in pair_writers.values() for w in pair)):
-        if writer is not None:
-            writer.close()
-    refuse_no_test(pair_writers["test"][0].rows, options)
-    held_out = {
-        stage: StoredPairs(ColumnFile(user_rows.path), ColumnFile(item_rows.path))
-        for stage, (user_rows, item_rows) in pair_writers.items()
-    }
+        for part, label in zip(("train", *STAGES), (TRAIN, VALIDATION, TEST), strict=True):
+            chosen = rows.take(labels == label)
+            parts[part].append(chosen)
+            if label == TRAIN:
+                popularity += chosen.item_counts(len(popularity))
+                counts[span] = chosen.from_user(span.start).user_counts(span.stop - span.start)
+    pairs = {part: writer.close() for part, writer in parts.items()}
+    refuse_no_test(len(pairs["test"].user_rows), options)
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(counts)])
-    return StoredSplit(table, popularity, offsets, ColumnFile(items.path), held_out, plan.how)
+    held_out = {stage: pairs[stage] for stage in STAGES}
+    return StoredSplit(table, popularity, offsets, pairs["train"].item_rows, held_out, plan.how)
+
+
+class _PartWriter:
+    """Writes the columns of one part of a split; its items go into a folder of their own."""
+
+    def __init__(self, table: SortedInteractions, part: str, folder: Path, items: Path) -> None:
+        self._writers = {
+            "user_rows": Writer(folder / f"{part}_users.npy", np.int32),
+            "item_rows": Writer(items / f"{part}_items.npy", np.int32),
+        }
+        if table.times is not None:
+            self._writers["timestamps"] = Writer(folder / f"{part}_timestamps.npy", np.int64)
+        if table.weights is not None:
+            self._writers["weights"] = Writer(folder / f"{part}_weights.npy", np.float32)
+
+    def append(self, rows: Interactions) -> None:
+        for column, writer in self._writers.items():
+            writer.append(getattr(rows, column))
+
+    def close(self) -> StoredPairs:
+        for writer in self._writers.values():
+            writer.close()
+        return StoredPairs(*(ColumnFile(self._writers[name].path) for name in ("user_rows", "item_rows")))
