@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -17,23 +16,22 @@ from typing import Any
 
 import torch
 
-from ncf.baselines.verdict import judge
 from ncf.config import Experiment, TrainConfig
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
 from ncf.data.files import atomic_file, storage_errors, write_text
-from ncf.errors import ConfigError, DataError
-from ncf.evaluation import EvaluationResult
-from ncf.evaluation.slices import sorted_by_user
-from ncf.models import GMF, Model, ModelScorer, build_model, history_branch, history_of
+from ncf.errors import ConfigError
+from ncf.models import GMF, Model, build_model, history_branch, history_of
 from ncf.models.build import thaw
 from ncf.models.recency import require_times
+from ncf.renewal.final import Twin, half_twin, recipe_of, same_data, twin_of
 from ncf.runtime import Workers, choose_device, choose_threads, generator, workers
 from ncf.serving.artifact import Artifact, open_artifact, write_artifact
 from ncf.serving.card import model_card
 from ncf.tracking.tracker import JsonLines, PhaseClock, Silent, Tracker, Trackers
-from ncf.training import EvaluationPlan, FitResult, Trainer, evaluator, fit
+from ncf.training import EvaluationPlan, Trainer, evaluator, fit
 from ncf.training.checkpoint import Checkpoints
 from ncf.training.initialization import Initializer
+from ncf.training.outcome import measure, quoted, verdict_on_trained
 from ncf.training.parallel.communicator import Communicator, SingleProcess, assert_same
 from ncf.training.parallel.sharded_weights import write_weights
 from ncf.training.parallel.sharding import process_group, refuse_what_shards_cannot
@@ -106,19 +104,21 @@ def train(
     gmf: str | Path | None = None,
     mlp: str | Path | None = None,
     options: RunOptions | None = None,
+    final: str | Path | None = None,
 ) -> Run:
     """Train, evaluate on test, write the artifact.
 
     `output` is the run's folder; by default a new one in `runs/`, named after the experiment. A folder that
     holds a run already is refused, unless the `options` say to resume or to overwrite it. `data_path` is
     recorded as the folder of `dataset`. `gmf` and `mlp` are runs to fuse, instead of training the halves
-    first.
+    first. `final` is a judged run whose recipe `experiment` is: all interactions are trained on, test
+    included, for as many epochs as its weights had, and its figures are quoted (`renewal.final`).
 
     Raises `ConfigError` for settings that do not go together, `StorageError` for an unusable folder, and what
     `fit` raises.
     """
     options = options or RunOptions()
-    communicator = options.communicator
+    communicator, twin = options.communicator, twin_of(final) if final else None
     assert_same(communicator, _facts(dataset, experiment))
     if experiment.train.tables == "sharded":
         refuse_what_shards_cannot(experiment, communicator)
@@ -134,6 +134,7 @@ def train(
                 "path": str(Path(data_path).resolve()) if data_path else None,
                 "name": dataset.name,
                 "digest": dataset.digest,
+                **({"final": twin.mark} if twin else {}),
             }
             stack.enter_context(
                 claimed(folder, experiment, data, resume=options.resume, overwrite=options.overwrite)
@@ -143,13 +144,13 @@ def train(
         tracker = Trackers(trackers)
         tracker.opened(folder)
         with tracker.phase("pre-training") if experiment.pretraining else nullcontext():
-            pretrained = _pretrain(dataset, experiment, folder, gmf, mlp, options)
+            pretrained = _pretrain(dataset, experiment, folder, gmf, mlp, options, twin)
         if experiment.train.tables == "sharded":
             stack.enter_context(process_group(choose_device(experiment.train.device)))
         pool = stack.enter_context(workers(choose_threads(experiment.train.threads)))
         start = _start(dataset, experiment, folder, options, tracker, pool)
         tracker.start(experiment.name, start.experiment.model_dump(mode="json"))
-        return _train_here(dataset, start, folder, pretrained, options, tracker, clock, pool)
+        return _train_here(dataset, start, folder, pretrained, options, tracker, clock, pool, twin)
 
 
 def _start(
@@ -217,12 +218,13 @@ def _train_here(
     tracker: Tracker,
     clock: PhaseClock,
     pool: Workers,
+    twin: Twin | None,
 ) -> Run:
     began = time.perf_counter()
     communicator, experiment = options.communicator, start.experiment
     communicator.phase("initializing the model")
     config = experiment.train
-    seen = _seen(dataset, config)
+    seen = _seen(dataset, config, twin is not None)
     checkpoints = Checkpoints(
         folder / "checkpoints", experiment.digest(), dataset.digest, config.keep_checkpoints
     )
@@ -243,16 +245,21 @@ def _train_here(
     _log_setup(trainer, seen, tracker)
     plan = EvaluationPlan(evaluator(trainer), seen, experiment.evaluation, options.report_best_on_test)
     start_counts = pretrained is not None or config.init != "random"
-    fitted = fit(trainer, plan, tracker, checkpoints, options.resume, options.stop, start_counts)
-    communicator.phase("evaluating")
-    with tracker.phase("test"):
-        tested = plan.evaluate(seen.test, plan.rules)
-        metrics = _measure(plan, fitted, tested)
+    epochs = twin.mark["epochs"] if twin else None
+    fitted = fit(trainer, plan, tracker, checkpoints, options.resume, options.stop, start_counts, epochs)
+    if twin is not None:
+        mark = {**twin.mark, "interactions": len(seen.train)}
+        metrics = quoted(twin.artifact.metrics, mark, fitted)
+    else:
+        communicator.phase("evaluating")
+        with tracker.phase("test"):
+            tested = plan.evaluate(seen.test, plan.rules)
+            metrics = measure(plan, fitted, tested)
     metrics["seconds"] = round(time.perf_counter() - began, 2)
-    if options.verdict:
+    if twin is None and options.verdict:
         communicator.phase("comparing with popularity and the closed form")
         with tracker.phase("verdict"):
-            metrics["verdict"] = communicator.broadcast(_judge(trainer, plan, tested))
+            metrics["verdict"] = communicator.broadcast(verdict_on_trained(trainer, plan, tested))
     metrics["phases"] = clock.seconds  # goes on: what the artifact takes is in it when it is written
     artifact, weights = folder / "artifact", None
     communicator.phase("writing the artifact")
@@ -261,7 +268,8 @@ def _train_here(
         with tracker.phase("writing"):
             write_weights(sharded, weights)
     if communicator.rank == 0:
-        card = model_card(experiment, dataset, metrics, trainer.parameters)
+        described = replace(seen, digest=dataset.digest) if twin else dataset
+        card = model_card(experiment, described, metrics, trainer.parameters)
         write_artifact(
             artifact,
             trainer.evaluated_model,
@@ -287,56 +295,78 @@ def _pretrain(
     gmf: str | Path | None,
     mlp: str | Path | None,
     options: RunOptions,
+    twin: Twin | None,
 ) -> tuple[Model, Model] | None:
-    """The trained GMF and MLP of a recipe with pre-training, given or trained now; else None."""
+    """The trained GMF and MLP of a recipe with pre-training, given or trained now; else None.
+
+    Those of a final fit are final fits of the halves of its `twin`.
+    """
     recipe = experiment.pretraining
     if recipe is None:
         if gmf or mlp:
             raise ConfigError("--gmf and --mlp need a recipe with a [pretraining] table: see recipes/.")
         return None
-    given = {"gmf": gmf, "mlp": mlp}
-    halves = {"gmf": recipe.gmf, "mlp": recipe.mlp}
-    first, second = (_half(dataset, halves[name], folder / name, given[name], options) for name in halves)
+    halves = {"gmf": (recipe.gmf, gmf), "mlp": (recipe.mlp, mlp)}
+    twins = {name: half_twin(twin, name) if twin and not halves[name][1] else None for name in halves}
+    first, second = (
+        _half(dataset, half, folder / name, given, options, twins[name], twin is not None)
+        for name, (half, given) in halves.items()
+    )
     return first, second
 
 
 def _half(
-    dataset: Dataset, half: Experiment, target: Path, given: str | Path | None, options: RunOptions
+    dataset: Dataset,
+    half: Experiment,
+    target: Path,
+    given: str | Path | None,
+    options: RunOptions,
+    twin: Twin | None,
+    final: bool,
 ) -> Model:
     """The model of the `given` run, of one finished in `target` before, or of one trained there now."""
     communicator = options.communicator
     finished = communicator.broadcast(options.resume and (target / "artifact" / "manifest.json").is_file())
     if given is None and not finished:
         plain = replace(options, report_best_on_test=False, serves=False, verdict=False, phases={})
-        train(dataset, half, target, options=plain)
+        if twin is not None:
+            half = recipe_of(twin)
+        train(dataset, half, target, options=plain, final=twin.folder if twin else None)
     artifact = None
     if communicator.rank == 0:
         artifact = open_artifact(given or target)
         same_data(artifact, dataset)
+        if final != bool(artifact.metrics.get("final")):
+            needed = "one that was trained with --final" if final else "a run that was judged"
+            what = "holds the test out" if final else "is a final fit, which was trained on the test as well"
+            raise ConfigError(f"{artifact.folder.parent} {what}: give {needed}.")
     config = communicator.broadcast(artifact.experiment.model if artifact else half.model)
     model = build_model(config, len(dataset.users), len(dataset.items))
     if artifact is not None:
-        _load_trained(model, artifact, dataset)
+        _load_trained(model, artifact, _seen(dataset, artifact.experiment.train, final))
     communicator.broadcast_tensors(model.state_dict())
     return model
 
 
-def _load_trained(model: Model, artifact: Artifact, dataset: Dataset) -> None:
-    """Fill `model` with the weights of an artifact, for more training."""
+def _load_trained(model: Model, artifact: Artifact, seen: Dataset) -> None:
+    """Fill `model` with the weights of an artifact that was trained on `seen`, for more training."""
     branch = history_branch(model)
     if branch is None:
         model.load_state_dict(artifact.model.state_dict())
         return
     if not isinstance(artifact.model, GMF):
         raise ConfigError("--gmf takes a run of kind gmf or history-gmf, not a NeuMF.")
-    branch.attach(history_of(_seen(dataset, artifact.experiment.train), branch.half_life))
+    branch.attach(history_of(seen, branch.half_life))
     look_up = artifact.history_embedding
     assert look_up is not None
     thaw(branch, artifact.model, torch.from_numpy(look_up.table_ID.copy()))
 
 
-def _seen(dataset: Dataset, config: TrainConfig) -> Dataset:
-    """The data as a run with these settings sees them: perhaps with validation in training."""
+def _seen(dataset: Dataset, config: TrainConfig, everything: bool) -> Dataset:
+    """The data as a run with these settings sees them: perhaps with validation in training, or with
+    `everything`."""
+    if everything:
+        return dataset.with_everything_in_training()
     return dataset.with_validation_in_training() if config.validation == "include" else dataset
 
 
@@ -357,59 +387,6 @@ def _log_setup(trainer: Trainer, dataset: Dataset, tracker: Tracker) -> None:
         tracker.log(
             "train.patience has nothing to watch, because no validation positives are held out: training "
             "runs to its last epoch."
-        )
-
-
-def _measure(plan: EvaluationPlan, fitted: FitResult, tested: EvaluationResult) -> dict[str, Any]:
-    """`metrics.json` of the artifact, but for the seconds and the verdict."""
-    metrics: dict[str, Any] = {"test": tested.to_json(), "selected": _selected(fitted)}
-    if len(plan.dataset.validation):
-        metrics["validation"] = plan.evaluate(plan.dataset.validation, plan.rules).to_json()
-    shown = (
-        ("test_hr@10", "test_ndcg@10") if plan.dataset.test.has_lists else ("test_recall@20", "test_ndcg@20")
-    )
-    best = max(
-        (row for row in fitted.history if shown[0] in row), key=lambda row: row[shown[0]], default=None
-    )
-    if best is not None:
-        metrics["best_on_test"] = {
-            "warning": "chosen on the test set, as in many papers: optimistic, not an estimate",
-            **{name: best[name] for name in ("epoch", *shown)},
-        }
-    metrics["history"] = fitted.history
-    return metrics
-
-
-def _judge(trainer: Trainer, plan: EvaluationPlan, tested: EvaluationResult) -> dict[str, Any] | None:
-    """The verdict on the trained model as JSON values; process 0 makes it, with the rows `tested` already."""
-    if trainer.communicator.rank or not len(plan.dataset.test):
-        return None
-    data, scorer, cost = plan.dataset, None, 0
-    if not trainer.tables.collective:  # else no process can score every item
-        model = trainer.evaluated_model
-        scorer = ModelScorer(model if trainer.sampler.device.type == "cpu" else deepcopy(model).cpu())
-        cost = scorer.multiplications
-    rows = data.test if data.test.has_lists else sorted_by_user(data.test)
-    results = {tested.protocol: (rows, tested)}
-    verdict = judge(scorer, data.seen_in_training, data, "test", plan.rules, trainer.workers, results, cost)
-    return verdict.to_json() if verdict else None
-
-
-def _selected(fitted: FitResult) -> str:
-    if fitted.best == 0:
-        return "the start, which no epoch improved on validation"
-    if fitted.best is not None:
-        return f"epoch {fitted.best}, the best on validation"
-    return f"epoch {fitted.history[-1]['epoch']}, the last" if fitted.history else "the start, not trained on"
-
-
-def same_data(artifact: Artifact, dataset: Dataset) -> None:
-    """Raise `DataError` if the artifact was trained on other data than `dataset`."""
-    trained_on = artifact.manifest["data"]
-    if trained_on["digest"] != dataset.digest:
-        raise DataError(
-            f"{artifact.folder} was trained on {trained_on['name']} ({trained_on['digest'][:12]}), but these "
-            f"data are {dataset.name} ({dataset.digest[:12]}): give --data with the folder it was trained on."
         )
 
 

@@ -45,12 +45,12 @@ def train() -> list[object]:
     return [*NCF, "train", "small.toml", "--data", "data"]
 
 
-def run_here(folder: Path, output: str, **options: Any) -> Path:
+def run_here(folder: Path, output: str, final: Path | None = None, **options: Any) -> Path:
     """A run of one process: this one."""
     settings = Experiment.load(folder / "small.toml", [])
     run = experiment.train(
         Dataset.open(folder / "data"), settings, folder / output, data_path=folder / "data",
-        options=experiment.RunOptions(**options),
+        options=experiment.RunOptions(**options), final=final,
     )  # fmt: skip
     return run.folder
 

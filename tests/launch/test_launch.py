@@ -10,7 +10,7 @@ import signal
 from pathlib import Path
 
 from launch.conftest import assert_close, assert_equal, run_here, train
-from launch.groups import TORCHRUN, asked_to_stop, group, hold
+from launch.groups import NCF, TORCHRUN, asked_to_stop, group, hold
 from processes import wait_until
 
 
@@ -27,6 +27,14 @@ def test_two_processes_make_what_one_makes_and_print_one_answer(
         "launch",
         "run.json",
     }
+
+
+def test_a_final_fit_of_two_processes_is_that_of_one(folder: Path, single: Path) -> None:
+    command = [*NCF, "train", "--final", "single", "--output", "final-pair", "--nproc", 2, "--quiet"]
+    with group(command, folder) as started:
+        started.ended()
+        assert "interactions were trained on, test included" in started.out
+    assert_close(folder / "final-pair", run_here(folder, "final", single))
 
 
 def test_what_a_person_sees_on_a_terminal(folder: Path, pair: Path) -> None:

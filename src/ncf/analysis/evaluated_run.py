@@ -8,7 +8,6 @@ service is when new data come. Such data must be given, they are never taken by 
 Legend: U users, I items, T held-out rows.
 """
 
-import json
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,9 +23,11 @@ from ncf.evaluation.cross_dataset import TranslatedScorer
 from ncf.evaluation.held_out import answering_cold_users
 from ncf.evaluation.ranking import Scorer
 from ncf.evaluation.slices import Counts, sorted_by_user
-from ncf.experiment import same_data
 from ncf.models import ModelScorer
+from ncf.renewal.final import same_data
 from ncf.serving.artifact import Artifact, locate_artifact, open_artifact
+from ncf.serving.card import final_sentence
+from ncf.training.run_folder import data_folder
 
 Marks = npt.NDArray[np.bool_]
 
@@ -138,6 +139,11 @@ def open_run(
     """
     artifact = open_artifact(path)
     dataset = data_of(path, artifact, data, other_data and data is not None)
+    if artifact.metrics.get("final") and artifact.manifest["data"]["digest"] == dataset.digest:
+        raise DataError(
+            f"{path} cannot be judged on its own data. {final_sentence(artifact.metrics)} Evaluate the twin, "
+            "or give later interactions with --data NEW."
+        )
     rules = artifact.experiment.evaluation
     changes = {"ties": ties or rules.ties, "cutoffs": cutoffs or rules.cutoffs}
     rules = EvaluationConfig.checked(rules.model_dump() | changes, "evaluation")
@@ -172,12 +178,7 @@ def data_of(
     `run.json`. Raises `DataError` where no folder is known or, unless `other_data`, its digest is not the
     artifact's.
     """
-    if data is None:
-        document = locate_artifact(path).parent / "run.json"
-        try:
-            data = json.loads(document.read_text("utf-8"))["data"]["path"]
-        except (OSError, ValueError, KeyError):
-            data = None
+    data = data or data_folder(locate_artifact(path).parent)
     if data is None:
         raise DataError(f"The location of the data of {path} is not recorded: give --data FOLDER.")
     dataset = Dataset.open(data)

@@ -3,7 +3,7 @@
 import os
 import sys
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,18 +17,26 @@ if TYPE_CHECKING:
     from ncf.config import Experiment
     from ncf.data import Dataset
     from ncf.experiment import Run, RunOptions
+    from ncf.renewal.final import Twin
     from ncf.training.parallel.communicator import Communicator
 
 experiments_app = typer.Typer(
     help="Runs in MLflow.", callback=lambda: None, no_args_is_help=True, rich_markup_mode=None
 )
 _SHORT_ID = 8
+_HOW = {"train.threads", "train.device", "train.tables", "train.checkpoint_every", "train.keep_checkpoints"}
+"""Settings of a final fit that may differ from its twin's: they say how it is carried out."""
 
 
 def train(
     recipe: Annotated[
-        str, typer.Argument(help="TOML file, or a name of 'ncf recipes list'.", metavar="[RECIPE]")
-    ] = "default",
+        str | None,
+        typer.Argument(
+            help="TOML file, or a name of 'ncf recipes list'; by default 'default'.",
+            metavar="[RECIPE]",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         str | None, typer.Option(help="Folder of the run; by default a new one in runs/.")
     ] = None,
@@ -46,6 +54,14 @@ def train(
     ] = None,
     mlp: Annotated[
         str | None, typer.Option(help="Pre-trained MLP run to fuse, instead of training one.")
+    ] = None,
+    final: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Train the recipe of this judged run for as many epochs on all interactions, test included.",
+            show_default=False,
+        ),
     ] = None,
     minutes: Annotated[
         float | None,
@@ -107,14 +123,15 @@ def train(
         raise ConfigError("--resume needs --output, the folder of the run to resume.")
     given = [("train.batch_size", batch_size), ("train.tables", tables)]
     overrides = [*(set or ()), *(f"{name}={value}" for name, value in given if value is not None)]
-    if named is not None and recipe not in ("default", named):
+    if None not in (named, recipe) and named != recipe:
         raise ConfigError(f"Two recipes are given, {recipe} and --recipe {named}: keep one.")
-    settings = Experiment.load(named or recipe, overrides)
+    begun = _Beginning.of(named or recipe, overrides, final, minutes)
+    settings = begun.settings
     if minutes is not None and (nproc > 1 or settings.pretraining is not None):
         raise ConfigError("--minutes searches in one process, a recipe without [pretraining]: leave it out.")
     if nproc > 1:
         _refuse_to_launch(distributed)
-        _launch(settings.name, output, nproc, max_restarts)
+        _launch(begun.name, output, nproc, max_restarts)
         return
     if max_restarts:
         raise ConfigError("--max-restarts needs --nproc; torchrun has its own option of that name.")
@@ -131,7 +148,7 @@ def train(
             trackers.append(stack.enter_context(recorder))
         stop = stack.enter_context(stop_requested())
         with console.timed(shown, "reading") as phases:
-            dataset, data_path = _data(settings, data, communicator)
+            dataset, data_path = begun.data(data, communicator)
         if communicator.size > 1 and first:
             trackers.append(LaunchMark())
         # A restart repeats the same command, so only the folder tells whether there is something to resume.
@@ -149,20 +166,73 @@ def train(
             if communicator.size > 1:
                 raise ConfigError("--minutes searches in one process: start it without a launcher.")
             output = output or str(experiment.fresh_folder(settings.name))
-            begun = refuse_taken(Path(output), options.resume, overwrite)
+            earlier = refuse_taken(Path(output), options.resume, overwrite)
             with console.timed(options.tracker, "settings search") as searched:
                 settings = (
-                    Experiment.parse(begun["experiment"], source=f"{output}/run.json")
-                    if begun is not None and options.resume  # it has searched already
+                    Experiment.parse(earlier["experiment"], source=f"{output}/run.json")
+                    if earlier is not None and options.resume  # it has searched already
                     else _searched(minutes, dataset, settings, Path(output), data_path, options)
                 )
             options = replace(options, phases={**phases, **searched})
+        if first:
+            output = output or str(experiment.fresh_folder(begun.name))
         run = experiment.train(
-            dataset, settings, output, data_path=data_path, gmf=gmf, mlp=mlp, options=options
+            dataset,
+            settings,
+            output,
+            data_path=data_path,
+            gmf=gmf,
+            mlp=mlp,
+            options=options,
+            final=begun.twin.folder if begun.twin else None,
         )
     if first:
         _print_run(run, as_json)
     left_to_launcher("", 0)
+
+
+@dataclass(frozen=True)
+class _Beginning:
+    """What `ncf train` trains: the settings, and the run that they come from, if any."""
+
+    settings: "Experiment"
+    twin: "Twin | None" = None
+
+    @classmethod
+    def of(
+        cls, recipe: str | None, overrides: list[str], final: str | None, minutes: float | None
+    ) -> "_Beginning":
+        from ncf.config import Experiment
+
+        if final is None:
+            return cls(Experiment.load(recipe or "default", overrides))
+        from ncf.renewal.final import recipe_of, twin_of
+
+        given = [name for name in overrides if name.partition("=")[0] not in _HOW]
+        if recipe is not None or given or minutes is not None:
+            what = recipe or (f"--set {given[0]}" if given else "--minutes")
+            raise ConfigError(f"--final takes the recipe of {final} as it is: leave {what} out.")
+        twin = twin_of(final)
+        values = recipe_of(twin).model_dump(mode="json")
+        return cls(Experiment.parse(values, overrides, source=final), twin)
+
+    @property
+    def name(self) -> str:
+        """Of the run's folder, where none is given."""
+        return f"{self.settings.name}-final" if self.twin else self.settings.name
+
+    def data(self, folder: str | None, communicator: "Communicator") -> "tuple[Dataset, Path]":
+        """Open the data. If a known data set must be prepared first, one process per machine does it."""
+        from ncf import experiment
+        from ncf.renewal.final import data_of_twin
+        from ncf.runtime import local_rank
+        from ncf.tracking import console
+
+        if self.twin is not None:
+            return data_of_twin(self.twin, folder)
+        opened = experiment.open_data(self.settings, folder, console.log) if local_rank() == 0 else None
+        communicator.barrier()
+        return opened or experiment.open_data(self.settings, folder, console.log)
 
 
 def _searched(
@@ -197,12 +267,16 @@ def _print_run(run: "Run", as_json: bool) -> None:
         print_json({"run": str(run.folder), "artifact": str(run.artifact), **run.metrics})
         return
     from ncf.cli.evaluation_tables import cold_sentence, miss_sentence
+    from ncf.serving.card import final_sentence
     from ncf.tracking.console import headlines
 
+    if final := final_sentence(run.metrics):
+        typer.echo(f"{final} Judge it on later interactions with 'ncf evaluate {run.folder} --data NEW'.")
+    judged = run.metrics["final"]["twin"] if final else run.folder
     test = run.metrics["test"]
     figures = ", ".join(headlines(test["metrics"])) or "nothing was held out"
     typer.echo(
-        f"Test, weights of {run.metrics['selected']}: {figures} (see 'ncf evaluate {run.folder}' for more)."
+        f"Test, weights of {run.metrics['selected']}: {figures} (see 'ncf evaluate {judged}' for more)."
     )
     if cold := test.get("cold_users"):
         typer.echo(cold_sentence(cold, test["without_cold_users"], "test"))
@@ -254,17 +328,6 @@ def _launch(name: str, output: str | None, processes: int, restarts: int) -> Non
         output = str(experiment.fresh_folder(name))
         words += ["--output", output]
     launch(["-m", "ncf", *words], output, processes, restarts, console.log)
-
-
-def _data(settings: "Experiment", data: str | None, communicator: "Communicator") -> "tuple[Dataset, Path]":
-    """Open the data. If a known data set must be prepared first, one process per machine does it."""
-    from ncf import experiment
-    from ncf.runtime import local_rank
-    from ncf.tracking import console
-
-    opened = experiment.open_data(settings, data, console.log) if local_rank() == 0 else None
-    communicator.barrier()
-    return opened or experiment.open_data(settings, data, console.log)
 
 
 @experiments_app.command("import")

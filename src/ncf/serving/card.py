@@ -42,7 +42,22 @@ _LIMITS = """\
   tends to recommend popular items more often than they are used."""
 
 
+def final_sentence(metrics: dict[str, Any]) -> str:
+    """What there is to know of the figures of a final fit; empty for any other model."""
+    final = metrics.get("final")
+    if not final:
+        return ""
+    return (
+        f"This is a final fit: all {final['interactions']:,} interactions were trained on, test included, so "
+        "none is left to judge it by. Its judged twin is "
+        f"`{final['twin']}` (weights `{final['weights'][:16]}`)."
+    )
+
+
 def _figures(metrics: dict[str, Any]) -> str:
+    if final := final_sentence(metrics):
+        quoted = _figures({name: value for name, value in metrics.items() if name != "final"})
+        return f"{final}\n\n**These figures are those of the twin, not of this model.** {quoted}"
     test = metrics.get("test")
     if not test or not test["metrics"]:
         return "No test interactions were held out, so there are none."

@@ -85,10 +85,12 @@ def fit(
     resume: bool = False,
     stop: Callable[[], bool] = lambda: False,
     start_counts: bool = False,
+    epochs: int | None = None,
 ) -> FitResult:
     """Train to the end, or with `train.patience` to the best epoch on validation, whose weights are kept.
 
-    Where `start_counts`, the first values are evaluated as epoch 0, so no epoch is kept that is worse.
+    Where `start_counts`, the first values are evaluated as epoch 0, so no epoch is kept that is worse. After
+    `epochs` training ends, with a learning rate on its way through those of the settings.
 
     `resume` goes on from the newest of the `checkpoints`, if there is one; without `checkpoints` nothing is
     saved. `tracker` is told of every step and epoch. Raises `Interrupted` when `stop` says so, after a
@@ -97,17 +99,17 @@ def fit(
     fitted = FitResult()
     if resume and checkpoints is not None:
         fitted = _resume(trainer, checkpoints, tracker)
-    config = trainer.config
+    config, wanted = trainer.config, trainer.config.epochs if epochs is None else epochs
     if start_counts and config.patience and not fitted.history and trainer.position.step == 0:
         _evaluate_start(trainer, plan, fitted, tracker)
-    while trainer.position.epoch < config.epochs and not fitted.stopped_early:
-        with tracker.phase("epoch", trainer.position.epoch + 1, config.epochs):
+    while trainer.position.epoch < wanted and not fitted.stopped_early:
+        with tracker.phase("epoch", trainer.position.epoch + 1, wanted):
             result = trainer.train_epoch(tracker.progress, stop)
         if result is None:
             _save(trainer, fitted, checkpoints)
             raise Interrupted(_farewell(trainer, checkpoints))
         _after_epoch(trainer, plan, fitted, result, tracker)
-        last = trainer.position.epoch == config.epochs or fitted.stopped_early
+        last = trainer.position.epoch == wanted or fitted.stopped_early
         # Process 0 decides for all: a signal may reach the others a moment later.
         stopping = trainer.communicator.broadcast(stop()) and not last
         if last or stopping or result.epoch % config.checkpoint_every == 0:

@@ -97,6 +97,13 @@ def refuse_taken(folder: Path, resume: bool, overwrite: bool) -> dict[str, Any] 
     return run
 
 
+def data_folder(run: Path) -> str | None:
+    """Where the data of the run in this folder were; None where that is not recorded."""
+    document = _document(run)
+    path: str | None = (document.get("data") or {}).get("path") if document else None
+    return path
+
+
 def _check(folder: Path, experiment: Experiment, data: dict[str, Any], resume: bool, overwrite: bool) -> None:
     run = refuse_taken(folder, resume, overwrite)
     if run is not None and resume:
@@ -123,6 +130,8 @@ def _refuse_other(folder: Path, run: dict[str, Any], experiment: Experiment, dat
             reason = "belongs to another experiment (its settings differ)"
     if (run.get("data") or {}).get("digest", data["digest"]) != data["digest"]:
         reason = "was trained on other data"
+    if (run.get("data") or {}).get("final") != data.get("final"):
+        reason = "is a final fit, and this is not one of the same run: --final makes the difference"
     if reason:
         raise CheckpointError(
             f"The run {folder} {reason}: train with the settings and data it was made with, or start again "

@@ -50,7 +50,8 @@ def recorded(metrics: dict[str, Any]) -> Section:
         for name, value in test["metrics"].items()
     ]
     rules = f"{test['protocol']} protocol, {test['ties']} ties, {test['rows']:,} test rows"
-    reading = f"As recorded by the training run: {rules}."
+    whose = f"the judged twin {test['of']}" if "of" in test else "the training run"
+    reading = f"As recorded by {whose}: {rules}."
     blocks: list[Block] = [Text(WARNING, note=True), TableBlock(["metric", "value", "95% interval"], rows)]
     return Section("Headline figures", reading, blocks)
 

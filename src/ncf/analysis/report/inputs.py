@@ -19,6 +19,7 @@ from ncf.data import Dataset, HeldOut
 from ncf.errors import ArtifactError, DataError
 from ncf.evaluation.slices import sorted_by_user
 from ncf.serving.artifact import Artifact, locate_artifact, open_artifact
+from ncf.serving.card import final_sentence
 
 Counts = npt.NDArray[np.int64]
 
@@ -99,6 +100,8 @@ def open_report_inputs(path: str | Path, data: str | Path | None = None) -> Repo
     dataset, reason = None, ""
     try:
         dataset = data_of(folder, artifact, data)
+        if final := final_sentence(artifact.metrics):
+            dataset, reason = None, f"{final} Judge it on later interactions with 'ncf evaluate --data NEW'."
     except DataError as error:
         if data is not None:
             raise
