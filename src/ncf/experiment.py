@@ -24,6 +24,7 @@ from ncf.models import GMF, Model, build_model, history_branch, history_of
 from ncf.models.build import thaw
 from ncf.models.recency import require_times
 from ncf.renewal.final import Twin, half_twin, recipe_of, same_data, twin_of
+from ncf.renewal.warm import WarmStart
 from ncf.runtime import Workers, choose_device, choose_threads, generator, workers
 from ncf.serving.artifact import Artifact, open_artifact, write_artifact
 from ncf.serving.card import model_card
@@ -105,6 +106,7 @@ def train(
     mlp: str | Path | None = None,
     options: RunOptions | None = None,
     final: str | Path | None = None,
+    warm: str | Path | None = None,
 ) -> Run:
     """Train, evaluate on test, write the artifact.
 
@@ -112,16 +114,20 @@ def train(
     holds a run already is refused, unless the `options` say to resume or to overwrite it. `data_path` is
     recorded as the folder of `dataset`. `gmf` and `mlp` are runs to fuse, instead of training the halves
     first. `final` is a judged run whose recipe `experiment` is: all interactions are trained on, test
-    included, for as many epochs as its weights had, and its figures are quoted (`renewal.final`).
+    included, for as many epochs as its weights had, and its figures are quoted (`renewal.final`). `warm` is
+    an earlier run whose vectors are the first values (`renewal.warm`), and `experiment` one of its shape.
 
     Raises `ConfigError` for settings that do not go together, `StorageError` for an unusable folder, and what
     `fit` raises.
     """
     options = options or RunOptions()
     communicator, twin = options.communicator, twin_of(final) if final else None
+    earlier = _earlier(dataset, warm, twin)
     assert_same(communicator, _facts(dataset, experiment))
     if experiment.train.tables == "sharded":
         refuse_what_shards_cannot(experiment, communicator)
+        if earlier is not None:
+            raise ConfigError("A warm start needs whole tables: set train.tables = 'replicated'.")
     require_times(dataset.train, experiment.model.history_half_life)
     _refuse_what_ignores_weights(dataset, experiment)
     clock = PhaseClock(options.phases)
@@ -135,6 +141,7 @@ def train(
                 "name": dataset.name,
                 "digest": dataset.digest,
                 **({"final": twin.mark} if twin else {}),
+                **({"warm": earlier.mark} if earlier else {}),
             }
             stack.enter_context(
                 claimed(folder, experiment, data, resume=options.resume, overwrite=options.overwrite)
@@ -150,7 +157,20 @@ def train(
         pool = stack.enter_context(workers(choose_threads(experiment.train.threads)))
         start = _start(dataset, experiment, folder, options, tracker, pool)
         tracker.start(experiment.name, start.experiment.model_dump(mode="json"))
-        return _train_here(dataset, start, folder, pretrained, options, tracker, clock, pool, twin)
+        return _train_here(dataset, start, folder, pretrained, options, tracker, clock, pool, twin, earlier)
+
+
+def _earlier(dataset: Dataset, warm: str | Path | None, twin: Twin | None) -> WarmStart | None:
+    """The run that this one starts from; a final fit starts from where its twin did."""
+    mark = twin.artifact.metrics.get("warm") if twin else None
+    if mark is None:
+        return WarmStart.of(warm, dataset) if warm else None
+    earlier = WarmStart.of(mark["from"], dataset)
+    if earlier.mark["weights"] != mark["weights"]:
+        raise ConfigError(
+            f"{mark['from']}, from which the judged run started, was replaced: train that anew."
+        )
+    return earlier
 
 
 def _start(
@@ -219,12 +239,13 @@ def _train_here(
     clock: PhaseClock,
     pool: Workers,
     twin: Twin | None,
+    earlier: WarmStart | None,
 ) -> Run:
     began = time.perf_counter()
     communicator, experiment = options.communicator, start.experiment
     communicator.phase("initializing the model")
     config = experiment.train
-    seen = _seen(dataset, config, twin is not None)
+    seen = _seen(dataset if earlier is None else earlier.seen(dataset), config, twin is not None)
     checkpoints = Checkpoints(
         folder / "checkpoints", experiment.digest(), dataset.digest, config.keep_checkpoints
     )
@@ -238,15 +259,27 @@ def _train_here(
         sharded = None
         if config.tables == "sharded":
             sharded = initializer.shard(model, communicator, fresh)
-        else:
+        elif earlier is None:
             initializer.fill(model, pretrained, begins=fresh and communicator.rank == 0)
+        elif fresh and communicator.rank == 0:
+            tracker.log(earlier.fill(model, seen))
         communicator.broadcast_tensors(model.state_dict())
         trainer = Trainer(seen, model, config, pool, communicator, sharded)
     _log_setup(trainer, seen, tracker)
     plan = EvaluationPlan(evaluator(trainer), seen, experiment.evaluation, options.report_best_on_test)
-    start_counts = pretrained is not None or config.init != "random"
+    start_counts = pretrained is not None or earlier is not None or config.init != "random"
     epochs = twin.mark["epochs"] if twin else None
-    fitted = fit(trainer, plan, tracker, checkpoints, options.resume, options.stop, start_counts, epochs)
+    fitted = fit(
+        trainer,
+        plan,
+        tracker,
+        checkpoints,
+        options.resume,
+        options.stop,
+        start_counts,
+        epochs,
+        keep_best=earlier is not None and twin is None,
+    )
     if twin is not None:
         mark = {**twin.mark, "interactions": len(seen.train)}
         metrics = quoted(twin.artifact.metrics, mark, fitted)
@@ -255,6 +288,8 @@ def _train_here(
         with tracker.phase("test"):
             tested = plan.evaluate(seen.test, plan.rules)
             metrics = measure(plan, fitted, tested)
+    if earlier is not None:
+        metrics["warm"] = earlier.mark | earlier.counts
     metrics["seconds"] = round(time.perf_counter() - began, 2)
     if twin is None and options.verdict:
         communicator.phase("comparing with popularity and the closed form")

@@ -99,7 +99,7 @@ def test_a_stopped_final_fit_resumes_to_the_same_weights(judged: Run, final: Run
     resumed = fit(judged, tmp_path / "run", replace(QUICK, resume=True))
     assert all(torch.equal(value, weights(final)[name]) for name, value in weights(resumed).items())
     # An ordinary run would judge itself on rows that these weights have learned.
-    with pytest.raises(CheckpointError, match="is a final fit"):
+    with pytest.raises(CheckpointError, match="begun with another --final, or without it"):
         train(Dataset.open(judged.folder.parent / "data"), RECIPE, tmp_path / "run",
               options=replace(QUICK, resume=True))  # fmt: skip
 

@@ -147,6 +147,7 @@ def open_run(
     rules = artifact.experiment.evaluation
     changes = {"ties": ties or rules.ties, "cutoffs": cutoffs or rules.cutoffs}
     rules = EvaluationConfig.checked(rules.model_dump() | changes, "evaluation")
+    dataset = as_trained(artifact, dataset)
     stage: Stage = "test" if split == "test" else "validation"
     held_out = dataset.test if stage == "test" else dataset.validation
     if not len(held_out):
@@ -167,6 +168,18 @@ def open_run(
     )
     fresh = ~by_ids.on_record(artifact.seen, run.held_out)
     return replace(run, by_ids=by_ids, fresh=fresh).on_rows(fresh)
+
+
+def as_trained(artifact: Artifact, dataset: Dataset) -> Dataset:
+    """`dataset`, with those held-out rows in training that a model of these data was trained on.
+
+    They cannot judge it: validation rows that a recipe includes, and what a warm start had learned before.
+    """
+    if artifact.manifest["data"]["digest"] != dataset.digest or not artifact.says_trained:
+        return dataset
+    trained, stages = artifact.trained, (dataset.validation, dataset.test)
+    marks = [trained.contains(rows.user_rows, rows.positives) for rows in stages]
+    return replace(dataset.with_rows_in_training(*marks), digest=dataset.digest)
 
 
 def data_of(

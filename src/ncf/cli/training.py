@@ -63,6 +63,15 @@ def train(
             show_default=False,
         ),
     ] = None,
+    earlier: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Start from the vectors of this run, on the newer --data; RECIPE is by default the run's.",
+            show_default=False,
+        ),
+    ] = None,
     minutes: Annotated[
         float | None,
         typer.Option(
@@ -125,7 +134,9 @@ def train(
     overrides = [*(set or ()), *(f"{name}={value}" for name, value in given if value is not None)]
     if None not in (named, recipe) and named != recipe:
         raise ConfigError(f"Two recipes are given, {recipe} and --recipe {named}: keep one.")
-    begun = _Beginning.of(named or recipe, overrides, final, minutes)
+    if earlier and (final or gmf or mlp or minutes is not None):
+        raise ConfigError("--from starts from one run: leave out --final, --gmf, --mlp and --minutes.")
+    begun = _Beginning.of(named or recipe, overrides, final, minutes, earlier)
     settings = begun.settings
     if minutes is not None and (nproc > 1 or settings.pretraining is not None):
         raise ConfigError("--minutes searches in one process, a recipe without [pretraining]: leave it out.")
@@ -166,11 +177,11 @@ def train(
             if communicator.size > 1:
                 raise ConfigError("--minutes searches in one process: start it without a launcher.")
             output = output or str(experiment.fresh_folder(settings.name))
-            earlier = refuse_taken(Path(output), options.resume, overwrite)
+            there = refuse_taken(Path(output), options.resume, overwrite)
             with console.timed(options.tracker, "settings search") as searched:
                 settings = (
-                    Experiment.parse(earlier["experiment"], source=f"{output}/run.json")
-                    if earlier is not None and options.resume  # it has searched already
+                    Experiment.parse(there["experiment"], source=f"{output}/run.json")
+                    if there is not None and options.resume  # it has searched already
                     else _searched(minutes, dataset, settings, Path(output), data_path, options)
                 )
             options = replace(options, phases={**phases, **searched})
@@ -185,6 +196,7 @@ def train(
             mlp=mlp,
             options=options,
             final=begun.twin.folder if begun.twin else None,
+            warm=earlier,
         )
     if first:
         _print_run(run, as_json)
@@ -200,10 +212,19 @@ class _Beginning:
 
     @classmethod
     def of(
-        cls, recipe: str | None, overrides: list[str], final: str | None, minutes: float | None
+        cls,
+        recipe: str | None,
+        overrides: list[str],
+        final: str | None,
+        minutes: float | None,
+        earlier: str | None,
     ) -> "_Beginning":
         from ncf.config import Experiment
+        from ncf.renewal.warm import warm_recipe
 
+        if earlier is not None:
+            own = Experiment.load(recipe, overrides) if recipe else None
+            return cls(warm_recipe(earlier, own, overrides))
         if final is None:
             return cls(Experiment.load(recipe or "default", overrides))
         from ncf.renewal.final import recipe_of, twin_of

@@ -56,16 +56,26 @@ class TranslatedScorer:
 
     def on_record(self, seen: Csr, held_out: HeldOut) -> npt.NDArray[np.bool_]:
         """[T]: whether the held-out item is in the model's history of that user, `seen` in its rows."""
-        users, items = self.user_rows[held_out.user_rows], self.item_rows[held_out.positives]
-        known = (users >= 0) & (items >= 0)
-        recorded = np.zeros(len(held_out), np.bool_)
-        recorded[known] = seen.contains(users[known], items[known])
-        return recorded
+        return on_record(self.user_rows, self.item_rows, seen, held_out)
 
     def catalogue(self, users_B: Tensor) -> Tensor:
         """Scores [B, I] of every item of the dataset for its users `users_B`."""
         everything = torch.arange(len(self._items))
         return self(users_B, everything.expand(len(users_B), -1))
+
+
+def on_record(
+    user_rows: npt.NDArray[np.int32], item_rows: npt.NDArray[np.int32], seen: Csr, held_out: HeldOut
+) -> npt.NDArray[np.bool_]:
+    """[T]: whether each held-out item is in the history of its user, `seen` in other rows.
+
+    `user_rows` and `item_rows` have those other rows, -1 where there is none.
+    """
+    users, items = user_rows[held_out.user_rows], item_rows[held_out.positives]
+    known = (users >= 0) & (items >= 0)
+    recorded = np.zeros(len(held_out), np.bool_)
+    recorded[known] = seen.contains(users[known], items[known])
+    return recorded
 
 
 def rows_at(held_out: HeldOut, mask: npt.NDArray[np.bool_]) -> HeldOut:

@@ -26,9 +26,8 @@ class Twin:
     @property
     def mark(self) -> dict[str, Any]:
         """What the final fit tells of it: its folder, the sha256 of its weights, and its epochs."""
-        weights = self.artifact.manifest["files"]["model.safetensors"]["sha256"]
         epochs = selected_epoch(self.artifact.metrics)
-        return {"twin": str(self.folder), "weights": weights, "epochs": epochs}
+        return {"twin": str(self.folder), "weights": weights_digest(self.artifact), "epochs": epochs}
 
 
 def twin_of(path: str | Path) -> Twin:
@@ -44,6 +43,12 @@ def twin_of(path: str | Path) -> Twin:
             f"{path} was not judged, since its data hold nothing out: it was trained on all of them already."
         )
     return Twin(run_folder(path), artifact)
+
+
+def weights_digest(artifact: Artifact) -> str:
+    """The sha256 of the weights, which names a model."""
+    digest: str = artifact.manifest["files"]["model.safetensors"]["sha256"]
+    return digest
 
 
 def run_folder(path: str | Path) -> Path:

@@ -8,7 +8,7 @@
 | `seen_offsets.npy`, `seen_items.npy` | the items that each user has used (CSR) |
 | `untrained_users.npy` | rows of users without a training interaction; only if there are any |
 | `retrieval*`, `fold_in*` | what `retrieval/` and `fold_in.py` prepare from the weights, or in their place |
-| `in_training.npy` | which seen items were trained on, as bits: enough to prepare both when needed |
+| `in_training.npy` | which seen items were trained on, as bits |
 | `history*` | history-aware models only: see `history_embedding.py` |
 | `metrics.json`, `MODEL_CARD.md` | its evaluation, for programs and for people |
 | `manifest.json` | schema version, sha256 of every file, digests of data and experiment, versions |
@@ -110,7 +110,7 @@ class Artifact:
             # Files that the manifest names were verified, so this one was never written.
             LOG.warning("The artifact %s is prepared for serving, once (%s).", self.folder, kind.__name__)
             seed = self.experiment.train.seed
-            built = _build(kind, network, self.seen, self._in_training, seed, self.history_embedding)
+            built = _build(kind, network, self.seen, lambda: self.trained, seed, self.history_embedding)
             self._keep(built)
             return built
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -118,10 +118,16 @@ class Artifact:
                 f"The artifact {self.folder} cannot be read ({error}): copy it again, or retrain."
             ) from error
 
-    def _in_training(self) -> Csr:
+    @property
+    def says_trained(self) -> bool:
+        """Whether the artifact says which seen items were trained on; those of earlier versions do not."""
+        return (self.folder / _IN_TRAINING).is_file()
+
+    @property
+    def trained(self) -> Csr:
         """The items that each user was trained on; where the artifact does not say, all that are seen."""
         path, seen = self.folder / _IN_TRAINING, self.seen
-        if not path.is_file():
+        if not self.says_trained:
             return seen
         bits = np.load(path, allow_pickle=False)
         trained_N = np.unpackbits(bits, count=len(seen.columns)).astype(np.bool_)
@@ -204,10 +210,9 @@ def write_artifact(
                 known, trained = dataset.known, partial(getattr, dataset, "seen_in_training")
                 _build(Retriever, network, known, trained, seed, embedding).save(temporary)
                 _build(FoldIn, network, known, trained, seed, embedding).save(temporary)
-        else:
-            trained_N = np.zeros(len(dataset.known.columns), np.bool_)
-            trained_N[_places_in_known(dataset)] = True
-            np.save(temporary / _IN_TRAINING, np.packbits(trained_N), allow_pickle=False)
+        trained_N = np.zeros(len(dataset.known.columns), np.bool_)
+        trained_N[_places_in_known(dataset)] = True
+        np.save(temporary / _IN_TRAINING, np.packbits(trained_N), allow_pickle=False)
         write_text(temporary / "config.json", experiment.model_dump_json(indent=2))
         write_text(temporary / "metrics.json", json_text(metrics, 2))
         write_text(temporary / "MODEL_CARD.md", card)

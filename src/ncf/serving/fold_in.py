@@ -82,14 +82,10 @@ class FoldIn:
         informative_I[seen.columns] = True
 
         def own(users: Rows) -> Floats:
-            vectors_BW = network.user_vectors(users)
-            if embedding is not None:
-                for user, vector_W in zip(users.tolist(), vectors_BW, strict=True):
-                    found_D = _trained(embedding, user, seen, known)
-                    vector_W[: len(found_D)] -= found_D
-            return vectors_BW
+            return own_vectors(network, users, seen, embedding, known)
 
-        return cls(network, _fit(network, seen, seed, own), informative_I, embedding)
+        tables = [branch.item_table for branch in network.branches]
+        return cls(network, fit_map(tables, network.width, seen, seed, own), informative_I, embedding)
 
     def save(self, folder: Path) -> None:
         """Write `fold_in_map.npy` and `fold_in_informative.npy`; a look-up is kept for itself."""
@@ -132,8 +128,11 @@ class FoldIn:
 
     def _guessed(self, kept: Sequence[Rows]) -> Floats:
         """[B, W]: what the map makes of histories of informative rows."""
-        counts_B = np.array([len(rows) for rows in kept], np.float32)
-        return np.asarray(_features(_sums(self._tables, kept), counts_B) @ self._map_FW)
+        return guess(self._tables, self._map_FW, kept)
+
+    def own(self, histories: Sequence[Rows]) -> Floats:
+        """[B, W] of visitors, without what a look-up adds to their vectors."""
+        return self._guessed([self.informative(history) for history in histories])
 
     def updated(self, vector: Floats, seen: Rows, history: Rows, ages: Ages | None = None) -> Floats:
         """[W] of a known user: the trained `vector`, moved by what the new items of `history` add to `seen`.
@@ -170,6 +169,12 @@ class FoldIn:
         return rows[self._informative_I[rows]]
 
 
+def guess(tables: list[Floats], map_FW: Floats, histories: Sequence[Rows]) -> Floats:
+    """[B, W]: what a map of `fit_map` makes of histories of rows of the `tables`."""
+    counts_B = np.array([len(rows) for rows in histories], np.float32)
+    return np.asarray(_features(_sums(tables, histories), counts_B) @ map_FW)
+
+
 def _features(sums_BE: Floats, counts_B: npt.NDArray[Any]) -> Floats:
     """[B, F] of the sums and numbers of the item vectors of histories."""
     counts_B1 = counts_B.astype(np.float32)[:, None]
@@ -186,6 +191,18 @@ def _sums(tables: list[Floats], histories: Sequence[Rows]) -> Floats:
     return sums_BE
 
 
+def own_vectors(
+    network: NumpyModel, users: Rows, seen: Csr, embedding: HistoryEmbedding | None, known: Csr | None
+) -> Floats:
+    """[B, W] of training users, without what a look-up adds; `known` is as in `FoldIn.build`."""
+    vectors_BW = network.user_vectors(users)
+    if embedding is not None:
+        for user, vector_W in zip(users.tolist(), vectors_BW, strict=True):
+            found_D = _trained(embedding, user, seen, known)
+            vector_W[: len(found_D)] -= found_D
+    return vectors_BW
+
+
 def _trained(embedding: HistoryEmbedding, user: int, seen: Csr, known: Csr | None) -> Floats:
     """[D]: the look-up's part of a training user's vector."""
     if embedding.ages_N is None:
@@ -195,13 +212,13 @@ def _trained(embedding: HistoryEmbedding, user: int, seen: Csr, known: Csr | Non
     return embedding.trained(known.row(user), embedding.ages_of(span))
 
 
-def _fit(network: NumpyModel, seen: Csr, seed: int, own: Callable[[Rows], Floats]) -> Floats:
-    """[F, W] to what `own` says of users [B, W], by the normal equations; a ridge of a hundredth of each
-    feature's own square keeps them regular.
+def fit_map(tables: list[Floats], wanted: int, seen: Csr, seed: int, own: Callable[[Rows], Floats]) -> Floats:
+    """[F, W] from histories `seen` of rows of the `tables` to what `own` says of users, [B, `wanted`].
+
+    By the normal equations; a ridge of a hundredth of each feature's own square keeps them regular.
     """
-    tables = [branch.item_table for branch in network.branches]
     width = sum(table.shape[1] for table in tables) * len(_TRUSTS) + 3
-    gram_FF, moments_FW = np.zeros((width, width)), np.zeros((width, network.width))
+    gram_FF, moments_FW = np.zeros((width, width)), np.zeros((width, wanted))
     random = np.random.default_rng(seed_of(seed, "fold-in"))
     users = np.flatnonzero(seen.counts)
     if len(users) > _USERS_AT_MOST:

@@ -86,11 +86,13 @@ def fit(
     stop: Callable[[], bool] = lambda: False,
     start_counts: bool = False,
     epochs: int | None = None,
+    keep_best: bool = False,
 ) -> FitResult:
     """Train to the end, or with `train.patience` to the best epoch on validation, whose weights are kept.
 
     Where `start_counts`, the first values are evaluated as epoch 0, so no epoch is kept that is worse. After
-    `epochs` training ends, with a learning rate on its way through those of the settings.
+    `epochs` training ends, with a learning rate on its way through those of the settings. `keep_best` keeps
+    the best epoch on validation without `train.patience` too.
 
     `resume` goes on from the newest of the `checkpoints`, if there is one; without `checkpoints` nothing is
     saved. `tracker` is told of every step and epoch. Raises `Interrupted` when `stop` says so, after a
@@ -100,7 +102,8 @@ def fit(
     if resume and checkpoints is not None:
         fitted = _resume(trainer, checkpoints, tracker)
     config, wanted = trainer.config, trainer.config.epochs if epochs is None else epochs
-    if start_counts and config.patience and not fitted.history and trainer.position.step == 0:
+    keep_best = keep_best or config.patience > 0
+    if start_counts and keep_best and not fitted.history and trainer.position.step == 0:
         _evaluate_start(trainer, plan, fitted, tracker)
     while trainer.position.epoch < wanted and not fitted.stopped_early:
         with tracker.phase("epoch", trainer.position.epoch + 1, wanted):
@@ -108,7 +111,7 @@ def fit(
         if result is None:
             _save(trainer, fitted, checkpoints)
             raise Interrupted(_farewell(trainer, checkpoints))
-        _after_epoch(trainer, plan, fitted, result, tracker)
+        _after_epoch(trainer, plan, fitted, result, tracker, keep_best)
         last = trainer.position.epoch == wanted or fitted.stopped_early
         # Process 0 decides for all: a signal may reach the others a moment later.
         stopping = trainer.communicator.broadcast(stop()) and not last
@@ -134,7 +137,12 @@ def _evaluate_start(trainer: Trainer, plan: EvaluationPlan, fitted: FitResult, t
 
 
 def _after_epoch(
-    trainer: Trainer, plan: EvaluationPlan, fitted: FitResult, result: EpochResult, tracker: Tracker
+    trainer: Trainer,
+    plan: EvaluationPlan,
+    fitted: FitResult,
+    result: EpochResult,
+    tracker: Tracker,
+    keep_best: bool,
 ) -> None:
     if not math.isfinite(result.loss):
         raise NcfError(
@@ -153,7 +161,8 @@ def _after_epoch(
         with tracker.phase("validation", result.epoch, trainer.config.epochs):
             means = _means_at_10(plan, plan.dataset.validation)
         row |= {f"validation_{name}": value for name, value in means.items()}
-        _keep_best(trainer, fitted, result.epoch, means[SELECTION_METRIC])
+        if keep_best:
+            _keep_best(trainer, fitted, result.epoch, means[SELECTION_METRIC])
     if plan.every_epoch_on_test:
         with tracker.phase("test", result.epoch, trainer.config.epochs):
             means = _means_at_10(plan, plan.dataset.test)
@@ -175,15 +184,13 @@ def _means_at_10(plan: EvaluationPlan, held_out: HeldOut) -> dict[str, float]:
 
 def _keep_best(trainer: Trainer, fitted: FitResult, epoch: int, value: float) -> None:
     """Remember the weights of the best epoch so far, or stop where none was better for `patience` epochs."""
-    if not trainer.config.patience:
-        return
     if value > fitted.best_value:
         fitted.best, fitted.best_value = epoch, value
         fitted.best_weights = {
             name: tensor.clone() for name, tensor in trainer.evaluated_model.state_dict().items()
         }
         trainer.tables.keep_best()
-    elif fitted.best is not None and epoch - fitted.best >= trainer.config.patience:
+    elif fitted.best is not None and 0 < trainer.config.patience <= epoch - fitted.best:
         fitted.stopped_early = True
 
 

@@ -130,8 +130,9 @@ def _refuse_other(folder: Path, run: dict[str, Any], experiment: Experiment, dat
             reason = "belongs to another experiment (its settings differ)"
     if (run.get("data") or {}).get("digest", data["digest"]) != data["digest"]:
         reason = "was trained on other data"
-    if (run.get("data") or {}).get("final") != data.get("final"):
-        reason = "is a final fit, and this is not one of the same run: --final makes the difference"
+    for mark, option in (("final", "--final"), ("warm", "--from")):
+        if (run.get("data") or {}).get(mark) != data.get(mark):
+            reason = f"was begun with another {option}, or without it"
     if reason:
         raise CheckpointError(
             f"The run {folder} {reason}: train with the settings and data it was made with, or start again "
