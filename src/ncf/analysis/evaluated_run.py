@@ -49,7 +49,8 @@ class EvaluatedRun:
     by_ids: TranslatedScorer | None = None
     """The model in rows of `dataset`, where it was trained on other data."""
     fresh: Marks | None = None
-    """[T]: which held-out rows of those data are not on the model's record; `held_out` has these alone."""
+    """[T]: which held-out rows the model was not trained on, or of other data has not on record; `held_out`
+    has these alone."""
     all_rows: HeldOut | None = None
     """All held-out rows [T], where `held_out` is a part of them."""
 
@@ -67,9 +68,12 @@ class EvaluatedRun:
 
     @property
     def other_data(self) -> str | None:
-        """A sentence about what the model does not know of these data; None for those it was trained on."""
-        if self.by_ids is None or self.fresh is None:
+        """A sentence about rows that are left out, and what the model does not know of other data."""
+        if self.fresh is None:
             return None
+        if self.by_ids is None:
+            learned = f"{int((~self.fresh).sum()):,} of {len(self.fresh):,} {self.split} rows"
+            return f"{self.path} was trained on {learned} before they were held out (left out)."
         users, items = self.cold_users, self.by_ids.item_rows < 0
         recorded, trained_on = int((~self.fresh).sum()), self.artifact.manifest["data"]["name"]
         return (
@@ -147,7 +151,6 @@ def open_run(
     rules = artifact.experiment.evaluation
     changes = {"ties": ties or rules.ties, "cutoffs": cutoffs or rules.cutoffs}
     rules = EvaluationConfig.checked(rules.model_dump() | changes, "evaluation")
-    dataset = as_trained(artifact, dataset)
     stage: Stage = "test" if split == "test" else "validation"
     held_out = dataset.test if stage == "test" else dataset.validation
     if not len(held_out):
@@ -156,7 +159,9 @@ def open_run(
         )
     run = EvaluatedRun(str(path), artifact, dataset, stage, sorted_by_user(held_out), rules)
     if artifact.manifest["data"]["digest"] == dataset.digest:
-        return run
+        run = replace(run, dataset=as_trained(artifact, dataset))
+        learned = _learned(artifact, run.held_out)
+        return replace(run, fresh=~learned).on_rows(~learned) if learned.any() else run
     popularity = artifact.item_columns["popularity"].to_numpy()
     by_ids = TranslatedScorer(
         ModelScorer(artifact.model),
@@ -175,11 +180,17 @@ def as_trained(artifact: Artifact, dataset: Dataset) -> Dataset:
 
     They cannot judge it: validation rows that a recipe includes, and what a warm start had learned before.
     """
-    if artifact.manifest["data"]["digest"] != dataset.digest or not artifact.says_trained:
+    marks = [_learned(artifact, rows) for rows in (dataset.validation, dataset.test)]
+    if not any(mark.any() for mark in marks):
         return dataset
-    trained, stages = artifact.trained, (dataset.validation, dataset.test)
-    marks = [trained.contains(rows.user_rows, rows.positives) for rows in stages]
     return replace(dataset.with_rows_in_training(*marks), digest=dataset.digest)
+
+
+def _learned(artifact: Artifact, rows: HeldOut) -> Marks:
+    """[T]: which held-out rows of its own data a model was trained on, as far as it says."""
+    if not artifact.says_trained:
+        return np.zeros(len(rows), np.bool_)
+    return np.asarray(artifact.trained.contains(rows.user_rows, rows.positives))
 
 
 def data_of(

@@ -43,8 +43,8 @@ def _options(
 
 
 for command in (
-    data.prepare, tune.suggest, training.train, evaluation.evaluate, evaluation.compare, tune.tune,
-    leaderboard.leaderboard, evaluation.report, serving.recommend, serving.batch, serving.serve,
+    data.prepare, tune.suggest, training.train, training.update, evaluation.evaluate, evaluation.compare,
+    tune.tune, leaderboard.leaderboard, evaluation.report, serving.recommend, serving.batch, serving.serve,
     doctor.doctor,
 ):  # fmt: skip
     app.command()(command)

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ncf.cli.options import ExperimentName, Json, RecipeData, Set, Track, print_json, print_verdict
+from ncf.cli.options import (
+    Data,
+    ExperimentName,
+    Json,
+    RecipeData,
+    RunPath,
+    Set,
+    Track,
+    print_json,
+    print_verdict,
+)
 from ncf.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -254,6 +264,58 @@ class _Beginning:
         opened = experiment.open_data(self.settings, folder, console.log) if local_rank() == 0 else None
         communicator.barrier()
         return opened or experiment.open_data(self.settings, folder, console.log)
+
+
+def update(
+    run: RunPath,
+    events: Annotated[
+        str, typer.Option(help="New interactions: a file, folder, pattern or s3:// URI.", show_default=False)
+    ],
+    output: Annotated[
+        str | None, typer.Option(help="Folder of the new run; its data go into OUTPUT-data.")
+    ] = None,
+    data: Data = None,
+    user: Annotated[
+        str | None, typer.Option(help="Column of user ids, if not called as in the first table.")
+    ] = None,
+    item: Annotated[str | None, typer.Option(help="Column of item ids, likewise.")] = None,
+    time: Annotated[str | None, typer.Option(help="Column of timestamps, likewise.")] = None,
+    items: Annotated[str | None, typer.Option(help="Newer table with titles and other columns.")] = None,
+    set: Set = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Add new events to the data of a run, and train on from it: the run and its data stay."""
+    from ncf import experiment
+    from ncf.data import update_data
+    from ncf.data.columns import ColumnNames
+    from ncf.data.folder import refuse_foreign
+    from ncf.renewal.final import Twin, data_of_twin, run_folder
+    from ncf.serving.artifact import open_artifact
+    from ncf.training.run_folder import refuse_taken
+
+    artifact = open_artifact(run)
+    earlier, folder = data_of_twin(Twin(run_folder(run), artifact), data)
+    output = output or str(experiment.fresh_folder(artifact.experiment.name))
+    target = Path(f"{output}-data")
+    refuse_taken(Path(output), False, False)
+    refuse_foreign(target)
+    if target.resolve() == folder.resolve():
+        raise ConfigError(f"{target} holds the data of {run}, which stay: choose another --output.")
+    found = update_data(earlier, events, ColumnNames(user, item, time), items)
+    there = f"{found.already:,} of {found.rows:,} rows of {events} were in the data already"
+    if found.prepared is None:
+        if as_json:
+            print_json({"run": None, "rows": found.rows, "already": found.already})
+        else:
+            typer.echo(f"{there}: nothing to do.")
+        return
+    dataset, report = found.prepared
+    dataset.save(target)
+    if not as_json:
+        for line in [*report.lines(), f"{there}, and were left out.", f"wrote     {target}"]:
+            typer.echo(line)
+    train(earlier=run, output=output, data=str(target), set=set, quiet=quiet, as_json=as_json)
 
 
 def _searched(

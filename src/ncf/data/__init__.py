@@ -8,6 +8,7 @@ from ncf.data.out_of_core.streaming import prepare_streaming
 from ncf.data.prepare import prepare_catalog, prepare_file, prepare_ncf_triple
 from ncf.data.report import PrepareReport
 from ncf.data.split_files import prepare_split_files
+from ncf.data.update import update_data
 from ncf.data.vocabulary import Vocabulary
 
 __all__ = [
@@ -24,4 +25,5 @@ __all__ = [
     "prepare_ncf_triple",
     "prepare_split_files",
     "prepare_streaming",
+    "update_data",
 ]

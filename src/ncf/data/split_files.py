@@ -29,7 +29,7 @@ from ncf.data.report import PrepareReport
 from ncf.data.scanning import scan_lists
 from ncf.data.splits import generator_for, hold_out_share
 from ncf.data.tables import SplitTables
-from ncf.data.vocabulary import encode
+from ncf.data.vocabulary import alike, encode
 from ncf.errors import ConfigError, DataError
 
 
@@ -103,7 +103,7 @@ def _refuse_table(origin: Source) -> None:
 def _encoded(train: Columns, test: Columns, options: PrepareOptions) -> SplitTables:
     """Both files in rows of common vocabularies. Items and users of the test alone stay, cold."""
     dropped = 0
-    users_of, items_of = _alike(train.user, test.user), _alike(train.item, test.item)
+    users_of, items_of = alike(train.user, test.user), alike(train.item, test.item)
     if options.drop_unknown_users:
         kept = users_of[1].is_in(users_of[0].unique().implode())
         dropped = users_of[1].filter(~kept).n_unique()
@@ -117,13 +117,6 @@ def _encoded(train: Columns, test: Columns, options: PrepareOptions) -> SplitTab
     tables = tables_of(users, items, trained, tested.take(distinct))
     counts = {"test_duplicates": len(tested) - len(distinct), "unknown_test_users": dropped}
     return replace(tables, dropped=tables.dropped | counts)
-
-
-def _alike(first: pl.Series, second: pl.Series) -> list[pl.Series]:
-    """Both of one type: text, unless both are integers."""
-    if first.dtype.is_integer() and second.dtype.is_integer():
-        return [first, second]
-    return [first.cast(pl.String), second.cast(pl.String)]
 
 
 def _with_validation(tables: SplitTables, options: PrepareOptions) -> SplitTables:

@@ -113,6 +113,13 @@ class Vocabulary:
         return rows
 
 
+def alike(first: pl.Series, second: pl.Series) -> list[pl.Series]:
+    """Both series of ids in one type: text, unless both are integers."""
+    if first.dtype.is_integer() and second.dtype.is_integer():
+        return [first, second]
+    return [first.cast(pl.String), second.cast(pl.String)]
+
+
 def encode(series: pl.Series, column: str) -> tuple[Vocabulary, Rows]:
     """The vocabulary of a whole column and the row of each of its values.
 

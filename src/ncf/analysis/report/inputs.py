@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ncf.analysis.evaluated_run import data_of
+from ncf.analysis.evaluated_run import as_trained, data_of
 from ncf.data import Dataset, HeldOut
 from ncf.errors import ArtifactError, DataError
 from ncf.evaluation.slices import sorted_by_user
@@ -99,7 +99,7 @@ def open_report_inputs(path: str | Path, data: str | Path | None = None) -> Repo
     run = folder.parent if (folder.parent / "run.json").is_file() else None
     dataset, reason = None, ""
     try:
-        dataset = data_of(folder, artifact, data)
+        dataset = as_trained(artifact, data_of(folder, artifact, data))
         if final := final_sentence(artifact.metrics):
             dataset, reason = None, f"{final} Judge it on later interactions with 'ncf evaluate --data NEW'."
     except DataError as error:
