@@ -158,10 +158,9 @@ def test_evaluate_other_ties_and_splits(project: Path) -> None:
         parsed(ncf("evaluate", "runs/small", "--ties", "pessimistic", "--json", cwd=project))["ties"]
         == "pessimistic"
     )
-    assert "--split must be test, validation or time" in refused(
-        "evaluate", "runs/small", "--split", "x", cwd=project
-    )
-    assert "ties" in refused("evaluate", "runs/small", "--ties", "x", cwd=project)
+    for option in ("--split", "--protocol", "--by", "--ties"):
+        done = ncf("evaluate", "runs/small", option, "x", cwd=project, code=2)
+        assert f"Invalid value for '{option}'" in done.stderr
 
 
 def test_recommend_for_people_and_for_programs(project: Path) -> None:

@@ -19,8 +19,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
     A name without a folder that is no file here is that of a recipe of the package, such as `neumf`.
     """
-    if not path.exists() and path.parent == Path():
-        path = packaged_recipes().get(path.name, path)
+    path = or_packaged(path)
     try:
         text = path.read_text("utf-8")
         values: dict[str, Any] = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
@@ -42,13 +41,21 @@ def read_recipe(path: Path) -> dict[str, Any]:
     return values
 
 
-def packaged_recipes() -> dict[str, Path]:
-    """The recipes that come with the package by name: beside this file in a wheel, else in the checkout."""
+def or_packaged(path: Path, folder: str = ".") -> Path:
+    """`path`; or, for a name without a folder that is no file here, the package's file of that name."""
+    bare = not path.exists() and path.parent == Path()
+    return packaged_recipes(folder).get(path.name, path) if bare else path
+
+
+def packaged_recipes(folder: str = ".") -> dict[str, Path]:
+    """The recipes that come with the package by name: beside this file in a wheel, else in the checkout.
+
+    `folder` is one of theirs; `spaces` has the spaces of searches.
+    """
     here = Path(__file__).parent
-    folder = next(
-        (f for f in (here / "recipes", here.parents[1] / "recipes") if f.is_dir()), here / "recipes"
-    )
-    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+    homes = here / "recipes", here.parents[1] / "recipes"
+    home = next((home for home in homes if home.is_dir()), homes[0])
+    return {path.stem: path for path in sorted((home / folder).glob("*.toml"))}
 
 
 def halves_of(path: Path) -> list[Path]:

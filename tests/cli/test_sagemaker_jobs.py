@@ -288,9 +288,6 @@ def test_instances_train_together_as_the_options_say(aws: Aws, folder: Path) -> 
     request = json.loads(aws.calls("CreateTrainingJob")[0].body)
     assert request["ResourceConfig"]["InstanceCount"] == 2
     assert request["Environment"] == {"NCF_PROCESSES": "3", "NCF_TIMEOUT": "90"}
-    for options, sentence in (
-        (("--distributed", "mpi"), "--distributed must be torchrun, horovod or smddp"),
-        (("--distributed", "smddp", "--script-mode"), "does not run on ml.c7i.xlarge"),
-    ):
-        assert sentence in ncf(folder, *TRAIN, *options, code=2).stderr
+    refused = ncf(folder, *TRAIN, "--distributed", "smddp", "--script-mode", code=2)
+    assert "does not run on ml.c7i.xlarge" in refused.stderr
     assert len(aws.calls("CreateTrainingJob")) == 1

@@ -159,7 +159,6 @@ def test_an_endpoint_that_is_not_healthy_is_a_sentence_and_its_log(
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        (["--traffic", "sideways"], "--traffic is all-at-once, canary or linear"),
         (["--invocations-per-instance", "5"], "belongs to --autoscale"),
         (["--autoscale", "4"], "--autoscale takes MIN:MAX"),
         (["--serverless", "1000"], "--serverless takes 1024"),

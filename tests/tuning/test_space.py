@@ -94,11 +94,18 @@ def test_a_mistake_is_one_sentence(values: dict[str, Any], words: str) -> None:
 
 
 def test_a_file_that_is_missing_or_no_toml_is_one_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="There is no space file"):
+    with pytest.raises(ConfigError, match=r"There is no space file .* of the package \(default\)"):
         Space.load(tmp_path / "none.toml")
     (tmp_path / "bad.toml").write_text("a = = 3")
     with pytest.raises(ConfigError, match="is not valid"):
         Space.load(tmp_path / "bad.toml")
+
+
+def test_the_package_has_a_space_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "train.learning_rate" in {parameter.name for parameter in Space.load("default").parameters}
+    Path("default").write_text("[train.epochs]\nvalues = [2]\n")
+    assert [parameter.name for parameter in Space.load("default").parameters] == ["train.epochs"], "its own"
 
 
 def test_a_half_of_pretraining_is_searched_only_where_there_is_one() -> None:

@@ -8,19 +8,18 @@ imported by the command that needs them, so that `ncf --help` is quick.
 import os
 import sys
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ncf.cli import data, doctor, evaluation, leaderboard, recipes, sagemaker, serving, training, tune
+from ncf.cli.help import App
 from ncf.errors import Interrupted, LostProcess, NcfError
 
-app = typer.Typer(
+app = App(
     name="ncf",
     help="Neural collaborative filtering: prepare data, train, evaluate, compare, recommend, serve.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
 )
 
 
@@ -42,16 +41,23 @@ def _options(
     pass
 
 
-for command in (
-    data.prepare, tune.suggest, training.train, training.update, evaluation.evaluate, evaluation.compare,
-    tune.tune, leaderboard.leaderboard, evaluation.report, serving.recommend, serving.batch, serving.serve,
-    doctor.doctor,
-):  # fmt: skip
-    app.command()(command)
-app.add_typer(recipes.recipes_app, name="recipes")
-app.add_typer(serving.artifact_app, name="artifact")
-app.add_typer(training.experiments_app, name="experiments")
-app.add_typer(sagemaker.app, name="sagemaker")
+GROUPS: dict[str, tuple[Any, ...]] = {
+    "Data": (data.prepare,),
+    "Train": (training.train, training.update, tune.suggest, tune.tune),
+    "Evaluate": (evaluation.evaluate, evaluation.compare, evaluation.report, leaderboard.leaderboard),
+    "Serve": (serving.recommend, serving.batch, serving.serve),
+    "Cloud": (doctor.doctor,),
+}
+for group, commands in GROUPS.items():
+    for command in commands:
+        app.command(group=group)(command)
+for name, group, below in (
+    ("recipes", "Train", recipes.recipes_app),
+    ("experiments", "Train", training.experiments_app),
+    ("artifact", "Serve", serving.artifact_app),
+    ("sagemaker", "Cloud", sagemaker.app),
+):
+    app.add_typer(below, name=name, rich_help_panel=group)
 
 
 def main() -> None:

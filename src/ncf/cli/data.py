@@ -1,6 +1,6 @@
 """`ncf prepare`."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,17 +17,17 @@ def prepare(
     ] = None,
     input: Annotated[
         str | None,
-        typer.Option(help="CSV, TSV, Parquet, JSON lines, .inter, …: a file, folder, pattern or s3:// URI."),
+        typer.Option(help="Table of interactions: a file, folder, pattern or s3:// URI."),
     ] = None,
     ncf: Annotated[
         str | None, typer.Option(help="PREFIX of .train.rating, .test.rating and .test.negative.")
     ] = None,
     train: Annotated[
-        str | None, typer.Option(help="Published split: a table, or lines of 'user item item …'.")
+        str | None, typer.Option(help="Published split: a table, or lines of a user and its items.")
     ] = None,
     test: Annotated[str | None, typer.Option(help="Its test items, any number a user.")] = None,
     catalog: Annotated[
-        str | None, typer.Option(help="Known data set: ml-1m, ml-100k, pinterest-20 or lastfm.")
+        Literal["ml-1m", "ml-100k", "pinterest-20", "lastfm"] | None, typer.Option(help="Known data set.")
     ] = None,
     source: Annotated[
         str | None, typer.Option(help="Folder with the files of a known data set, instead of a download.")
@@ -39,13 +39,17 @@ def prepare(
     weight: Annotated[
         str | None, typer.Option(help="Column of weights, such as counts: how often training draws a row.")
     ] = None,
-    format: Annotated[str | None, typer.Option(help="File format, if the name does not tell it.")] = None,
+    format: Annotated[
+        Literal["csv", "parquet", "jsonl", "movielens", "lines"] | None,
+        typer.Option(help="File format, if the name does not tell it."),
+    ] = None,
     delimiter: Annotated[str | None, typer.Option(help="Field delimiter of a text file.")] = None,
     header: Annotated[
         bool | None, typer.Option(help="Whether the first line of a text file names the columns.")
     ] = None,
     encoding: Annotated[
-        str | None, typer.Option(help="Encoding of text files: utf-8 (default), utf-16, cp949, latin-1, …")
+        str | None,
+        typer.Option(help="Encoding of text files, such as utf-16 or latin-1; by default utf-8."),
     ] = None,
     no_time: Annotated[bool, typer.Option("--no-time", help="Guess no column of timestamps.")] = False,
     no_rating: Annotated[bool, typer.Option("--no-rating", help="Guess no column of ratings.")] = False,
@@ -54,8 +58,10 @@ def prepare(
     min_user: Annotated[int, typer.Option(help="k-core: minimum interactions per user.")] = 1,
     min_item: Annotated[int, typer.Option(help="k-core: minimum interactions per item.")] = 1,
     min_rating: Annotated[float | None, typer.Option(help="Drop interactions with a lower rating.")] = None,
-    split: Annotated[str, typer.Option(help="Test split: last, random, time or none.")] = "last",
-    validation: Annotated[str, typer.Option(help="Validation split: auto, last, random or none.")] = "auto",
+    split: Annotated[Literal["last", "random", "time", "none"], typer.Option(help="Test split.")] = "last",
+    validation: Annotated[
+        Literal["auto", "last", "random", "none"], typer.Option(help="Validation split.")
+    ] = "auto",
     validation_popularity_exponent: Annotated[
         float, typer.Option(help="Random validation: favour unpopular items by popularity^-exponent.")
     ] = 0.0,
@@ -71,7 +77,12 @@ def prepare(
         ),
     ] = None,
 ) -> None:
-    """Prepare a data folder from a table of interactions, a published split or a known data set."""
+    """Prepare a data folder from a table of interactions, a published split or a known data set.
+
+    Examples:
+        ncf prepare --input events.csv --output data/mine
+        ncf prepare --catalog ml-1m
+    """
     from ncf import data
 
     if (train is None) != (test is None):
@@ -80,11 +91,11 @@ def prepare(
     if streaming and input is None:
         raise ConfigError("--streaming works only with --input: other sources fit into memory.")
     options = data.PrepareOptions(
-        user=user, item=item, time=time, rating=rating, weight=weight, format=format,  # type: ignore[arg-type]
+        user=user, item=item, time=time, rating=rating, weight=weight, format=format,
         delimiter=delimiter, header=header, encoding=encoding, no_time=no_time, no_rating=no_rating,
         items_file=items, items_id=items_id,
         min_user=min_user, min_item=min_item, min_rating=min_rating,
-        split=split, validation=validation, validation_popularity_exponent=validation_popularity_exponent,  # type: ignore[arg-type]
+        split=split, validation=validation, validation_popularity_exponent=validation_popularity_exponent,
         negatives=negatives, seed=seed, drop_unknown_users=drop_unknown_users,
     )  # fmt: skip
     if catalog is not None:

@@ -31,7 +31,12 @@ def doctor(
     bucket: Bucket = None,
     as_json: Json = False,
 ) -> None:
-    """Check this machine and AWS, and suggest a fix for each problem. Exits with 1 if there is a problem."""
+    """Check this machine and AWS, and suggest a fix for each problem. Exits with 1 if there is a problem.
+
+    Examples:
+        ncf doctor
+        ncf doctor --local
+    """
     from ncf.sagemaker.account.checks import all_passed
     from ncf.sagemaker.account.doctor import examine
 

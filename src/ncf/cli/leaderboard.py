@@ -18,7 +18,7 @@ _WIDE = 160
 
 
 def leaderboard(
-    data: Annotated[str, typer.Argument(help="Prepared data folder, or a known data set: ml-1m, ml-100k, …")],
+    data: Annotated[str, typer.Argument(help="Prepared data folder, or a known data set such as ml-1m.")],
     output: Annotated[str, typer.Option(help="Folder of the leaderboard; an interrupted one is resumed.")],
     only: Annotated[
         Names, typer.Option(help="Run only this entry and the entries it depends on. Repeatable.")
@@ -47,7 +47,12 @@ def leaderboard(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Tune, train and evaluate models and baselines, and write a page, a table and a JSON file."""
+    """Tune, train and evaluate models and baselines, and write a page, a table and a JSON file.
+
+    Examples:
+        ncf leaderboard ml-100k --output boards/ml-100k
+        ncf leaderboard data/mine --output boards/mine --only gmf --trials 3
+    """
     from pathlib import Path
 
     from ncf.analysis.report.svg import figure

@@ -5,17 +5,21 @@ from typing import Annotated
 
 import typer
 
+from ncf.cli.help import App
 from ncf.errors import ConfigError, StorageError
 
-recipes_app = typer.Typer(
-    help="The recipes that come with the package.", no_args_is_help=True, rich_markup_mode=None
-)
+recipes_app = App(help="List, show or copy the recipes that come with the package.")
 Name = Annotated[str, typer.Argument(help="Name of a recipe, as 'ncf recipes list' prints it.")]
 
 
 @recipes_app.command("list")
 def list_recipes() -> None:
-    """Print the name of each recipe and what it is."""
+    """Print the name of each recipe and what it is.
+
+    Examples:
+        ncf recipes list
+        ncf recipes list | grep neumf
+    """
     from rich.table import Table
 
     from ncf.recipe_files import packaged_recipes
@@ -31,7 +35,12 @@ def list_recipes() -> None:
 
 @recipes_app.command("show")
 def show_recipe(name: Name) -> None:
-    """Print a recipe."""
+    """Print a recipe.
+
+    Examples:
+        ncf recipes show neumf
+        ncf recipes show ml-1m-gmf
+    """
     typer.echo(_path(name).read_text("utf-8"), nl=False)
 
 
@@ -42,7 +51,12 @@ def copy_recipe(
         str | None, typer.Option(help="File to write; NAME.toml here by default.", show_default=False)
     ] = None,
 ) -> None:
-    """Copy a recipe to a file of your own, to change it. Its halves are copied beside it."""
+    """Copy a recipe to a file of your own, to change it. Its halves are copied beside it.
+
+    Examples:
+        ncf recipes copy neumf
+        ncf recipes copy neumf --output mine.toml
+    """
     from ncf.data.files import storage_errors
     from ncf.recipe_files import halves_of
 

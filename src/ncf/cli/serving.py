@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from ncf.cli.answers import print_answer
+from ncf.cli.help import App
 from ncf.cli.options import (
     BruteForce,
     Candidate,
@@ -24,9 +25,7 @@ from ncf.cli.options import (
     print_json,
 )
 
-artifact_app = typer.Typer(
-    help="Artifacts as files.", callback=lambda: None, no_args_is_help=True, rich_markup_mode=None
-)
+artifact_app = App(help="Pack a run's artifact as a file.", callback=lambda: None)
 
 
 def recommend(
@@ -45,7 +44,12 @@ def recommend(
     exact: BruteForce = False,
     as_json: Json = False,
 ) -> None:
-    """Recommend items to users or to a new visitor, or find similar items."""
+    """Recommend items to users or to a new visitor, or find similar items.
+
+    Examples:
+        ncf recommend runs/mine --user user7 -k 3
+        ncf recommend runs/mine --history jazz1 --history jazz2 --json
+    """
     from ncf.data.id_lists import read_ids
     from ncf.serving.api import Subject, list_document
     from ncf.serving.recommender import Recommender
@@ -86,7 +90,12 @@ def batch(
     exact: BruteForce = False,
     as_json: Json = False,
 ) -> None:
-    """Write recommendations for all users into one file, with bounded memory."""
+    """Write recommendations for all users into one file, with bounded memory.
+
+    Examples:
+        ncf batch runs/mine --output recommendations.parquet
+        ncf batch runs/mine --output recommendations.csv --exclude withdrawn.txt -k 20
+    """
     from ncf.serving.batch import check_output, write_batch
     from ncf.serving.recommender import Recommender
 
@@ -122,7 +131,12 @@ def serve(
         bool, typer.Option("--no-explorer", help="Without the page at /, which shows users' histories.")
     ] = False,
 ) -> None:
-    """Serve over HTTP: POST /invocations, GET /ping, /metrics, /openapi.json, and an explorer page at /."""
+    """Serve over HTTP: POST /invocations, GET /ping, /metrics, /openapi.json, and an explorer page at /.
+
+    Examples:
+        ncf serve runs/mine
+        ncf serve runs/mine --host 0.0.0.0 --port 80 --workers 4 --no-explorer
+    """
     from ncf.serving.schemas import Limits
     from ncf.serving.server import ServeSettings, serve
 
@@ -147,7 +161,12 @@ def pack(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Pack a run's artifact into a model.tar.gz for SageMaker; the same artifact gives identical bytes."""
+    """Pack a run's artifact into a model.tar.gz for SageMaker; the same artifact gives identical bytes.
+
+    Examples:
+        ncf artifact pack runs/mine
+        ncf artifact pack runs/mine --output mine.tar.gz --code
+    """
     from ncf.data.files import sha256_of
     from ncf.sagemaker.jobs.package import pack_model
 

@@ -6,10 +6,11 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ncf.cli.help import App
 from ncf.cli.options import (
     Data,
     ExperimentName,
@@ -30,9 +31,7 @@ if TYPE_CHECKING:
     from ncf.renewal.final import Twin
     from ncf.training.parallel.communicator import Communicator
 
-experiments_app = typer.Typer(
-    help="Runs in MLflow.", callback=lambda: None, no_args_is_help=True, rich_markup_mode=None
-)
+experiments_app = App(help="Send runs to MLflow.", callback=lambda: None)
 _SHORT_ID = 8
 _HOW = {"train.threads", "train.device", "train.tables", "train.checkpoint_every", "train.keep_checkpoints"}
 """Settings of a final fit that may differ from its twin's: they say how it is carried out."""
@@ -110,15 +109,18 @@ def train(
         ),
     ] = None,
     tables: Annotated[
-        str | None,
-        typer.Option(help="replicated, or sharded over the processes (train.tables).", show_default=False),
+        Literal["replicated", "sharded"] | None,
+        typer.Option(
+            help="Whether each process has all embeddings or a share (train.tables).", show_default=False
+        ),
     ] = None,
     nproc: Annotated[int, typer.Option(min=1, help="Number of processes to start on this machine.")] = 1,
     max_restarts: Annotated[
         int, typer.Option(min=0, help="With --nproc: restarts from the last checkpoint after a crash.")
     ] = 0,
     distributed: Annotated[
-        str, typer.Option(help="Launcher of this process: auto, torchrun, horovod or smddp.")
+        Literal["auto", "torchrun", "horovod", "smddp"],
+        typer.Option(help="What started this process and the others."),
     ] = "auto",
     timeout: Annotated[
         float, typer.Option(min=1.0, help="Seconds to wait for a process that does not respond.")
@@ -126,7 +128,12 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Train a recipe, evaluate it, save checkpoints and write the artifact."""
+    """Train a recipe, evaluate it, save checkpoints and write the artifact.
+
+    Examples:
+        ncf train --data data/mine --output runs/mine
+        ncf train neumf --data data/mine --set model.factors=32 --set train.epochs=10
+    """
     from ncf import experiment
     from ncf.config import Experiment
     from ncf.runtime import stop_requested
@@ -285,7 +292,12 @@ def update(
     quiet: Annotated[bool, typer.Option("--quiet", help="Show no progress.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Add new events to the data of a run, and train on from it: the run and its data stay."""
+    """Add new events to the data of a run, and train on from it: the run and its data stay.
+
+    Examples:
+        ncf update runs/mine --events new.csv
+        ncf update runs/mine --events new.csv --output runs/newer --items titles.csv
+    """
     from ncf import experiment
     from ncf.data import update_data
     from ncf.data.columns import ColumnNames
@@ -420,7 +432,12 @@ def import_experiment(
     experiment: ExperimentName = "ncf",
     as_json: Json = False,
 ) -> None:
-    """Send a finished run to MLflow: one trained without --track, or while the server was down."""
+    """Send a finished run to MLflow: one trained without --track, or while the server was down.
+
+    Examples:
+        ncf experiments import runs/mine
+        ncf experiments import runs/mine --track http://localhost:5000
+    """
     from ncf.sagemaker.container.environment import job_identity
     from ncf.tracking import mlflow
     from ncf.tracking.mlflow_run import import_run, read_run

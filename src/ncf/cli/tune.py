@@ -1,7 +1,7 @@
 """`ncf tune`: search a space of settings on this machine; `ncf suggest`: the recipe to start with."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -21,7 +21,7 @@ def tune(
     space: Annotated[
         str,
         typer.Option(
-            "--space", help="TOML file of settings and bounds, such as recipes/spaces/default.toml."
+            "--space", help="TOML file of settings and bounds, or a name: 'default' is the package's."
         ),
     ],
     trials: Annotated[
@@ -44,10 +44,17 @@ def tune(
     seed: Annotated[
         int, typer.Option(help="Random seed of the search; the recipe sets that of training.")
     ] = 0,
-    pruner: Annotated[str, typer.Option(help="Pruner: median, hyperband or none.")] = "median",
+    pruner: Annotated[
+        Literal["median", "hyperband", "none"], typer.Option(help="What ends unpromising trials early.")
+    ] = "median",
     as_json: Json = False,
 ) -> None:
-    """Search settings by validation NDCG@10 (Optuna's TPE). Run the same command again to resume a study."""
+    """Search settings by validation NDCG@10 (Optuna's TPE). Run the same command again to resume a study.
+
+    Examples:
+        ncf tune recipe.toml --space space.toml --data data/mine
+        ncf tune neumf --space default --data data/mine --trials 50 --timeout 3600
+    """
     from pathlib import Path
 
     from ncf import experiment
@@ -147,7 +154,12 @@ def suggest(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace --output.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Write the recipe to start with on prepared data, with the reason for each setting."""
+    """Write the recipe to start with on prepared data, with the reason for each setting.
+
+    Examples:
+        ncf suggest data/mine
+        ncf suggest data/mine --output mine.toml --overwrite
+    """
     import re
     from pathlib import Path
 

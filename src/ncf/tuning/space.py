@@ -21,6 +21,7 @@ from pydantic.fields import FieldInfo
 
 from ncf.config import Experiment, ModelConfig, PretrainingConfig, TrainConfig, types_of
 from ncf.errors import ConfigError
+from ncf.recipe_files import or_packaged, packaged_recipes
 
 Kind = Literal["integer", "float", "categorical"]
 _KEYS = {"low", "high", "log", "step", "values"}
@@ -56,12 +57,14 @@ class Space:
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
-        """The space in the file `path`; raises `ConfigError` for the first mistake."""
+        """The space in the file `path`, or the package's of this name; raises `ConfigError` for the first
+        mistake."""
         try:
-            values = tomllib.loads(Path(path).read_text("utf-8"))
+            values = tomllib.loads(or_packaged(Path(path), "spaces").read_text("utf-8"))
         except FileNotFoundError:
+            known = ", ".join(packaged_recipes("spaces"))
             raise ConfigError(
-                f"There is no space file {path}: check the path, or start from recipes/spaces/default.toml."
+                f"There is no space file {path}: check the path, or take one of the package ({known})."
             ) from None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(

@@ -1,30 +1,30 @@
 """`ncf sagemaker …`: the same commands for hosted SageMaker and, with `--local`, for this machine."""
 
+from functools import cached_property
+from typing import Any
+
 import typer
 
-from ncf.cli.sagemaker import endpoints, invoke, jobs, models, pipeline, prepare, transform, tune, upkeep
+from ncf.cli.help import App, Group
 
-app = typer.Typer(
+
+class _Late(Group):
+    """A group whose commands are imported when one is asked for: the others need not wait for them."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        del self.commands
+
+    @cached_property
+    def commands(self) -> dict[str, Any]:  # type: ignore[override]
+        """The commands, by name."""
+        from ncf.cli.sagemaker import commands
+
+        return typer.main.get_command(commands.app).commands  # type: ignore[attr-defined,no-any-return]
+
+
+app = App(
+    cls=_Late,
     help="Amazon SageMaker, hosted or --local: train, tune, deploy, invoke, transform, pipeline, clean up.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
+    callback=lambda: None,
 )
-
-
-@app.callback()
-def sagemaker() -> None:
-    """Amazon SageMaker, hosted or on this machine's Docker."""
-
-
-for command in (
-    upkeep.status, upkeep.cleanup, upkeep.policy, upkeep.double,
-    prepare.prepare, jobs.push_image, jobs.train, jobs.fetch, jobs.jobs, jobs.logs, jobs.stop, tune.tune,
-    transform.transform,
-    endpoints.deploy, endpoints.rollback, endpoints.endpoints, endpoints.describe, endpoints.delete,
-    endpoints.captured,
-    invoke.invoke,
-):  # fmt: skip
-    app.command()(command)
-
-app.add_typer(pipeline.app, name="pipeline")
-app.add_typer(models.app, name="models")

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -76,7 +76,7 @@ def deploy(
         ),
     ] = None,
     traffic: Annotated[
-        str, typer.Option(help="How an update takes over: all-at-once, canary or linear.")
+        Literal["all-at-once", "canary", "linear"], typer.Option(help="How an update takes over.")
     ] = "all-at-once",
     step: Annotated[int, typer.Option(help="Percent of the instances in a step of canary or linear.")] = 10,
     pause: Annotated[int, typer.Option(help="Seconds between steps, in which alarms may fire.")] = 60,
@@ -88,17 +88,19 @@ def deploy(
     yes: shared.Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Serve a model: a new endpoint, or an update that loses no request and is undone if unhealthy."""
+    """Serve a model: a new endpoint, or an update that loses no request and is undone if unhealthy.
+
+    Examples:
+        ncf sagemaker deploy runs/mine --local --name shop
+        ncf sagemaker deploy runs/mine --autoscale 1:4 --traffic canary
+    """
     from dataclasses import asdict
-    from typing import cast, get_args
 
     from ncf.sagemaker.endpoints import deploy as deployment
     from ncf.sagemaker.endpoints.autoscaling import Scaling
     from ncf.sagemaker.endpoints.describe import cost
-    from ncf.sagemaker.endpoints.requests import Hosting, Traffic
+    from ncf.sagemaker.endpoints.requests import Hosting
 
-    if traffic not in get_args(Traffic):
-        raise ConfigError(f"--traffic is all-at-once, canary or linear, and not {traffic!r}.")
     if invocations_per_instance is not None and autoscale is None:
         raise ConfigError("--invocations-per-instance belongs to --autoscale MIN:MAX.")
     hosting = Hosting(
@@ -107,7 +109,7 @@ def deploy(
         max_concurrency=max_concurrency,
         asynchronous=asynchronous, output_prefix=output_prefix, workers=workers, aws_image=aws_image,
         capture=capture,
-        traffic=cast(Traffic, traffic), step=step, pause=pause, alarms=tuple(alarm or ()),
+        traffic=traffic, step=step, pause=pause, alarms=tuple(alarm or ()),
     )  # fmt: skip
     target = invocations_per_instance or (_BACKLOG if asynchronous else _INVOCATIONS)
     scaling = Scaling.parse(autoscale, target) if autoscale is not None else None
@@ -136,7 +138,12 @@ def deploy(
 def rollback(
     session: "Session", name: Endpoint = None, no_wait: NoWait = False, as_json: Json = False
 ) -> None:
-    """Return to what the endpoint served before its last update, without losing a request."""
+    """Return to what the endpoint served before its last update, without losing a request.
+
+    Examples:
+        ncf sagemaker rollback shop
+        ncf sagemaker rollback shop --local --no-wait
+    """
     from ncf.sagemaker.endpoints import deploy as deployment
 
     endpoint = name or session.project
@@ -149,7 +156,12 @@ def rollback(
 
 @shared.with_session(shared.READS)
 def endpoints(session: "Session", as_json: Json = False) -> None:
-    """Show the project's endpoints: status, instances, since when, and cost an hour."""
+    """Show the project's endpoints: status, instances, since when, and cost an hour.
+
+    Examples:
+        ncf sagemaker endpoints
+        ncf sagemaker endpoints --local --json
+    """
     from rich.table import Table
 
     from ncf.sagemaker.endpoints.describe import summaries
@@ -170,7 +182,12 @@ def endpoints(session: "Session", as_json: Json = False) -> None:
 
 @shared.with_session(shared.READS)
 def describe(session: "Session", name: Endpoint = None, as_json: Json = False) -> None:
-    """Show everything about an endpoint, with the end of its log where it is not in service."""
+    """Show everything about an endpoint, with the end of its log where it is not in service.
+
+    Examples:
+        ncf sagemaker describe shop
+        ncf sagemaker describe shop --local --json
+    """
     from ncf.sagemaker.endpoints.describe import existing, summary
     from ncf.sagemaker.endpoints.outcome import tail
 
@@ -195,7 +212,12 @@ def describe(session: "Session", name: Endpoint = None, as_json: Json = False) -
 
 @shared.with_session(shared.READS)
 def delete(session: "Session", name: Endpoint = None, yes: shared.Yes = False, as_json: Json = False) -> None:
-    """Delete an endpoint with its configurations, models, autoscaling and log group; may be repeated."""
+    """Delete an endpoint with its configurations, models, autoscaling and log group; may be repeated.
+
+    Examples:
+        ncf sagemaker delete shop
+        ncf sagemaker delete shop --local --yes
+    """
     from ncf.sagemaker.endpoints.outcome import delete
 
     endpoint = name or session.project
@@ -220,7 +242,12 @@ def captured(
         typer.Option(help="File to write, a pair a line; standard output by default.", show_default=False),
     ] = None,
 ) -> None:
-    """Show the requests and answers of an endpoint with --capture, a pair of JSON a line."""
+    """Show the requests and answers of an endpoint with --capture, a pair of JSON a line.
+
+    Examples:
+        ncf sagemaker captured shop
+        ncf sagemaker captured shop --output pairs.jsonl
+    """
     from ncf.data.files import atomic_file
     from ncf.sagemaker.endpoints.data_capture import captured
 

@@ -53,7 +53,12 @@ def invoke(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Ask an endpoint for recommendations; the answer is printed as 'ncf recommend' prints it."""
+    """Ask an endpoint for recommendations; the answer is printed as 'ncf recommend' prints it.
+
+    Examples:
+        ncf sagemaker invoke shop --user user7 -k 3
+        ncf sagemaker invoke shop --local --file requests.jsonl
+    """
     from ncf.sagemaker.endpoints.invoke import Endpoint, request_document
 
     visitor = history if not user else None

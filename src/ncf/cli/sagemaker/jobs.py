@@ -3,7 +3,7 @@
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -40,7 +40,12 @@ def push_image(
     quiet: shared.Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Push the image to ECR for hosted SageMaker; the repository is made if it does not exist."""
+    """Push the image to ECR for hosted SageMaker; the repository is made if it does not exist.
+
+    Examples:
+        ncf sagemaker push-image
+        ncf sagemaker push-image --image ncf:local --image-tag 7
+    """
     from ncf.sagemaker.jobs.push import push_image
     from ncf.tracking import console
 
@@ -51,7 +56,8 @@ def push_image(
 
 def _distribution(
     distributed: Annotated[
-        str, typer.Option(help="How processes and instances train together: torchrun, horovod or smddp.")
+        Literal["torchrun", "horovod", "smddp"],
+        typer.Option(help="How processes and instances train together."),
     ] = "torchrun",
     processes_per_host: Annotated[
         int | None,
@@ -105,7 +111,12 @@ def train(
     quiet: shared.Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train a recipe in a container, here with --local or as a job of hosted SageMaker; then fetch it."""
+    """Train a recipe in a container, here with --local or as a job of hosted SageMaker; then fetch it.
+
+    Examples:
+        ncf sagemaker train neumf --data data/mine --local
+        ncf sagemaker train neumf --data data/mine --spot --max-cost 2 --no-wait
+    """
     from ncf.cli.sagemaker.progress import Upload
     from ncf.config import Experiment
     from ncf.sagemaker.jobs import launch
@@ -152,7 +163,12 @@ def fetch(
     track_as: TrackAs = None,
     as_json: Json = False,
 ) -> None:
-    """Download a finished job as a verified run folder; an interrupted download is resumed."""
+    """Download a finished job as a verified run folder; an interrupted download is resumed.
+
+    Examples:
+        ncf sagemaker fetch JOB --output runs/mine
+        ncf sagemaker fetch JOB --local --data data/mine
+    """
     _fetch(session, job, output, data, tracking(session, track, track_as), as_json)
 
 
@@ -162,7 +178,12 @@ def jobs(
     most: Annotated[int, typer.Option("--most", "-n", help="How many, newest first.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """List the project's training jobs: state, duration, metric, and cost so far."""
+    """List the project's training jobs: state, duration, metric, and cost so far.
+
+    Examples:
+        ncf sagemaker jobs
+        ncf sagemaker jobs --local --most 5
+    """
     from ncf.sagemaker.jobs.training import list_jobs
 
     listed = list_jobs(session, most)
@@ -190,7 +211,12 @@ def logs(
     job: JobName,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Follow until the job ends.")] = False,
 ) -> None:
-    """Print the log of a job's containers."""
+    """Print the log of a job's containers.
+
+    Examples:
+        ncf sagemaker logs JOB
+        ncf sagemaker logs JOB --local --follow
+    """
     from ncf.sagemaker.jobs import training
     from ncf.sagemaker.jobs.logs import TRAINING, Line, read
 
@@ -211,7 +237,12 @@ def logs(
 
 @shared.with_session(shared.READS)
 def stop(session: "Session", job: JobName) -> None:
-    """Stop a job; it has two minutes to save a checkpoint, from which --resume continues."""
+    """Stop a job; it has two minutes to save a checkpoint, from which --resume continues.
+
+    Examples:
+        ncf sagemaker stop JOB
+        ncf sagemaker stop JOB --local
+    """
     from ncf.sagemaker.jobs import training
 
     stopped = training.stop(session, job)

@@ -4,17 +4,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ncf.cli.help import App
 from ncf.cli.options import Json, print_json
 from ncf.cli.sagemaker import options as shared
 
 if TYPE_CHECKING:
     from ncf.sagemaker.session import Session
 
-app = typer.Typer(
-    help="Versions of the model in the registry: list, show, approve, reject, deploy.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = App(help="Versions of the model in the registry: list, show, approve, reject, deploy.")
 Version = Annotated[
     str | None, typer.Argument(metavar="[VERSION]", help="Number or ARN; by default the newest that fits.")
 ]
@@ -24,7 +21,12 @@ Why = Annotated[str, typer.Option(help="Kept with the decision.")]
 @app.command("list")
 @shared.with_session(shared.READS)
 def list_(session: "Session", group: shared.Group = None, as_json: Json = False) -> None:
-    """List the versions, the newest first."""
+    """List the versions, the newest first.
+
+    Examples:
+        ncf sagemaker models list
+        ncf sagemaker models list --group shop-models --json
+    """
     from ncf.sagemaker.pipelines import registry
 
     name = registry.group_name(session, group)
@@ -49,7 +51,12 @@ def list_(session: "Session", group: shared.Group = None, as_json: Json = False)
 def show(
     session: "Session", version: Version = None, group: shared.Group = None, as_json: Json = False
 ) -> None:
-    """Show one version: its origin, and what it was compared with."""
+    """Show one version: its origin, and what it was compared with.
+
+    Examples:
+        ncf sagemaker models show
+        ncf sagemaker models show 3 --json
+    """
     from ncf.sagemaker.pipelines import registry
 
     package = registry.find(session, registry.group_name(session, group), registry.check_version(version))
@@ -67,14 +74,24 @@ def show(
 @app.command()
 @shared.with_session((*shared.STORES, "kms_key"))
 def approve(session: "Session", version: Version = None, why: Why = "", group: shared.Group = None) -> None:
-    """Approve a version, by default the newest pending one; the next model must beat it."""
+    """Approve a version, by default the newest pending one; the next model must beat it.
+
+    Examples:
+        ncf sagemaker models approve
+        ncf sagemaker models approve 3 --why "figures and spot checks"
+    """
     _decide(session, group, version, "Approved", why)
 
 
 @app.command()
 @shared.with_session((*shared.STORES, "kms_key"))
 def reject(session: "Session", version: Version = None, why: Why = "", group: shared.Group = None) -> None:
-    """Reject a version; if it was approved, the next model need not beat it any more."""
+    """Reject a version; if it was approved, the next model need not beat it any more.
+
+    Examples:
+        ncf sagemaker models reject
+        ncf sagemaker models reject 3 --why "worse for new users"
+    """
     _decide(session, group, version, "Rejected", why)
 
 
@@ -90,7 +107,12 @@ def deploy(
     max_cost: shared.MaxCost = None,
     yes: shared.Yes = False,
 ) -> None:
-    """Deploy an approved version, by default the newest; 'ncf sagemaker deploy' has more options."""
+    """Deploy an approved version, by default the newest; 'ncf sagemaker deploy' has more options.
+
+    Examples:
+        ncf sagemaker models deploy
+        ncf sagemaker models deploy 3 --endpoint shop --max-cost 5
+    """
     from ncf.errors import ConfigError
     from ncf.sagemaker.endpoints.deploy import deploy
     from ncf.sagemaker.endpoints.describe import cost

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ncf.cli.help import App
 from ncf.cli.options import Json, print_json
 from ncf.cli.sagemaker import options as shared
 from ncf.errors import CloudError, ConfigError
@@ -13,11 +14,7 @@ if TYPE_CHECKING:
     from ncf.sagemaker.pipelines.execution import Options
     from ncf.sagemaker.session import Session
 
-app = typer.Typer(
-    help="Prepare, train, evaluate, and register if better: create, start, watch, schedule.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+app = App(help="Prepare, train, evaluate, and register if better: create, start, watch, schedule.")
 Name = Annotated[str | None, typer.Option(help="The pipeline; PROJECT-pipeline.", show_default=False)]
 InputData = Annotated[
     str | None,
@@ -83,7 +80,12 @@ def create(
     set: shared.Set = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Create the pipeline, or change an existing one, and show what an execution may cost."""
+    """Create the pipeline, or change an existing one, and show what an execution may cost.
+
+    Examples:
+        ncf sagemaker pipeline create neumf --data s3://shelf/events.parquet
+        ncf sagemaker pipeline create neumf --dry-run
+    """
     from ncf.sagemaker.pipelines import execution
     from ncf.sagemaker.pipelines.cost import of_execution
     from ncf.sagemaker.pipelines.definition import definition
@@ -115,7 +117,12 @@ def run(
     max_cost: shared.MaxCost = None,
     yes: shared.Yes = False,
 ) -> None:
-    """Create or change the pipeline, and run it; a failed execution is resumed if nothing has changed."""
+    """Create or change the pipeline, and run it; a failed execution is resumed if nothing has changed.
+
+    Examples:
+        ncf sagemaker pipeline run neumf --data data/mine --local
+        ncf sagemaker pipeline run neumf --data data/mine --max-cost 2 --approve
+    """
     from ncf.sagemaker.pipelines import execution
     from ncf.sagemaker.pipelines.cost import of_execution
     from ncf.sagemaker.pipelines.definition import definition
@@ -133,7 +140,12 @@ def run(
 @app.command()
 @shared.with_session(shared.READS)
 def show(session: "Session", name: Name = None) -> None:
-    """Print the pipeline's definition ('create --dry-run' shows it before the pipeline is made)."""
+    """Print the pipeline's definition ('create --dry-run' shows it before the pipeline is made).
+
+    Examples:
+        ncf sagemaker pipeline show
+        ncf sagemaker pipeline show --name shop-pipeline
+    """
     from ncf.sagemaker.pipelines import execution as pipelines
 
     typer.echo(pipelines.known(session, pipelines.pipeline_name(session, name))["PipelineDefinition"])
@@ -150,7 +162,12 @@ def start(
     max_cost: shared.MaxCost = None,
     yes: shared.Yes = False,
 ) -> None:
-    """Start an execution."""
+    """Start an execution.
+
+    Examples:
+        ncf sagemaker pipeline start --follow
+        ncf sagemaker pipeline start -p Epochs=3 --max-cost 2
+    """
     from ncf.sagemaker.pipelines import cost
     from ncf.sagemaker.pipelines import execution as pipelines
 
@@ -174,7 +191,12 @@ def status(
     name: Name = None,
     as_json: Json = False,
 ) -> None:
-    """Show the steps of an execution: state, duration, and why one failed."""
+    """Show the steps of an execution: state, duration, and why one failed.
+
+    Examples:
+        ncf sagemaker pipeline status
+        ncf sagemaker pipeline status --follow --json
+    """
     from ncf.sagemaker.pipelines import execution as pipelines
 
     arn = _arn(session, execution, name)
@@ -192,7 +214,12 @@ def status(
 @app.command("list")
 @shared.with_session(shared.READS)
 def list_(session: "Session", name: Name = None) -> None:
-    """List the executions of a pipeline, the newest first."""
+    """List the executions of a pipeline, the newest first.
+
+    Examples:
+        ncf sagemaker pipeline list
+        ncf sagemaker pipeline list --name shop-pipeline
+    """
     from ncf.sagemaker.pipelines import execution as pipelines
 
     listed = pipelines.executions(session, pipelines.pipeline_name(session, name))
@@ -206,7 +233,12 @@ def list_(session: "Session", name: Name = None) -> None:
 @app.command()
 @shared.with_session(shared.READS)
 def stop(session: "Session", execution: Arn = None, name: Name = None) -> None:
-    """Stop an execution and the job that it runs."""
+    """Stop an execution and the job that it runs.
+
+    Examples:
+        ncf sagemaker pipeline stop
+        ncf sagemaker pipeline stop --name shop-pipeline
+    """
     from ncf.sagemaker.pipelines import execution as pipelines
 
     arn = _arn(session, execution, name)
@@ -223,7 +255,12 @@ def retry(
     max_cost: shared.MaxCost = None,
     yes: shared.Yes = False,
 ) -> None:
-    """Resume an execution that failed or was stopped, without the steps that succeeded."""
+    """Resume an execution that failed or was stopped, without the steps that succeeded.
+
+    Examples:
+        ncf sagemaker pipeline retry
+        ncf sagemaker pipeline retry --max-cost 2 --yes
+    """
     from ncf.sagemaker.pipelines import cost
     from ncf.sagemaker.pipelines import execution as pipelines
 
@@ -235,7 +272,12 @@ def retry(
 @app.command()
 @shared.with_session(shared.READS)
 def delete(session: "Session", name: Name = None, yes: shared.Yes = False) -> None:
-    """Delete the pipeline; the models stay in the registry."""
+    """Delete the pipeline; the models stay in the registry.
+
+    Examples:
+        ncf sagemaker pipeline delete
+        ncf sagemaker pipeline delete --name shop-pipeline --yes
+    """
     from ncf.sagemaker.pipelines import execution as pipelines
 
     pipeline = pipelines.pipeline_name(session, name)
@@ -260,7 +302,12 @@ def schedule(
     timezone: Annotated[str, typer.Option(help="Of the expression.")] = "UTC",
     name: Name = None,
 ) -> None:
-    """Start the pipeline on a schedule (EventBridge Scheduler), and show what each execution may cost."""
+    """Start the pipeline on a schedule (EventBridge Scheduler), and show what each execution may cost.
+
+    Examples:
+        ncf sagemaker pipeline schedule 'rate(7 days)' --scheduler-role ARN
+        ncf sagemaker pipeline schedule --remove
+    """
     from ncf.sagemaker.pipelines import cost, schedules
     from ncf.sagemaker.pipelines import execution as pipelines
 

@@ -37,7 +37,12 @@ def prepare(
     quiet: shared.Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Prepare a table that is too large for one machine, on Spark; the result is that of 'ncf prepare'."""
+    """Prepare a table that is too large for one machine, on Spark; the result is that of 'ncf prepare'.
+
+    Examples:
+        ncf sagemaker prepare --input 's3://shelf/events/*.csv' --output data/mine
+        ncf sagemaker prepare --input s3://shelf/events --output d --set min_user=5
+    """
     from ncf.data import PrepareReport
     from ncf.data.options import read_options
     from ncf.errors import Interrupted

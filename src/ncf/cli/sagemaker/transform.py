@@ -40,7 +40,12 @@ def transform(
     quiet: shared.Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Recommend to many users in containers of this job alone; the rows are those of 'ncf batch'."""
+    """Recommend to many users in containers of this job alone; the rows are those of 'ncf batch'.
+
+    Examples:
+        ncf sagemaker transform runs/mine --output all.parquet
+        ncf sagemaker transform runs/mine --output some.csv --users users.txt --local
+    """
     from ncf.data.id_lists import read_ids
     from ncf.errors import Interrupted
     from ncf.sagemaker.jobs import images

@@ -3,7 +3,7 @@
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -14,7 +14,7 @@ from ncf.errors import Interrupted
 if TYPE_CHECKING:
     from ncf.sagemaker.jobs.fetch import Fetched
     from ncf.sagemaker.jobs.requests import TrainingOptions
-    from ncf.sagemaker.jobs.tuning import Strategy, TunerTrial
+    from ncf.sagemaker.jobs.tuning import TunerTrial
     from ncf.sagemaker.session import Session
 
 
@@ -28,7 +28,9 @@ def tune(
     space: Annotated[str, typer.Option(help="TOML file of the settings to vary, as 'ncf tune' reads it.")],
     trials: Annotated[int, typer.Option(help="Training jobs in all.")] = 20,
     parallel: Annotated[int, typer.Option(help="Training jobs at once.")] = 2,
-    strategy: Annotated[str, typer.Option(help="Bayesian, Random or Hyperband.")] = "Bayesian",
+    strategy: Annotated[
+        Literal["Bayesian", "Random", "Hyperband"], typer.Option(help="How trials are chosen.")
+    ] = "Bayesian",
     early_stopping: Annotated[
         bool, typer.Option("--early-stopping", help="Stop trials that do worse than the median.")
     ] = False,
@@ -44,7 +46,12 @@ def tune(
     quiet: shared.Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Search a space of settings with SageMaker's tuner, by validation NDCG@10; here 'ncf tune' does it."""
+    """Search a space of settings with SageMaker's tuner, by validation NDCG@10; here 'ncf tune' does it.
+
+    Examples:
+        ncf sagemaker tune neumf --space default --data data/mine
+        ncf sagemaker tune neumf --space s.toml --data d --trials 9 --max-cost 5
+    """
     from ncf.cli.sagemaker.progress import Upload
     from ncf.config import Experiment
     from ncf.sagemaker.jobs import launch, tuning
@@ -53,7 +60,7 @@ def tune(
     from ncf.tuning.space import Space
 
     experiment, searched = Experiment.load(recipe, set or ()), Space.load(space)
-    search = tuning.TunerOptions(trials, parallel, cast("Strategy", strategy), early_stopping)
+    search = tuning.TunerOptions(trials, parallel, strategy, early_stopping)
     options = replace(options, name=tuning.new_name(session))
     launch.data_digest(Path(data))
     each = estimate(

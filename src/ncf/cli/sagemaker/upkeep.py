@@ -1,6 +1,6 @@
 """`ncf sagemaker status`, `ncf sagemaker cleanup`, `ncf sagemaker policy`."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 @shared.with_session(shared.STORES)
 def status(session: "Session", as_json: Json = False) -> None:
-    """Show running resources and their cost."""
+    """Show running resources and their cost.
+
+    Examples:
+        ncf sagemaker status
+        ncf sagemaker status --project shop --json
+    """
     from ncf.sagemaker.account.project_resources import everything
 
     inventory = everything(session)
@@ -47,7 +52,12 @@ def cleanup(
     yes: shared.Yes = False,
     as_json: Json = False,
 ) -> None:
-    """Delete everything with this project's tag, and nothing else; running jobs are stopped first."""
+    """Delete everything with this project's tag, and nothing else; running jobs are stopped first.
+
+    Examples:
+        ncf sagemaker cleanup --dry-run
+        ncf sagemaker cleanup --keep objects --older-than 30
+    """
     from ncf.sagemaker.account import cleanup as work
     from ncf.sagemaker.account.project_resources import everything
 
@@ -73,7 +83,8 @@ def cleanup(
 
 def policy(
     role: Annotated[
-        str, typer.Option(help="user: for who runs ncf; execution: for containers; trust.")
+        Literal["user", "execution", "trust"],
+        typer.Option(help="For who runs ncf, for containers, or the trust policy of their role."),
     ] = "user",
     project: shared.Project = None,
     account: Annotated[str, typer.Option(help="The account's number.")] = "ACCOUNT",
@@ -83,7 +94,12 @@ def policy(
     kms: Annotated[bool, typer.Option("--kms", help="With what a KMS key needs.")] = False,
     vpc: Annotated[bool, typer.Option("--vpc", help="With what a VPC needs.")] = False,
 ) -> None:
-    """Print the smallest IAM policy as JSON: for who runs ncf, or for the execution role."""
+    """Print the smallest IAM policy as JSON: for who runs ncf, or for the execution role.
+
+    Examples:
+        ncf sagemaker policy --project shop --region eu-west-1 --bucket shelf
+        ncf sagemaker policy --role trust
+    """
     import json
 
     from ncf.sagemaker.account.iam import ArnContext, document
@@ -207,6 +223,10 @@ def double(
     """Run a double of AWS on this machine, for boto3, the SDK and these commands, until ctrl-C.
 
     Jobs and endpoints run in Docker; moto answers for S3, ECR, IAM and the rest. Nothing is kept.
+
+    Examples:
+        ncf sagemaker double
+        ncf sagemaker double --port 5010 --image ncf:local
     """
     import threading
 
