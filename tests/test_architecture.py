@@ -37,7 +37,7 @@ WINGS = {
     "experiment": {*CORE, "renewal"},
     "analysis": {*CORE, "experiment", "renewal"},
     "estimators": {*CORE, "experiment", "recipe_files"},
-    "tuning": {*CORE, "experiment", "analysis"},
+    "tuning": {*CORE, "experiment", "analysis", "recipe_files"},
     "leaderboard": {*CORE, "experiment", "tuning", "analysis"},
     "sagemaker": {*CORE, "experiment", "tuning"},
     "cli": {*CORE, "experiment", "renewal", "tuning", "analysis", "leaderboard", "sagemaker", "recipe_files"},
