@@ -28,7 +28,7 @@ class Command(TyperCommand):
                 formatter.write(f"  {line}\n")
 
 
-class Group(TyperGroup):
+class SectionedGroup(TyperGroup):
     """A group of commands, which are listed under their own groups."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
@@ -47,7 +47,7 @@ class Group(TyperGroup):
 class App(typer.Typer):
     """A Typer whose groups and commands are laid out as this file says."""
 
-    def __init__(self, *, cls: type[Group] = Group, **settings: Any) -> None:
+    def __init__(self, *, cls: type[SectionedGroup] = SectionedGroup, **settings: Any) -> None:
         super().__init__(
             cls=cls, subcommand_metavar="COMMAND [ARGS]", no_args_is_help=True, rich_markup_mode=None,
             **settings,
