@@ -29,6 +29,7 @@ FILES = {
     "items.parquet",
     "seen_offsets.npy",
     "seen_items.npy",
+    "in_training.npy",
     "metrics.json",
     "MODEL_CARD.md",
     "manifest.json",

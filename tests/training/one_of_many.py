@@ -38,10 +38,10 @@ from support import planted
 KEPT: list[Trainer] = []
 
 
-def fit(trainer: Trainer, *arguments: object) -> FitResult:
+def fit(trainer: Trainer, *arguments: object, **settings: object) -> FitResult:
     """The real one, which also keeps the trainer: only process 0 writes an artifact."""
     KEPT.append(trainer)
-    return real_fit(trainer, *arguments)
+    return real_fit(trainer, *arguments, **settings)
 
 
 class Watching(Silent):
