@@ -71,7 +71,7 @@ def refused(*arguments: object, cwd: Path) -> str:
     assert done.stdout == ""
     assert "Traceback" not in done.stderr
     sentence = done.stderr.strip().splitlines()[-1]
-    assert sentence.startswith("ncf: ")
+    assert sentence.startswith(("ncf: ", "Error: Invalid value for "))  # of ncf, or of what reads the options
     return sentence
 
 
