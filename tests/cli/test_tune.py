@@ -72,12 +72,14 @@ def test_a_mistake_is_told_before_anything_is_made(project: Path, monkeypatch: p
     command = ["tune", "small.json", "--space", "space.toml", "--data", "data", "--output", "none"]
     for wrong in (
         ["--trials", "0"],
-        ["--pruner", "x"],
         ["--space", "absent.toml"],
         ["--set", "train.epoch=1"],
     ):
         done = CliRunner().invoke(app, [*command, *wrong])
         assert isinstance(done.exception, ConfigError), done.output
+    done = CliRunner().invoke(app, [*command, "--pruner", "x"])
+    assert done.exit_code == 2
+    assert "'x' is not one of 'median', 'hyperband', 'none'" in done.stderr
     assert not (project / "none").exists()
 
 
