@@ -20,7 +20,7 @@ from ncf.sagemaker.jobs.tuning import Strategy
 from ncf.training.parallel import connect
 from ncf.tuning.study import PRUNERS
 
-ROOT = typer.main.get_command(app)
+ROOT = typer.main.get_group(app)
 
 
 def walk(command: Any, typed: str) -> Iterator[tuple[str, Any]]:
@@ -50,8 +50,8 @@ def test_nothing_is_cut_off(typed: str, width: int, monkeypatch: pytest.MonkeyPa
 
 def test_every_command_has_a_group() -> None:
     for group in (ROOT, EVERY["ncf sagemaker"]):
-        assert all(command.rich_help_panel for command in group.commands.values())  # type: ignore[attr-defined]
-    groups = [command.rich_help_panel for command in ROOT.commands.values()]  # type: ignore[attr-defined]
+        assert all(command.rich_help_panel for command in group.commands.values())
+    groups = [command.rich_help_panel for command in ROOT.commands.values()]
     assert set(groups) == set(GROUPS) == {"Data", "Train", "Evaluate", "Serve", "Cloud"}
 
 
@@ -89,7 +89,7 @@ def test_choices_are_those_that_the_package_takes(option: str, monkeypatch: pyte
     typed, _, name = option.rpartition(" ")
     command = EVERY[typed]
     context = command.make_context(typed, [], resilient_parsing=True)
-    given = next(one for one in command.params if name in one.opts)
+    given = next(param for param in command.params if name in param.opts)
     shown = given.display_type(context).removeprefix("<").removeprefix("list[").rstrip("]>")
     assert shown.split("|") == [*CHOICES[option]]
     monkeypatch.setenv("COLUMNS", "200")
@@ -98,10 +98,10 @@ def test_choices_are_those_that_the_package_takes(option: str, monkeypatch: pyte
 
 def test_no_other_option_takes_a_choice() -> None:
     found = {
-        f"{typed} {max(one.opts, key=len)}"
+        f"{typed} {max(param.opts, key=len)}"
         for typed in COMMANDS
-        for one in EVERY[typed].params
-        if "|" in one.display_type(EVERY[typed].make_context(typed, [], resilient_parsing=True))
+        for param in EVERY[typed].params
+        if "|" in param.display_type(EVERY[typed].make_context(typed, [], resilient_parsing=True))
     }
     assert found == set(CHOICES)
 

@@ -16,7 +16,7 @@ from ncf.config import Experiment
 from ncf.data import Dataset
 from ncf.errors import CheckpointError, ConfigError, DataError, Interrupted, NcfError
 from ncf.experiment import Run, RunOptions, train
-from ncf.renewal.final import data_of_twin, recipe_of, twin_of
+from ncf.renewal.final import data_of_run, recipe_of, twin_of
 from ncf.serving.artifact import open_artifact
 from support import checkerboard, experiment
 
@@ -43,7 +43,7 @@ def final(data: Path, judged: Run) -> Run:
 
 def fit(judged: Run, target: Path, options: RunOptions = QUICK) -> Run:
     twin = twin_of(judged.folder)
-    dataset, folder = data_of_twin(twin, None)
+    dataset, folder = data_of_run(twin.folder, twin.artifact, None)
     return train(dataset, recipe_of(twin), target, data_path=folder, final=judged.folder, options=options)
 
 
@@ -145,10 +145,10 @@ def test_what_is_no_finished_judged_run_is_refused(
             twin_of(run)
     twin = twin_of(judged.folder)
     with pytest.raises(DataError, match="are not in .*gone any more: give --data"):
-        data_of_twin(twin, tmp_path / "gone")
+        data_of_run(twin.folder, twin.artifact, tmp_path / "gone")
     checkerboard(38).save(tmp_path / "other")
     with pytest.raises(DataError, match="but these data are made-up"):
-        data_of_twin(twin, tmp_path / "other")
+        data_of_run(twin.folder, twin.artifact, tmp_path / "other")
 
 
 @pytest.mark.parametrize("more", [["default"], ["--set", "train.epochs=9"], ["--minutes", "1"]])

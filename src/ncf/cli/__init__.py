@@ -48,9 +48,7 @@ GROUPS: dict[str, tuple[Any, ...]] = {
     "Serve": (serving.recommend, serving.batch, serving.serve),
     "Cloud": (doctor.doctor,),
 }
-for group, commands in GROUPS.items():
-    for command in commands:
-        app.command(group=group)(command)
+app.add_commands(GROUPS)
 for name, group, below in (
     ("recipes", "Train", recipes.recipes_app),
     ("experiments", "Train", training.experiments_app),

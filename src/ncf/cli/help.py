@@ -4,7 +4,7 @@ The group of a command is its `rich_help_panel`, and its examples are the lines 
 of its docstring. Typer's own layout needs rich, which takes longer to import than all else that help needs.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import typer
@@ -21,7 +21,7 @@ class Command(TyperCommand):
         super().__init__(name, help=help, **settings)
         self.examples = [line.strip() for line in examples.splitlines() if line.strip()]
 
-    def format_epilog(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+    def format_epilog(self, _ctx: Any, formatter: Any) -> None:
         """Write the examples as they are, so that they can be copied."""
         with formatter.section("Examples"):
             for line in self.examples:
@@ -31,7 +31,7 @@ class Command(TyperCommand):
 class SectionedGroup(TyperGroup):
     """A group of commands, which are listed under their own groups."""
 
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002
+    def format_commands(self, _ctx: Any, formatter: Any) -> None:
         """Write a section for each group, with all of a command's first paragraph."""
         sections: dict[str, list[tuple[str, str]]] = {}
         for name, command in self.commands.items():
@@ -56,3 +56,9 @@ class App(typer.Typer):
     def command(self, name: str | None = None, *, group: str | None = None) -> Callable[[Any], Any]:  # type: ignore[override]
         """Register a function as a command of `group`."""
         return super().command(name, cls=Command, rich_help_panel=group)
+
+    def add_commands(self, groups: Mapping[str, Iterable[Callable[..., Any]]]) -> None:
+        """Register the functions of each group as its commands, in this order."""
+        for group, commands in groups.items():
+            for command in commands:
+                self.command(group=group)(command)

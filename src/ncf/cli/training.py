@@ -262,12 +262,12 @@ class _Beginning:
     def data(self, folder: str | None, communicator: "Communicator") -> "tuple[Dataset, Path]":
         """Open the data. If a known data set must be prepared first, one process per machine does it."""
         from ncf import experiment
-        from ncf.renewal.final import data_of_twin
+        from ncf.renewal.final import data_of_run
         from ncf.runtime import local_rank
         from ncf.tracking import console
 
         if self.twin is not None:
-            return data_of_twin(self.twin, folder)
+            return data_of_run(self.twin.folder, self.twin.artifact, folder)
         opened = experiment.open_data(self.settings, folder, console.log) if local_rank() == 0 else None
         communicator.barrier()
         return opened or experiment.open_data(self.settings, folder, console.log)
@@ -302,12 +302,12 @@ def update(
     from ncf.data import update_data
     from ncf.data.columns import ColumnNames
     from ncf.data.folder import refuse_foreign
-    from ncf.renewal.final import Twin, data_of_twin, run_folder
+    from ncf.renewal.final import data_of_run, run_folder
     from ncf.serving.artifact import open_artifact
     from ncf.training.run_folder import refuse_taken
 
     artifact = open_artifact(run)
-    earlier, folder = data_of_twin(Twin(run_folder(run), artifact), data)
+    earlier, folder = data_of_run(run_folder(run), artifact, data)
     output = output or str(experiment.fresh_folder(artifact.experiment.name))
     target = Path(f"{output}-data")
     refuse_taken(Path(output), False, False)

@@ -69,7 +69,7 @@ class Dataset:
         """
         if stage == "validation":
             return self.seen_in_training
-        return self._train_and_validation().csr(len(self.users))
+        return _merge(self.train, self.validation, len(self.items)).csr(len(self.users))
 
     def with_validation_in_training(self) -> Dataset:
         """The same data for a final run: validation positives are in training, and validation is empty."""
@@ -100,9 +100,6 @@ class Dataset:
             description={**self.description, **counts},
             digest="",
         )
-
-    def _train_and_validation(self) -> Interactions:
-        return _merge(self.train, self.validation, len(self.items))
 
     @classmethod
     def from_interactions(

@@ -33,7 +33,8 @@ _NAMES = {
     "genres": ("genres", "genre", "class", "category", "categories"),
 }
 _TEXTS = ("title", "genres")
-_RESERVED = ("id", "popularity")
+OWN_COLUMNS = ("id", "popularity")
+"""Columns of a prepared table of items that say nothing of the items' content."""
 _HEADERLESS = ("item_id", "title", "genres")
 """What the columns of a table of items without a header are, by position."""
 GENRES = (
@@ -243,7 +244,7 @@ def _renamed(table: pl.DataFrame) -> pl.DataFrame:
         if name is not None and name != target and target not in table.columns:
             names[name] = target
     table = table.rename(names)
-    table = table.drop([name for name in _RESERVED if name in table.columns])
+    table = table.drop([name for name in OWN_COLUMNS if name in table.columns])
     table = table.with_columns(_shown(table[name], name) for name in table.columns if name != "_row")
     first = [name for name in _NAMES if name in table.columns]
     return table.select([*first, *[name for name in table.columns if name not in first]])

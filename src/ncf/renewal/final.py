@@ -59,17 +59,17 @@ def run_folder(path: str | Path) -> Path:
     )
 
 
-def data_of_twin(twin: Twin, data: str | Path | None) -> tuple[Dataset, Path]:
-    """The data of a judged run, and their folder: `data`, or the one that the run names.
+def data_of_run(run: Path, artifact: Artifact, data: str | Path | None) -> tuple[Dataset, Path]:
+    """The data of the run in the folder `run`, and their folder: `data`, or the one that the run names.
 
     Raises `DataError` where they are gone or changed.
     """
-    folder = data or data_folder(twin.folder)
+    folder = data or data_folder(run)
     if folder is None or not Path(folder).exists():
-        gone = f"The data of {twin.folder} are not in {folder} any more" if folder else "Its data are unknown"
+        gone = f"The data of {run} are not in {folder} any more" if folder else "Its data are unknown"
         raise DataError(f"{gone}: give --data with the folder it was trained on.")
     dataset = Dataset.open(folder)
-    same_data(twin.artifact, dataset)
+    same_data(artifact, dataset)
     return dataset, Path(folder)
 
 

@@ -11,9 +11,9 @@ Legend: I items, F features, P values of an item.
 import numpy as np
 import polars as pl
 
+from ncf.data.item_table import OWN_COLUMNS
 from ncf.serving.numpy_model import Floats
 
-_NOT_SHOWN = ("id", "popularity")
 _MOST_WORDS = 500
 _LEAST_ITEMS = 2
 """A word of one item alone says nothing of others."""
@@ -26,7 +26,7 @@ def item_features(items: pl.DataFrame) -> Floats | None:
     Of words the 500 that most items have are kept; among equally frequent ones, the first by column and
     alphabet.
     """
-    shown = items.drop(name for name in _NOT_SHOWN if name in items.columns)
+    shown = items.drop(name for name in OWN_COLUMNS if name in items.columns)
     numbers = [
         shown[name]
         for name in shown.columns

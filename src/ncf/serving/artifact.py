@@ -110,7 +110,7 @@ class Artifact:
             # Files that the manifest names were verified, so this one was never written.
             LOG.warning("The artifact %s is prepared for serving, once (%s).", self.folder, kind.__name__)
             seed = self.experiment.train.seed
-            built = _build(kind, network, self.seen, lambda: self.trained, seed, self.history_embedding)
+            built = _build(kind, network, self.seen, self._in_training, seed, self.history_embedding)
             self._keep(built)
             return built
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -123,9 +123,13 @@ class Artifact:
         """Whether the artifact says which seen items were trained on; those of earlier versions do not."""
         return (self.folder / _IN_TRAINING).is_file()
 
-    @property
+    @cached_property
     def trained(self) -> Csr:
         """The items that each user was trained on; where the artifact does not say, all that are seen."""
+        return self._in_training()
+
+    def _in_training(self) -> Csr:
+        """`trained`, which serving reads once and does not keep."""
         path, seen = self.folder / _IN_TRAINING, self.seen
         if not self.says_trained:
             return seen

@@ -99,9 +99,11 @@ def open_report_inputs(path: str | Path, data: str | Path | None = None) -> Repo
     run = folder.parent if (folder.parent / "run.json").is_file() else None
     dataset, reason = None, ""
     try:
-        dataset = as_trained(artifact, data_of(folder, artifact, data))
+        own = data_of(folder, artifact, data)
         if final := final_sentence(artifact.metrics):
-            dataset, reason = None, f"{final} Judge it on later interactions with 'ncf evaluate --data NEW'."
+            reason = f"{final} Judge it on later interactions with 'ncf evaluate --data NEW'."
+        else:
+            dataset = as_trained(artifact, own)
     except DataError as error:
         if data is not None:
             raise

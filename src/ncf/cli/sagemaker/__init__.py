@@ -13,12 +13,12 @@ class _Late(SectionedGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
-        del self.commands
+        del self.commands  # so that the property below is asked
 
     @cached_property
     def commands(self) -> dict[str, Any]:  # type: ignore[override]
         """The commands, by name."""
-        return typer.main.get_command(_loaded()).commands  # type: ignore[attr-defined,no-any-return]
+        return dict(typer.main.get_group(_loaded()).commands)
 
 
 app = App(
@@ -42,9 +42,7 @@ def _loaded() -> App:
         ),
         "Account": (upkeep.status, upkeep.cleanup, upkeep.policy, upkeep.double),
     }  # fmt: skip
-    for group, commands in groups.items():
-        for command in commands:
-            loaded.command(group=group)(command)
+    loaded.add_commands(groups)
     loaded.add_typer(pipeline.app, name="pipeline", rich_help_panel="Train")
     loaded.add_typer(models.app, name="models", rich_help_panel="Serve")
     return loaded
