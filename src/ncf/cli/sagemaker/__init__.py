@@ -18,7 +18,8 @@ class _Late(SectionedGroup):
     @cached_property
     def commands(self) -> dict[str, Any]:  # type: ignore[override]
         """The commands, by name."""
-        return dict(typer.main.get_group(_loaded()).commands)
+        loaded: Any = typer.main.get_command(_loaded())
+        return dict(loaded.commands)
 
 
 app = App(
