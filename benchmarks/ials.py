@@ -13,11 +13,12 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from common import Report, command_line, raw, take_turns
-from ncf.baselines.base import optional, sparse_rows
+from ncf.baselines.base import sparse_rows
 from ncf.baselines.ials import alternate
 from ncf.baselines.products import Factors
 from ncf.config import EvaluationConfig
 from ncf.data import Csr, Dataset, prepare_catalog
+from ncf.errors import imported
 from ncf.evaluation import evaluate_held_out
 from ncf.runtime import choose_threads, generator, workers
 
@@ -71,7 +72,7 @@ class Fit:
         confidence = (1.0 + self.weight) / self.weight
         scale = (1.0 + self.weight) ** 0.5
         with threadpool_limits(1, "blas"):
-            model = optional("implicit.cpu.als").AlternatingLeastSquares(
+            model = imported("evaluate", "implicit.cpu.als").AlternatingLeastSquares(
                 self.factors,
                 self.l2 * confidence,
                 confidence,

@@ -4,8 +4,17 @@ The command line prints an `NcfError` on standard error and exits with code 2. A
 ncf and keeps its traceback.
 """
 
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
 _LONGEST, _END = 1_000, 300
 """Characters of a message, and of its end."""
+_PACKAGES = {
+    "faiss": "faiss-cpu", "moto": "moto[server]", "sagemaker": "sagemaker-core",
+    "sagemaker_mlflow": "sagemaker-mlflow", "tomli_w": "tomli-w",
+}  # fmt: skip
+"""Packages that are not called as the module that they install."""
 
 
 class NcfError(Exception):
@@ -63,3 +72,24 @@ class CloudError(NcfError):
     def __init__(self, sentence: str, code: str = "") -> None:
         super().__init__(sentence)
         self.code = code
+
+
+def need(extra: str, *modules: str, hint: str = "") -> None:
+    """Raise `ConfigError` unless all `modules`, which the `extra` of ncf installs, are there.
+
+    Nothing is imported, so a command can ask before it does anything. `hint` continues the sentence.
+    """
+    absent = [_PACKAGES.get(module, module) for module in modules if find_spec(module) is None]
+    if absent:
+        names = f"{', '.join(absent[:-1])} and {absent[-1]}" if absent[1:] else absent[0]
+        raise ConfigError(f"This needs {names}, not installed here: pip install 'ncf[{extra}]'{hint}.")
+
+
+def imported(extra: str, module: str) -> Any:
+    """The `module`, imported; raises `ConfigError` that names the `extra` of ncf where it is missing."""
+    need(extra, module.partition(".")[0])
+    try:
+        return import_module(module)
+    except ImportError as error:
+        remedy = f"pip install --upgrade 'ncf[{extra}]'"
+        raise ConfigError(f"{module} cannot be imported ({error}): {remedy}.") from error

@@ -1,13 +1,12 @@
 """What `--help` shows: groups, two examples a command that can be typed, choices, and whole sentences."""
 
 import shlex
-from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
-import typer
 from typer.testing import CliRunner
 
+from commandline import COMMANDS, EVERY, ROOT
 from ncf import analysis
 from ncf.cli import GROUPS, app
 from ncf.data.catalog import CATALOG
@@ -19,18 +18,6 @@ from ncf.sagemaker.endpoints.requests import Traffic
 from ncf.sagemaker.jobs.tuning import Strategy
 from ncf.training.parallel import connect
 from ncf.tuning.study import PRUNERS
-
-ROOT = typer.main.get_group(app)
-
-
-def walk(command: Any, typed: str) -> Iterator[tuple[str, Any]]:
-    yield typed, command
-    for name, below in getattr(command, "commands", {}).items():
-        yield from walk(below, f"{typed} {name}")
-
-
-EVERY = dict(walk(ROOT, "ncf"))
-COMMANDS = [typed for typed, command in EVERY.items() if not hasattr(command, "commands")]
 
 
 @pytest.mark.parametrize("width", [80, 120])

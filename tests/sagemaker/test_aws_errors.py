@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from aws import Aws
 from ncf.errors import CloudError, ConfigError
-from ncf.sagemaker.aws_errors import missing_extra, redacted, translated
+from ncf.sagemaker.aws_errors import redacted, translated
 
 _LETTERS = string.ascii_uppercase + string.digits
 _SECRET = st.text(string.ascii_letters + string.digits + "/+", min_size=40, max_size=40)
@@ -137,10 +137,3 @@ def test_waiters_are_guarded_as_well(aws: Aws) -> None:
 def test_other_mistakes_are_left_as_they_are() -> None:
     mistake = ValueError("ours")
     assert translated(mistake, "x") is mistake
-
-
-def test_a_package_that_is_missing_says_how_to_get_it() -> None:
-    assert (
-        str(missing_extra("boto3"))
-        == "This needs boto3, which is not installed: pip install 'ncf[sagemaker]'."
-    )

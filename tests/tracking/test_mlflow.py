@@ -15,7 +15,6 @@ import support
 from ncf.config import Experiment
 from ncf.errors import ConfigError, Interrupted, StorageError, TrackingError
 from ncf.experiment import Run, RunOptions, train
-from ncf.tracking import mlflow
 from ncf.tracking.mlflow import MLflowStore, Record, inward, outward, resolve, shown
 from ncf.tracking.mlflow_run import import_run, open_tracker, parameters
 from processes import free_port
@@ -200,13 +199,11 @@ def test_addresses_that_cannot_work_are_one_sentence(tmp_path: Path, monkeypatch
     ):
         with pytest.raises(ConfigError, match=words):
             resolve(address)
-    monkeypatch.setattr(
-        mlflow.importlib.util, "find_spec", lambda name: None if "sagemaker" in name else object()
-    )
-    with pytest.raises(ConfigError, match=r"sagemaker-mlflow: pip install 'ncf\[mlflow\]'"):
+    monkeypatch.setitem(sys.modules, "sagemaker_mlflow", None)
+    with pytest.raises(ConfigError, match=r"mlflow, not installed here: pip install 'ncf\[mlflow\]'"):
         resolve("arn:aws:sagemaker:eu-west-1:123456789012:mlflow-tracking-server/mine")
-    monkeypatch.setattr(mlflow.importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ConfigError, match=r"the package mlflow: pip install 'ncf\[mlflow\]'"):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(ConfigError, match=r"in an image: make image EXTRAS=mlflow"):
         open_tracker(None)
 
 

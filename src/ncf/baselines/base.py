@@ -7,7 +7,6 @@ adds whole numbers only, or runs on one thread; `ncf.runtime.workers` keeps torc
 Legend: U users, I items.
 """
 
-import importlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -56,6 +55,8 @@ class Baseline:
     """The settings worth tuning, each as in a line of a space file: {low, high, log, step} or {values}."""
     seeded: bool = False
     """Whether the fit depends on the seed."""
+    needs: tuple[str, ...] = ()
+    """Modules of the extra `evaluate`."""
 
     def fit(
         self, train: Csr, items: int, settings: Mapping[str, Any], seed: int, workers: Workers
@@ -92,17 +93,6 @@ class Baseline:
             wanted = "a whole number of 1 or more" if whole else "a number of 0 or more"
             raise ConfigError(f"{name} = {value!r} is not valid for {self.title}: give {wanted}.")
         return int(value) if whole else float(value)
-
-
-def optional(module: str) -> Any:
-    """The imported `module`, of the extra `evaluate`. Raises `ConfigError` where it is missing."""
-    try:
-        return importlib.import_module(module)
-    except ImportError:
-        package = module.partition(".")[0]
-        raise ConfigError(
-            f"This baseline needs the package {package}: pip install 'ncf[evaluate]'."
-        ) from None
 
 
 def sparse_rows(train: Csr, items: int) -> Any:

@@ -14,16 +14,16 @@ Settings:
 import numpy as np
 import torch
 
-from ncf.baselines.base import Baseline, Settings, optional, sparse_rows
+from ncf.baselines.base import Baseline, Settings, sparse_rows
 from ncf.baselines.products import Factors
 from ncf.data import Csr
-from ncf.errors import ConfigError
+from ncf.errors import ConfigError, imported
 from ncf.runtime import Workers, seed_of
 
 
 def _fit(train: Csr, items: int, settings: Settings, seed: int, _workers: Workers) -> Factors:
     """Raises `ConfigError` where the fit diverges."""
-    library, errors = optional("implicit.cpu.bpr"), optional("implicit.recommender_base")
+    library, errors = (imported("evaluate", f"implicit.{name}") for name in ("cpu.bpr", "recommender_base"))
     model = library.BayesianPersonalizedRanking(
         factors=settings["factors"],
         learning_rate=settings["learning_rate"],
@@ -57,4 +57,5 @@ BPR = Baseline(
         "iterations": {"low": 25, "high": 150, "step": 25},
     },
     seeded=True,
+    needs=("implicit",),
 )

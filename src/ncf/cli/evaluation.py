@@ -8,7 +8,7 @@ import typer
 
 from ncf.cli.evaluation_tables import cold_sentence, miss_sentence, print_columns, print_groups, print_known
 from ncf.cli.options import Data, Json, RunPath, print_json, print_verdict
-from ncf.errors import ConfigError
+from ncf.errors import ConfigError, need
 
 if TYPE_CHECKING:
     from ncf.analysis import EvaluatedRun, EvaluationResult
@@ -246,6 +246,7 @@ def report(
         ncf report runs/mine
         ncf report runs/mine --output page.html --overwrite
     """
+    need("evaluate", "jinja2", "matplotlib")
     from ncf.analysis.report.write import write_report
     from ncf.tracking import console
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ncf.cli.options import Json, print_json
-from ncf.errors import ConfigError, Interrupted
+from ncf.errors import ConfigError, Interrupted, need
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,9 +53,9 @@ def leaderboard(
         ncf leaderboard ml-100k --output boards/ml-100k
         ncf leaderboard data/mine --output boards/mine --only gmf --trials 3
     """
+    need("evaluate", "jinja2", "matplotlib", *(() if page_only else ("optuna", "tomli_w")))
     from pathlib import Path
 
-    from ncf.analysis.report.svg import figure
     from ncf.leaderboard.entries import entries as taking_part
     from ncf.leaderboard.export import to_json
     from ncf.leaderboard.folder import started_entries
@@ -64,10 +64,10 @@ def leaderboard(
 
     if page_only and overwrite:
         raise ConfigError("--page-only and --overwrite contradict each other: give only one of them.")
-    figure()  # fails now, not after hours of work, if the drawing library is missing
     folder = Path(output)
     chosen = taking_part(entries, only or (), skip or ())
     if not page_only:
+        need("evaluate", *(name for entry in chosen if entry.baseline for name in entry.baseline.needs))
         _run(data, folder, chosen, (trials, budget, seeds), overwrite, quiet)
     shown = started_entries(folder, taking_part(entries, only or () if page_only else (), skip or ()))
     results = read_results(folder, shown, seeds)

@@ -22,7 +22,7 @@ from ncf.cli.options import (
     print_json,
     print_verdict,
 )
-from ncf.errors import ConfigError
+from ncf.errors import ConfigError, need
 
 if TYPE_CHECKING:
     from ncf.config import Experiment
@@ -134,6 +134,10 @@ def train(
         ncf train --data data/mine --output runs/mine
         ncf train neumf --data data/mine --set model.factors=32 --set train.epochs=10
     """
+    if track:
+        need("mlflow", "mlflow")
+    if minutes is not None:
+        need("tune", "optuna")
     from ncf import experiment
     from ncf.config import Experiment
     from ncf.runtime import stop_requested
@@ -438,6 +442,7 @@ def import_experiment(
         ncf experiments import runs/mine
         ncf experiments import runs/mine --track http://localhost:5000
     """
+    need("mlflow", "mlflow")
     from ncf.sagemaker.container.environment import job_identity
     from ncf.tracking import mlflow
     from ncf.tracking.mlflow_run import import_run, read_run

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ncf.cli.options import Json, RecipeData, Set, print_json
-from ncf.errors import ConfigError, Interrupted
+from ncf.errors import ConfigError, Interrupted, need
 
 if TYPE_CHECKING:
     from ncf.tuning.study import StudyResult
@@ -55,6 +55,7 @@ def tune(
         ncf tune recipe.toml --space space.toml --data data/mine
         ncf tune neumf --space default --data data/mine --trials 50 --timeout 3600
     """
+    need("tune", "jinja2", "optuna", "plotly", "tomli_w")
     from pathlib import Path
 
     from ncf import experiment

@@ -47,11 +47,6 @@ def redacted(text: str) -> str:
     return _SECRETS.sub("…", text)
 
 
-def missing_extra(package: str, extra: str = "sagemaker") -> ConfigError:
-    """The error for a package that is not installed; `extra` is the extra of ncf that has it."""
-    return ConfigError(f"This needs {package}, which is not installed: pip install 'ncf[{extra}]'.")
-
-
 class Guarded:
     """A client whose methods raise `CloudError` instead of botocore's exceptions."""
 

@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import urlparse
 
 from ncf.data.files import storage_errors
-from ncf.errors import CloudError, ConfigError
-from ncf.sagemaker.aws_errors import Guarded, missing_extra, translated
+from ncf.errors import CloudError, ConfigError, imported
+from ncf.sagemaker.aws_errors import Guarded, translated
 
 TAG = "ncf:project"
 """The key of the tag on everything that ncf makes; clean-up touches nothing without it."""
@@ -189,11 +189,9 @@ class Session:
 
     @cached_property
     def _boto(self) -> Any:
-        try:
-            import boto3
-            from botocore.exceptions import ProfileNotFound
-        except ImportError:
-            raise missing_extra("boto3") from None
+        boto3 = imported("sagemaker", "boto3")
+        from botocore.exceptions import ProfileNotFound
+
         try:
             # boto3 itself reads only AWS_DEFAULT_REGION; AWS's other tools and its containers use AWS_REGION.
             region = self.settings.region or os.environ.get("AWS_REGION") or None

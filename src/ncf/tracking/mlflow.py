@@ -12,7 +12,6 @@ In: figures under our names. Out: figures in MLflow, which does not allow "@" in
 telemetry off.
 """
 
-import importlib.util
 import logging
 import os
 import re
@@ -25,7 +24,7 @@ from typing import Any, Literal
 
 from filelock import FileLock
 
-from ncf.errors import ConfigError, NcfError, TrackingError
+from ncf.errors import ConfigError, NcfError, TrackingError, need
 
 DEFAULT_ADDRESS = "sqlite:///mlflow.db"
 DEFAULT_EXPERIMENT = "ncf"
@@ -67,14 +66,10 @@ def resolve(address: str | None) -> str:
     `ConfigError` for an address that cannot work on this machine.
     """
     address = address or DEFAULT_ADDRESS
-    if importlib.util.find_spec("mlflow") is None:
-        raise ConfigError(
-            "Tracking needs the package mlflow: pip install 'ncf[mlflow]', in an image: make image "
-            "EXTRAS=mlflow."
-        )
+    need("mlflow", "mlflow", hint=", in an image: make image EXTRAS=mlflow")
     if remote(address):
-        if address.startswith("arn:") and importlib.util.find_spec("sagemaker_mlflow") is None:
-            raise ConfigError("An ARN needs the package sagemaker-mlflow: pip install 'ncf[mlflow]'.")
+        if address.startswith("arn:"):
+            need("mlflow", "sagemaker_mlflow")
         return address
     scheme, separator, _ = address.partition("://")
     if separator and scheme != "sqlite":

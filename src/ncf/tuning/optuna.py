@@ -15,7 +15,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from ncf.errors import ConfigError, StorageError
+from ncf.errors import ConfigError, StorageError, imported
 from ncf.tuning.space import Parameter, Space
 from ncf.tuning.trials import State, Trial
 
@@ -30,10 +30,7 @@ def open_study(
     what it is about; a study of something else raises `ConfigError`. `pruner` is one of
     `ncf.tuning.study.PRUNERS`.
     """
-    try:
-        import optuna
-    except ImportError:
-        raise ConfigError("A search needs the package optuna: pip install 'ncf[tune]'.") from None
+    optuna = imported("tune", "optuna")
     optuna.logging.set_verbosity(logging.ERROR)
     address = address or f"sqlite:///{(folder / 'study.db').resolve()}"
     if "://" not in address:

@@ -13,7 +13,7 @@ from typing import Any
 from ncf.analysis.report.page import Block, Drawing, Section, TableBlock, Text, page
 from ncf.analysis.report.svg import SERIES, SOFT
 from ncf.data.files import storage_errors, write_text
-from ncf.errors import ConfigError
+from ncf.errors import imported
 from ncf.tuning.study import StudyResult
 from ncf.tuning.trials import Trial
 
@@ -30,10 +30,7 @@ _LAYOUT = {
 
 def write_page(result: StudyResult, name: str, path: Path) -> Path:
     """Write the page of the study `name` to `path`; `ConfigError` where plotly or jinja2 is missing."""
-    try:
-        from plotly import graph_objects
-    except ImportError:
-        raise ConfigError("The page of a search needs the package plotly: pip install 'ncf[tune]'.") from None
+    graph_objects = imported("tune", "plotly.graph_objects")
     complete = [trial for trial in result.trials if trial.state == "complete"]
     plots = [("How the search went", _counts(result.trials), _history(graph_objects, result))]
     if len(complete) >= LEAST:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ncf.config import Experiment
-from ncf.errors import ConfigError
+from ncf.errors import ConfigError, imported
 from ncf.training.start_search import USUAL_WIDTH
 
 
@@ -67,12 +67,9 @@ def value_of(recipe: Experiment, name: str) -> Any:
 
 def to_toml(recipe: Experiment, comment: str = "") -> str:
     """A recipe as TOML with every setting, below the lines of `comment`; reading it gives the same recipe."""
-    try:
-        import tomli_w
-    except ImportError:
-        raise ConfigError("Writing a recipe needs the package tomli-w: pip install 'ncf[tune]'.") from None
     lines = [f"# {line}\n" for line in comment.splitlines()]
-    return "".join(lines) + tomli_w.dumps(recipe.model_dump(mode="json", exclude_none=True))
+    text: str = imported("tune", "tomli_w").dumps(recipe.model_dump(mode="json", exclude_none=True))
+    return "".join(lines) + text
 
 
 def _at(values: Mapping[str, Any], name: str) -> Any:

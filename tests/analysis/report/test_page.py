@@ -119,7 +119,7 @@ def test_nothing_comes_from_outside() -> None:
 def test_without_jinja2_a_sentence_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "jinja2", None)
     module._template.cache_clear()
-    with pytest.raises(ConfigError, match=r"jinja2: pip install 'ncf\[evaluate\]'"):
+    with pytest.raises(ConfigError, match=r"jinja2, not installed here: pip install 'ncf\[evaluate\]'"):
         two_sections()
     module._template.cache_clear()
 

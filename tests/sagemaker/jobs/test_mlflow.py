@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 IMAGE = "999999999999.dkr.ecr.us-east-1.amazonaws.com/ncf:1"
 WITHOUT = (
-    "[ncf] Warning: this run is not recorded in MLflow: Tracking needs the package mlflow: pip "
+    "[ncf] Warning: this run is not recorded in MLflow: This needs mlflow, not installed here: pip "
     "install 'ncf[mlflow]'."
 )
 SERVER = "http://mlflow.example.org"
@@ -199,7 +199,7 @@ def test_a_run_that_neither_could_record_is_an_error(aws: Aws, prepared: Path, t
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        (WITHOUT, "Tracking needs the package mlflow: pip install 'ncf[mlflow]'."),
+        (WITHOUT, "This needs mlflow, not installed here: pip install 'ncf[mlflow]'."),
         (
             "[ncf] Warning: MLflow at http://m failed (refused); training goes on, and 'x' sends …",
             "MLflow at http://m failed (refused)",

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ncf.errors import ConfigError
+from ncf.errors import imported
 
 
 @dataclass(frozen=True)
@@ -124,12 +124,9 @@ def page(
 
 @cache
 def _template() -> Any:
-    try:
-        from jinja2 import Environment, FileSystemLoader
-    except ImportError:
-        raise ConfigError("Pages need the package jinja2: pip install 'ncf[evaluate]'.") from None
-    loader = FileSystemLoader(Path(__file__).parent / "templates")
-    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    jinja2 = imported("evaluate", "jinja2")
+    loader = jinja2.FileSystemLoader(Path(__file__).parent / "templates")
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     return environment.get_template("page.html.j2")
 
 

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ncf.analysis.report.page import Drawing
-from ncf.errors import ConfigError
+from ncf.errors import imported
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,11 +53,7 @@ def styled() -> Iterator[None]:
 
     Raises `ConfigError` where matplotlib is missing.
     """
-    try:
-        from matplotlib import rc_context
-    except ImportError:
-        raise ConfigError("Drawings need the package matplotlib: pip install 'ncf[evaluate]'.") from None
-    with rc_context(_STYLE):
+    with imported("evaluate", "matplotlib").rc_context(_STYLE):
         yield
 
 

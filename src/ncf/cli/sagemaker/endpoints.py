@@ -8,7 +8,7 @@ import typer
 
 from ncf.cli.options import Json, print_json
 from ncf.cli.sagemaker import options as shared
-from ncf.errors import ConfigError
+from ncf.errors import ConfigError, need
 
 if TYPE_CHECKING:
     from ncf.sagemaker.endpoints.describe import EndpointProgress, Summary
@@ -94,6 +94,8 @@ def deploy(
         ncf sagemaker deploy runs/mine --local --name shop
         ncf sagemaker deploy runs/mine --autoscale 1:4 --traffic canary
     """
+    if aws_image and image is None:
+        need("sagemaker", "sagemaker")
     from dataclasses import asdict
 
     from ncf.sagemaker.endpoints import deploy as deployment

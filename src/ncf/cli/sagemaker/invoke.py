@@ -21,7 +21,7 @@ from ncf.cli.options import (
 )
 from ncf.cli.sagemaker import options as shared
 from ncf.cli.sagemaker.endpoints import Endpoint
-from ncf.errors import ConfigError
+from ncf.errors import ConfigError, need
 
 if TYPE_CHECKING:
     from ncf.sagemaker.session import Session
@@ -59,6 +59,8 @@ def invoke(
         ncf sagemaker invoke shop --user user7 -k 3
         ncf sagemaker invoke shop --local --file requests.jsonl
     """
+    if not boto3:
+        need("sagemaker", "sagemaker")
     from ncf.sagemaker.endpoints.invoke import Endpoint, request_document
 
     visitor = history if not user else None

@@ -10,7 +10,7 @@ import typer
 from ncf.cli.options import Json, print_json
 from ncf.cli.sagemaker import options as shared
 from ncf.cli.sagemaker.tracking import Track, TrackAs, again, recorded, tracking
-from ncf.errors import Interrupted
+from ncf.errors import Interrupted, need
 
 if TYPE_CHECKING:
     from ncf.sagemaker.container.distribution import Distribution
@@ -117,6 +117,10 @@ def train(
         ncf sagemaker train neumf --data data/mine --local
         ncf sagemaker train neumf --data data/mine --spot --max-cost 2 --no-wait
     """
+    if image is None and (script_mode or distribution.kind == "smddp"):
+        need("sagemaker", "sagemaker")
+    if track:
+        need("mlflow", "mlflow")
     from ncf.cli.sagemaker.progress import Upload
     from ncf.config import Experiment
     from ncf.sagemaker.jobs import launch
@@ -169,6 +173,8 @@ def fetch(
         ncf sagemaker fetch JOB --output runs/mine
         ncf sagemaker fetch JOB --local --data data/mine
     """
+    if track:
+        need("mlflow", "mlflow")
     _fetch(session, job, output, data, tracking(session, track, track_as), as_json)
 
 

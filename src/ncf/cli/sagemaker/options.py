@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ncf.errors import ConfigError
+from ncf.errors import ConfigError, need
 
 if TYPE_CHECKING:
     from ncf.sagemaker.jobs.requests import TrainingOptions
@@ -85,11 +85,12 @@ MAKES = ("local", *HOSTED_MAKES)
 
 
 def gathered(
-    into: str, make: Callable[..., Any], names: tuple[str, ...] | None = None
+    into: str, make: Callable[..., Any], names: tuple[str, ...] | None = None, needs: tuple[str, ...] = ()
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace a command's parameter `into` by the parameters of `make`, and pass what `make` returns.
 
-    `names` are those parameters of `make` that the command takes, all by default.
+    `names` are those parameters of `make` that the command takes, all by default. Before all else the command
+    raises `ConfigError` unless the modules `needs` of the extra `sagemaker` are there.
     """
     parameters = inspect.signature(make).parameters
     options = [parameters[name] for name in names or parameters]
@@ -97,6 +98,7 @@ def gathered(
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(function)
         def command(**given: Any) -> None:
+            need("sagemaker", *needs)
             made = make(**{option.name: given.pop(option.name) for option in options})
             function(**{into: made}, **given)
 
@@ -133,7 +135,7 @@ def open_session(
 
 def with_session(names: tuple[str, ...]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace a command's parameter `session` by the options `names` that make one."""
-    return gathered("session", open_session, names)
+    return gathered("session", open_session, names, needs=("boto3",))
 
 
 def training_options(

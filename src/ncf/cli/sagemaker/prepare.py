@@ -7,6 +7,7 @@ import typer
 
 from ncf.cli.options import Json, print_json
 from ncf.cli.sagemaker import options as shared
+from ncf.errors import need
 
 if TYPE_CHECKING:
     from ncf.sagemaker.session import Session
@@ -43,6 +44,8 @@ def prepare(
         ncf sagemaker prepare --input 's3://shelf/events/*.csv' --output data/mine
         ncf sagemaker prepare --input s3://shelf/events --output d --set min_user=5
     """
+    if image is None:
+        need("sagemaker", "sagemaker")
     from ncf.data import PrepareReport
     from ncf.data.options import read_options
     from ncf.errors import Interrupted

@@ -7,6 +7,7 @@ import typer
 
 from ncf.cli.options import ExcludeItems, Json, items_to_exclude, print_json
 from ncf.cli.sagemaker import options as shared
+from ncf.errors import need
 
 if TYPE_CHECKING:
     from ncf.sagemaker.session import Session
@@ -46,6 +47,8 @@ def transform(
         ncf sagemaker transform runs/mine --output all.parquet
         ncf sagemaker transform runs/mine --output some.csv --users users.txt --local
     """
+    if script_mode and image is None:
+        need("sagemaker", "sagemaker")
     from ncf.data.id_lists import read_ids
     from ncf.errors import Interrupted
     from ncf.sagemaker.jobs import images

@@ -9,7 +9,7 @@ import typer
 
 from ncf.cli.options import Json, print_json
 from ncf.cli.sagemaker import options as shared
-from ncf.errors import Interrupted
+from ncf.errors import Interrupted, need
 
 if TYPE_CHECKING:
     from ncf.sagemaker.jobs.fetch import Fetched
@@ -52,6 +52,8 @@ def tune(
         ncf sagemaker tune neumf --space default --data data/mine
         ncf sagemaker tune neumf --space s.toml --data d --trials 9 --max-cost 5
     """
+    if script_mode and image is None:
+        need("sagemaker", "sagemaker")
     from ncf.cli.sagemaker.progress import Upload
     from ncf.config import Experiment
     from ncf.sagemaker.jobs import launch, tuning

@@ -6,7 +6,7 @@ import typer
 
 from ncf.cli.options import Json, print_json
 from ncf.cli.sagemaker import options as shared
-from ncf.errors import ConfigError
+from ncf.errors import ConfigError, need
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -228,6 +228,7 @@ def double(
         ncf sagemaker double
         ncf sagemaker double --port 5010 --image ncf:local
     """
+    need("dev", "moto")
     import threading
 
     from ncf.sagemaker.local.docker import DockerRunner, check_docker

@@ -18,8 +18,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from ncf.errors import CloudError, ConfigError
-from ncf.sagemaker.aws_errors import missing_extra, redacted, translated
+from ncf.errors import CloudError, ConfigError, imported
+from ncf.sagemaker.aws_errors import redacted, translated
 from ncf.sagemaker.calls import wait_until
 from ncf.sagemaker.endpoints.describe import existing
 from ncf.sagemaker.session import Session
@@ -157,10 +157,7 @@ class Endpoint:
 
     def _through_sdk(self, verb: str, **request: Any) -> Any:
         """One call of the SDK's `Endpoint`, which raises botocore's errors."""
-        try:
-            from sagemaker.core.resources import Endpoint as Resource
-        except ImportError:
-            raise missing_extra("sagemaker-core") from None
+        Resource = imported("sagemaker", "sagemaker.core.resources").Endpoint
         region = self.session.region
         try:
             endpoint = Resource.get(self.name, session=self._sdk, region=region)

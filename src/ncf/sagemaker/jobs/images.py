@@ -9,8 +9,7 @@ import re
 from dataclasses import dataclass
 from importlib.metadata import version as version_of
 
-from ncf.errors import CloudError, ConfigError
-from ncf.sagemaker.aws_errors import missing_extra
+from ncf.errors import CloudError, ConfigError, imported
 from ncf.sagemaker.container.distribution import Distribution
 from ncf.sagemaker.session import Session
 
@@ -146,10 +145,7 @@ def spark_image(session: Session) -> str:
 
 def _sdk_image(session: Session, framework: str, **request: str) -> str:
     """An image of the SDK's table; raises `ConfigError` where it has none."""
-    try:
-        from sagemaker.core import image_uris
-    except ImportError:
-        raise missing_extra("sagemaker-core") from None
+    image_uris = imported("sagemaker", "sagemaker.core.image_uris")
     try:
         uri: str = image_uris.retrieve(framework.lower(), session.region, **request)
     except ValueError as error:

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlparse
 
-from ncf.errors import ConfigError
-from ncf.sagemaker.aws_errors import missing_extra
+from ncf.errors import ConfigError, imported
 from ncf.sagemaker.local import process, protocol
 from ncf.sagemaker.local.docker import DockerRunner
 from ncf.sagemaker.local.invocations import invoke
@@ -45,7 +44,7 @@ class LocalMachine:
     local, closing, pause, patience = True, False, 0.3, float("inf")
 
     def __init__(self) -> None:
-        self.storage = Storage(lambda: _boto3().client("s3"))
+        self.storage = Storage(lambda: imported("sagemaker", "boto3").client("s3"))
 
     def launch(self, plane: Plane, record: StateRecord, task: str) -> None:
         process.start(plane, record, task)
@@ -152,11 +151,7 @@ class _Raw(io.BytesIO):
 
 
 def _boto3() -> Any:
-    try:
-        import boto3
-    except ImportError:
-        raise missing_extra("boto3") from None
-    return boto3
+    return imported("sagemaker", "boto3")
 
 
 @cache
@@ -165,4 +160,6 @@ def _session() -> Any:
     import botocore.session
 
     nothing = {"profile": (None, None, None, None), "config_file": (None, None, os.devnull, None)}
-    return _boto3().Session(botocore_session=botocore.session.Session(session_vars=nothing))
+    return imported("sagemaker", "boto3").Session(
+        botocore_session=botocore.session.Session(session_vars=nothing)
+    )

@@ -24,7 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ncf.sagemaker.aws_errors import missing_extra
+from ncf.errors import need
 from ncf.sagemaker.local import docker, logs, protocol
 from ncf.sagemaker.local.answers import tag_list
 from ncf.sagemaker.local.docker import DockerRunner, Runner
@@ -237,11 +237,10 @@ def serve(runner: Runner, make: type[Double] = Double, port: int = 0) -> Iterato
     """A double on a port of loopback, by default a free one, until the block ends; all that it started ends
     with it.
     """
-    try:
-        from moto.moto_api._internal.models import moto_api_backend
-        from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
-    except ImportError:
-        raise missing_extra("moto[server]", "dev") from None
+    need("dev", "moto")
+    from moto.moto_api._internal.models import moto_api_backend
+    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+
     servers: list[Any] = []
     with tempfile.TemporaryDirectory(prefix="ncf-double-", ignore_cleanup_errors=True) as scratch:
         double = make(Path(scratch), runner, DomainDispatcherApplication(create_backend_app))

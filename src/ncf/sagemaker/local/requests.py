@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from functools import cache
 from typing import Any
 
-from ncf.sagemaker.aws_errors import missing_extra
+from ncf.errors import need
 
 _NEAR = 8
 """How many values of a long enum an error names."""
@@ -41,11 +41,10 @@ def invalid(message: str) -> Refusal:
 @cache
 def service_model(service: str) -> Any:
     """botocore's model of a service, by botocore's name of it."""
-    try:
-        from botocore.loaders import create_loader
-        from botocore.model import ServiceModel
-    except ImportError:
-        raise missing_extra("boto3") from None
+    need("sagemaker", "boto3")
+    from botocore.loaders import create_loader
+    from botocore.model import ServiceModel
+
     return ServiceModel(create_loader().load_service_model(service, "service-2"))
 
 

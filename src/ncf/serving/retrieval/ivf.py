@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ncf.errors import ArtifactError
+from ncf.errors import imported
 from ncf.serving.consistency import is_finite
 from ncf.serving.numpy_model import Floats, Rows
 from ncf.serving.retrieval.index import Alive
@@ -128,14 +128,8 @@ class IvfIndex:
 
 
 def faiss_module() -> Any:
-    """faiss, imported where a large catalogue needs it and not before; raises `ArtifactError`."""
-    try:
-        import faiss
-    except ImportError:
-        raise ArtifactError(
-            "This catalogue has an index that needs faiss: install it with 'pip install faiss-cpu'."
-        ) from None
-    return faiss
+    """faiss, imported where a large catalogue needs it and not before; raises `ConfigError`."""
+    return imported("index", "faiss")
 
 
 def faiss_is_there() -> bool:
