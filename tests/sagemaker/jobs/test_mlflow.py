@@ -160,8 +160,7 @@ def test_what_the_job_could_not_record_is_sent_from_here_and_said(
     said = record(session, "ncf-one", run.folder, server)
     [found] = runs(tmp_path)
     assert (
-        f"run {found.run_id[:8]} of ncf at {SERVER}; from here, since the job could not: This needs"
-        in said
+        f"run {found.run_id[:8]} of ncf at {SERVER}; from here, since the job could not: This needs" in said
     )
 
 
