@@ -65,6 +65,18 @@ def as_process(*arguments: object, cwd: Path, code: int = 0) -> subprocess.Compl
     return done
 
 
+def loaded(*arguments: str, cwd: Path) -> set[str]:
+    """The modules that a command has imported at its end."""
+    code = (
+        "import atexit, sys; atexit.register(lambda: print(*sys.modules)); from ncf.cli import main; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.splitlines()[-1].split())
+
+
 def refused(*arguments: object, cwd: Path) -> str:
     """The one sentence of a refusal: exit code 2, nothing on standard output, no traceback."""
     done = ncf(*arguments, cwd=cwd, code=2)
@@ -113,8 +125,17 @@ def test_help_is_quick_to_import_and_lists_the_commands(tmp_path: Path) -> None:
     done = as_process("--help", cwd=tmp_path)
     for command in ("prepare", "train", "evaluate", "compare", "recommend", "batch"):
         assert command in done.stdout
-    code = "import sys, ncf.cli; print([m for m in ('torch', 'polars', 'numpy') if m in sys.modules])"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+    heavy = {"torch", "scipy", "polars", "numpy", "pydantic", "rich", "requests"}
+    assert not heavy & loaded("--help", cwd=tmp_path)
+    assert not {"ncf.cli.sagemaker.jobs", "ncf.cli.sagemaker.upkeep"} & loaded("--help", cwd=tmp_path)
+
+
+def test_one_recommendation_loads_neither_torch_nor_what_others_need(project: Path) -> None:
+    modules = loaded("recommend", "runs/small", "--user", "u42", cwd=project)
+    assert {"polars", "ncf.serving.recommender"} <= modules
+    heavy = {"torch", "scipy", "requests", "pooch", "filelock", "psutil", "faiss", "rich.progress", "boto3"}
+    ours = {"ncf.data.catalog", "ncf.data.readers", "ncf.serving.schemas", "ncf.cli.training", "ncf.models"}
+    assert not (heavy | ours) & modules
 
 
 def test_prepare_tells_what_it_did(project: Path, tmp_path: Path) -> None:

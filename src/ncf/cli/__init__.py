@@ -8,18 +8,47 @@ imported by the command that needs them, so that `ncf --help` is quick.
 import os
 import sys
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, ClassVar
 
 import typer
 
-from ncf.cli import data, doctor, evaluation, leaderboard, recipes, sagemaker, serving, training, tune
-from ncf.cli.help import App
+from ncf.cli.help import App, LateGroup
 from ncf.errors import Interrupted, LostProcess, NcfError
+
+
+class _Ncf(LateGroup):
+    homes: ClassVar = {
+        "Data": {"prepare": "data:prepare"},
+        "Train": {
+            "train": "training:train",
+            "update": "training:update",
+            "suggest": "tune:suggest",
+            "tune": "tune:tune",
+            "recipes": "recipes:recipes_app",
+            "experiments": "training:experiments_app",
+        },
+        "Evaluate": {
+            "evaluate": "evaluation:evaluate",
+            "compare": "evaluation:compare",
+            "report": "evaluation:report",
+            "leaderboard": "leaderboard:leaderboard",
+        },
+        "Serve": {
+            "recommend": "serving:recommend",
+            "batch": "serving:batch",
+            "serve": "serving:serve",
+            "artifact": "serving:artifact_app",
+        },
+        "Cloud": {"doctor": "doctor:doctor", "sagemaker": "sagemaker:app"},
+    }
+
 
 app = App(
     name="ncf",
+    cls=_Ncf,
     help="Neural collaborative filtering: prepare data, train, evaluate, compare, recommend, serve.",
     pretty_exceptions_enable=False,
+    add_completion=True,
 )
 
 
@@ -41,25 +70,10 @@ def _options(
     pass
 
 
-GROUPS: dict[str, tuple[Any, ...]] = {
-    "Data": (data.prepare,),
-    "Train": (training.train, training.update, tune.suggest, tune.tune),
-    "Evaluate": (evaluation.evaluate, evaluation.compare, evaluation.report, leaderboard.leaderboard),
-    "Serve": (serving.recommend, serving.batch, serving.serve),
-    "Cloud": (doctor.doctor,),
-}
-app.add_commands(GROUPS)
-for name, group, below in (
-    ("recipes", "Train", recipes.recipes_app),
-    ("experiments", "Train", training.experiments_app),
-    ("artifact", "Serve", serving.artifact_app),
-    ("sagemaker", "Cloud", sagemaker.app),
-):
-    app.add_typer(below, name=name, rich_help_panel=group)
-
-
 def main() -> None:
     """Run `ncf`; the exit code tells what kind of error ended it."""
+    # Pydantic would read what every installed package declares, to find plugins that no command uses.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if "TORCHELASTIC_RUN_ID" in os.environ:
         from ncf.runtime import end_with
 
@@ -81,6 +95,10 @@ def main() -> None:
 
 
 def _end(message: str, code: int) -> None:
-    if not training.left_to_launcher(message, code):
-        typer.echo(f"ncf: {message}", err=True)
+    if "NCF_ENDINGS" in os.environ:
+        from ncf.cli.training import left_to_launcher
+
+        if left_to_launcher(message, code):
+            sys.exit(code)
+    typer.echo(f"ncf: {message}", err=True)
     sys.exit(code)

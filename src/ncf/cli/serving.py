@@ -50,8 +50,7 @@ def recommend(
         ncf recommend runs/mine --user user7 -k 3
         ncf recommend runs/mine --history jazz1 --history jazz2 --json
     """
-    from ncf.data.id_lists import read_ids
-    from ncf.serving.api import Subject, list_document
+    from ncf.serving.documents import Subject, list_document
     from ncf.serving.recommender import Recommender
 
     users: list[int | str] = list(user or [])
@@ -66,6 +65,8 @@ def recommend(
     )
     recommender = Recommender.open(run, exact=exact)
     if users_file is not None:
+        from ncf.data.id_lists import read_ids
+
         users = read_ids(users_file, "user", recommender.artifact.column_names.get("user"))
     filters: dict[str, Any] = {"candidates": candidate, "exclude": exclude or ()}
     if similar_to is not None:

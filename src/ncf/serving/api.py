@@ -22,28 +22,26 @@ import csv
 import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydantic_core import to_json
 
 from ncf.data.columns import is_heading
 from ncf.data.id_lists import ids_of_rows
 from ncf.errors import ConfigError, UnknownIdError
+from ncf.serving.documents import Subject, list_document, rounded
 from ncf.serving.recommender import Recommendation, Recommender
 from ncf.serving.schemas import (
     DEFAULT_K,
     LIMITS,
     Answer,
     ApiError,
-    Item,
-    ItemList,
     Limits,
     ListRequest,
     PairsRequest,
     Ranked,
     Request,
     SimilarRequest,
-    UserList,
     UsersRequest,
     VisitorRequest,
     read_request,
@@ -51,7 +49,6 @@ from ncf.serving.schemas import (
     within,
 )
 
-Subject = Literal["user", "item"]
 _FORMATS = {
     "application/json": "json",
     "application/jsonlines": "jsonlines",
@@ -256,7 +253,7 @@ def _similar(recommender: Recommender, request: SimilarRequest, work: _Work) -> 
 
 def _pairs(recommender: Recommender, request: PairsRequest, _: _Work) -> Result:
     users, items = ([pair[side] for pair in request.pairs] for side in (0, 1))
-    return Result({"scores": _rounded(recommender.score(users, items).tolist())})
+    return Result({"scores": rounded(recommender.score(users, items).tolist())})
 
 
 def _given_list(recommender: Recommender, request: ListRequest, work: _Work) -> Result:
@@ -296,47 +293,6 @@ def _recommendations(
 ) -> Result:
     documents = [list_document(recommender, answer, subject, describe) for answer in lists]
     return Result({"recommendations": documents}, [answer.source for answer in lists])
-
-
-def list_document(
-    recommender: Recommender, answer: Recommendation, subject: Subject, describe: bool
-) -> UserList | ItemList:
-    """A recommendation as it is sent.
-
-    `subject` says what the answer is about. With `describe`, items get their columns from `recommender`, and
-    so does an item that the answer is about (its title).
-    """
-    items = _items(recommender, answer, describe)
-    if subject == "user":
-        return {"user": answer.subject, "source": answer.source, "items": items, "ignored": answer.ignored}
-    document: ItemList = {
-        "item": answer.subject,
-        "source": answer.source,
-        "items": items,
-        "ignored": answer.ignored,
-    }
-    if describe and (title := recommender.describe([answer.subject])[0].get("title")):
-        document["title"] = title
-    return document
-
-
-def _items(recommender: Recommender, answer: Recommendation, describe: bool) -> list[Item]:
-    items: list[Any] = [
-        {"item": item, "score": score}
-        for item, score in zip(answer.items, _rounded(answer.scores), strict=True)
-    ]
-    if describe:
-        for item, columns in zip(items, recommender.describe(answer.items), strict=True):
-            del columns["id"]
-            item.update(
-                {name: value for name, value in columns.items() if value is not None and name not in item}
-            )
-    return items
-
-
-def _rounded(scores: Iterable[float]) -> list[float]:
-    """Six decimals, as many as float32 has for a logit."""
-    return [round(score, 6) for score in scores]
 
 
 def _csv_requests(body: bytes, limits: Limits) -> list[Request | ApiError]:

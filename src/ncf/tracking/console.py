@@ -7,13 +7,15 @@ is one JSON object and nothing else.
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from ncf.tracking.tracker import Phase, PhaseClock, Silent, Tracker, Trackers
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 OUT = Console(highlight=False, soft_wrap=True)
 ERR = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -63,6 +65,8 @@ class ConsoleTracker(Silent):
 
     def _draw(self) -> None:
         """Show the innermost phase: moving to and fro until it says how far it is."""
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
         self.close()
         columns = (
             TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"),
