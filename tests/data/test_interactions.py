@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ncf.data.interactions import Csr, HeldOut, Interactions, is_sorted, latest
+from ncf.data.interactions import Csr, HeldOut, Interactions, count_before, is_sorted, latest
 
 Pairs = Callable[[int, int, int, int], Interactions]
 
@@ -54,6 +54,22 @@ def test_contains_in_an_empty_table() -> None:
     empty = Csr(np.zeros(3, np.int64), np.zeros(0, np.int32))
     assert empty.contains([0, 1], [0, 5]).tolist() == [False, False]
     assert empty.row(1).shape == (0,)
+
+
+def test_lists_of_items_are_searched_as_single_pairs_are(pairs: Pairs) -> None:
+    """Users in any order and more than once, one of whom has nothing; items in any order."""
+    table = pairs(3, 6, 9, 20)
+    csr = table.take(table.user_rows != 2).csr(6)
+    random = np.random.default_rng(0)
+    asked = np.array([5, 0, 2, 0, 3], np.int32)
+    lists = random.integers(0, 9, (5, 7)).astype(np.int32)
+    assert csr.contains_lists(asked, lists).tolist() == csr.contains(asked[:, None], lists).tolist()
+    for user, row, before in zip(asked, lists, count_before(csr, asked, lists), strict=True):
+        assert before.tolist() == [int((csr.row(user) < item).sum()) for item in row]
+    ranks = np.tile([0, 1, 2], (6, 1))
+    for user, row in enumerate(ranks + count_before(csr, np.arange(6), ranks, unused=True)):
+        assert row.tolist() == sorted({*range(99)} - {*csr.row(user).tolist()})[:3]
+    assert csr.contains_lists(np.zeros(0, np.int32), np.zeros((0, 3), np.int32)).shape == (0, 3)
 
 
 def test_latest_shape_and_dtype() -> None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from ncf.data.interactions import Csr, HeldOut, Int32, Int64, bisect
+from ncf.data.interactions import Csr, HeldOut, Int32, Int64, count_before
 from ncf.data.options import PrepareOptions
 from ncf.data.splits import generator_for
 from ncf.data.tables import STAGES, SplitTables, Stage
@@ -85,7 +85,7 @@ def _negatives(
     ranks[sparse] = _distinct_by_redrawing(available[sparse], count, generator)
     if not bool(sparse.all()):
         ranks[~sparse] = _distinct_by_shuffling(available[~sparse], count, generator)
-    return _missing_item(known, user_rows[:, None], ranks)
+    return _missing_item(known, user_rows, ranks)
 
 
 def _distinct_by_redrawing(available: Int64, count: int, generator: np.random.Generator) -> Int64:
@@ -117,12 +117,7 @@ def _missing_item(known: Csr, users: Int32, ranks: Int64) -> Int64:
     Before the item at position j of a user's sorted items are `column - j` missing ones, a number that rises
     with j, so the position is found by bisection.
     """
-    if not len(known.columns):
-        return ranks
-    start = known.offsets[users]
-    low, high = (np.broadcast_to(ends, ranks.shape) for ends in (start, known.offsets[users + 1]))
-    end = bisect(low, high, lambda at: known.columns.take(at, mode="clip") - (at - start) <= ranks)
-    return ranks + (end - start)
+    return ranks + count_before(known, users, ranks, unused=True) if len(known.columns) else ranks
 
 
 def with_published_lists(tables: SplitTables, negatives: Int32) -> SplitTables:
@@ -145,12 +140,12 @@ def audit(lists: HeldOut, known: Csr, train: Csr) -> dict[str, int]:
         "known_positives_among_negatives": 0,
     }
     for start in range(0, len(lists), CHUNK):
-        users = lists.user_rows[start : start + CHUNK, None]
+        users = lists.user_rows[start : start + CHUNK]
         block = lists.candidates[start : start + CHUNK]
         positive, others = block[:, :1], np.sort(block[:, 1:], axis=1)
         is_positive = others == positive
-        is_known = known.contains(users, others)
-        in_train = train.contains(users, others) if bool(is_known.any()) else is_known
+        is_known = known.contains_lists(users, others)
+        in_train = train.contains_lists(users, others) if bool(is_known.any()) else is_known
         other_known = is_known & ~is_positive
         counts["with_duplicates"] += _lists(others[:, 1:] == others[:, :-1])
         counts["positive_among_negatives"] += _lists(is_positive)

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TypeVar
 
 import numpy as np
+import polars as pl
 
-from ncf.data.interactions import Bool, Interactions, latest
+from ncf.data.interactions import Bool, Interactions, latest_keys, pair_keys
 from ncf.data.options import PrepareOptions
 from ncf.data.readers import Columns
 from ncf.data.tables import InteractionTable, Table
@@ -21,21 +22,34 @@ AnyTable = TypeVar("AnyTable", bound=InteractionTable)
 
 
 def encode_columns(columns: Columns, options: PrepareOptions) -> Table:
-    """Ids to rows, the latest interaction of each pair, and the minimum rating of `options`."""
-    users, user_rows = encode(columns.user, columns.names["user"])
-    items, item_rows = encode(columns.item, columns.names["item"])
-    times = None if columns.time is None else columns.time.to_numpy()
-    weights = None if columns.weight is None else columns.weight.to_numpy()
-    order = latest(user_rows, item_rows, len(items), times)
-    dropped = {"duplicates": len(user_rows) - len(order)}
+    """Ids to rows, the latest interaction of each pair, and the minimum rating of `options`.
+
+    The columns are handed over, so that `columns` is empty afterwards.
+    """
+    users, user_rows = encode(columns.hand_over("user"), columns.names["user"])
+    items, item_rows = encode(columns.hand_over("item"), columns.names["item"])
+    times, weights, ratings = (
+        None if (column := columns.hand_over(purpose)) is None else column.to_numpy()
+        for purpose in ("time", "weight", "rating")
+    )
+    unsorted = pl.Series(pair_keys(user_rows, item_rows, len(items)))
+    del user_rows, item_rows  # They are in the keys, and this is where memory is shortest.
+    keys, order = latest_keys(unsorted, times)
+    dropped = {"duplicates": len(unsorted) - len(order)}
+    del unsorted
     if options.min_rating is not None:
-        if columns.rating is None:
+        if ratings is None:
             raise no_rating_column()
-        good = columns.rating.to_numpy()[order] >= options.min_rating
+        good = ratings[order] >= options.min_rating
         dropped["below_min_rating"] = int((~good).sum())
-        order = order[good]
-    interactions = Interactions(user_rows, item_rows, times, weights).take(order)
-    return Table(users, items, interactions, dropped=dropped)
+        keys, order = keys[good], order[good]
+    user_rows, item_rows = np.empty(len(keys), np.int32), np.empty(len(keys), np.int32)
+    np.floor_divide(keys, len(items), out=user_rows, casting="unsafe")
+    np.remainder(keys, len(items), out=item_rows, casting="unsafe")
+    del keys
+    times = None if times is None else times[order]
+    weights = None if weights is None else weights[order]
+    return Table(users, items, Interactions(user_rows, item_rows, times, weights), dropped=dropped)
 
 
 def no_rating_column() -> DataError:

@@ -18,6 +18,8 @@ import polars as pl
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 Bool = npt.NDArray[np.bool_]
+_STEP = 1 << 20
+"""Rows at a time."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,16 @@ class Csr:
         offsets = np.asarray(self.offsets[first : stop + 1])
         return Csr(offsets - offsets[0], self.columns[offsets[0] : offsets[-1]])
 
+    def contains_lists(self, users: Int32, items: npt.NDArray[Any]) -> Bool:
+        """Whether each of the `items` [T, N] is one of its user's, of `users` [T]."""
+        if not len(self.columns):
+            return np.zeros(items.shape, bool)
+        place = count_before(self, users, items)
+        inside: Bool = place < (self.offsets[users + 1] - self.offsets[users])[:, None]
+        place += self.offsets[users][:, None]
+        inside &= self.columns.take(place, mode="clip") == items
+        return inside
+
     def contains(self, users: npt.ArrayLike, items: npt.ArrayLike) -> Bool:
         """Whether each pair is there, in the shape that `users` and `items` broadcast to."""
         user_rows, item_rows = np.broadcast_arrays(np.asarray(users), np.asarray(items))
@@ -58,6 +70,31 @@ class Csr:
         inside = position < high
         present[inside] = self.columns[position[inside]] == item_rows[inside]
         return present
+
+
+def count_before(known: Csr, users: Int32, wanted: npt.NDArray[Any], *, unused: bool = False) -> Int64:
+    """How many items of its user come before each number that is `wanted`: [T, N].
+
+    `users`: [T]; `wanted`: [T, N], fastest where each row ascends. With `unused` they are ranks (from 0)
+    among the items that the user does not have, and the items before the one at that rank are counted.
+    """
+    # One search among the items of these users together, each user's above those of the users before.
+    own, which = np.unique(users, return_inverse=True)
+    counts = known.offsets[own + 1] - known.offsets[own]
+    ends = np.cumsum(counts)
+    starts = ends - counts
+    position = np.arange(int(ends[-1]) if len(ends) else 0)
+    keys = known.columns[position + np.repeat(known.offsets[own] - starts, counts)].astype(np.int64)
+    if unused:
+        keys -= position - np.repeat(starts, counts)
+    span = 1 + max(int(keys.max(initial=0)), int(wanted.max(initial=0)))
+    keys += np.repeat(np.arange(len(own)) * span, counts)
+    found: Int64 = keys.searchsorted(
+        (wanted + (which * span)[:, None]).reshape(-1), "right" if unused else "left"
+    )
+    found = found.reshape(wanted.shape)
+    found -= starts[which][:, None]
+    return found
 
 
 def bisect(low: Int64, high: Int64, is_before: Callable[[Int64], Bool]) -> Int64:
@@ -119,18 +156,25 @@ class Interactions:
 
     def user_counts(self, users: int) -> Int64:
         """How many interactions each user has: [users]."""
-        return np.bincount(self.user_rows, minlength=users).astype(np.int64)
+        return _counts(self.user_rows, users)
 
     def item_counts(self, items: int) -> Int64:
         """How many interactions each item has: [items]."""
-        return np.bincount(self.item_rows, minlength=items).astype(np.int64)
+        return _counts(self.item_rows, items)
+
+
+def _counts(rows: Int32, size: int) -> Int64:
+    """How often each of `size` rows or more occurs; in parts, for `bincount` copies what it gets as int64."""
+    counts = np.zeros(max(size, 1 + int(rows.max(initial=-1))), np.int64)
+    for start in range(0, len(rows), _STEP):
+        counts += np.bincount(rows[start : start + _STEP], minlength=len(counts))
+    return counts
 
 
 def is_sorted(user_rows: Int32, item_rows: Int32) -> bool:
     """Whether the pairs ascend by user and then by item."""
-    step = 1 << 22
-    for start in range(0, len(user_rows) - 1, step):
-        users, items = user_rows[start : start + step + 1], item_rows[start : start + step + 1]
+    for start in range(0, len(user_rows) - 1, _STEP):
+        users, items = user_rows[start : start + _STEP + 1], item_rows[start : start + _STEP + 1]
         rises = (users[1:] > users[:-1]) | ((users[1:] == users[:-1]) & (items[1:] >= items[:-1]))
         if not bool(rises.all()):
             return False
@@ -150,22 +194,28 @@ def latest(user_rows: Int32, item_rows: Int32, items: int, timestamps: Int64 | N
 
     Without `timestamps`, and among equal ones, the last in the file is kept. `items`: how many there are.
     """
+    return latest_keys(pl.Series(pair_keys(user_rows, item_rows, items)), timestamps)[1].astype(np.int64)
+
+
+def latest_keys(unsorted: pl.Series, timestamps: Int64 | None) -> tuple[Int64, npt.NDArray[np.uint32]]:
+    """The keys of `latest`, sorted, and their positions, from those of all pairs, which are `unsorted`."""
     # One sort of int64 keys is much faster than a lexsort of three columns. Only the few positions whose
     # pair is repeated are then sorted again by key, time and position.
-    keys = pair_keys(user_rows, item_rows, items)
-    order = pl.Series(keys).arg_sort().to_numpy().astype(np.int64)
-    keys = keys[order]
+    positions = unsorted.arg_sort()
+    keys = unsorted.gather(positions).to_numpy()
+    order = positions.to_numpy()
     same_as_next = keys[1:] == keys[:-1]
     if not bool(same_as_next.any()):
-        return order
+        return keys, order
     repeated = np.zeros(len(keys), bool)
     repeated[1:] |= same_as_next
     repeated[:-1] |= same_as_next
     among = order[repeated]
     times = np.zeros(len(among), np.int64) if timestamps is None else timestamps[among]
+    order = order.copy()
     order[repeated] = among[np.lexsort((among, times, keys[repeated]))]
     last_of_pair: Bool = np.append(~same_as_next, True)
-    return np.asarray(order[last_of_pair], np.int64)
+    return keys[last_of_pair], order[last_of_pair]
 
 
 @dataclass(frozen=True)

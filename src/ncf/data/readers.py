@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
@@ -36,7 +37,7 @@ _ROW = "number of the row"
 _NEVER_NEGATIVE = ("time", "weight")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Columns:
     """The columns of a file, each [N] and without gaps.
 
@@ -53,6 +54,12 @@ class Columns:
     time_unit: str
     names: dict[str, str]
     left_out: tuple[str, ...] = ()
+
+    def hand_over(self, purpose: str) -> Any:
+        """The column of this purpose, or None, which is not held here any longer: few fit into memory."""
+        column = getattr(self, purpose)
+        setattr(self, purpose, None if column is None else column.clear())
+        return column
 
 
 def read_columns(origin: Source, names: ColumnNames, needs: Needs | None = None) -> Columns:
