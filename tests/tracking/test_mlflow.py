@@ -48,6 +48,26 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Run, Record
     return folder, finished, record
 
 
+@pytest.mark.parametrize("live", [True, False])
+def test_numbers_that_a_run_chose_are_recorded(tmp_path: Path, live: bool) -> None:
+    settings = support.experiment(epochs=1)
+    train_config = settings.train.model_copy(update={"init": "auto"})
+    model = settings.model.model_copy(update={"kind": "gmf", "factors": "auto"})
+    settings = settings.model_copy(update={"train": train_config, "model": model})
+    if live:
+        run(tmp_path, settings)
+    else:
+        train(support.checkerboard(), settings, tmp_path / "run")
+        import_run(store(tmp_path), tmp_path / "run")
+    [record] = recorded(tmp_path)
+    chosen = json.loads((tmp_path / "run" / "artifact" / "config.json").read_text())
+    assert record.parameters["model.factors"] == str(chosen["model"]["factors"]) != "auto"
+    assert record.parameters["train.init"] == chosen["train"]["init"] != "auto"
+    assert import_run(store(tmp_path), tmp_path / "run") == record.run_id, (
+        "nothing is changed by another import"
+    )
+
+
 def test_a_run_is_recorded_with_settings_figures_and_where_it_came_from(
     watched: tuple[Path, Run, Record],
 ) -> None:

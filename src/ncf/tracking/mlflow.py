@@ -121,14 +121,20 @@ class MLflowStore:
 
     def begin(self, name: str, tags: Mapping[str, str], parameters: Mapping[str, str]) -> str:
         """Create a run called `name` and return its id."""
+        with self._translated():
+            run = self._client.create_run(self._experiment_id(), tags=dict(tags), run_name=name)
+        self.add_parameters(run.info.run_id, parameters)
+        return str(run.info.run_id)
+
+    def add_parameters(self, run_id: str, parameters: Mapping[str, str]) -> None:
+        """Add those of the `parameters` that the run does not have yet: the store never changes one."""
         from mlflow.entities import Param
 
         with self._translated():
-            run = self._client.create_run(self._experiment_id(), tags=dict(tags), run_name=name)
-            pairs = [Param(key, value) for key, value in parameters.items()]
+            known = self._client.get_run(run_id).data.params
+            pairs = [Param(key, value) for key, value in parameters.items() if key not in known]
             for start in range(0, len(pairs), 100):  # MLflow takes at most 100 parameters in one request
-                self._client.log_batch(run.info.run_id, params=pairs[start : start + 100])
-        return str(run.info.run_id)
+                self._client.log_batch(run_id, params=pairs[start : start + 100])
 
     def resume(self, run_id: str) -> set[int] | None:
         """Mark a run as running again. Returns the epochs that it already has, or None if there is no such

@@ -42,6 +42,8 @@ IMPORTANT = (
 )
 """Settings that are recorded even when they have their defaults, so that comparisons have no empty
 columns."""
+_OPEN = "auto"
+"""A setting whose number is chosen while the run trains."""
 Identity = Callable[[Path], Mapping[str, str]]
 """Tags that tell what a run folder belongs to, such as a job. A run in the store that has them is
 continued."""
@@ -67,12 +69,14 @@ class RunRecording:
         self._note = folder / "mlflow.json"
         self._epochs = set[int]()
         self._last_epoch = 0
+        self._settled = False
         tags = dict(identity(folder))
         self.run_id = self._noted() or (None if parent else self._identified(tags)) or self._new(parent, tags)
 
     def epoch(self, epoch: int, figures: Mapping[str, Any], seconds: float) -> None:
         """Send the `figures` of an epoch that ended at `seconds` since 1970, unless the store has them
         already."""
+        self._settle()
         self._last_epoch = epoch
         if epoch not in self._epochs:
             self._epochs.add(epoch)
@@ -81,6 +85,7 @@ class RunRecording:
 
     def finish(self, artifact: Path, seconds: float) -> None:
         """Send the final figures, the model card, the `artifact` folder and the run's two documents."""
+        self._settle()
         metrics = json.loads((artifact / "metrics.json").read_text("utf-8"))
         self.store.log_metrics(self.run_id, _results(metrics), self._last_epoch, seconds)
         self.store.set_tag(self.run_id, "ncf.selected", str(metrics.get("selected", "")))
@@ -97,6 +102,12 @@ class RunRecording:
             self.store.set_tag(self.run_id, "ncf.reason", str(error))
         status: Status = "KILLED" if stopped else "FAILED"
         self.store.end(self.run_id, status)
+
+    def _settle(self) -> None:
+        """Send the settings that were "auto" when the run began, as the numbers that were chosen since."""
+        if not self._settled:
+            self._settled = True
+            self.store.add_parameters(self.run_id, parameters(_settled_experiment(self.folder)))
 
     def _noted(self) -> str | None:
         """The run noted in `mlflow.json`, if it is in this store and still exists."""
@@ -127,7 +138,8 @@ class RunRecording:
         tags |= {**identity, "mlflow.source.type": "JOB" if identity else "LOCAL"}
         if parent is not None:
             tags["mlflow.parentRunId"] = parent
-        run_id = self.store.begin(experiment.name, tags, parameters(experiment))
+        known = {name: value for name, value in parameters(experiment).items() if value != _OPEN}
+        run_id = self.store.begin(experiment.name, tags, known)
         note = {"address": self.store.address, "experiment": self.store.experiment, "run_id": run_id}
         write_text(self._note, json.dumps(note))
         return run_id
@@ -244,6 +256,16 @@ def read_run(folder: Path) -> dict[str, Any]:
         return {"experiment": document["experiment"], "data": document["data"]}
     except (OSError, ValueError, KeyError, TypeError):
         raise StorageError(f"{folder} holds no run: give the --output folder of 'ncf train'.") from None
+
+
+def _settled_experiment(folder: Path) -> Experiment:
+    """The settings of a run with all numbers that have been chosen: of its artifact, or of its start."""
+    artifact, chosen = folder / "artifact" / "config.json", folder / "chosen.json"
+    if artifact.is_file():
+        return Experiment.parse(json.loads(artifact.read_text("utf-8")), source=str(artifact))
+    if chosen.is_file():
+        return Experiment.parse(json.loads(chosen.read_text("utf-8"))["experiment"], source=str(chosen))
+    return Experiment.parse(read_run(folder)["experiment"], source=str(folder / "run.json"))
 
 
 def parameters(experiment: Experiment) -> dict[str, str]:
