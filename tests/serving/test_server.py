@@ -49,6 +49,24 @@ def test_sigterm_loses_no_accepted_request(artifact: Path) -> None:
             connection.close()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_body_that_does_not_come_before_the_end_is_a_line_and_no_traceback(
+    artifact: Path, workers: int
+) -> None:
+    with running(artifact, "--workers", workers, "--body-timeout", 60) as (server, port):
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as begun:
+            begun.sendall(b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{")
+            assert ask(port)[0] == 200
+            server.send_signal(signal.SIGTERM)
+            answer = begun.recv(10_000)
+        assert answer.startswith(b"HTTP/1.1 503")
+        assert b"Retry-After" in answer or b"retry-after" in answer
+        assert server.wait(30) == 0
+        assert server.stderr is not None
+        (line,) = server.stderr.read().splitlines()
+        assert "Cancel 1 running task" in line
+
+
 def test_sigterm_under_load_breaks_off_no_more_than_nobody_had_accepted(artifact: Path) -> None:
     """A connection that the system has queued and the server not yet taken is reset when the port closes."""
     with running(artifact) as (server, port), load(port, 4) as clients:

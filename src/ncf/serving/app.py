@@ -19,7 +19,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -49,6 +49,7 @@ _PAGE_HEADERS = {
 }
 _STUCK_SECONDS = 30
 """More than any request within the limits takes, so that load alone never makes a server look ill."""
+_STOPPING = ApiError(503, "stopping", "The server is stopping: send the request again, to another one.")
 _INTERNAL = ApiError(500, "internal", "The server made a mistake; details are in its log.")
 
 
@@ -103,7 +104,13 @@ def create_app(state: State) -> ASGIApp:
             state.metrics.count_request(refusal.status_code)
             await refusal(scope, receive, send)
         else:
-            await (invocations if direct else router)(scope, receive, send)
+            try:
+                await (invocations if direct else router)(scope, receive, send)
+            except asyncio.CancelledError:  # The server stops, and the body has not come in time.
+                if scope["type"] != "http":
+                    raise
+                with suppress(RuntimeError):  # An answer that had begun stays as it is.
+                    await failed(_STOPPING)(scope, receive, send)
 
     return app
 
