@@ -11,7 +11,7 @@ to 1.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,36 +32,43 @@ def main() -> None:
     parser = command_line(__doc__)
     parser.add_argument("--table", help="lines 'user item', each user's oldest first, instead of ML-100K")
     parser.add_argument("--recipe", default="default", help="of the full trainings")
-    parser.add_argument("--set", action="append", default=[], help="a setting of the warm starts")
+    parser.add_argument(
+        "--variant",
+        action="append",
+        default=[],
+        help="settings of warm starts, such as 'train.epochs=4 train.l2_gmf=0.02'; by default their own",
+    )
     parser.add_argument("--seeds", type=int, default=3)
     arguments = parser.parse_args()
     report = Report("renewal", arguments)
     table = interactions(arguments.table)
-    seeds = range(1 if arguments.quick else arguments.seeds)
-    periods = range(1, 3 if arguments.quick else PERIODS)
-    totals = []
-    for seed in seeds:
-        rows = renewals(table, arguments.recipe, arguments.set, seed, list(periods))
-        heads = ["periods trained on", "rows judged", "NDCG@10 anew", "warm", "processor s anew", "warm"]
-        shown = [
-            [f"{row[0]:.0f}", f"{row[1]:,.0f}", *(f"{value:.4f}" for value in row[2:4]),
-             *(f"{value:.2f}" for value in row[4:])]
-            for row in rows
-        ]  # fmt: skip
-        report.table(f"seed {seed}", heads, shown)
-        values = np.array(rows)
-        kept, cost = values[:, 3].sum() / values[:, 2].sum(), values[1:, 5].sum() / values[1:, 4].sum()
-        totals.append([kept, cost])
-        report.log(
-            f"Seed {seed}: NDCG@10 summed over periods {values[:, 2].sum():.4f} anew and "
-            f"{values[:, 3].sum():.4f} warm ({kept:.1%}); processor seconds of the renewals "
-            f"{values[1:, 4].sum():.1f} anew and {values[1:, 5].sum():.1f} warm ({cost:.1%})."
-        )
+    periods = list(range(1, 3 if arguments.quick else PERIODS))
+    variants = {text or "as by default": text.split() for text in arguments.variant or [""]}
+    figures: dict[str, list[list[float]]] = {name: [] for name in variants}
+    for seed in range(1 if arguments.quick else arguments.seeds):
+        rows = renewals(table, arguments.recipe, variants, seed, periods)
         report.keep(f"seed {seed}", rows)
-    kept, cost = np.mean(totals, axis=0)
-    report.target("NDCG@10 of warm starts, share of full retraining's", float(kept), 0.99)
+        anew = np.array(rows.pop("anew"))
+        for name, own in rows.items():
+            warm = np.array(own)
+            kept, cost = warm[:, 2].sum() / anew[:, 2].sum(), warm[1:, 3].sum() / anew[1:, 3].sum()
+            figures[name].append([warm[1:, 1].sum(), anew[:, 2].sum(), warm[:, 2].sum(), kept, cost])
+    heads = ["warm starts", "seeds", "validation", "anew", "warm", "share kept", "processor time, share"]
+    means = {name: np.mean(values, axis=0) for name, values in figures.items()}
+    shown = [
+        [name, f"{len(figures[name])}", *(f"{value:.4f}" for value in mean[:3]),
+         *(f"{value:.1%}" for value in mean[3:])]
+        for name, mean in means.items()
+    ]  # fmt: skip
+    report.table("NDCG@10 summed over periods, mean of seeds", heads, shown)
+    best = max(means, key=lambda name: float(means[name][0]))
+    report.log(f"Best on validation: {best}.")
+    report.target("NDCG@10 of warm starts, share of full retraining's", float(means[best][3]), 0.99)
     report.target(
-        "processor time of warm starts, share of full retraining's", float(cost), 0.20, at_least=False
+        "processor time of warm starts, share of full retraining's",
+        float(means[best][4]),
+        0.20,
+        at_least=False,
     )
     report.write()
 
@@ -97,26 +104,32 @@ def known_by(table: pl.DataFrame, periods: int) -> Dataset:
 
 
 def renewals(
-    table: pl.DataFrame, recipe: str, changes: list[str], seed: int, periods: list[int]
-) -> list[list[float]]:
-    """A row for each number of periods: it, rows judged, NDCG@10 and processor seconds of both."""
+    table: pl.DataFrame, recipe: str, variants: Mapping[str, list[str]], seed: int, periods: list[int]
+) -> dict[str, list[list[float]]]:
+    """For "anew" and each of the `variants`, which are settings of warm starts, a row for each period.
+
+    A row has the number of rows judged, NDCG@10 on validation and on them, and processor seconds.
+    """
     settings = Experiment.load(recipe, [f"train.seed={seed}", "evaluation.bootstrap=0", "train.threads=1"])
-    rows = []
+    rows: dict[str, list[list[float]]] = {name: [] for name in ("anew", *variants)}
+    earlier: dict[str, Path] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        earlier: Path | None = None
         for number in periods:
             dataset = known_by(table, number)
-            anew = warm = Renewal(dataset, settings, Path(scratch) / f"anew-{number}")
-            if earlier is not None:
-                warm = Renewal(dataset, settings, Path(scratch) / f"warm-{number}", earlier, changes)
-            earlier = warm.run.folder
-            seconds = [anew.seconds, warm.seconds]
-            rows.append([number, len(dataset.test), anew.figure, warm.figure, *seconds])
+            folder = Path(scratch) / f"{number}"
+            anew = Renewal(dataset, settings, folder / "anew")
+            rows["anew"].append(anew.row)
+            for place, (name, changes) in enumerate(variants.items()):
+                warm = anew
+                if name in earlier:
+                    warm = Renewal(dataset, settings, folder / f"{place}", earlier[name], changes)
+                earlier[name] = warm.run.folder
+                rows[name].append(warm.row)
     return rows
 
 
 class Renewal:
-    """A run of the settings, or one that goes on from an `earlier` run; its figure and processor seconds."""
+    """A run of the settings, or one that goes on from an `earlier` run; with its figures."""
 
     def __init__(
         self,
@@ -130,8 +143,9 @@ class Renewal:
             recipe = settings if earlier is None else warm_recipe(earlier, None, list(changes))
             self.run: Run = train(dataset, recipe, target, warm=earlier, options=QUICK)
 
-        _, self.seconds = timed(work)
-        self.figure: float = self.run.metrics["test"]["metrics"]["ndcg@10"]
+        _, seconds = timed(work)
+        figures = [self.run.metrics[stage]["metrics"]["ndcg@10"] for stage in ("validation", "test")]
+        self.row = [float(len(dataset.test)), *figures, seconds]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The final fit of a judged run: the same training on everything, with the judged run's figures."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from ncf.config import Experiment
 from ncf.data import Dataset
 from ncf.errors import CheckpointError, ConfigError, DataError, Interrupted, NcfError
 from ncf.experiment import Run, RunOptions, train
-from ncf.renewal.final import data_of_run, recipe_of, twin_of
+from ncf.renewal.final import data_of, recipe_of, twin_of
 from ncf.serving.artifact import open_artifact
 from support import checkerboard, experiment
 
@@ -43,7 +44,7 @@ def final(data: Path, judged: Run) -> Run:
 
 def fit(judged: Run, target: Path, options: RunOptions = QUICK) -> Run:
     twin = twin_of(judged.folder)
-    dataset, folder = data_of_run(twin.folder, twin.artifact, None)
+    dataset, folder = data_of(twin.folder, twin.artifact, None)
     return train(dataset, recipe_of(twin), target, data_path=folder, final=judged.folder, options=options)
 
 
@@ -81,7 +82,8 @@ def test_the_epochs_are_those_of_the_kept_weights_on_the_way_of_the_whole_schedu
 ) -> None:
     stopped = replace_train(RECIPE, epochs=8, patience=1, learning_rate=0.05)
     run = train(Dataset.open(data), stopped, tmp_path / "judged", data_path=data, options=QUICK)
-    best = int(run.metrics["selected"].split()[1].rstrip(","))
+    best = run.metrics["selected_epoch"]
+    assert run.metrics["selected"] == f"epoch {best}, the best on validation"
     assert best < 8
     fitted = fit(run, tmp_path / "fitted")
     assert [row["epoch"] for row in fitted.metrics["history"]] == list(range(1, best + 1))
@@ -143,12 +145,24 @@ def test_what_is_no_finished_judged_run_is_refused(
     ):
         with pytest.raises(NcfError, match=sentence):
             twin_of(run)
-    twin = twin_of(judged.folder)
-    with pytest.raises(DataError, match="are not in .*gone any more: give --data"):
-        data_of_run(twin.folder, twin.artifact, tmp_path / "gone")
+
+
+def test_data_that_are_gone_unknown_or_others_are_refused(judged: Run, tmp_path: Path) -> None:
+    artifact = open_artifact(judged.folder)
+    shutil.copytree(judged.folder, tmp_path / "run")
+    document = tmp_path / "run" / "run.json"
+    document.write_text(document.read_text().replace(str(judged.folder.parent), str(tmp_path / "gone")))
+    shutil.copytree(judged.artifact, tmp_path / "alone")
     checkerboard(38).save(tmp_path / "other")
-    with pytest.raises(DataError, match="but these data are made-up"):
-        data_of_run(twin.folder, twin.artifact, tmp_path / "other")
+    for path, data, sentence in (
+        (tmp_path / "run", None, "are not in .*gone.* any more: give --data"),
+        (tmp_path / "alone", None, "is not recorded: give --data"),
+        (judged.folder, tmp_path / "none", "is not a prepared data folder"),
+        (judged.folder, tmp_path / "other", "but these data are made-up"),
+    ):
+        with pytest.raises(DataError, match=sentence):
+            data_of(path, artifact, data)
+    assert data_of(judged.folder, artifact, tmp_path / "other", other_data=True)[1] == tmp_path / "other"
 
 
 @pytest.mark.parametrize("more", [["default"], ["--set", "train.epochs=9"], ["--minutes", "1"]])

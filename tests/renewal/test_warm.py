@@ -13,7 +13,7 @@ from ncf.analysis import open_run
 from ncf.cli import app
 from ncf.config import Experiment
 from ncf.data import Dataset, Vocabulary
-from ncf.errors import CheckpointError, ConfigError
+from ncf.errors import CheckpointError, ConfigError, DataError
 from ncf.experiment import Run, RunOptions, train
 from ncf.models import build_model, freeze, history_branch, history_of
 from ncf.renewal.final import recipe_of, twin_of
@@ -199,6 +199,12 @@ def test_another_kind_or_width_is_refused(
     other = other.model_copy(update={"model": other.model.model_copy(update=changes)})
     with pytest.raises(ConfigError, match=sentence):
         warm_recipe(runs["gmf"].folder, other, [])
+
+
+def test_data_with_none_of_its_items_are_refused(data: Dataset, runs: dict[str, Run]) -> None:
+    other = replace(data, items=Vocabulary(data.items.ids + 1000), digest="")
+    with pytest.raises(DataError, match="knows none of the 50 items of made-up, such as 1500, but 500"):
+        WarmStart.of(runs["gmf"].folder, other)
 
 
 def test_the_command_takes_the_recipe_of_the_run(

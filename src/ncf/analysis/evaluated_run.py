@@ -24,10 +24,9 @@ from ncf.evaluation.held_out import answering_cold_users
 from ncf.evaluation.ranking import Scorer
 from ncf.evaluation.slices import Counts, sorted_by_user
 from ncf.models import ModelScorer
-from ncf.renewal.final import same_data
-from ncf.serving.artifact import Artifact, locate_artifact, open_artifact
+from ncf.renewal.final import data_of
+from ncf.serving.artifact import Artifact, open_artifact
 from ncf.serving.card import final_sentence
-from ncf.training.run_folder import data_folder
 
 Marks = npt.NDArray[np.bool_]
 
@@ -142,7 +141,7 @@ def open_run(
     split.
     """
     artifact = open_artifact(path)
-    dataset = data_of(path, artifact, data, other_data and data is not None)
+    dataset, _ = data_of(path, artifact, data, other_data and data is not None)
     if artifact.metrics.get("final") and artifact.manifest["data"]["digest"] == dataset.digest:
         raise DataError(
             f"{path} cannot be judged on its own data. {final_sentence(artifact.metrics)} Evaluate the twin, "
@@ -191,21 +190,3 @@ def _learned(artifact: Artifact, rows: HeldOut) -> Marks:
     if not artifact.says_trained:
         return np.zeros(len(rows), np.bool_)
     return np.asarray(artifact.trained.contains(rows.user_rows, rows.positives))
-
-
-def data_of(
-    path: str | Path, artifact: Artifact, data: str | Path | None, other_data: bool = False
-) -> Dataset:
-    """The data that an artifact was trained on, checked by their digest.
-
-    `path` is where the artifact was opened, `data` the prepared folder; by default the one named in the run's
-    `run.json`. Raises `DataError` where no folder is known or, unless `other_data`, its digest is not the
-    artifact's.
-    """
-    data = data or data_folder(locate_artifact(path).parent)
-    if data is None:
-        raise DataError(f"The location of the data of {path} is not recorded: give --data FOLDER.")
-    dataset = Dataset.open(data)
-    if not other_data:
-        same_data(artifact, dataset)
-    return dataset

@@ -266,12 +266,12 @@ class _Beginning:
     def data(self, folder: str | None, communicator: "Communicator") -> "tuple[Dataset, Path]":
         """Open the data. If a known data set must be prepared first, one process per machine does it."""
         from ncf import experiment
-        from ncf.renewal.final import data_of_run
+        from ncf.renewal.final import data_of
         from ncf.runtime import local_rank
         from ncf.tracking import console
 
         if self.twin is not None:
-            return data_of_run(self.twin.folder, self.twin.artifact, folder)
+            return data_of(self.twin.folder, self.twin.artifact, folder)
         opened = experiment.open_data(self.settings, folder, console.log) if local_rank() == 0 else None
         communicator.barrier()
         return opened or experiment.open_data(self.settings, folder, console.log)
@@ -303,15 +303,17 @@ def update(
         ncf update runs/mine --events new.csv --output runs/newer --items titles.csv
     """
     from ncf import experiment
-    from ncf.data import update_data
+    from ncf.data import Dataset, update_data
     from ncf.data.columns import ColumnNames
     from ncf.data.folder import refuse_foreign
-    from ncf.renewal.final import data_of_run, run_folder
+    from ncf.renewal.final import data_of
+    from ncf.renewal.warm import warm_recipe
     from ncf.serving.artifact import open_artifact
     from ncf.training.run_folder import refuse_taken
 
+    warm_recipe(run, None, list(set or ()))  # a wrong setting is refused before anything is written
     artifact = open_artifact(run)
-    earlier, folder = data_of_run(run_folder(run), artifact, data)
+    earlier, folder = data_of(run, artifact, data)
     output = output or str(experiment.fresh_folder(artifact.experiment.name))
     target = Path(f"{output}-data")
     refuse_taken(Path(output), False, False)
@@ -327,6 +329,8 @@ def update(
             typer.echo(f"{there}: nothing to do.")
         return
     dataset, report = found.prepared
+    if (target / "dataset.json").is_file() and Dataset.open(target).digest != dataset.digest:
+        raise ConfigError(f"{target} holds other data, which stay: choose another --output, or remove them.")
     dataset.save(target)
     if not as_json:
         for line in [*report.lines(), f"{there}, and were left out.", f"wrote     {target}"]:

@@ -12,7 +12,6 @@ from ncf.config import Experiment
 from ncf.data import Dataset
 from ncf.errors import ConfigError, DataError
 from ncf.serving.artifact import Artifact, locate_artifact, open_artifact
-from ncf.training.outcome import selected_epoch
 from ncf.training.run_folder import data_folder
 
 
@@ -26,7 +25,7 @@ class Twin:
     @property
     def mark(self) -> dict[str, Any]:
         """What the final fit tells of it: its folder, the sha256 of its weights, and its epochs."""
-        epochs = selected_epoch(self.artifact.metrics)
+        epochs = self.artifact.metrics["selected_epoch"]
         return {"twin": str(self.folder), "weights": weights_digest(self.artifact), "epochs": epochs}
 
 
@@ -41,6 +40,10 @@ def twin_of(path: str | Path) -> Twin:
     if not (artifact.metrics.get("test") or {}).get("metrics"):
         raise ConfigError(
             f"{path} was not judged, since its data hold nothing out: it was trained on all of them already."
+        )
+    if "selected_epoch" not in artifact.metrics:
+        raise ConfigError(
+            f"{path} does not say how many epochs its weights had, as runs of this version do: train it anew."
         )
     return Twin(run_folder(path), artifact)
 
@@ -59,17 +62,26 @@ def run_folder(path: str | Path) -> Path:
     )
 
 
-def data_of_run(run: Path, artifact: Artifact, data: str | Path | None) -> tuple[Dataset, Path]:
-    """The data of the run in the folder `run`, and their folder: `data`, or the one that the run names.
+def data_of(
+    path: str | Path, artifact: Artifact, data: str | Path | None, other_data: bool = False
+) -> tuple[Dataset, Path]:
+    """The data of the `artifact` that was opened at `path`, and their folder: `data`, or the one it names.
 
-    Raises `DataError` where they are gone or changed.
+    Raises `DataError` where no folder is known, it is gone or, unless `other_data`, its digest is not that of
+    the artifact's.
     """
-    folder = data or data_folder(run)
-    if folder is None or not Path(folder).exists():
-        gone = f"The data of {run} are not in {folder} any more" if folder else "Its data are unknown"
-        raise DataError(f"{gone}: give --data with the folder it was trained on.")
+    recorded = None if data else data_folder(locate_artifact(path).parent)
+    if recorded is not None and not Path(recorded).exists():
+        raise DataError(
+            f"The data of {path} are not in {recorded} any more: give --data with the folder it was trained "
+            "on."
+        )
+    folder = data or recorded
+    if folder is None:
+        raise DataError(f"The location of the data of {path} is not recorded: give --data FOLDER.")
     dataset = Dataset.open(folder)
-    same_data(artifact, dataset)
+    if not other_data:
+        same_data(artifact, dataset)
     return dataset, Path(folder)
 
 

@@ -97,7 +97,7 @@ def from_columns(
     for penalty in _PENALTIES / size:
         kept = singular**2 / (singular**2 + penalty)
         error = total - float(((2 * kept - kept**2)[:, None] * projected**2).sum())
-        score = error / (size - 1 - kept.sum()) ** 2
+        score = error / max(size - 1 - float(kept.sum()), 1e-9) ** 2  # one item alone leaves 0
         if score < least:
             best, least = float(penalty), score
     weights = right.T @ ((singular / (singular**2 + best))[:, None] * projected)

@@ -20,7 +20,7 @@ from ncf.baselines.base import users_by_item
 from ncf.config import Experiment, ModelConfig
 from ncf.data import Dataset
 from ncf.data.interactions import Int32
-from ncf.errors import ConfigError
+from ncf.errors import ConfigError, DataError
 from ncf.evaluation.cross_dataset import on_record
 from ncf.models import Model
 from ncf.renewal.final import run_folder, weights_digest
@@ -53,7 +53,7 @@ class WarmStart:
 
     @classmethod
     def of(cls, path: str | Path, dataset: Dataset) -> "WarmStart":
-        """That of the run at `path` on `dataset`."""
+        """That of the run at `path` on `dataset`; raises `DataError` where they have no item in common."""
         artifact = open_artifact(path)
         trained = artifact.trained
         users = np.where(trained.counts > 0, np.arange(trained.users), -1)
@@ -66,6 +66,12 @@ class WarmStart:
                 (artifact.items.rows(dataset.items.series()), items),
             )
         ]
+        if not (rows[1] >= 0).any():
+            raise DataError(
+                f"{path} knows none of the {len(dataset.items):,} items of {dataset.name}, such as "
+                f"{dataset.items.series()[0]!r}, but {artifact.items.series()[0]!r}: give data with the "
+                "same ids, or train without --from."
+            )
         return cls(run_folder(path), artifact, rows[0], rows[1])
 
     @property

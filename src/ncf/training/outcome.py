@@ -1,10 +1,9 @@
 """What a training came to: its metrics, the epoch whose weights were kept, and the verdict.
 
 In: the trained model and its evaluations. Out: the content of `metrics.json`. The decision worth knowing: the
-sentence about the kept epoch is written and read here, as a final fit repeats that number of epochs.
+number of the kept epoch is recorded beside the sentence about it, as a final fit repeats that many.
 """
 
-import re
 from copy import deepcopy
 from typing import Any
 
@@ -18,7 +17,11 @@ from ncf.training.trainer import Trainer
 
 def measure(plan: EvaluationPlan, fitted: FitResult, tested: EvaluationResult) -> dict[str, Any]:
     """`metrics.json` of the artifact, but for the seconds and the verdict."""
-    metrics: dict[str, Any] = {"test": tested.to_json(), "selected": selected(fitted)}
+    metrics: dict[str, Any] = {
+        "test": tested.to_json(),
+        "selected": selected(fitted),
+        "selected_epoch": kept_epoch(fitted),
+    }
     if len(plan.dataset.validation):
         metrics["validation"] = plan.evaluate(plan.dataset.validation, plan.rules).to_json()
     shown = (
@@ -44,6 +47,7 @@ def quoted(judged: dict[str, Any], mark: dict[str, Any], fitted: FitResult) -> d
             metrics[name] = {**judged[name], "of": mark["twin"]}
     after = f"epoch {mark['epochs']}" if mark["epochs"] else "the start"
     metrics["selected"] = f"{after}, as in the judged twin {mark['twin']}"
+    metrics["selected_epoch"] = mark["epochs"]
     return metrics | {"verdict": judged.get("verdict"), "history": fitted.history}
 
 
@@ -70,10 +74,11 @@ def selected(fitted: FitResult) -> str:
         return "the start, which no epoch improved on validation"
     if fitted.best is not None:
         return f"epoch {fitted.best}, the best on validation"
-    return f"epoch {fitted.history[-1]['epoch']}, the last" if fitted.history else "the start, not trained on"
+    return f"epoch {kept_epoch(fitted)}, the last" if fitted.history else "the start, not trained on"
 
 
-def selected_epoch(metrics: dict[str, Any]) -> int:
-    """The number of epochs behind the kept weights, from the content of `metrics.json`."""
-    found = re.match(r"epoch (\d+)", metrics["selected"])
-    return int(found[1]) if found else 0
+def kept_epoch(fitted: FitResult) -> int:
+    """The number of epochs behind the kept weights, 0 for the start."""
+    if fitted.best is not None:
+        return fitted.best
+    return int(fitted.history[-1]["epoch"]) if fitted.history else 0

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ncf.analysis.evaluated_run import as_trained, data_of
+from ncf.analysis.evaluated_run import as_trained
 from ncf.data import Dataset, HeldOut
 from ncf.errors import ArtifactError, DataError
 from ncf.evaluation.slices import sorted_by_user
+from ncf.renewal.final import data_of
 from ncf.serving.artifact import Artifact, locate_artifact, open_artifact
 from ncf.serving.card import final_sentence
 
@@ -99,7 +100,7 @@ def open_report_inputs(path: str | Path, data: str | Path | None = None) -> Repo
     run = folder.parent if (folder.parent / "run.json").is_file() else None
     dataset, reason = None, ""
     try:
-        own = data_of(folder, artifact, data)
+        own, _ = data_of(folder, artifact, data)
         if final := final_sentence(artifact.metrics):
             reason = f"{final} Judge it on later interactions with 'ncf evaluate --data NEW'."
         else:
