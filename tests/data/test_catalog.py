@@ -57,6 +57,13 @@ def test_every_entry_has_licence_citation_and_addresses() -> None:
         assert {file.name for file in known.remote} in forms
 
 
+@pytest.mark.parametrize("name", ["ml-1m", "ml-100k"])
+def test_weights_of_a_known_data_set_are_refused(name: str) -> None:
+    options = PrepareOptions(weight="rating", repeats="sum")
+    with pytest.raises(ConfigError, match="--weight, --repeats cannot be used with a "):
+        prepare_catalog(name, options)
+
+
 @pytest.mark.parametrize("name", [name for name, known in CATALOG.items() if known.bundled])
 def test_bundled_sets_have_the_known_content(name: str) -> None:
     folder, form = locate(entry(name))

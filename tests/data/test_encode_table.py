@@ -48,6 +48,29 @@ def test_the_latest_of_a_pair_counts_before_its_rating() -> None:
     assert pairs == [(1, 8), (2, 7)]
 
 
+def test_weights_of_repeated_pairs_are_added() -> None:
+    draws = np.random.default_rng(0)
+    source = columns(list(draws.integers(0, 4, 60)), list(draws.integers(0, 3, 60)),
+                     list(draws.integers(0, 9, 60)), list(draws.integers(1, 6, 60)))  # fmt: skip
+    source.weight = pl.Series(draws.random(60), dtype=pl.Float32)
+    assert source.rating is not None
+    rows = list(zip(source.user, source.item, source.time, source.rating, source.weight, strict=True))
+    sums: dict[tuple[int, int], float] = {}
+    ratings = {}
+    for user, item, _, rating, weight in sorted(rows, key=lambda row: row[2]):
+        sums[user, item] = sums.get((user, item), 0.0) + weight
+        ratings[user, item] = rating
+    slow = {pair: total for pair, total in sums.items() if ratings[pair] >= 3}
+    table = encode_columns(source, PrepareOptions(repeats="sum", min_rating=3))
+    kept = table.interactions
+    assert kept.weights is not None
+    assert kept.weights.dtype == np.float32
+    pairs = zip(table.users.ids[kept.user_rows], table.items.ids[kept.item_rows], strict=True)
+    assert dict(zip(pairs, kept.weights, strict=True)) == pytest.approx(slow)
+    assert 0 < len(slow) < len(sums)
+    assert table.dropped == {"repeats_summed": 60 - len(sums), "below_min_rating": len(sums) - len(slow)}
+
+
 def test_min_rating_needs_ratings() -> None:
     with pytest.raises(
         DataError, match="--min-rating needs a rating column, and there is none: name it with --rating"

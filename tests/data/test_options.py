@@ -24,6 +24,11 @@ from ncf.errors import ConfigError
             "fractions must be above 0 and together below 1",
         ),
         ({"test_fraction": 0.0}, "fractions must be above 0"),
+        ({"repeats": "first"}, "--repeats must be one of latest, sum, not 'first'"),
+        ({"event_weights": {"view": 1}}, "what types of events weigh: name their column with --event"),
+        ({"event": "e", "event_weights": {"view": -1}}, "view=-1 must be a number of 0 or more"),
+        ({"event": "e", "event_weights": {"view": float("inf")}}, "view=inf must be a number of 0 or more"),
+        ({"event": "e", "event_weights": {"view": 0.0}}, "Every --event-weight is 0, which leaves no row"),
     ],
 )
 def test_wrong_values(values: dict[str, Any], sentence: str) -> None:
@@ -46,6 +51,25 @@ def test_the_nearest_option_is_named() -> None:
         ConfigError, match=r"min_users is not an option of the preparation; did you mean min_user\?"
     ):
         read_options({"min_users": "5"})
+
+
+def test_weights_of_events_from_text() -> None:
+    read = read_options({"event": "type", "event_weights": "purchase=3,a=b=0.5"})
+    assert read["event_weights"] == {"purchase": 3.0, "a=b": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("view", "--event-weight view is not TYPE=NUMBER, such as purchase=3"),
+        ("=1", "--event-weight =1 is not TYPE=NUMBER"),
+        ("view=many", "--event-weight view=many is not TYPE=NUMBER"),
+        ("view=1,view=2", "--event-weight gives 'view' two weights"),
+    ],
+)
+def test_weights_of_events_that_cannot_be_read(text: str, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        read_options({"event": "type", "event_weights": text})
 
 
 def test_a_column_is_named_or_left_out() -> None:

@@ -119,6 +119,8 @@ def test_duplicates_are_counted() -> None:
 
 
 def test_options_that_would_change_a_published_split_are_refused() -> None:
+    with pytest.raises(ConfigError, match="--event, --repeats cannot be used with a published split"):
+        prepare_published(split(), replace(OPTIONS, event="type", repeats="sum"), PROVENANCE)
     with pytest.raises(ConfigError, match="--split, --min-user cannot be used with a published split"):
         prepare_published(split(), PrepareOptions(split="random", min_user=5), PROVENANCE)
 

@@ -109,6 +109,51 @@ def test_times(write: Write, values: tuple[str, str], expected: list[int], unit:
     assert columns.time_unit == unit
 
 
+EVENTS = "user,item,type,n\n1,1,buy,2\n1,2,view,4\n2,1,bot,1\n3,3,buy,0.5\n"
+TYPES = {"buy": 3.0, "view": 0.25, "bot": 0.0}
+
+
+def test_events_weigh_what_their_type_does(write: Write) -> None:
+    path = write("a.csv", EVENTS)
+    columns = read(path, ColumnNames(event="type", event_weights=TYPES))
+    assert columns.user.to_list() == [1, 1, 3]
+    assert columns.weight is not None
+    assert columns.weight.to_list() == [3.0, 0.25, 3.0]
+    assert columns.left_out == ("rows of the event 'bot', 1 in all, whose weight is 0",)
+    assert columns.names["event"] == "type"
+    product = read(path, ColumnNames(event="type", event_weights=TYPES, weight="n", counted=True)).weight
+    assert product is not None
+    assert product.to_list() == [6.0, 1.0, 1.5]
+    counted = read(path, ColumnNames(counted=True)).weight
+    assert counted is not None
+    assert counted.to_list() == [1.0] * 4
+
+
+def test_types_of_events_may_be_integers(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pl.DataFrame({"user": [1, 2], "item": [1, 2], "type": [7, 8]}).write_parquet(path)
+    weight = read(path, ColumnNames(event="type", event_weights={"7": 2.0, "8": 1.0})).weight
+    assert weight is not None
+    assert weight.to_list() == [2.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("body", "weights", "sentence"),
+    [
+        ("", {"buy": 1.0, "bot": 0.0}, r"The events \(column 'type'\) of .*a.csv are 'buy' \(2 rows\), 'bot' "
+         r"\(1 row\), 'view' \(1 row\): give each a weight, such as --event-weight view=1, where 0 leaves"),
+        ("", {}, r"such as --event-weight buy=1, where 0"),
+        ("4,4,,1\n4,5,,1\n", TYPES, r"The event \(column 'type'\) is missing in line 6 of .* \(2 rows in"),
+        ("\nx,2,view,much\n", TYPES, r"The weight \(column 'n'\) is 'much' in line 7 of"),
+    ],
+)  # fmt: skip
+def test_events_that_have_no_weight(
+    write: Write, body: str, weights: dict[str, float], sentence: str
+) -> None:
+    with pytest.raises(DataError, match=sentence):
+        read(write("a.csv", EVENTS + body), ColumnNames(event="type", event_weights=weights, weight="n"))
+
+
 def test_weights_are_read_only_when_named(write: Write) -> None:
     path = write("a.csv", "user,item,weight\n1,1,0.5\n")
     assert read(path).weight is None

@@ -12,6 +12,10 @@ from ncf.data.columns import ColumnNames
 from ncf.errors import DataError
 
 ROWS = 400
+WEIGHTS = {
+    "weight": "amount", "event": "amount", "repeats": "sum",
+    "event_weights": {"1": 0, "2": 0.3, "3": 1, "4": 2, "5": 0.25},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +53,7 @@ NAMED = PrepareOptions(user="customer", item="sku", time="when", negatives=5)
 @pytest.mark.parametrize("kind", ["csv", "parquet", "jsonl"])
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"weight": "amount"}, {"rating": "amount", "min_rating": 3.0}, {"split": "random", "seed": 3}],
+    [{}, WEIGHTS, {"rating": "amount", "min_rating": 3.0}, {"split": "random", "seed": 3}],
 )
 def test_it_is_what_preparing_both_at_once_gives(
     kind: str, changes: dict[str, object], table: pl.DataFrame, tmp_path: Path

@@ -39,6 +39,15 @@ def prepare(
     weight: Annotated[
         str | None, typer.Option(help="Column of weights, such as counts: how often training draws a row.")
     ] = None,
+    event: Annotated[str | None, typer.Option(help="Column of types of events, such as view.")] = None,
+    event_weight: Annotated[
+        list[str] | None,
+        typer.Option(metavar="TYPE=WEIGHT", help="Weight of a type, repeatable; 0 leaves its rows out."),
+    ] = None,
+    repeats: Annotated[
+        Literal["latest", "sum"],
+        typer.Option(help="Weight of a repeated pair: the latest row's, or the sum (counts, if no weights)."),
+    ] = "latest",
     format: Annotated[
         Literal["csv", "parquet", "jsonl", "movielens", "lines"] | None,
         typer.Option(help="File format, if the name does not tell it."),
@@ -84,6 +93,7 @@ def prepare(
         ncf prepare --catalog ml-1m
     """
     from ncf import data
+    from ncf.data.options import read_event_weights
 
     if (train is None) != (test is None):
         raise ConfigError("--train and --test name the two files of a published split: give both.")
@@ -91,7 +101,8 @@ def prepare(
     if streaming and input is None:
         raise ConfigError("--streaming works only with --input: other sources fit into memory.")
     options = data.PrepareOptions(
-        user=user, item=item, time=time, rating=rating, weight=weight, format=format,
+        user=user, item=item, time=time, rating=rating, weight=weight, event=event,
+        event_weights=read_event_weights(event_weight or ()), repeats=repeats, format=format,
         delimiter=delimiter, header=header, encoding=encoding, no_time=no_time, no_rating=no_rating,
         items_file=items, items_id=items_id,
         min_user=min_user, min_item=min_item, min_rating=min_rating,

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
@@ -33,9 +33,10 @@ _MOST_NAMED = 40
 
 @dataclass(frozen=True)
 class ColumnNames:
-    """The names in the file; None: guess it (user, item, time, rating) or leave it out (weight).
+    """The names in the file; None: guess it (user, item, time, rating) or leave it out (weight, event).
 
-    `without`: purposes whose column is not looked for.
+    `without`: purposes whose column is not looked for. `event_weights`: what a row of each type weighs, where
+    `event` names the column of types. `counted`: rows without a weight of their own weigh 1.
     """
 
     user: str | None = None
@@ -44,6 +45,9 @@ class ColumnNames:
     rating: str | None = None
     weight: str | None = None
     without: frozenset[str] = frozenset()
+    event: str | None = None
+    event_weights: Mapping[str, float] = field(default_factory=dict)
+    counted: bool = False
 
 
 @dataclass(frozen=True)
@@ -55,12 +59,12 @@ class Needs:
 
 
 def resolve(schema: pl.Schema, names: ColumnNames, origin: Source, needs: Needs) -> dict[str, str]:
-    """Purpose (user, item, time, rating, weight) -> the column of the file.
+    """Purpose (user, item, time, rating, event, weight) -> the column of the file.
 
     `schema`: the columns that the file has; `names`: those the caller asks for; `origin`: for error messages.
     """
     column_of = {}
-    for purpose in ("user", "item", "time", "rating", "weight"):
+    for purpose in ("user", "item", "time", "rating", "event", "weight"):
         wanted: str | None = getattr(names, purpose)
         needed = purpose in ("user", "item") or getattr(needs, purpose, False)
         if purpose in names.without or (purpose == "rating" and not (wanted or needed)):
@@ -121,7 +125,8 @@ def _several(column: str, schema: pl.Schema) -> str | None:
 def _refuse_several(purpose: str, column: str, schema: pl.Schema, origin: Source) -> None:
     """Raise `DataError` for a column of lists, objects or other values that no id or number can be."""
     if held := _several(column, schema):
-        due = "an id is an integer or a text" if purpose in ("user", "item") else "a number is expected"
+        texts = {"user": "an id", "item": "an id", "event": "a type"}
+        due = f"{texts[purpose]} is an integer or a text" if purpose in texts else "a number is expected"
         raise DataError(
             f"The {purpose} (column '{column}') of {origin.path} holds {held}, and {due}: name another "
             f"column with --{purpose}."

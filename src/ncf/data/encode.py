@@ -34,22 +34,29 @@ def encode_columns(columns: Columns, options: PrepareOptions) -> Table:
     )
     unsorted = pl.Series(pair_keys(user_rows, item_rows, len(items)))
     del user_rows, item_rows  # They are in the keys, and this is where memory is shortest.
-    keys, order = latest_keys(unsorted, times)
-    dropped = {"duplicates": len(unsorted) - len(order)}
-    del unsorted
+    summed = weights if options.repeats == "sum" else None
+    keys, order, sums = latest_keys(unsorted, times, summed)
+    dropped = {repeats_name(options): len(unsorted) - len(order)}
+    del unsorted, summed
+    weights = sums if sums is not None else None if weights is None else weights[order]
     if options.min_rating is not None:
         if ratings is None:
             raise no_rating_column()
         good = ratings[order] >= options.min_rating
         dropped["below_min_rating"] = int((~good).sum())
         keys, order = keys[good], order[good]
+        weights = None if weights is None else weights[good]
     user_rows, item_rows = np.empty(len(keys), np.int32), np.empty(len(keys), np.int32)
     np.floor_divide(keys, len(items), out=user_rows, casting="unsafe")
     np.remainder(keys, len(items), out=item_rows, casting="unsafe")
     del keys
     times = None if times is None else times[order]
-    weights = None if weights is None else weights[order]
     return Table(users, items, Interactions(user_rows, item_rows, times, weights), dropped=dropped)
+
+
+def repeats_name(options: PrepareOptions) -> str:
+    """What rows of repeated pairs are counted as (see `report.REASONS`)."""
+    return "repeats_summed" if options.repeats == "sum" else "duplicates"
 
 
 def no_rating_column() -> DataError:

@@ -197,8 +197,13 @@ def latest(user_rows: Int32, item_rows: Int32, items: int, timestamps: Int64 | N
     return latest_keys(pl.Series(pair_keys(user_rows, item_rows, items)), timestamps)[1].astype(np.int64)
 
 
-def latest_keys(unsorted: pl.Series, timestamps: Int64 | None) -> tuple[Int64, npt.NDArray[np.uint32]]:
-    """The keys of `latest`, sorted, and their positions, from those of all pairs, which are `unsorted`."""
+def latest_keys(
+    unsorted: pl.Series, timestamps: Int64 | None, weights: npt.NDArray[np.float32] | None = None
+) -> tuple[Int64, npt.NDArray[np.uint32], npt.NDArray[np.float32] | None]:
+    """The keys of `latest`, sorted, and their positions, from those of all pairs, which are `unsorted`.
+
+    With `weights` [N] also the sum of those of each pair, else None.
+    """
     # One sort of int64 keys is much faster than a lexsort of three columns. Only the few positions whose
     # pair is repeated are then sorted again by key, time and position.
     positions = unsorted.arg_sort()
@@ -206,7 +211,7 @@ def latest_keys(unsorted: pl.Series, timestamps: Int64 | None) -> tuple[Int64, n
     order = positions.to_numpy()
     same_as_next = keys[1:] == keys[:-1]
     if not bool(same_as_next.any()):
-        return keys, order
+        return keys, order, None if weights is None else weights[order]
     repeated = np.zeros(len(keys), bool)
     repeated[1:] |= same_as_next
     repeated[:-1] |= same_as_next
@@ -215,7 +220,11 @@ def latest_keys(unsorted: pl.Series, timestamps: Int64 | None) -> tuple[Int64, n
     order = order.copy()
     order[repeated] = among[np.lexsort((among, times, keys[repeated]))]
     last_of_pair: Bool = np.append(~same_as_next, True)
-    return keys[last_of_pair], order[last_of_pair]
+    sums = None
+    if weights is not None:
+        number: Int64 = np.cumsum(last_of_pair) - last_of_pair
+        sums = np.bincount(number, weights[order]).astype(np.float32)
+    return keys[last_of_pair], order[last_of_pair], sums
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,9 @@ random item a user.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal
 
 from ncf.data.columns import ColumnNames, Needs
@@ -18,6 +19,7 @@ from ncf.errors import ConfigError
 
 Split = Literal["last", "random", "time", "none"]
 Validation = Literal["auto", "last", "random", "none"]
+Repeats = Literal["latest", "sum"]
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,10 @@ class PrepareOptions:
     """Columns (None: guessed), filters, split and candidate lists.
 
     `user`, `item`, `time`, `rating`: names in the file; `weight`: a column to keep as weight of each
-    interaction; `no_time`, `no_rating`: guess no such column. `encoding`: of text files, by default UTF-8.
+    interaction; `event`: a column of types, each with a weight in `event_weights`, which multiplies that of
+    the row, and 0 leaves its rows out. `repeats`: of a repeated pair the "latest" row counts, with its weight
+    or the "sum" of all. `no_time`, `no_rating`: guess no such column. `encoding`: of text files, by default
+    UTF-8.
     `min_rating`: lower ratings are dropped, after duplicates; `min_user`, `min_item`: the k-core. `split`:
     "last" and "random" hold one item a user out, "time" the last `test_fraction` of all time, "none" nothing.
     `validation_fraction`: of all time, or of each user's items where the test has no lists. `negatives`: a
@@ -38,6 +43,9 @@ class PrepareOptions:
     time: str | None = None
     rating: str | None = None
     weight: str | None = None
+    event: str | None = None
+    event_weights: Mapping[str, float] = field(default_factory=dict)
+    repeats: Repeats = "latest"
     format: Format | None = None
     delimiter: str | None = None
     header: bool | None = None
@@ -61,6 +69,8 @@ class PrepareOptions:
     def __post_init__(self) -> None:
         _one_of("split", self.split, ("last", "random", "time", "none"))
         _one_of("validation", self.validation, ("auto", "last", "random", "none"))
+        _one_of("repeats", self.repeats, ("latest", "sum"))
+        _refuse_event_weights(self.event, self.event_weights)
         if self.format is not None:
             _one_of("format", self.format, ("csv", "parquet", "jsonl", "movielens", "lines"))
         if self.delimiter == "":
@@ -82,7 +92,11 @@ class PrepareOptions:
         """The names of the columns that the caller gave."""
         left_out = {"time": self.no_time, "rating": self.no_rating}
         without = frozenset(purpose for purpose, given in left_out.items() if given)
-        return ColumnNames(self.user, self.item, self.time, self.rating, self.weight, without)
+        counted = self.repeats == "sum"
+        return ColumnNames(
+            self.user, self.item, self.time, self.rating, self.weight, without, self.event,
+            self.event_weights, counted,
+        )  # fmt: skip
 
     @property
     def needs(self) -> Needs:
@@ -100,6 +114,34 @@ class PrepareOptions:
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
         raise ConfigError(f"--{name} must be one of {', '.join(allowed)}, not '{value}'.")
+
+
+def _refuse_event_weights(event: str | None, weights: Mapping[str, float]) -> None:
+    """Raise `ConfigError` unless the weights are 0 or more, one is not 0, and a column is named for them."""
+    if weights and event is None:
+        raise ConfigError("--event-weight says what types of events weigh: name their column with --event.")
+    for kind, weight in weights.items():
+        if isinstance(weight, bool) or not math.isfinite(weight) or weight < 0:
+            raise ConfigError(f"--event-weight {kind}={weight} must be a number of 0 or more.")
+    if weights and not any(weights.values()):
+        raise ConfigError("Every --event-weight is 0, which leaves no row: give one type a larger weight.")
+
+
+def read_event_weights(texts: Iterable[str]) -> dict[str, float]:
+    """Type -> weight, from texts such as `purchase=3`; raises `ConfigError` for others."""
+    weights: dict[str, float] = {}
+    for text in texts:
+        kind, _, number = text.rpartition("=")
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = math.nan
+        if not kind or math.isnan(weight):
+            raise ConfigError(f"--event-weight {text} is not TYPE=NUMBER, such as purchase=3.")
+        if kind in weights:
+            raise ConfigError(f"--event-weight gives '{kind}' two weights: leave one out.")
+        weights[kind] = weight
+    return weights
 
 
 def _at_least(name: str, value: int, least: int) -> None:
@@ -129,6 +171,8 @@ def refuse_unknown(name: str) -> None:
 
 def read_value(name: str, text: str, kind: str) -> Any:
     """The value of the option `name` from its `text`; `kind` begins with bool, int, float or str."""
+    if kind.startswith("Mapping"):
+        return read_event_weights(text.split(","))
     if kind.startswith("bool"):
         if text not in ("true", "false"):
             raise ConfigError(f"{name} must be true or false, not {text!r}.")

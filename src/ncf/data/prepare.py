@@ -26,7 +26,7 @@ from ncf.data.published import prepare_published, read_triple
 from ncf.data.readers import Columns, read_columns
 from ncf.data.report import PrepareReport
 from ncf.data.splits import split_table
-from ncf.errors import DataError
+from ncf.errors import ConfigError, DataError
 
 
 def prepare_file(
@@ -90,7 +90,12 @@ def prepare_catalog(
     progress: Progress | None = None,
 ) -> tuple[Dataset, PrepareReport]:
     """Prepare a known set. `source`: a folder with its files; `cache`: where fetched files are kept."""
-    known = catalog.entry(name)
+    known, options = catalog.entry(name), options or PrepareOptions()
+    given = [f"--{option}" for option in ("weight", "event", "repeats") if option in options.as_json()]
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)} cannot be used with a known data set: prepare its file with --input."
+        )
     folder, form = catalog.locate(known, cache, source, progress)
     loaded = form.load(folder)
     if form.content is not None and catalog.content_digest(loaded) != form.content:
@@ -105,7 +110,6 @@ def prepare_catalog(
         "citation": known.citation,
         "time_unit": "as given",
     }
-    options = options or PrepareOptions()
     provenance = Provenance(name, facts, read_item_table(options) or loaded.item_table)
     if loaded.split is not None:
         drop = replace(options, drop_unknown_users=options.drop_unknown_users or loaded.drops_unknown_users)

@@ -176,7 +176,7 @@ def prepare_published(
 
 def refuse_what_does_not_apply(options: PrepareOptions) -> None:
     """Refuse options that would change the rows or the test of a published split."""
-    fixed = ("split", "min_user", "min_item", "min_rating", "weight")
+    fixed = ("split", "min_user", "min_item", "min_rating", "weight", "event", "repeats")
     given = [f"--{name.replace('_', '-')}" for name in fixed if name in options.as_json()]
     if given:
         raise ConfigError(

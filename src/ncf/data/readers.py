@@ -9,6 +9,7 @@ its line.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from ncf.data.values import (
     as_integer,
     as_text,
     as_time,
+    as_type,
     bytes_as_text,
     gap_sentence,
     is_text,
@@ -33,6 +35,7 @@ from ncf.data.values import (
 from ncf.errors import DataError
 
 _HEAD = 1000
+_MOST_TYPES = 20
 _ROW = "number of the row"
 _NEVER_NEGATIVE = ("time", "weight")
 
@@ -73,13 +76,13 @@ def read_columns(origin: Source, names: ColumnNames, needs: Needs | None = None)
 class Reading:
     """Passes over the file that cast the columns, and that search for the line of a value that did not fit.
 
-    `column_of`: purpose (user, item, time, rating, weight) -> the column of the file. `text_ids`: which of
-    user and item are read as text; `time_written`: as in `values.as_time`, or "none".
+    `column_of`: purpose (user, item, time, rating, event, weight) -> the column of the file. `text_ids`:
+    which of user and item are read as text; `time_written`: as in `values.as_time`, or "none".
     """
 
     def __init__(self, origin: Source, names: ColumnNames, needs: Needs | None = None) -> None:
         needs = needs or Needs()
-        self.origin, self.frame = origin, scan(origin)
+        self.origin, self.frame, self._given = origin, scan(origin), names
         schema = schema_of(self.frame, origin)
         nested = {name: dtype for name, dtype in nested_keys(origin).items() if name in schema}
         self.column_of = resolve(pl.Schema({**schema, **nested}), names, origin, needs)
@@ -88,12 +91,13 @@ class Reading:
             self.left_out.append(f"rating = {bare(unused)}, which only --min-rating needs")
         self._optional = set() if names.time or needs.time else {"time"}
         refuse_lacking(origin, [c for p, c in self.column_of.items() if p not in self._optional])
-        self.frame = frame_with_text(
-            self.frame, schema, [self.column_of[p] for p in ("user", "item")], origin
-        )
+        texts = [self.column_of[p] for p in ("user", "item", "event") if p in self.column_of]
+        self.frame = frame_with_text(self.frame, schema, texts, origin)
         self.schema = schema_of(self.frame, origin)
+        if "event" in self.column_of:
+            self._leave_events_out()
         self._blank_rows: bool | None = None
-        head = self._collect(self.frame.select(self.column_of.values()).head(_HEAD))
+        head = self._collect(self.frame.select(list(dict.fromkeys(self.column_of.values()))).head(_HEAD))
         self.time_written = self._suggested_time(head)
         self.text_ids = {
             purpose
@@ -116,6 +120,56 @@ class Reading:
         """What each column was called in the file, without type suffixes."""
         return {purpose: bare(column) for purpose, column in self.column_of.items()}
 
+    @property
+    def kept(self) -> list[str]:
+        """The purposes of the columns after `weighed`."""
+        weighs = self._given.counted or "event" in self.column_of
+        return list(
+            dict.fromkeys([*(p for p in self.column_of if p != "event"), *(["weight"] if weighs else [])])
+        )
+
+    def weighed(self, cast: pl.DataFrame) -> pl.DataFrame:
+        """The columns of a pass, with a `weight` that is the product of that and of the event's, if any."""
+        if "weight" not in self.kept:
+            return cast
+        factors = [cast[purpose] for purpose in ("event", "weight") if purpose in cast.columns]
+        ones = pl.repeat(1, len(cast), dtype=pl.Float32, eager=True)
+        return cast.with_columns(math.prod(factors, start=ones).alias("weight"))
+
+    def _leave_events_out(self) -> None:
+        """Leave the rows out whose type weighs 0; refuse a column of types without any weights."""
+        self._types = (
+            self.frame.select(as_type(self.column_of["event"]).alias("type"))
+            .group_by("type").len().drop_nulls().sort("len", "type", descending=[True, False])
+        )  # fmt: skip
+        if not self._given.event_weights:
+            raise self._unweighed()
+        absent = [kind for kind, weight in self._given.event_weights.items() if weight == 0]
+        if absent:
+            counts = self._collect(self._types.filter(pl.col("type").is_in(absent)))
+            for kind, rows in counts.iter_rows():
+                self.left_out.append(f"rows of the event '{kind}', {rows:,} in all, whose weight is 0")
+            self.frame = self._without_events(self.frame)
+
+    def _without_events(self, frame: pl.LazyFrame) -> pl.LazyFrame:
+        """The rows of the table but those whose type weighs 0."""
+        absent = [kind for kind, weight in self._given.event_weights.items() if weight == 0]
+        if "event" not in self.column_of or not absent:
+            return frame
+        return frame.filter(~as_type(self.column_of["event"]).is_in(absent).fill_null(False))
+
+    def _unweighed(self) -> DataError:
+        """The error for types of events without a weight."""
+        counts = self._collect(self._types).rows()
+        told = [f"'{kind}' ({rows:,} row{'s' if rows > 1 else ''})" for kind, rows in counts]
+        shown = ", ".join(told[:_MOST_TYPES])
+        more = f" and {len(told) - _MOST_TYPES:,} more" if len(told) > _MOST_TYPES else ""
+        kind = next((kind for kind, _ in counts if kind not in self._given.event_weights), "TYPE")
+        return DataError(
+            f"The events (column '{bare(self.column_of['event'])}') of {self.origin.path} are {shown}{more}: "
+            f"give each a weight, such as --event-weight {kind}=1, where 0 leaves its rows out."
+        )
+
     def columns(self) -> Columns:
         """The whole columns, in memory; raises `DataError` for the first value that does not fit."""
         while True:
@@ -132,6 +186,7 @@ class Reading:
                 row = int(mask.arg_true()[0])
                 raise self.gap(purpose, row, int(mask.sum()), is_negative(collected[purpose], purpose, row))
         self.origin.refuse_changed()
+        collected = self.weighed(collected)
         return Columns(
             user=collected["user"],
             item=collected["item"],
@@ -184,7 +239,9 @@ class Reading:
         `user_is_text` or `item_is_text` marks the values that are text after all. `time_is_other` marks times
         that are not written as was assumed.
         """
-        return cast_expressions(self.column_of, self.schema, self.time_written, self.text_ids, kind)
+        return cast_expressions(
+            self.column_of, self.schema, self.time_written, self.text_ids, kind, self._given.event_weights
+        )
 
     def _suggested_time(self, head: pl.DataFrame) -> str:
         """How the first rows write times."""
@@ -210,9 +267,11 @@ class Reading:
         else:
             frame = frame.with_row_index(_ROW)
         try:
-            number, raw = frame.select(_ROW, column).slice(row, 1).collect().row(0)
+            number, raw = self._without_events(frame).select(_ROW, column).slice(row, 1).collect().row(0)
         except pl.exceptions.PolarsError:
             number, raw = row, None
+        if purpose == "event" and raw is not None:
+            return self._unweighed()
         return DataError(gap_sentence(purpose, bare(column), raw, self._where(int(number)), count, negative))
 
     def _where(self, row: int) -> str:
@@ -261,6 +320,7 @@ def cast_expressions(
     time_written: str,
     text_ids: Collection[str],
     kind: type[pl.DataType] = pl.Categorical,
+    event_weights: Mapping[str, float] | None = None,
 ) -> list[pl.Expr]:
     """As `Reading.expressions`, for any purpose -> column. `time_written`: as in `values.as_time`."""
     expressions = []
@@ -277,6 +337,11 @@ def cast_expressions(
         expressions.append(time.alias("time"))
         if typed_time(schema[column_of["time"]]) is None:
             expressions.append((raw.is_not_null() & time.is_null()).alias("time_is_other"))
+    if "event" in column_of and event_weights:
+        types = as_type(column_of["event"])
+        by_type = {kind: float(weight) for kind, weight in event_weights.items()}
+        weights = types.replace_strict(by_type, default=None, return_dtype=pl.Float32)
+        expressions.append(weights.alias("event"))
     numbers = [purpose for purpose in ("rating", "weight") if purpose in column_of]
     return expressions + [
         pl.col(column_of[purpose]).cast(pl.Float32, strict=False).alias(purpose) for purpose in numbers

@@ -11,6 +11,7 @@ from typing import Any
 
 REASONS = {
     "duplicates": "repeated (user, item) pairs, the latest kept",
+    "repeats_summed": "repeated (user, item) pairs, the latest kept with the weights of all",
     "below_min_rating": "interactions below the least rating",
     "k_core_interactions": "interactions of users or items below the k-core",
     "k_core_users": "users below the k-core",

@@ -116,6 +116,9 @@ def _names(dataset: Dataset, options: PrepareOptions, given: ColumnNames) -> Col
         name("rating") if options.min_rating is not None else None,
         name("weight") if dataset.train.weights is not None else None,
         frozenset({"time"} if timeless else ()),
+        name("event"),
+        options.event_weights,
+        options.columns.counted,
     )
 
 

@@ -132,6 +132,11 @@ def as_text(column: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return column.cast(pl.String)
 
 
+def as_type(column: str) -> pl.Expr:
+    """The type of an event as text; a number of whole value as its integer, as in every format."""
+    return pl.col(column).cast(pl.String).str.replace(r"^(-?[0-9]+)\.0+$", "$1")
+
+
 def as_integers(texts: pl.Series) -> pl.Series | None:
     """Ids [N] that are all integers, as Int64, or as text where one is wider; None where one is no integer.
 

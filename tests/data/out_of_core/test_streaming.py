@@ -30,8 +30,13 @@ OPTIONS = {
     "time": PrepareOptions(split="time", negatives=20),
     "time, no validation": PrepareOptions(split="time", validation="none", negatives=20),
     "filters": PrepareOptions(min_rating=2, min_user=8, min_item=4, negatives=20),
-    "weights": PrepareOptions(weight="rating", negatives=20),
-}
+    "weights": PrepareOptions(weight="rating", min_rating=2, negatives=20),
+    "counts": PrepareOptions(repeats="sum", min_rating=2, negatives=20),
+    "events": PrepareOptions(
+        event="rating", event_weights={"1": 0, "2": 0.1, "3": 0.7, "4": 3, "5": 1.3}, weight="rating",
+        repeats="sum", negatives=20,
+    ),
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

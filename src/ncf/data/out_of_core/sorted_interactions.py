@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ncf.data.encode import no_rating_column
+from ncf.data.encode import no_rating_column, repeats_name
 from ncf.data.formats import changed
-from ncf.data.interactions import Bool, Int32, Int64, Interactions, latest
+from ncf.data.interactions import Bool, Int32, Int64, Interactions, latest_keys, pair_keys
 from ncf.data.options import PrepareOptions
 from ncf.data.out_of_core.column_files import ColumnFile, Writer
 from ncf.data.out_of_core.scan_ids import IdScan, batches
@@ -181,19 +181,20 @@ def sort(reading: Reading, ids: IdScan, options: PrepareOptions, folder: Path) -
     if options.min_rating is not None and "rating" not in reading.column_of:
         raise no_rating_column()
     part_of_user = _part_of_user(ids.rows_of_user)
-    kind = np.dtype([(purpose, _TYPES[purpose]) for purpose in reading.column_of])
+    kind = np.dtype([(purpose, _TYPES[purpose]) for purpose in reading.kept])
     parts = [folder / f"part-{number:06}" for number in range(int(part_of_user[-1]) + 1)]
     _distribute(reading, ids, part_of_user, kind, parts)
     del part_of_user
-    writer = SortedInteractionsWriter(folder, set(reading.column_of), len(ids.users))
-    dropped = {"duplicates": 0}
+    writer = SortedInteractionsWriter(folder, set(reading.kept), len(ids.users))
+    repeated = repeats_name(options)
+    dropped = {repeated: 0}
     if options.min_rating is not None:
         dropped["below_min_rating"] = 0
     for path in parts:
         rows = np.fromfile(path, kind)
         path.unlink()
-        kept = _latest(rows, len(ids.items))
-        dropped["duplicates"] += len(rows) - len(kept)
+        kept = _latest(rows, len(ids.items), options)
+        dropped[repeated] += len(rows) - len(kept)
         if options.min_rating is not None:
             good = rows["rating"][kept] >= options.min_rating
             dropped["below_min_rating"] += int((~good).sum())
@@ -223,7 +224,8 @@ def _distribute(
     for batch in batches(reading):
         rows = np.empty(len(batch), kind)
         rows["user"], rows["item"] = encode_user.rows(batch["user"]), encode_item.rows(batch["item"])
-        for purpose in set(reading.column_of) - {"user", "item"}:
+        batch = reading.weighed(batch)
+        for purpose in set(reading.kept) - {"user", "item"}:
             rows[purpose] = batch[purpose].to_numpy()
         seen += np.bincount(rows["user"], minlength=len(seen))
         part = part_of_user[rows["user"]]
@@ -273,13 +275,18 @@ class Encoder:
         return np.asarray(np.minimum(self._ids.searchsorted(numbers), last), np.int32)
 
 
-def _latest(rows: Rows, items: int) -> Int64:
-    """Positions of the rows that stay, sorted by user and item."""
+def _latest(rows: Rows, items: int, options: PrepareOptions) -> Int64:
+    """Positions of the rows that stay, sorted by user and item; weights are summed as asked."""
     if not len(rows):
         return np.zeros(0, np.int64)
     first = rows["user"].min()
     times = rows["time"] if "time" in (rows.dtype.names or ()) else None
-    return latest(rows["user"] - first, rows["item"], items, times)
+    keys = pl.Series(pair_keys(rows["user"] - first, rows["item"], items))
+    weights = rows["weight"] if options.repeats == "sum" else None
+    _, kept, sums = latest_keys(keys, times, weights)
+    if sums is not None:
+        rows["weight"][kept] = sums
+    return kept.astype(np.int64)
 
 
 def _interactions(rows: Rows, kept: Int64) -> Interactions:

@@ -33,7 +33,7 @@ from ncf.data.out_of_core.streaming import finish
 from ncf.data.prepare import provenance_of, source_of
 from ncf.data.report import PrepareReport
 from ncf.data.vocabulary import Vocabulary, canonical
-from ncf.errors import DataError
+from ncf.errors import ConfigError, DataError
 
 
 def prepare_spark(
@@ -51,6 +51,8 @@ def prepare_spark(
     """
     options, target = options or PrepareOptions(), Path(output)
     refuse_foreign(target)
+    if options.event is not None or options.repeats != "latest":
+        raise ConfigError("Spark knows neither --event nor --repeats sum: use 'ncf prepare --input'.")
     item_table = read_item_table(options)
     origin = source_of(path, options)
     cast = read(spark, origin, options.columns, options.needs)
