@@ -15,7 +15,7 @@ from ncf.config import Experiment
 from ncf.data import Dataset, Vocabulary
 from ncf.errors import CheckpointError, ConfigError, DataError
 from ncf.experiment import Run, RunOptions, train
-from ncf.models import build_model, freeze, history_branch, history_of
+from ncf.models import build_model, history_branch
 from ncf.renewal.final import recipe_of, twin_of
 from ncf.renewal.warm import WarmStart, warm_recipe
 from ncf.serving.artifact import open_artifact
@@ -53,13 +53,8 @@ def runs(data: Dataset, tmp_path_factory: pytest.TempPathFactory) -> dict[str, R
 
 def filled(run: Run, dataset: Dataset) -> tuple[WarmStart, torch.nn.Module]:
     """The model of a warm start on `dataset`, frozen."""
-    earlier, config = WarmStart.of(run.folder, dataset), open_artifact(run.folder).experiment.model
-    seen, model = earlier.seen(dataset), build_model(config, len(dataset.users), len(dataset.items))
-    earlier.fill(model, seen)
-    branch = history_branch(model)
-    if branch is not None:
-        branch.attach(history_of(seen, branch.half_life))
-    return earlier, freeze(model)
+    earlier = WarmStart.of(run.folder, dataset)
+    return earlier, earlier.model(earlier.seen(dataset))
 
 
 @pytest.mark.parametrize("kind", KINDS)

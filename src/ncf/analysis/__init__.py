@@ -4,6 +4,7 @@ The evaluation wing measures whatever assigns scores. This wing knows runs: it o
 were trained on, and it can train a recipe again on another split.
 """
 
+from ncf.analysis.cold_items import ColdItems, evaluate_cold_items
 from ncf.analysis.cold_start import ColdUsers, evaluate_cold_users
 from ncf.analysis.evaluate import (
     GROUPS,
@@ -27,6 +28,7 @@ __all__ = [
     "GROUPS",
     "PROTOCOLS",
     "WARNING",
+    "ColdItems",
     "ColdUsers",
     "EvaluatedRun",
     "EvaluationResult",
@@ -37,6 +39,7 @@ __all__ = [
     "evaluate",
     "evaluate_both",
     "evaluate_by_time",
+    "evaluate_cold_items",
     "evaluate_cold_users",
     "folders_of",
     "grouped",

@@ -90,17 +90,46 @@ def evaluate_by_time(
     interrupted once `stop` returns true. Raises `DataError` where there are no times or the source is not
     known, and `ConfigError` for a model.tar.gz.
     """
+    refuse_to_train_again(run)
+    dataset, data_path = _data(run, data, locate_artifact(run.path).parent / FOLDER / "data", log)
+    target = train_again(run, dataset, data_path, FOLDER, tracker, log, stop)
+    later = open_run(target, data_path, ties=run.rules.ties, cutoffs=run.rules.cutoffs)
+    runs = {"leave one out": run, "time": later}
+    results = {name: evaluate_both(evaluated) for name, evaluated in runs.items()}
+    return TemporalEvaluation(results, runs, target, share_still_to_come(run.dataset))
+
+
+def refuse_to_train_again(run: EvaluatedRun) -> None:
+    """Raise `ConfigError` for a run beside which its recipe cannot be trained again."""
     if Path(run.path).is_file():
         raise ConfigError(
-            "A split by time keeps a second training in the run's folder: give that folder instead of "
-            f"{run.path}."
+            f"This keeps a second training in the run's folder: give that folder instead of {run.path}."
         )
-    folder = locate_artifact(run.path).parent / FOLDER
-    dataset, data_path = _data(run, data, folder / "data", log)
-    target = folder / "run"
+    if warm := run.artifact.metrics.get("warm"):
+        raise ConfigError(
+            f"{run.path} is a warm start, and its few epochs alone train no model: give the run that it "
+            f"started from, {warm['from']}."
+        )
+
+
+def train_again(
+    run: EvaluatedRun,
+    dataset: Dataset,
+    data_path: Path | None,
+    folder: str,
+    tracker: Tracker,
+    log: Callable[[str], None],
+    stop: Callable[[], bool],
+) -> Path:
+    """Train the recipe of `run` on `dataset` in `folder`/run of its own folder, which is returned.
+
+    What is there already is kept if it is of these data, and an interrupted training is resumed.
+    """
+    refuse_to_train_again(run)
+    target = locate_artifact(run.path).parent / folder / "run"
     settings, finished = run.artifact.experiment, _trained_on(target)
     if finished != dataset.digest:
-        log(f"Training {settings.name} on the past alone, in {target}.")
+        log(f"Training {settings.name} on {len(dataset.train):,} of its interactions, in {target}.")
         begun = (target / "run.json").is_file()
         options = RunOptions(
             resume=begun and finished is None,
@@ -110,10 +139,7 @@ def evaluate_by_time(
             stop=stop,
         )
         train(dataset, settings, target, data_path=data_path, options=options)
-    later = open_run(target, data_path, ties=run.rules.ties, cutoffs=run.rules.cutoffs)
-    runs = {"leave one out": run, "time": later}
-    results = {name: evaluate_both(evaluated) for name, evaluated in runs.items()}
-    return TemporalEvaluation(results, runs, target, share_still_to_come(run.dataset))
+    return target
 
 
 def share_still_to_come(dataset: Dataset) -> float:

@@ -35,8 +35,11 @@ def evaluate(
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Same as --protocol full.")] = False,
     split: Annotated[
-        Literal["test", "validation", "time"],
-        typer.Option(help="Held-out rows; time also trains the recipe on the past alone."),
+        Literal["test", "validation", "time", "items"],
+        typer.Option(
+            help="Held-out rows. The recipe is also trained on the past alone (time), or without a fifth of "
+            "the items, which are then placed from their columns (items)."
+        ),
     ] = "test",
     by: Annotated[
         list[By] | None,
@@ -60,13 +63,17 @@ def evaluate(
     """
     from ncf import analysis
 
-    if split == "time" and (by or cold or protocol or full):
+    if split in ("time", "items") and (by or cold or protocol or full):
+        shows = "both protocols" if split == "time" else "candidate lists"
         raise ConfigError(
-            "--split time always shows both protocols: leave out --by, --cold, --protocol and --full."
+            f"--split {split} always shows {shows}: leave out --by, --cold, --protocol and --full."
         )
     overrides = {"ties": ties, "cutoffs": tuple(k) if k else None}
     if split == "time":
         _by_time(run, data, overrides, as_json)
+        return
+    if split == "items":
+        _by_cold_items(run, data, overrides, as_json)
         return
     subject = analysis.open_run(run, data, split=split, other_data=True, **overrides)  # type: ignore[arg-type]
     if subject.held_out.has_lists:
@@ -183,6 +190,30 @@ def _by_time(run: str, data: str | None, overrides: Mapping[str, Any], as_json: 
         print_columns(f"{subject.name}, {protocol}", columns)
     typer.echo(temporal.rows)
     typer.echo(temporal.leak)
+
+
+def _by_cold_items(run: str, data: str | None, overrides: Mapping[str, Any], as_json: bool) -> None:
+    """Rank items that nobody has used, placed from their columns, by a second training without them."""
+    from contextlib import closing
+
+    from ncf import analysis
+    from ncf.runtime import stop_requested
+    from ncf.tracking import console
+
+    subject = analysis.open_run(run, data, **overrides)
+    with closing(console.ConsoleTracker()) as tracker, stop_requested() as stop:
+        cold = analysis.evaluate_cold_items(subject, tracker, console.log, stop)
+    if as_json:
+        lists = {
+            kind: {name: result.to_json() for name, result in results.items()}
+            for kind, results in cold.results.items()
+        }
+        document = {"run": run, "name": subject.name, "split": "items", "items_run": str(cold.folder)}
+        print_json({**document, "items": cold.items, "remark": cold.remark, "lists": lists})
+        return
+    for kind, results in cold.results.items():
+        print_columns(f"{subject.name}, cold items among {kind}", results)
+    typer.echo(cold.remark)
 
 
 def compare(

@@ -22,7 +22,7 @@ from ncf.data import Dataset
 from ncf.data.interactions import Int32
 from ncf.errors import ConfigError, DataError
 from ncf.evaluation.cross_dataset import on_record
-from ncf.models import Model
+from ncf.models import Model, build_model, freeze, history_branch, history_of
 from ncf.renewal.final import run_folder, weights_digest
 from ncf.renewal.item_columns import from_columns, item_features
 from ncf.serving.artifact import Artifact, open_artifact
@@ -112,6 +112,14 @@ class WarmStart:
             f"vectors, {len(new_users):,} users are folded in; of new items {how['by_users']:,} are placed "
             + " ".join([f"by their users, {placed}", *joined])
         )
+
+    def model(self, dataset: Dataset) -> Model:
+        """The model with its first values, ready to score the users and items of `dataset`."""
+        model = build_model(self.artifact.experiment.model, len(dataset.users), len(dataset.items))
+        self.fill(model, dataset)
+        if (branch := history_branch(model)) is not None:
+            branch.attach(history_of(dataset, branch.half_life))
+        return freeze(model)
 
     def _histories(self, dataset: Dataset, users: Rows) -> list[Rows]:
         """The training items of `users` that the earlier run knows, in its rows, oldest first."""
