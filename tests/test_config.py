@@ -53,6 +53,9 @@ def test_overrides_are_read_as_toml() -> None:
         ("name.x=1", "'name' is a value, so it has no keys"),
         ("model.tower=[]", "model.tower: Tuple should have at least 1 item"),
         ("train.epochs=0", "train.epochs = 0 keeps random tables"),
+        ("train.half_life=30", "half_life: a number of hours, days or weeks is due, such as 12h.*, not '30'"),
+        ("train.half_life=0d", "half_life: a number of hours, days or weeks is due, .* not '0d'"),
+        ("train.half_life=1y", "half_life: a number of hours, days or weeks is due, .* not '1y'"),
     ],
 )
 def test_a_mistake_is_named(override: str, sentence: str) -> None:

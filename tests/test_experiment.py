@@ -10,6 +10,7 @@ import pytest
 
 from ncf.errors import ConfigError
 from ncf.experiment import RunOptions, train
+from ncf.serving.artifact import open_artifact
 from ncf.tracking.tracker import Silent
 from support import checkerboard, dataset_of, experiment
 
@@ -33,6 +34,22 @@ def test_what_training_leaves_out_or_cannot_watch_is_told(tmp_path: Path) -> Non
     assert "1 users have used every item: no negative exists for them" in said
     assert "leaves out their 6 positives" in said
     assert "train.patience has nothing to watch" in said
+
+
+def test_a_half_life_draws_what_is_new(tmp_path: Path) -> None:
+    """An age of 40 half-lives takes all but one item out of training; without times nothing begins."""
+    data = checkerboard()
+    with pytest.raises(ConfigError, match=r"train\.half_life needs the times of interactions"):
+        train(data, experiment("mf", half_life="1h"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    new = data.train.item_rows == 4
+    times = np.where(new, 1_700_000_000, 1_700_000_000 - 40 * 3600)
+    data = replace(data, train=replace(data.train, timestamps=times), digest="times")
+    options = RunOptions(serves=False, verdict=False)
+    run = train(data, experiment("mf", half_life="1h"), tmp_path / "run", options=options)
+    biases = open_artifact(run.artifact).weights["item_bias"]
+    assert biases.argmax() == 4
+    assert (biases[np.arange(len(biases)) != 4] < 0).all()
 
 
 @pytest.mark.parametrize("init", ["spectral", "auto"])

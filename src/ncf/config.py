@@ -26,6 +26,7 @@ Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 NonNegative = Annotated[float, Field(ge=0.0)]
 Count = Annotated[int, Field(ge=1)]
+Duration = Annotated[str, Field(pattern=r"^$|^([0-9]*[1-9][0-9]*(\.[0-9]+)?|0*\.[0-9]*[1-9][0-9]*)[hdw]$")]
 
 
 class ConfigSection(BaseModel):
@@ -108,6 +109,9 @@ class TrainConfig(ConfigSection):
     exclude: Literal["training", "known"] = "training"
     """Which positives of a user are never its negatives: those in `training`, or all `known` ones. `known`
     suits a model that ships; it leaks the held-out items into training, so metrics are optimistic."""
+    half_life: Duration = ""
+    """A positive's weight halves with each half-life of age before the newest one: a number of hours, days or
+    weeks, such as 12h, 30d or 2w; with "" age does not matter (`data/decay.py`)."""
     loss: Literal["bce", "bpr", "softmax"] = "bce"
     init: Literal["random", "spectral", "auto"] = "random"
     """`spectral` takes the initial tables from a closed-form model of the data
@@ -355,6 +359,10 @@ def _first_mistake(error: ValidationError) -> str:
     given = mistake["input"]
     if mistake["type"] == "tuple_type":
         return f"{field}: a list such as [128, 64] is due, not {_shown(given)}."
+    if field.endswith("train.half_life"):
+        return (
+            f"{field}: a number of hours, days or weeks is due, such as 12h, 30d or 2w, not {_shown(given)}."
+        )
     if mistake["type"] == "string_type":
         return f"{field}: a text is due: put {_shown(given)} in quotes."
     message = mistake["msg"].removeprefix("Value error, ")
@@ -375,6 +383,8 @@ def _deciding(experiment: Experiment) -> dict[str, Any]:
         mode="json", exclude={"name", "data", "evaluation", "pretraining", "published"}
     )
     values["train"] = {key: value for key, value in values["train"].items() if key not in _HABITS}
+    if not values["train"]["half_life"]:
+        del values["train"]["half_life"]  # recipes from before it keep their digests
     if experiment.pretraining:
         values["pretraining"] = {
             "alpha": experiment.pretraining.alpha,

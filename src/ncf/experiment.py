@@ -18,6 +18,7 @@ import torch
 
 from ncf.config import Experiment, TrainConfig
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
+from ncf.data.decay import decayed, seconds_a_unit
 from ncf.data.files import atomic_file, storage_errors, write_text
 from ncf.errors import ConfigError
 from ncf.models import GMF, Model, build_model, history_branch, history_of
@@ -129,6 +130,8 @@ def train(
         if earlier is not None:
             raise ConfigError("A warm start needs whole tables: set train.tables = 'replicated'.")
     require_times(dataset.train, experiment.model.history_half_life)
+    if experiment.train.half_life:
+        seconds_a_unit(dataset, "train.half_life")
     _refuse_what_ignores_weights(dataset, experiment)
     clock = PhaseClock(options.phases)
     trackers: list[Tracker] = [clock, options.tracker]
@@ -192,7 +195,7 @@ def _start(
         if options.resume and (known := _chosen(notes)) and known["asked"] == asked:
             start = Start(Experiment.parse(known["experiment"], source=str(notes)))
         else:
-            start = choose_start(dataset, experiment, pool, tracker)
+            start = choose_start(decayed(dataset, experiment.train.half_life), experiment, pool, tracker)
             document = {"asked": asked, "experiment": start.experiment.model_dump(mode="json")}
             with atomic_file(notes) as temporary:
                 write_text(temporary, json.dumps(document, indent=2))
@@ -205,11 +208,12 @@ def _refuse_what_ignores_weights(dataset: Dataset, experiment: Experiment) -> No
     parts = [experiment, *((recipe.gmf, recipe.mlp) if recipe else ())]
     init = next((part.train.init for part in parts if part.train.init != "random"), None)
     distils = recipe is not None and experiment.model.kind == "gmf"
-    if dataset.train.weights is not None and (init or distils):
+    weighs = dataset.train.weights is not None or any(part.train.half_life for part in parts)
+    if weighs and (init or distils):
         what = f"train.init = '{init}'" if init else "A distilled recipe"
         raise ConfigError(
             f"{what} starts from a closed form, which does not know the weights of these data: set "
-            "train.init = 'random' and a number for model.factors, or prepare the data without --weight."
+            "train.init = 'random' and a number for model.factors, or do without --weight and half_life."
         )
 
 
@@ -399,10 +403,12 @@ def _load_trained(model: Model, artifact: Artifact, seen: Dataset) -> None:
 
 def _seen(dataset: Dataset, config: TrainConfig, everything: bool) -> Dataset:
     """The data as a run with these settings sees them: perhaps with validation in training, or with
-    `everything`."""
+    `everything`, and with weights where old interactions count less."""
     if everything:
-        return dataset.with_everything_in_training()
-    return dataset.with_validation_in_training() if config.validation == "include" else dataset
+        dataset = dataset.with_everything_in_training()
+    elif config.validation == "include":
+        dataset = dataset.with_validation_in_training()
+    return decayed(dataset, config.half_life)
 
 
 def _log_setup(trainer: Trainer, dataset: Dataset, tracker: Tracker) -> None:

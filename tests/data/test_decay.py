@@ -1,0 +1,54 @@
+"""Weights that halve with age, against the formula; times in every unit, and what is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from ncf.data import Dataset
+from ncf.data.decay import decayed, seconds, seconds_a_unit
+from ncf.errors import ConfigError
+
+NOW = 1_700_000_000
+
+
+def at(dataset: Dataset, times: np.ndarray, unit: str = "as given") -> Dataset:
+    train = replace(dataset.train, timestamps=times.astype(np.int64))
+    return replace(dataset, train=train, description={"time_unit": unit}, digest="times")
+
+
+@pytest.mark.parametrize(
+    ("half_life", "wanted"), [("12h", 43_200), ("1.5d", 129_600), ("2w", 1_209_600), (".5h", 1_800)]
+)
+def test_durations(half_life: str, wanted: float) -> None:
+    assert seconds(half_life) == wanted
+
+
+@pytest.mark.parametrize("steps", [1, 10**3, 10**6, 10**9])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_weights_halve_with_age(dataset: Dataset, steps: int, weighted: bool) -> None:
+    draws = np.random.default_rng(0)
+    ages = draws.integers(0, 100 * 86_400, len(dataset.train))
+    ages[3] = 0
+    data = at(dataset, (NOW - ages) * steps)
+    factors = draws.random(len(ages)).astype(np.float32) if weighted else None
+    data = replace(data, train=replace(data.train, weights=factors))
+    got = decayed(data, "30d").train.weights
+    assert got is not None
+    assert got.dtype == np.float32
+    slow = [0.5 ** (age / (30 * 86_400)) for age in ages.tolist()]
+    np.testing.assert_allclose(got, np.array(slow) * (1 if factors is None else factors), rtol=1e-6)
+    assert decayed(data, "") is data
+    assert decayed(data, "30d").digest == data.digest
+
+
+def test_dates_are_microseconds_whatever_their_size(dataset: Dataset) -> None:
+    assert seconds_a_unit(at(dataset, dataset.train.item_rows, "microseconds"), "train.half_life") == 1e-6
+
+
+def test_what_has_no_age_is_refused(dataset: Dataset) -> None:
+    with pytest.raises(ConfigError, match=r"train.half_life is a duration, .* 7, is no Unix time: prepare"):
+        decayed(at(dataset, np.full(len(dataset.train), 7)), "30d")
+    timeless = replace(dataset, train=replace(dataset.train, timestamps=None))
+    with pytest.raises(ConfigError, match=r"train.half_life needs the times .* have none: prepare them with"):
+        decayed(timeless, "30d")
