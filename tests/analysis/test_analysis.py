@@ -163,9 +163,9 @@ def test_a_split_by_time_beside_leave_one_out(
     assert (own, cut) == (None, str(folder / "time"))
     assert analysis.folders_of(str(copied), str(folder / "last")) == (str(folder / "last"), None)
     run = analysis.open_run(copied)
-    messages: list[str] = []
+    kept, messages = len(Dataset.open(folder / "time").train), list[str]()
     temporal = analysis.evaluate_by_time(run, cut, Silent(), messages.append)
-    assert messages == [f"Training small-gmf on the past alone, in {copied}/time-split/run."]
+    assert messages == [f"Training small-gmf on {kept:,} of its interactions, in {copied}/time-split/run."]
     assert list(temporal.results) == ["leave one out", "time"]
     cut_data = Dataset.open(folder / "time")
     assert analysis.is_split_by_time(cut_data)

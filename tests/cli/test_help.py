@@ -61,7 +61,7 @@ CHOICES: dict[str, Any] = {
     "ncf train --distributed": connect.KINDS,
     "ncf tune --pruner": PRUNERS,
     "ncf evaluate --protocol": (*analysis.PROTOCOLS, "both"),
-    "ncf evaluate --split": ("test", "validation", "time"),
+    "ncf evaluate --split": ("test", "validation", "time", "items"),
     "ncf evaluate --by": analysis.GROUPS,
     "ncf evaluate --ties": get_args(Ties),
     "ncf sagemaker train --distributed": KINDS,

@@ -53,7 +53,7 @@ def test_data_that_have_moved_or_changed_are_a_sentence_and_given_ones_an_error(
     document = json.loads((moved / "run.json").read_text())
     document["data"]["path"] = str(tmp_path / "gone")
     (moved / "run.json").write_text(json.dumps(document))
-    assert "is not a prepared data folder" in open_report_inputs(moved).reason
+    assert f"are not in {tmp_path / 'gone'} any more" in open_report_inputs(moved).reason
     checkerboard().save(tmp_path / "gone")
     assert "give --data with the folder it was trained on" in open_report_inputs(moved).reason
     with pytest.raises(DataError, match="give --data with the folder it was trained on"):
