@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from ncf import experiment
 from ncf.cli import app
-from ncf.data import PrepareOptions, prepare_file
+from ncf.data import Dataset, PrepareOptions, prepare_file
 from ncf.errors import ConfigError
 from ncf.tracking import console
 from support import experiment as small
@@ -108,6 +108,42 @@ def test_a_split_by_time() -> None:
     assert own["sampled"]["metrics"] == parsed("by-time")["metrics"], "evaluated as it is"
     assert not Path("by-time/time-split").exists()
     assert "Rows of one user" not in printed("by-time", "--split", "time")
+
+
+@pytest.mark.parametrize("warm", [False, True])
+def test_old_and_new_are_compared_on_rows_that_neither_has_seen(
+    warm: bool, project: Path, tmp_path: Path
+) -> None:
+    """What the old run was trained on, or held out, is left out for both; a warm start has learned it too."""
+    table = pl.read_csv("events.csv")
+    more = pl.DataFrame([(user, 40 + user % 5, 1_700_000_000) for user in range(0, 50, 2)], table.schema,
+                        orient="row")  # fmt: skip
+    options = PrepareOptions(split="random", negatives=15, seed=9)
+    pl.concat([table, more]).write_csv(tmp_path / "later.csv")
+    prepare_file(tmp_path / "later.csv", options)[0].save(tmp_path / "later")
+    later, new = Dataset.open(tmp_path / "later"), tmp_path / "new"
+    settings, earlier = small("gmf", epochs=1), project / "run" if warm else None
+    experiment.train(later, settings, new, data_path=tmp_path / "later", warm=earlier)
+    old = {*table.select("user", "item").iter_rows()}
+    test = zip(
+        later.users.ids_of(later.test.user_rows), later.items.ids_of(later.test.positives), strict=True
+    )
+    fresh = sum(pair not in old for pair in test)
+    assert 0 < fresh < len(later.test)
+    words = ["compare", "run", str(new), "--data", str(tmp_path / "later")]
+    done = CliRunner().invoke(app, [*words, "--json"])
+    assert done.exit_code == 0, repr(done.exception)
+    document = json.loads(done.stdout)
+    assert (document["rows"], document["rows_left_out"]) == (fresh, len(later.test) - fresh)
+    assert len(document["other_data"]) == 1 + warm
+    said = CliRunner().invoke(app, words).stdout
+    assert f"Compared on the {fresh} rows that are on the record of neither; " in said
+    alone = parsed("run", "--data", str(tmp_path / "later"))
+    assert alone["rows"] == fresh
+    assert (
+        f"{len(later.test) - fresh} of {len(later.test)} test rows are on its record" in alone["other_data"]
+    )
+    assert document["metrics"]["ndcg@10"]["mean_a"] == pytest.approx(alone["metrics"]["ndcg@10"])
 
 
 @pytest.mark.parametrize(

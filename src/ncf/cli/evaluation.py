@@ -237,14 +237,17 @@ def compare(
     runs = analysis.paired_runs(a, b, data, k)
     comparisons = analysis.compare_opened(*runs, runs[0].protocol(full))
     notes = [run.other_data for run in runs if run.other_data]
+    rows, everything = len(runs[0].held_out), len(runs[0].all_rows or runs[0].held_out)
     if as_json:
-        document = {"a": a, "b": b, "metrics": {name: asdict(c) for name, c in comparisons.items()}}
+        metrics = {name: asdict(c) for name, c in comparisons.items()}
+        document = {"a": a, "b": b, "metrics": metrics, "rows": rows, "rows_left_out": everything - rows}
         print_json(document | ({"other_data": notes} if notes else {}))
         return
     for note in notes:
         typer.echo(note)
     if notes:
-        typer.echo(f"Compared on the {len(runs[0].held_out):,} rows that are on the record of neither.")
+        left_out = f"{everything - rows:,} of {everything:,} are left out"
+        typer.echo(f"Compared on the {rows:,} rows that are on the record of neither; {left_out}.")
     from rich.table import Table
 
     from ncf.tracking.console import OUT
