@@ -1,5 +1,6 @@
 """Small data sets whose answers are known, and the few lines that many tests share."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ def checkerboard(users: int = 40, items: int = 30) -> Dataset:
 
 
 def dense_rows(train: Csr, items: int, part: slice) -> torch.Tensor:
-    """[users of the `part`, `items`] float32: one where the user has used the item, else zero."""
+    """[users of the `part`, `items`] float32: one (or the weight) where the user used the item, else zero."""
     return torch.from_numpy(sparse_rows(train, items)[part].toarray())
 
 
@@ -105,6 +106,12 @@ def planted(users: int = 300, items: int = 120, factors: int = 4, each: int = 20
         validation.append((user, [used[1], *negatives]))
         train += [(user, item) for item in used[2:]]
     return dataset_of(train, users, items, test, validation)
+
+
+def weighed(train: Csr) -> Csr:
+    """The same interactions with weights, some of which are 0."""
+    weights = np.random.default_rng(0).exponential(3.0, len(train.columns)).astype(np.float32)
+    return replace(train, weights=np.where(weights < 0.3, np.float32(0.0), weights))
 
 
 def experiment(kind: str = "neumf", **train: Any) -> Experiment:

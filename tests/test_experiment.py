@@ -53,12 +53,18 @@ def test_a_half_life_draws_what_is_new(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("init", ["spectral", "auto"])
-def test_starts_that_do_not_know_weights_are_refused(tmp_path: Path, init: str) -> None:
-    data = checkerboard()
-    weights = np.ones(len(data.train), np.float32)
-    data = replace(data, train=replace(data.train, weights=weights), digest="weighted")
-    with pytest.raises(
-        ConfigError, match=rf"train\.init = '{init}' starts from a closed form, which does not know"
-    ):
-        train(data, experiment("gmf", init=init), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+def test_starts_know_weights_and_age(tmp_path: Path, init: str) -> None:
+    """The first values follow the weights that decay gives, as if the data had come with them."""
+    data, options = checkerboard(), RunOptions(serves=False, verdict=False)
+    ages = np.random.default_rng(0).integers(0, 10, len(data.train))
+    ages[0] = 0
+    weights = np.exp2(-ages).astype(np.float32)
+    timed = replace(data, train=replace(data.train, timestamps=1_700_000_000 - ages * 3600), digest="timed")
+    weighted = replace(data, train=replace(data.train, weights=weights), digest="weighted")
+    tables = []
+    for name, given, half_life in (("a", timed, "1h"), ("b", weighted, ""), ("c", data, "")):
+        recipe = experiment("gmf", init=init, epochs=0, half_life=half_life)
+        run = train(given, recipe, tmp_path / name, options=options)
+        tables.append(open_artifact(run.artifact).weights["item_table"])
+    np.testing.assert_array_equal(tables[0], tables[1])
+    assert not np.allclose(tables[0], tables[2])

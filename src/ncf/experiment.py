@@ -132,7 +132,6 @@ def train(
     require_times(dataset.train, experiment.model.history_half_life)
     if experiment.train.half_life:
         seconds_a_unit(dataset, "train.half_life")
-    _refuse_what_ignores_weights(dataset, experiment)
     clock = PhaseClock(options.phases)
     trackers: list[Tracker] = [clock, options.tracker]
     folder = Path()
@@ -200,21 +199,6 @@ def _start(
             with atomic_file(notes) as temporary:
                 write_text(temporary, json.dumps(document, indent=2))
     return Start(communicator.broadcast(start.experiment), start.logits)
-
-
-def _refuse_what_ignores_weights(dataset: Dataset, experiment: Experiment) -> None:
-    """Raise `ConfigError` for a start that does not know the weights of `dataset`."""
-    recipe = experiment.pretraining
-    parts = [experiment, *((recipe.gmf, recipe.mlp) if recipe else ())]
-    init = next((part.train.init for part in parts if part.train.init != "random"), None)
-    distils = recipe is not None and experiment.model.kind == "gmf"
-    weighs = dataset.train.weights is not None or any(part.train.half_life for part in parts)
-    if weighs and (init or distils):
-        what = f"train.init = '{init}'" if init else "A distilled recipe"
-        raise ConfigError(
-            f"{what} starts from a closed form, which does not know the weights of these data: set "
-            "train.init = 'random' and a number for model.factors, or do without --weight and half_life."
-        )
 
 
 def _facts(dataset: Dataset, experiment: Experiment) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """What every baseline must do, whatever it is made of: one class, run for each of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -65,6 +67,16 @@ class TestPersonalBaseline:
 
 @pytest.mark.parametrize("name", sorted(BASELINES))
 class TestBaselineContract:
+    def test_equal_weights_change_nothing_and_what_does_not_know_them_refuses(self, name: str) -> None:
+        dataset, baseline = checkerboard(), BASELINES[name]
+        equal = replace(dataset, train=replace(dataset.train, weights=np.full(len(dataset.train), 2.5, "f4")))
+        if not baseline.weighs:
+            with pytest.raises(ConfigError, match=rf"does not know the weights .*\(--skip {name}\)"):
+                fitted(name, equal)
+            return
+        scores = catalogue_of(fitted(name, equal), 40)
+        torch.testing.assert_close(scores, catalogue_of(fitted(name, dataset), 40), rtol=1e-6, atol=1e-6)
+
     def test_scores_are_float32_of_the_shapes_asked_for(self, name: str) -> None:
         scorer = fitted(name, checkerboard())
         for size in (0, 1, 7):

@@ -17,7 +17,7 @@ from ncf.baselines.products import Factors
 from ncf.data import Csr
 from ncf.errors import ConfigError
 from ncf.runtime import Workers, generator, workers
-from support import csr_of, dense_rows, planted
+from support import csr_of, dense_rows, planted, weighed
 
 WIDTH = 6
 
@@ -47,34 +47,37 @@ def swept(
 
 def objective(train: Csr, model: Factors, weight: float, l2: float) -> float:
     """The sum that the module's docstring says, pair by pair."""
-    x = dense_rows(train, len(model.items_ID), slice(0, train.users)).double()
+    c = dense_rows(train, len(model.items_ID), slice(0, train.users)).double()
     users, items = model.users_UD.double(), model.items_ID.double()
     scores = users @ items.T
-    fit = (x * (scores - 1.0) ** 2).sum() + weight * (scores**2).sum()
-    of_users = ((x.sum(1) + weight * x.shape[1]) * (users**2).sum(1)).sum()
-    of_items = ((x.sum(0) + weight * x.shape[0]) * (items**2).sum(1)).sum()
+    fit = (c * (scores - 1.0) ** 2).sum() + weight * (scores**2).sum()
+    of_users = ((c.sum(1) + weight * c.shape[1]) * (users**2).sum(1)).sum()
+    of_items = ((c.sum(0) + weight * c.shape[0]) * (items**2).sum(1)).sum()
     return float(fit + l2 * (of_users + of_items))
 
 
-def test_a_sweep_solves_each_row() -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_sweep_solves_each_row(weighted: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ials, "_PART_COST", 500)
     train = planted(90, 70).seen_in_training
+    train = weighed(train) if weighted else train
     model = swept(train, 70, 0.2, 0.05, sweeps=1)
     assert (model.users_UD.shape, model.items_ID.shape) == ((90, WIDTH), (70, WIDTH))
     assert model.users_UD.dtype == model.items_ID.dtype == torch.float32
     users, fixed = model.users_UD.double(), model.users_UD.double()
-    x = dense_rows(train, 70, slice(0, 90)).double()
+    c = dense_rows(train, 70, slice(0, 90)).double()
     for item in range(70):
-        used = fixed[x[:, item] > 0]
-        system = used.T @ used + 0.2 * users.T @ users
-        system += 0.05 * (len(used) + 0.2 * 90) * torch.eye(WIDTH, dtype=torch.float64)
-        expected = torch.linalg.solve(system, used.sum(0))
+        sure = c[:, item, None] * fixed
+        system = sure.T @ fixed + 0.2 * users.T @ users
+        system += 0.05 * (c[:, item].sum() + 0.2 * 90) * torch.eye(WIDTH, dtype=torch.float64)
+        expected = torch.linalg.solve(system, sure.sum(0))
         torch.testing.assert_close(model.items_ID[item].double(), expected, rtol=1e-3, atol=1e-4)
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.floats(0.01, 2.0), st.floats(0.001, 0.5), st.integers(1, WIDTH + 2), st.integers(0, 1000))
 def test_no_sweep_makes_the_objective_larger(weight: float, l2: float, steps: int, seed: int) -> None:
-    train = planted(40, 60, each=8, seed=seed).seen_in_training
+    train = weighed(planted(40, 60, each=8, seed=seed).seen_in_training)
     sums = [
         objective(train, swept(train, 60, weight, l2, sweeps, steps=steps), weight, l2)
         for sweeps in range(1, 5)

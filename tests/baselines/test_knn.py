@@ -11,7 +11,7 @@ from ncf.baselines import BASELINES, knn
 from ncf.baselines.base import sparse_rows
 from ncf.baselines.knn import similarities
 from ncf.runtime import Workers
-from support import csr_of, planted
+from support import csr_of, dense_rows, planted, weighed
 
 HISTORIES = st.lists(st.sets(st.integers(0, 7), max_size=8).map(sorted), min_size=2, max_size=9)
 
@@ -62,6 +62,21 @@ def test_each_row_keeps_its_most_similar(sets: list[list[int]], shrink: float, k
         np.testing.assert_allclose(np.sort(row)[-kept:], np.sort(all_of_row)[-kept:], rtol=1e-5)
         np.testing.assert_allclose(row[row > 0], all_of_row[row > 0], rtol=1e-5)
         assert (row > 0).sum() <= kept
+
+
+@pytest.mark.parametrize("name", ["item-knn", "user-knn"])
+def test_weights_are_what_rows_hold(name: str) -> None:
+    train = weighed(planted(60, 60).seen_in_training)
+    matrix = dense_rows(train, 60, slice(0, 60)).double().numpy()
+    rows = matrix.T if name == "item-knn" else matrix
+    lengths = np.sqrt((rows**2).sum(1))
+    similar = rows @ rows.T / (lengths[:, None] * lengths + 2.0)
+    np.fill_diagonal(similar, 0.0)
+    for row in similar:
+        row[np.argsort(-row)[7:]] = 0.0
+    slow = matrix @ similar.T if name == "item-knn" else similar @ matrix
+    model = BASELINES[name].fit(train, 60, {"neighbours": 7, "shrink": 2}, 0, Workers(1))
+    np.testing.assert_allclose(model.catalogue(torch.arange(60)), slow, rtol=1e-4, atol=1e-5)
 
 
 def test_item_scores_are_those_of_the_library() -> None:

@@ -1,13 +1,16 @@
 """Popularity is the same for all users; random scores are uniform and depend on (seed, user, item) alone."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
+from ncf.baselines import BASELINES
 from ncf.baselines.non_personalized import PopularityScorer, RandomScorer
 from ncf.config import EvaluationConfig
 from ncf.evaluation import evaluate_sampled
 from ncf.runtime import Workers
-from support import planted
+from support import csr_of, planted
 
 
 def test_scores_are_uniform() -> None:
@@ -31,6 +34,12 @@ def test_it_is_as_good_as_guessing() -> None:
     rules = EvaluationConfig(cutoffs=(10,), bootstrap=0)
     result = evaluate_sampled(RandomScorer(120, 0), dataset.test, rules, Workers(1))
     assert abs(result.means["hr@10"] - 10 / 31) < 0.04
+
+
+def test_popularity_adds_weights() -> None:
+    train = replace(csr_of([[0, 1], [1, 2], [1]]), weights=np.array([8, 1, 2, 0, 4], np.float32))
+    scores = BASELINES["popularity"].fit(train, 4, {}, 0, Workers(1)).catalogue(torch.arange(1))
+    torch.testing.assert_close(scores, torch.tensor([[8.0, 7.0, 0.0, 0.0]]) / 3.0)
 
 
 def test_popularity_scores_all_users_alike() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,6 +30,17 @@ def test_csr_of_unsorted_columns_agrees_with_a_loop(pairs: Pairs) -> None:
         mine = sorted(i for u, i in zip(shuffled.user_rows, shuffled.item_rows, strict=True) if u == user)
         assert csr.row(user).tolist() == mine
         assert csr.counts[user] == len(mine)
+
+
+def test_weights_stay_with_their_pairs(pairs: Pairs) -> None:
+    table = pairs(1, 6, 9, 20)
+    weights = np.arange(20, dtype=np.float32)
+    csr = replace(table, weights=weights).take(np.random.default_rng(0).permutation(20)).csr(6)
+    assert np.array_equal(csr.weights, weights)
+    assert np.array_equal(csr.between(2, 4).weights, weights[csr.offsets[2] : csr.offsets[4]])
+    np.testing.assert_allclose(csr.values, weights / 9.5)
+    assert table.csr(6).values.tolist() == [1.0] * 20
+    assert replace(csr, weights=np.zeros(20, np.float32)).values.tolist() == [0.0] * 20
 
 
 def test_contains_shape_dtype_and_broadcast(pairs: Pairs) -> None:

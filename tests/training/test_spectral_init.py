@@ -12,7 +12,7 @@ from ncf.runtime import Workers, generator
 from ncf.training import decomposition, spectral_init
 from ncf.training.decomposition import Logits, LowRankLogits
 from ncf.training.spectral_init import ClosedForm, ignore, init_spectral
-from support import checkerboard, dense_rows, experiment, model_of, planted
+from support import checkerboard, dense_rows, experiment, model_of, planted, weighed
 
 
 def dense(users: int = 300, items: int = 120) -> torch.Tensor:
@@ -63,6 +63,17 @@ def test_a_product_of_tables_decomposes_as_its_matrix_does() -> None:
         torch.testing.assert_close(exact, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_the_logistic_regression_counts_rows_as_if_they_were_repeated() -> None:
+    random = generator(0, "features")
+    features, labels = torch.randn(90, 3, generator=random), (torch.rand(90, generator=random) < 0.5).double()
+    counts = torch.randint(0, 4, (90,), generator=random)
+    repeated = torch.repeat_interleave(torch.arange(90), counts)
+    once = torch.ones(len(repeated), dtype=torch.float64)
+    assert spectral_init._logistic_regression(features, labels, counts.double()) == pytest.approx(
+        spectral_init._logistic_regression(features[repeated], labels[repeated], once), rel=1e-6
+    )
+
+
 def test_logits_tell_positives_from_negatives() -> None:
     logits = ClosedForm(planted().seen_in_training, 120, 4, 0).logits().rows(slice(0, 300))
     used = dense().bool()
@@ -109,28 +120,28 @@ def test_beyond_the_exact_solution_the_start_is_as_good(monkeypatch: pytest.Monk
     assert found[1] > found[0] - 0.05
 
 
-def test_the_start_is_the_mean_of_an_item_side_and_a_user_side() -> None:
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_start_is_the_mean_of_an_item_side_and_a_user_side(weighted: bool) -> None:
     """Against dense algebra: user-user scores are those of the transposed interactions, transposed back."""
-    train_csr, used = (
-        checkerboard().seen_in_training,
-        dense_rows(checkerboard().seen_in_training, 30, slice(0, 40)),
-    )
+    train_csr = checkerboard().seen_in_training
+    train_csr = weighed(train_csr) if weighted else train_csr
+    used = dense_rows(train_csr, 30, slice(0, 40))
     sides = []
     for matrix, l2 in ((used, spectral_init._ITEM_L2), (used.T, spectral_init._USER_L2)):
         weigh = (matrix.sum(1) / matrix.sum(1).mean()) ** -0.5
         gram = matrix.T @ (matrix * weigh[:, None])
-        gram.diagonal().mul_(1.0 + 0.33 / 0.67).add_(l2)
+        gram.diagonal().mul_(1.0 + 0.33 / 0.67).add_(l2)  # the noise is of the squares of what X holds
         inverse = torch.linalg.inv(gram)
         weights = inverse / -inverse.diagonal()
         weights.diagonal().zero_()
         sides.append(matrix @ weights)
     logits = [sides[0].clone(), sides[1].T.contiguous()]
     # As in the docstring: the logistic regression on sampled pairs, with the score, its logarithm and one.
-    users, columns, labels = ClosedForm(train_csr, 30, 4, 0).sampled_pairs()
+    users, columns, labels, counts = ClosedForm(train_csr, 30, 4, 0).sampled_pairs()
     for scores in logits:
         features = [scores, (scores.clamp(min=0.0) + 0.01).log(), torch.ones_like(scores)]
         sampled = torch.stack([values[users, columns] for values in features], 1)
-        weights = spectral_init._logistic_regression(sampled, labels)
+        weights = spectral_init._logistic_regression(sampled, labels, counts)
         total = sum(weight * values for weight, values in zip(weights, features, strict=True))
         scores.copy_(torch.as_tensor(total).clamp(-9.2, 9.2))
     both = ClosedForm(train_csr, 30, 4, 0).logits().rows(slice(0, 40))
@@ -140,7 +151,10 @@ def test_the_start_is_the_mean_of_an_item_side_and_a_user_side() -> None:
 
 def test_sampled_pairs_are_labelled_right() -> None:
     train_csr = planted().seen_in_training
-    users, items, labels = ClosedForm(train_csr, 120, 4, 0).sampled_pairs()
+    users, items, labels, counts = ClosedForm(weighed(train_csr), 120, 4, 0).sampled_pairs()
+    np.testing.assert_allclose(counts[labels == 1.0], weighed(train_csr).values)
+    # Each of its four negatives weighs as a positive does; few are drawn that are positives.
+    assert counts[labels == 0.0].sum() == pytest.approx(4 * len(train_csr.columns) * 102 / 120, rel=0.02)
     assert np.array_equal(train_csr.contains(users.numpy(), items.numpy()), labels.numpy() == 1.0)
     assert labels.sum() == len(train_csr.columns)
 

@@ -55,6 +55,8 @@ class Baseline:
     """The settings worth tuning, each as in a line of a space file: {low, high, log, step} or {values}."""
     seeded: bool = False
     """Whether the fit depends on the seed."""
+    weighs: bool = True
+    """Whether the fit knows the weights of interactions; else data with weights are refused."""
     needs: tuple[str, ...] = ()
     """Modules of the extra `evaluate`."""
 
@@ -64,10 +66,14 @@ class Baseline:
         """Fit to the interactions `train` [U] over a catalogue of `items`.
 
         `settings` replaces defaults, `seed` decides every random draw, and `workers` are the threads to use.
-        Raises `ConfigError` for an unknown or invalid setting, for data too large for the method, and where a
-        package that the method needs is missing.
+        Raises `ConfigError` for an unknown or invalid setting, for data too large for the method or with
+        weights that it does not know, and where a package that the method needs is missing.
         """
         complete = self.settings(settings)
+        if train.weights is not None and not self.weighs:
+            raise ConfigError(
+                f"{self.title} does not know the weights of these data: leave it out (--skip {self.name})."
+            )
         try:
             return self.fitting(train, items, complete, seed, workers)
         except LinAlgError:
@@ -96,9 +102,19 @@ class Baseline:
 
 
 def sparse_rows(train: Csr, items: int) -> Any:
-    """`train` as a `scipy.sparse.csr_matrix` [U, `items`] of float32 ones."""
-    ones = np.ones(len(train.columns), np.float32)
-    return csr_matrix((ones, train.columns, train.offsets), shape=(train.users, items))
+    """`train` as a `scipy.sparse.csr_matrix` [U, `items`] of float32 ones, or of `Csr.values` if weighted."""
+    return csr_matrix((train.values, train.columns, train.offsets), shape=(train.users, items))
+
+
+def squared(rows: Any) -> Any:
+    """A sparse matrix of squares, in the form of `rows`; the places are shared."""
+    return type(rows)((rows.data**2, rows.indices, rows.indptr), shape=rows.shape)
+
+
+def uses(train: Csr, items: int) -> npt.NDArray[Any]:
+    """[`items`]: how many interactions each item has, or the sum of their `Csr.values` if weighted."""
+    weights = None if train.weights is None else train.values
+    return np.bincount(train.columns, weights, minlength=items)
 
 
 def users_by_item(train: Csr, items: int) -> Csr:
@@ -106,7 +122,8 @@ def users_by_item(train: Csr, items: int) -> Csr:
     offsets = np.zeros(items + 1, np.int64)
     np.cumsum(np.bincount(train.columns, minlength=items), out=offsets[1:])
     users = np.repeat(np.arange(train.users, dtype=np.int32), train.counts)
-    return Csr(offsets, users[np.argsort(train.columns, kind="stable")])
+    order = np.argsort(train.columns, kind="stable")
+    return Csr(offsets, users[order], None if train.weights is None else train.weights[order])
 
 
 def spans_by_cost(cost_R: npt.NDArray[Any], at_once: int) -> list[slice]:

@@ -57,5 +57,6 @@ BPR = Baseline(
         "iterations": {"low": 25, "high": 150, "step": 25},
     },
     seeded=True,
+    weighs=False,
     needs=("implicit",),
 )

@@ -6,7 +6,8 @@ item side learns weights between items,
     S = X - X P diag(P)^-1,   P = (X'WX + D)^-1,   D = l2 + p / (1 - p) diag(X'WX)
 
 where W weighs users and p is the dropout of the denoising form (Steck, NeurIPS'20); with p = 0 and W = 1 this
-is plain EASE. The user side is the same of X'. The decision worth knowing: only the smaller side is inverted.
+is plain EASE. X holds ones, or weights over their mean. The user side is the same of X'. The decision worth
+knowing: only the smaller side is inverted.
 By Woodbury's identity, with M = (W^-1 + X D^-1 X')^-1 [U, U],
 
     X P = W^-1 M X D^-1,   P_jj = 1 / D_j - x_j' M x_j / D_j^2
@@ -26,7 +27,7 @@ import numpy as np
 import scipy.sparse
 import torch
 
-from ncf.baselines.base import Baseline, FittedBaseline, LinAlgError, Settings, sparse_rows
+from ncf.baselines.base import Baseline, FittedBaseline, LinAlgError, Settings, sparse_rows, squared
 from ncf.baselines.products import Factors, Floats, KernelScores
 from ncf.data import Csr
 from ncf.runtime import Workers, generator, seed_of, spans
@@ -56,17 +57,17 @@ def ease_scores(
     """The exact scores of one side.
 
     Args:
-        histories: X, a float32 `csr_matrix` [U, I] of ones.
+        histories: X, a float32 `csr_matrix` [U, I] of ones or weights.
         l2: the ridge penalty.
         dropout: that of the denoising form.
-        exponent: the item side weighs a user by the number of the user's items to the power of -`exponent`,
-            the user side an item by that of its users.
+        exponent: the item side weighs a user by the number of the user's items (or the sum of their weights)
+            to the power of -`exponent`, the user side an item by that of its users.
         side: what the weights are between.
     """
     columns = histories if side == "items" else histories.T.tocsr()
     rows, width = columns.shape
-    weights_R = _weights(np.diff(columns.indptr), exponent)
-    ridge_C = l2 + dropout / (1.0 - dropout) * (columns.T @ weights_R)
+    weights_R = _weights(columns, exponent)
+    ridge_C = l2 + dropout / (1.0 - dropout) * (squared(columns).T @ weights_R)
     if width <= rows:
         kernel = _inverse(columns.T.tocsr(), weights_R, ridge_C)
         inner, outer_C = np.ones(rows, np.float32), 1.0 / kernel.diagonal()
@@ -114,10 +115,12 @@ class _IterativeScores:
     """
 
     def __init__(self, histories: Any, l2: float, dropout: float, exponent: float, seed: int) -> None:
-        weights_U = _weights(np.diff(histories.indptr), exponent)
+        weights_U = _weights(histories, exponent)
         self._histories, self._transposed = histories, histories.T.tocsr()
         self.counts = np.diff(self._transposed.indptr)
-        ridge_I = (l2 + dropout / (1.0 - dropout) * (self._transposed @ weights_U)).astype(np.float32)
+        ridge_I = (l2 + dropout / (1.0 - dropout) * (squared(self._transposed) @ weights_U)).astype(
+            np.float32
+        )
         self._scale = (ridge_I**-0.5)[:, None]
         diags = scipy.sparse.diags
         self._scaled = (diags(weights_U**0.5) @ histories @ diags(ridge_I**-0.5)).tocsr().astype(np.float32)
@@ -157,9 +160,9 @@ class _IterativeScores:
         return solution
 
 
-def _weights(counts: np.ndarray, exponent: float) -> Any:
-    """[R] float32: weights of rows, `counts` (1 at least) over their mean, to the power of -`exponent`."""
-    numbers = np.maximum(counts, 1).astype(np.float32)
+def _weights(rows: Any, exponent: float) -> Any:
+    """[R] float32: weights of `rows`, their sums (1 at least) over the mean of sums, to the -`exponent`."""
+    numbers = np.maximum(rows @ np.ones(rows.shape[1], np.float32), np.float32(1.0))
     return (numbers / numbers.mean()) ** -np.float32(exponent)
 
 
@@ -187,7 +190,8 @@ def _own(rows: Any, kernel: Any) -> Any:
     for part in spans(len(own), -(-len(own) // _ROWS_AT_ONCE)):
         block = rows[part]
         row_of = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
-        own[part] = np.bincount(row_of, (block @ kernel)[row_of, block.indices], block.shape[0])
+        inner = (block @ kernel)[row_of, block.indices] * block.data
+        own[part] = np.bincount(row_of, inner, block.shape[0])
     return own
 
 

@@ -2,11 +2,12 @@
 
 In: training interactions. Out: `Factors` that minimise
 
-    sum over interactions (w_u . h_i - 1)^2 + a sum over all pairs (w_u . h_i)^2
+    sum over interactions c (w_u . h_i - 1)^2 + a sum over all pairs (w_u . h_i)^2
       + l2 (sum_u (n_u + a I) |w_u|^2 + sum_i (n_i + a U) |h_i|^2)
 
 (Hu, Koren & Volinsky, ICDM'08, with the frequency-scaled regularisation of Rendle et al., RecSys'22,
-equations 5 and 6; a is `unobserved_weight`). With one table fixed, each row of the other has a small linear
+equations 5 and 6; a is `unobserved_weight`). The confidence c is the interaction's weight over the mean, or
+one, and n_u and n_i are sums of it. With one table fixed, each row of the other has a small linear
 system. The library `implicit` regularises every row alike, and the published figures are of a model that does
 not. This one does both (`exponent` 0 is the library's, and the tests compare them).
 
@@ -49,10 +50,10 @@ class _Part:
     rows: slice
     used: Tensor
     """Sparse [P, N], CSR: where the interactions are."""
-
-    @property
-    def counts_P1(self) -> Tensor:
-        return self.used.crow_indices().diff()[:, None]
+    confidence_L: Tensor | None
+    """None: one for each interaction."""
+    counts_P1: Tensor
+    """The sum of a row's confidence."""
 
     def dots(self, rows_PD: Tensor, other_ND: Tensor) -> Tensor:
         """[L]: the dot products of both rows of each interaction."""
@@ -60,7 +61,9 @@ class _Part:
         return products.values()
 
     def sums(self, weights_L: Tensor, other_ND: Tensor) -> Tensor:
-        """[P, D]: for each row the weighted sum of the other rows that it has used."""
+        """[P, D]: for each row the sum of the other rows that it has used, by weight and confidence."""
+        if self.confidence_L is not None:
+            weights_L = weights_L * self.confidence_L
         return embedding_bag(
             self.used.col_indices(),
             other_ND,
@@ -73,7 +76,7 @@ class _Part:
 
 def _parts(interactions: Csr, columns: int) -> list[_Part]:
     """`interactions` in parts of nearly equal cost; the other table has `columns` rows."""
-    parts = []
+    parts, values = [], None if interactions.weights is None else interactions.values
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sparse CSR tensor support is in beta")
         for rows in spans_by_cost(interactions.counts + _ROW_COST, _PART_COST):
@@ -85,7 +88,12 @@ def _parts(interactions: Csr, columns: int) -> list[_Part]:
                 (own.users, columns),
                 check_invariants=False,
             )
-            parts.append(_Part(rows, used))
+            counts, confidence = torch.from_numpy(own.counts), None
+            if values is not None:
+                inside = slice(int(interactions.offsets[rows.start]), int(interactions.offsets[rows.stop]))
+                confidence = torch.from_numpy(values[inside])
+                counts = torch.segment_reduce(confidence, "sum", lengths=counts, initial=0.0)
+            parts.append(_Part(rows, used, confidence, counts[:, None]))
     return parts
 
 

@@ -2,12 +2,13 @@
 
 In: training interactions. Out: a scorer that is a product of two sparse matrices: histories times
 similarities of items, or similarities of users times histories. The similarity of two rows is |common| /
-(sqrt(n_a n_b) + shrink).
+(sqrt(n_a n_b) + shrink). With weights, rows hold those: similar are the products of two rows over (the
+product of their lengths + shrink).
 
 An item's score sums over its own neighbours that the user has (Sarwar et al.), not over the items that count
 it as a neighbour (Deshpande & Karypis). The second way favours items that are everybody's neighbour, and was
-worse on validation. The sums within the similarities are of whole numbers, so the number of threads does not
-matter.
+worse on validation. Similarities come in parts that depend on the data alone, so the number of threads does
+not matter.
 
 The decision worth knowing: the similarities of a row come from sparse products, so pairs without a common
 interaction cost nothing, whatever the number of rows.
@@ -25,7 +26,7 @@ from typing import Any
 import numpy as np
 from scipy.sparse import vstack
 
-from ncf.baselines.base import Baseline, Settings, spans_by_cost, sparse_rows
+from ncf.baselines.base import Baseline, Settings, spans_by_cost, sparse_rows, squared
 from ncf.baselines.products import SparseRows
 from ncf.data import Csr
 from ncf.runtime import Workers
@@ -36,11 +37,11 @@ _SIMILARITIES_AT_ONCE = 2**21
 def similarities(rows: Any, neighbours: int, shrink: float, workers: Workers) -> Any:
     """A `csr_matrix` [N, N] with the similarities of each row to its K most similar others, zeros left out.
 
-    `rows` is the `csr_matrix` [N, M] of ones to compare, `neighbours` is K, `shrink` the shrinkage, `workers`
-    the threads.
+    `rows` is the `csr_matrix` [N, M] to compare, of ones or weights, `neighbours` is K, `shrink` the
+    shrinkage, `workers` the threads.
     """
     columns = rows.T.tocsr()
-    lengths_N = np.sqrt(np.diff(rows.indptr).astype(np.float32))
+    lengths_N = np.sqrt(squared(rows) @ np.ones(rows.shape[1], np.float32))
 
     def nearest(part: slice) -> Any:
         similar = rows[part] @ columns

@@ -7,12 +7,14 @@ process, and nothing is stored.
 Legend: B batch, C candidates, I items.
 """
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ncf.baselines.base import Baseline, Settings
+from ncf.baselines.base import Baseline, Settings, uses
 from ncf.data import Csr
 from ncf.runtime import Workers, random_bits, seed_of
 
@@ -20,8 +22,8 @@ from ncf.runtime import Workers, random_bits, seed_of
 class PopularityScorer:
     """Items by how often training used them, the same for every user: what any model must beat."""
 
-    def __init__(self, popularity_I: npt.NDArray[np.integer]) -> None:
-        """`popularity_I` [I] counts the training interactions of each item."""
+    def __init__(self, popularity_I: npt.NDArray[Any]) -> None:
+        """`popularity_I` [I] counts the training interactions of each item, or adds their weights."""
         self._scores_I = torch.from_numpy(popularity_I.astype(np.float32))
 
     @property
@@ -62,7 +64,7 @@ class RandomScorer:
 def _fit_popularity(
     train: Csr, items: int, _settings: Settings, _seed: int, _workers: Workers
 ) -> PopularityScorer:
-    return PopularityScorer(np.bincount(train.columns, minlength=items))
+    return PopularityScorer(uses(train, items))
 
 
 def _fit_random(_train: Csr, items: int, _settings: Settings, seed: int, _workers: Workers) -> RandomScorer:

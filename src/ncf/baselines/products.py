@@ -82,7 +82,7 @@ class KernelScores:
         else:
             scores = np.ascontiguousarray((self._scaled @ np.ascontiguousarray(self._kernel[:, users])).T)
         scores *= -self._left_U[users, None]
-        scores[np.repeat(np.arange(len(scores)), np.diff(own.indptr)), own.indices] += 1.0
+        scores[np.repeat(np.arange(len(scores)), np.diff(own.indptr)), own.indices] += own.data
         return scores
 
     def times(self, values: Floats) -> Floats:

@@ -24,10 +24,14 @@ _STEP = 1 << 20
 
 @dataclass(frozen=True)
 class Csr:
-    """Items by user. `offsets` is [U + 1] int64, `columns` is [N] int32 and ascending within a user."""
+    """Items by user. `offsets` is [U + 1] int64, `columns` is [N] int32 and ascending within a user.
+
+    `weights` [N] float32 are those of the interactions; None where all count alike.
+    """
 
     offsets: Int64
     columns: Int32
+    weights: npt.NDArray[np.float32] | None = None
 
     @property
     def users(self) -> int:
@@ -38,6 +42,14 @@ class Csr:
         """How many items each user has: [U]."""
         return np.diff(self.offsets)
 
+    @property
+    def values(self) -> npt.NDArray[np.float32]:
+        """The weights over their mean, or ones: [N]. The scale of weights thus means nothing."""
+        if self.weights is None:
+            return np.ones(len(self.columns), np.float32)
+        mean = np.mean(self.weights, dtype=np.float64) if len(self.weights) else 0.0
+        return (self.weights / (mean or 1.0)).astype(np.float32)
+
     def row(self, user: int) -> Int32:
         """The items of one user: [n] ascending."""
         return self.columns[self.offsets[user] : self.offsets[user + 1]]
@@ -47,7 +59,9 @@ class Csr:
         file.
         """
         offsets = np.asarray(self.offsets[first : stop + 1])
-        return Csr(offsets - offsets[0], self.columns[offsets[0] : offsets[-1]])
+        part = slice(offsets[0], offsets[-1])
+        weights = None if self.weights is None else self.weights[part]
+        return Csr(offsets - offsets[0], self.columns[part], weights)
 
     def contains_lists(self, users: Int32, items: npt.NDArray[Any]) -> Bool:
         """Whether each of the `items` [T, N] is one of its user's, of `users` [T]."""
@@ -145,8 +159,9 @@ class Interactions:
         offsets = np.zeros(users + 1, np.int64)
         np.cumsum(self.user_counts(users), out=offsets[1:])
         if is_sorted(self.user_rows, self.item_rows):
-            return Csr(offsets, self.item_rows)
-        return Csr(offsets, self.item_rows[np.lexsort((self.item_rows, self.user_rows))])
+            return Csr(offsets, self.item_rows, self.weights)
+        ordered = self.take(np.lexsort((self.item_rows, self.user_rows)))
+        return Csr(offsets, ordered.item_rows, ordered.weights)
 
     def csr_between(self, first: int, stop: int) -> Csr:
         """`csr(…).between(first, stop)`, for columns sorted by user and item. Only that part is read."""

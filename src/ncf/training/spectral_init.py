@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ncf.baselines.base import sparse_rows
+from ncf.baselines.base import sparse_rows, uses
 from ncf.baselines.ease import Side, ease_factors, ease_scores, is_exact
 from ncf.baselines.products import Factors, KernelScores
 from ncf.config import TrainConfig
@@ -60,6 +60,7 @@ class ClosedForm:
     """What the closed form is fitted to, and how."""
 
     train: Csr
+    """With weights, histories hold those over their mean, and the calibration counts a pair as often."""
     items: int
     """Items of the catalogue."""
     negatives: int
@@ -122,10 +123,8 @@ class ClosedForm:
 
     def _low_rank_logits(self, factors: Factors, density_I: Tensor) -> LowRankLogits:
         """Calibrated linearly: a weight of the scores, one of the logarithm of popularity, and a constant."""
-        popularity_I = torch.from_numpy(
-            np.log1p(np.bincount(self.train.columns, minlength=self.items))
-        ).float()
-        users_N, items_N, labels_N = self.sampled_pairs()
+        popularity_I = torch.from_numpy(np.log1p(uses(self.train, self.items))).float()
+        users_N, items_N, labels_N, weights_N = self.sampled_pairs()
         scores_N = torch.cat(
             [
                 (factors.users_UD[users_N[part]] * factors.items_ID[items_N[part]]).sum(1)
@@ -133,14 +132,14 @@ class ClosedForm:
             ]
         )
         features = torch.stack([scores_N, popularity_I[items_N], torch.ones_like(scores_N)], 1)
-        slope, popular, constant = _logistic_regression(features, labels_N)
+        slope, popular, constant = _logistic_regression(features, labels_N, weights_N)
         left = torch.cat([factors.users_UD * slope, torch.ones(self.train.users, 1)], 1)
         bias_I = popular * popularity_I + constant - density_I
         return LowRankLogits.of(left, torch.cat([factors.items_ID, bias_I[:, None]], 1))
 
     def _calibration(self, scores: KernelScores) -> list[float]:
         """Weights of the score, the logarithm of its positive part, and one: see `_calibrated`."""
-        users_N, items_N, labels_N = self.sampled_pairs()
+        users_N, items_N, labels_N, weights_N = self.sampled_pairs()
         values_N = torch.empty(len(users_N))
         distinct, position_N = np.unique(users_N.numpy(), return_inverse=True)
         order = np.argsort(position_N, kind="stable")
@@ -150,10 +149,12 @@ class ClosedForm:
             block = torch.from_numpy(scores.rows(distinct[part]))
             values_N[pairs] = block[torch.from_numpy(position_N[pairs] - part.start), items_N[pairs]]
         logs = values_N.clamp(min=0.0).add_(0.01).log_()
-        return _logistic_regression(torch.stack([values_N, logs, torch.ones_like(logs)], dim=1), labels_N)
+        features = torch.stack([values_N, logs, torch.ones_like(logs)], dim=1)
+        return _logistic_regression(features, labels_N, weights_N)
 
-    def sampled_pairs(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Users, items and labels [N] of sampled pairs: positives of whole users, and negatives for each.
+    def sampled_pairs(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Users, items, labels and weights [N] of sampled pairs: positives of whole users, and negatives for
+        each, which weigh as it does.
 
         The scores are of a model without self-similarity, so a positive is scored as a held-out item would
         be; the regression may be fitted on training pairs. Drawn pairs that are positives are left out.
@@ -164,7 +165,9 @@ class ClosedForm:
         enough = np.searchsorted(np.cumsum(train.counts[drawn_users]), _FIT_POSITIVES) + 1
         chosen = np.sort(drawn_users[:enough])
         users = np.repeat(chosen, train.counts[chosen])
-        positives = np.concatenate([train.row(user) for user in chosen]).astype(np.int64)
+        places = np.concatenate([np.arange(*train.offsets[user : user + 2]) for user in chosen])
+        positives = train.columns[places].astype(np.int64)
+        weights = np.ones(len(places)) if train.weights is None else train.values[places].astype(np.float64)
         negative_users = np.repeat(users, self.negatives)
         drawn = random.integers(0, self.items, len(negative_users))
         fresh = ~train.contains(negative_users, drawn)
@@ -174,6 +177,7 @@ class ClosedForm:
             torch.from_numpy(np.concatenate([users, negative_users[fresh]])),
             torch.from_numpy(np.concatenate([positives, drawn[fresh]])),
             labels,
+            torch.from_numpy(np.concatenate([weights, np.repeat(weights, self.negatives)[fresh]])),
         )
 
 
@@ -260,14 +264,14 @@ def _calibrated(scores: Tensor, weights: Sequence[float]) -> Tensor:
     )
 
 
-def _logistic_regression(features: Tensor, labels: Tensor) -> list[float]:
-    """The weights of the `features` [N, 3], by Newton's method."""
+def _logistic_regression(features: Tensor, labels: Tensor, counts: Tensor) -> list[float]:
+    """The weights of the `features` [N, 3], by Newton's method; `counts` [N] is how often each row counts."""
     features = features.double()
     weights = torch.zeros(features.shape[1], dtype=torch.float64)
     ridge = 1e-6 * torch.eye(features.shape[1], dtype=torch.float64)
     # The ridge keeps it solvable where a feature is constant.
     for _ in range(_NEWTON_STEPS):
         shares = torch.sigmoid(features @ weights)
-        curvature = (features * (shares * (1.0 - shares))[:, None]).T @ features + ridge
-        weights += torch.linalg.solve(curvature, features.T @ (labels - shares))
+        curvature = (features * (counts * shares * (1.0 - shares))[:, None]).T @ features + ridge
+        weights += torch.linalg.solve(curvature, features.T @ (counts * (labels - shares)))
     return [float(weight) for weight in weights]
