@@ -45,6 +45,7 @@ from ncf.evaluation import evaluate_sampled
 from ncf.models import Model, ModelScorer, build_model
 from ncf.runtime import Workers, choose_threads, generator, workers
 from ncf.training import Trainer
+from ncf.training.sampling import GroupSampler
 
 MODEL = ModelConfig(kind="neumf", factors=32, embedding=128, tower=(128, 64, 32))
 RULES = EvaluationConfig(cutoffs=(10,), bootstrap=0)
@@ -181,8 +182,10 @@ def measure(dataset: Dataset, batch: int, seconds: float, pool: Workers) -> tupl
     """
     model = build_model(MODEL, len(dataset.users), len(dataset.items), generator(0, "init"))
     trainer = Trainer(dataset, model, TrainConfig(epochs=1, batch_size=batch, negatives=NEGATIVES), pool)
-    cycle = trainer.sampler._steps_a_block * pool.threads
-    order, _ = timed(lambda: trainer.sampler._orders(1, pool))
+    sampler = trainer.sampler
+    assert isinstance(sampler, GroupSampler)
+    cycle = sampler._steps_a_block * pool.threads
+    order, _ = timed(lambda: sampler._orders(1, pool))
     watch = Stopwatch(seconds, 2 * cycle)
     trainer.train_epoch(watch.progress, watch.stop)
     steps = trainer.sampler.steps

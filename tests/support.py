@@ -10,10 +10,21 @@ import torch
 from ncf.baselines.base import sparse_rows
 from ncf.config import Experiment
 from ncf.data import Csr, Dataset, HeldOut, Interactions, Vocabulary
-from ncf.models import History, Model, build_model, history_branch
+from ncf.models import History, Model, build_model, history_branch, sequence_branch
+from ncf.models.sequences import SequenceModel, Sequences
 from ncf.runtime import generator
 
 NO_BOOTSTRAP = {"bootstrap": 0}
+SEQUENCES = ("places-gmf", "places-neumf", "sasrec", "sasrec-neumf")
+"""Kinds that read sequences; "places-" is "history-" with `history_places`."""
+KINDS = ("gmf", "mlp", "neumf", "mf", "history-gmf", "history-neumf", *SEQUENCES)
+
+
+def kind_settings(kind: str) -> dict[str, Any]:
+    """The settings of `[model]` that make a kind of `KINDS`."""
+    if kind.startswith("places-"):
+        return {"kind": kind.replace("places-", "history-"), "history_places": 12}
+    return {"kind": kind, "attention_length": 12, "attention_heads": 2}
 
 
 class TableScorer:
@@ -119,11 +130,11 @@ def experiment(kind: str = "neumf", **train: Any) -> Experiment:
     settings = {
         "epochs": 30, "batch_size": 128, "learning_rate": 0.01, "l2_gmf": 0.001, "precision": "float32",
         "threads": 1,
-    }  # fmt: skip
+    } | ({"negatives": 32, "loss": "softmax"} if kind in SEQUENCES else {})  # fmt: skip
     return Experiment.parse(
         {
             "name": f"small-{kind}",
-            "model": {"kind": kind, "factors": 8, "embedding": 16, "tower": [16, 8]},
+            "model": kind_settings(kind) | {"factors": 8, "embedding": 16, "tower": [16, 8]},
             "train": settings | train,
             "evaluation": {"cutoffs": [1, 10], "bootstrap": 100},
         }
@@ -132,7 +143,8 @@ def experiment(kind: str = "neumf", **train: Any) -> Experiment:
 
 def model_of(kind: str = "neumf", users: int = 20, items: int = 30, seed: int = 0, **model: Any) -> Model:
     """A small model with random weights large enough to matter."""
-    settings = {"kind": kind, "factors": 8, "embedding": 16, "tower": [16, 8, 4], "mlp_init_std": 0.3} | model
+    sizes = {"factors": 8, "embedding": 16, "tower": [16, 8, 4], "mlp_init_std": 0.3}
+    settings = kind_settings(kind) | sizes | model
     config = Experiment.parse({"model": settings}).model
     built = build_model(config, users, items, generator(seed, "init"))
     with torch.no_grad():
@@ -146,7 +158,30 @@ def model_of(kind: str = "neumf", users: int = 20, items: int = 30, seed: int = 
         random = generator(seed, "history")
         pairs = torch.rand(users, items, generator=random) < 0.3
         half.attach(History.of(csr_of([row.nonzero()[:, 0].tolist() for row in pairs]), items))
+    sequences = sequence_branch(built)
+    if sequences is not None:
+        lengths = torch.randint(0, 30, (users,), generator=generator(seed, "lengths"))
+        lengths[0] = 0
+        used = torch.randint(items, (int(lengths.sum()),), generator=generator(seed, "sequences"))
+        sequences.attach(Sequences(np.append(0, np.cumsum(lengths.numpy())), used.numpy()))
     return built
+
+
+def sequence_model(kind: str) -> SequenceModel:
+    """A model of sequences with values in every layer, also in those that begin at zero."""
+    model = model_of(kind)
+    assert isinstance(model, SequenceModel)
+    random = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.2 * torch.randn(parameter.shape, generator=random))
+    return model
+
+
+def in_order(dataset: Dataset, seed: int = 0) -> Dataset:
+    """The same interactions, each user's at times in a random order."""
+    times = np.random.default_rng(seed).permutation(len(dataset.train)).astype(np.int64)
+    return replace(dataset, train=replace(dataset.train, timestamps=times), digest="")
 
 
 def csr_of(sets: list[list[int]]) -> Csr:

@@ -26,7 +26,7 @@ def test_fit_is_train_with_a_recipe(fitted: ncf.GMF, tmp_path: Path) -> None:
     assert (ours.items, ours.scores) == (theirs.items, theirs.scores)
 
 
-@pytest.mark.parametrize("model", [ncf.GMF, ncf.MLP, ncf.NeuMF, ncf.HistoryGMF])
+@pytest.mark.parametrize("model", [ncf.GMF, ncf.MLP, ncf.NeuMF, ncf.HistoryGMF, ncf.SASRec])
 def test_each_kind_has_the_defaults_of_its_recipe(model: type[ncf.GMF]) -> None:
     recipe = model().experiment(planted())
     assert recipe.model.kind == model.kind

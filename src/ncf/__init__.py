@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ncf.data import Dataset, PrepareOptions, prepare_catalog, prepare_file, prepare_ncf_triple
     from ncf.data.frames import prepare_frame
     from ncf.errors import NcfError
-    from ncf.estimators import GMF, MLP, HistoryGMF, NeuMF
+    from ncf.estimators import GMF, MLP, HistoryGMF, NeuMF, SASRec
     from ncf.experiment import Run, RunOptions, train
     from ncf.serving.recommender import Recommendation, RecommendationList, Recommender
 
@@ -25,6 +25,7 @@ _HOMES = {
     "HistoryGMF": "ncf.estimators",
     "MLP": "ncf.estimators",
     "NeuMF": "ncf.estimators",
+    "SASRec": "ncf.estimators",
     "Dataset": "ncf.data",
     "Experiment": "ncf.config",
     "RunOptions": "ncf.experiment",
@@ -57,6 +58,7 @@ __all__ = [
     "Recommender",
     "Run",
     "RunOptions",
+    "SASRec",
     "compare_runs",
     "evaluate",
     "prepare_catalog",

@@ -53,10 +53,13 @@ class DataConfig(ConfigSection):
 class ModelConfig(ConfigSection):
     """The architecture. `gmf` uses `factors`, `mlp` the tower, `neumf` both (He et al. 2017). `mf` is a plain
     dot product with item biases. In `history-gmf` and `history-neumf`, a user is its own vector plus the sum
-    of its history (`models/history.py`).
+    of its history (`models/history.py`). In `sasrec`, a user is what self-attention makes of the latest items
+    (`models/attention.py`), and `sasrec-neumf` has it in the place of its GMF.
     """
 
-    kind: Literal["gmf", "mlp", "neumf", "mf", "history-gmf", "history-neumf"] = "neumf"
+    kind: Literal["gmf", "mlp", "neumf", "mf", "history-gmf", "history-neumf", "sasrec", "sasrec-neumf"] = (
+        "neumf"
+    )
     factors: Count | Literal["auto"] = 64
     """Width of the GMF's tables: the paper's predictive factors. `auto` chooses it on validation, from 8
     to 512 (`training/start_search.py`)."""
@@ -67,12 +70,22 @@ class ModelConfig(ConfigSection):
     history_half_life: NonNegative = 0.0
     """A positive is predicted from the user's earlier items, with weights that halve after this many later
     items. With 0 it is predicted from all other items, with equal weights, and times are not used."""
+    history_places: int = Field(default=0, ge=0)
+    """A positive is predicted from this many of the user's latest items, with a weight for each place that is
+    learned. With 0 there are no such weights."""
+    attention_length: Count = 200
+    """How many of a user's latest items `sasrec` reads."""
+    attention_blocks: Count = 2
+    """Blocks of attention, one upon the other."""
+    attention_heads: Count = 1
+    """Heads of each block; they must divide `factors`."""
     embedding: Count = 128
     """Width of the MLP's user and item tables."""
     tower: tuple[Count, ...] = Field(default=(128, 64, 32), min_length=1)
     """Widths of the hidden layers, first to last; the last is the number of the MLP's predictive factors."""
     dropout: Fraction = 0.0
-    """Share of hidden units that training drops after each activation of the tower."""
+    """Share of hidden units that training drops after each activation of the tower. In `sasrec` and with
+    `history_places`, the share of the numbers of item vectors, and in `sasrec` of what each layer adds."""
     gmf_init_std: Positive = 0.1
     """Standard deviation of the GMF's initial tables."""
     mlp_init_std: Positive = 0.01
@@ -85,12 +98,31 @@ class ModelConfig(ConfigSection):
             raise ConfigError("model.factors is 'auto', which only training replaces: set a number.")
         return self.factors
 
+    @property
+    def reads_sequences(self) -> bool:
+        """Whether training reads each user's items in their order (`models/sequences.py`)."""
+        return self.kind.startswith("sasrec") or self.history_places > 0
+
     @model_validator(mode="after")
-    def _dropout_needs_equal_weights(self) -> Self:
-        if self.history_half_life and self.history_dropout:
+    def _history_settings_go_together(self) -> Self:
+        if self.history_places and not self.kind.startswith("history"):
             raise ValueError(
-                "history_dropout needs equal weights in the history: set it or history_half_life to 0"
+                f"history_places is of 'history-gmf' and 'history-neumf': set it to 0 for {self.kind!r}"
             )
+        if self.history_places and self.history_half_life:
+            raise ValueError("history_places learns the weights that history_half_life sets: set one to 0")
+        if (self.history_places or self.history_half_life) and self.history_dropout:
+            raise ValueError(
+                "history_dropout needs equal weights in the history: set it to 0, or history_half_life and "
+                "history_places"
+            )
+        if self.reads_sequences and self.factors == "auto":
+            raise ValueError(
+                "factors = 'auto' chooses the width of a closed form, which a model of sequences does not "
+                "start from: set a number"
+            )
+        if self.kind.startswith("sasrec") and self.width % self.attention_heads:
+            raise ValueError("attention_heads must divide factors")
         return self
 
 
@@ -103,6 +135,8 @@ class TrainConfig(ConfigSection):
     batch_size: Count = 4096
     """Groups per step, over all processes; a few fewer where that makes the steps of an epoch equal."""
     negatives: Count = 4
+    """Negatives of a positive. In a model of sequences all positives of a step share them, so they are many;
+    as many as there are items, or more, are all items once."""
     sampler: Literal["uniform", "popularity"] = "uniform"
     popularity_exponent: NonNegative = 0.75
     """Negatives are drawn in proportion to (1 + popularity) to this power, with `sampler = "popularity"`."""
@@ -224,6 +258,12 @@ class Experiment(ConfigSection):
         return self
 
     @model_validator(mode="after")
+    def _sequences_start_at_random(self) -> Self:
+        if self.model.reads_sequences and self.train.init != "random":
+            raise ValueError("a model of sequences starts at random: set train.init = 'random'")
+        return self
+
+    @model_validator(mode="after")
     def _pretraining_fits_the_model(self) -> Self:
         if self.pretraining is None:
             if self.train.epochs == 0 and self.train.init == "random":
@@ -232,11 +272,12 @@ class Experiment(ConfigSection):
                 )
             return self
         kinds = (self.model.kind, self.pretraining.gmf.model.kind, self.pretraining.mlp.model.kind)
-        fused = (("neumf", "gmf", "mlp"), ("history-neumf", "history-gmf", "mlp"))
+        fused = [(f"{half}neumf", f"{half}gmf", "mlp") for half in ("", "history-")]
+        fused.append(("sasrec-neumf", "sasrec", "mlp"))
         if kinds not in (*fused, ("gmf", "gmf", "mlp")):
             raise ValueError(
-                "pretraining fuses a gmf and an mlp into a neumf, or a history-gmf and an mlp into a "
-                "history-neumf, or distils a gmf and an mlp into a gmf, "
+                "pretraining fuses a gmf, history-gmf or sasrec and an mlp into a neumf, history-neumf or "
+                "sasrec-neumf, or distils a gmf and an mlp into a gmf, "
                 f"and these are {kinds[1]}, {kinds[2]} and {kinds[0]}"
             )
         return self
@@ -378,13 +419,23 @@ def _shown(value: Any) -> str:
 _HABITS = {"checkpoint_every", "keep_checkpoints"}
 
 
+_ADDED: dict[str, dict[str, Any]] = {
+    "train": {"half_life": ""},
+    "model": {"attention_length": 200, "attention_blocks": 2, "attention_heads": 1, "history_places": 0},
+}
+"""Settings that came later, with the values that change nothing."""
+_NEVER = object()
+
+
 def _deciding(experiment: Experiment) -> dict[str, Any]:
     values = experiment.model_dump(
         mode="json", exclude={"name", "data", "evaluation", "pretraining", "published"}
     )
     values["train"] = {key: value for key, value in values["train"].items() if key not in _HABITS}
-    if not values["train"]["half_life"]:
-        del values["train"]["half_life"]  # recipes from before it keep their digests
+    for section, added in _ADDED.items():  # recipes from before these keep their digests
+        values[section] = {
+            key: value for key, value in values[section].items() if added.get(key, _NEVER) != value
+        }
     if experiment.pretraining:
         values["pretraining"] = {
             "alpha": experiment.pretraining.alpha,

@@ -196,6 +196,13 @@ class HistoryGMF(Estimator):
     recipe = "history-gmf"
 
 
+class SASRec(Estimator):
+    """What comes next: self-attention over a user's latest items (`models/attention.py`); needs times."""
+
+    kind = "sasrec"
+    recipe = "sasrec"
+
+
 def _is_watched() -> bool:
     """Whether somebody sees the progress: on a terminal or in a notebook."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules

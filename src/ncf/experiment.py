@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from ncf.config import Experiment, TrainConfig
@@ -21,8 +22,7 @@ from ncf.data import Dataset, PrepareOptions, prepare_catalog
 from ncf.data.decay import decayed, seconds_a_unit
 from ncf.data.files import atomic_file, storage_errors, write_text
 from ncf.errors import ConfigError
-from ncf.models import GMF, Model, build_model, history_branch, history_of
-from ncf.models.build import thaw
+from ncf.models import Model, attach_histories, build_model
 from ncf.models.recency import require_times
 from ncf.renewal.final import Twin, half_twin, recipe_of, same_data, twin_of
 from ncf.renewal.warm import WarmStart
@@ -129,7 +129,7 @@ def train(
         refuse_what_shards_cannot(experiment, communicator)
         if earlier is not None:
             raise ConfigError("A warm start needs whole tables: set train.tables = 'replicated'.")
-    require_times(dataset.train, experiment.model.history_half_life)
+    require_times(dataset.train, experiment.model)
     if experiment.train.half_life:
         seconds_a_unit(dataset, "train.half_life")
     clock = PhaseClock(options.phases)
@@ -373,16 +373,9 @@ def _half(
 
 def _load_trained(model: Model, artifact: Artifact, seen: Dataset) -> None:
     """Fill `model` with the weights of an artifact that was trained on `seen`, for more training."""
-    branch = history_branch(model)
-    if branch is None:
-        model.load_state_dict(artifact.model.state_dict())
-        return
-    if not isinstance(artifact.model, GMF):
-        raise ConfigError("--gmf takes a run of kind gmf or history-gmf, not a NeuMF.")
-    branch.attach(history_of(seen, branch.half_life))
-    look_up = artifact.history_embedding
-    assert look_up is not None
-    thaw(branch, artifact.model, torch.from_numpy(look_up.table_ID.copy()))
+    values = artifact.trainable
+    model.load_state_dict({name: torch.from_numpy(np.array(values[name])) for name in model.state_dict()})
+    attach_histories(model, seen, artifact.experiment.train.seed)
 
 
 def _seen(dataset: Dataset, config: TrainConfig, everything: bool) -> Dataset:

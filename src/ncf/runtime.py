@@ -88,11 +88,17 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
-def choose_precision(name: str, device: torch.device) -> torch.dtype:
+def choose_precision(name: str, device: torch.device, sequences: bool = False) -> torch.dtype:
     """The type `name`; `auto` is bfloat16 if `device` multiplies it natively (CUDA, AVX512-BF16, AMX), else
     float32.
+
+    On a CPU it is float32 for models of `sequences`: their products have new shapes in each step, and a CPU
+    prepares a product of bfloat16 anew for each shape.
     """
     import torch
+
+    if name == "auto" and sequences and device.type == "cpu":
+        return torch.float32
 
     if name != "auto":
         return torch.bfloat16 if name == "bfloat16" else torch.float32

@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from ncf.models import GMF, MLP, HistoryGMF, NeuMF, parameter_count
-from support import model_of
-
-KINDS = ["gmf", "mlp", "neumf", "mf", "history-gmf", "history-neumf"]
+from ncf.models.sequences import SequenceModel
+from support import KINDS, model_of
 
 
 def draws(users: int = 20, items: int = 30) -> tuple[torch.Tensor, torch.Tensor]:
@@ -16,7 +15,7 @@ def draws(users: int = 20, items: int = 30) -> tuple[torch.Tensor, torch.Tensor]
 
 
 def gmf_logit(model: GMF, user: int, item: int) -> float:
-    vector = model.user_table[user]
+    vector = model.users()[user] if isinstance(model, SequenceModel) else model.user_table[user]
     if isinstance(model, HistoryGMF):
         history = model.attached
         used = history.items[history.offsets[user] : history.offsets[user + 1]].tolist()

@@ -7,9 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ncf.models import ModelScorer, inference, mask_items
-from support import csr_of, model_of
-
-KINDS = ["gmf", "mlp", "neumf", "mf", "history-gmf", "history-neumf"]
+from support import KINDS, csr_of, model_of
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ncf.config import ModelConfig
 from ncf.data import Interactions
 from ncf.errors import ConfigError
 from ncf.models import History, history_of
@@ -92,8 +93,12 @@ def test_what_is_older_than_the_window_is_not_looked_at() -> None:
 
 def test_a_half_life_without_times_is_refused_with_a_sentence() -> None:
     dataset = planted()
-    require_times(dataset.train, 0.0)
+    require_times(dataset.train, ModelConfig(kind="history-gmf"))
     assert isinstance(history_of(dataset), History)
-    for refused in (lambda: require_times(dataset.train, 5.0), lambda: history_of(dataset, 5.0)):
-        with pytest.raises(ConfigError, match=r"history_half_life = 5 needs the times .* have none: prepare"):
-            refused()
+    for name, settings in (
+        ("model.history_half_life = 5", {"kind": "history-gmf", "history_half_life": 5}),
+        ("model.history_places = 9", {"kind": "history-gmf", "history_places": 9}),
+        ("model.kind = 'sasrec'", {"kind": "sasrec"}),
+    ):
+        with pytest.raises(ConfigError, match=rf"{name} needs the times .* have none: prepare"):
+            require_times(dataset.train, ModelConfig.model_validate(settings))

@@ -15,15 +15,16 @@ from ncf.config import Experiment
 from ncf.data import Dataset, Vocabulary
 from ncf.errors import CheckpointError, ConfigError, DataError
 from ncf.experiment import Run, RunOptions, train
-from ncf.models import build_model, history_branch
+from ncf.models import build_model, history_branch, sequence_branch
 from ncf.renewal.final import recipe_of, twin_of
 from ncf.renewal.warm import WarmStart, warm_recipe
 from ncf.serving.artifact import open_artifact
 from ncf.serving.numpy_model import NumpyModel
+from support import KINDS as EVERY_KIND
 from support import dataset_of, experiment, planted
 
 QUICK = RunOptions(serves=False, verdict=False)
-KINDS = ("gmf", "mf", "mlp", "neumf", "history-gmf", "history-neumf", "recent")
+KINDS = (*EVERY_KIND, "recent")
 USERS, ITEMS = 60, 50
 
 
@@ -103,7 +104,7 @@ def test_rows_are_matched_by_id_and_the_rest_is_placed(
         for row, item in enumerate(dataset.items.ids.tolist()):
             if (before := artifact.items.row(item)) >= 0:
                 assert torch.equal(new[name][row], old[name][before])
-    if history_branch(model) is None:
+    if history_branch(model) is None and sequence_branch(model) is None:
         for name in (name for name in old if name.endswith("user_table")):
             for row, user in enumerate(dataset.users.ids.tolist()):
                 if (before := artifact.users.row(user)) >= 0:

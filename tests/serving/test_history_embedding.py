@@ -214,23 +214,6 @@ def test_an_artifact_with_a_half_life_asks_what_came_last(kind: str, tmp_path: P
     np.testing.assert_allclose(fold_in.updated(known, seen, new, ages), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_thawing_is_the_way_back_from_freezing() -> None:
-    from ncf.models import GMF, build_model
-    from ncf.models.build import thaw
-    from support import experiment as settings
-
-    half = history_branch(model_of("history-gmf"))
-    assert half is not None
-    frozen = freeze(half)
-    assert isinstance(frozen, GMF)
-    fresh = history_branch(build_model(settings("history-gmf").model, 20, 30))
-    assert fresh is not None
-    fresh.attach(half.attached)
-    thaw(fresh, frozen, half.history_table.detach())
-    for name, value in half.state_dict().items():
-        torch.testing.assert_close(fresh.state_dict()[name], value, rtol=1e-4, atol=1e-5)
-
-
 def test_an_artifact_without_a_history_has_no_look_up(tmp_path: Path) -> None:
     run = experiment.train(planted(), small_experiment("gmf", epochs=1), tmp_path / "run")
     assert open_artifact(run.artifact).history_embedding is None

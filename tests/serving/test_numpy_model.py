@@ -9,9 +9,7 @@ from hypothesis import strategies as st
 from ncf.models import Model, freeze
 from ncf.serving import numpy_model as network_module
 from ncf.serving.numpy_model import NumpyModel
-from support import model_of
-
-KINDS = ["gmf", "mlp", "neumf", "mf", "history-gmf", "history-neumf"]
+from support import KINDS, model_of
 
 
 def network_of(model: Model) -> NumpyModel:

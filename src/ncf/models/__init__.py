@@ -2,12 +2,14 @@
 
 from ncf.models.build import (
     Model,
+    attach_histories,
     branches,
     build_frozen,
     build_model,
     freeze,
     history_branch,
     parameter_count,
+    sequence_branch,
 )
 from ncf.models.gmf import GMF, MF
 from ncf.models.history import History, HistoryGMF, history_of
@@ -16,6 +18,7 @@ from ncf.models.mlp import MLP
 from ncf.models.neumf import NeuMF
 
 __all__ = [
-    "GMF", "MF", "MLP", "History", "HistoryGMF", "Model", "ModelScorer", "NeuMF", "branches", "build_frozen",
-    "build_model", "freeze", "history_branch", "history_of", "mask_items", "parameter_count",
+    "GMF", "MF", "MLP", "History", "HistoryGMF", "Model", "ModelScorer", "NeuMF", "attach_histories",
+    "branches", "build_frozen", "build_model", "freeze", "history_branch", "history_of", "mask_items",
+    "parameter_count", "sequence_branch",
 ]  # fmt: skip

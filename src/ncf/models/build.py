@@ -1,20 +1,22 @@
 """From a `ModelConfig` to a model, and from a trained model to one with a single vector for each user.
 
 In: a configuration, or a model of any kind. Out: a model, all zeros or random; or a frozen model with the
-same scores, in which each user's own vector and history are added up, so that only tables are needed. The
+same scores, in which each user has what the own vector and the history give: only tables are needed. The
 decision worth knowing: evaluation, serving and retrieval see only frozen models, and so know no histories.
 
 Legend: U users, I items, D factors.
 """
 
 import torch
-from torch import Tensor
 
 from ncf.config import ModelConfig
+from ncf.data import Dataset
+from ncf.models.attention import AttentionGMF, PlacesGMF
 from ncf.models.gmf import GMF, MF
-from ncf.models.history import HistoryGMF
+from ncf.models.history import HistoryGMF, history_of
 from ncf.models.mlp import MLP
 from ncf.models.neumf import NeuMF
+from ncf.models.sequences import SequenceModel, Sequences
 
 Model = GMF | MLP | NeuMF
 
@@ -34,6 +36,12 @@ def build_model(
 
 def _gmf(config: ModelConfig, users: int, items: int) -> GMF:
     sizes = users, items, config.width, config.gmf_init_std
+    if config.kind.startswith("sasrec"):
+        return AttentionGMF(
+            *sizes, config.attention_length, config.dropout, config.attention_blocks, config.attention_heads
+        )
+    if config.history_places:
+        return PlacesGMF(*sizes, config.history_places, config.dropout, config.history_exponent)
     if config.kind.startswith("history"):
         rules = config.history_exponent, config.history_dropout, config.history_half_life
         return HistoryGMF(*sizes, *rules)
@@ -65,6 +73,20 @@ def history_branch(model: Model) -> HistoryGMF | None:
     return next((branch for branch in branches(model) if isinstance(branch, HistoryGMF)), None)
 
 
+def sequence_branch(model: Model) -> SequenceModel | None:
+    """The branch that reads sequences, if the model has one."""
+    return next((branch for branch in branches(model) if isinstance(branch, SequenceModel)), None)
+
+
+def attach_histories(model: Model, seen: Dataset, seed: int) -> None:
+    """Give the users of a history-aware `model` what they did in training; `seed` orders equal times."""
+    history, sequences = history_branch(model), sequence_branch(model)
+    if history is not None:
+        history.attach(history_of(seen, history.half_life))
+    if sequences is not None:
+        sequences.attach(Sequences.of(seen.train, len(seen.users), seed))
+
+
 @torch.no_grad()
 def freeze(model: Model) -> Model:
     """A model with the same scores and no history; a model that has no history is returned unchanged."""
@@ -80,7 +102,7 @@ def freeze(model: Model) -> Model:
 
 def build_frozen(config: ModelConfig, users: int, items: int) -> Model | None:
     """What `freeze` makes of a history-aware model of `config`, all zeros; None for other kinds."""
-    if not config.kind.startswith("history"):
+    if not (config.kind.startswith("history") or config.reads_sequences):
         return None
     return _with_mlp(MF(users, items, config.width), config)
 
@@ -88,22 +110,10 @@ def build_frozen(config: ModelConfig, users: int, items: int) -> Model | None:
 @torch.no_grad()
 def frozen_branch(branch: GMF | MLP) -> GMF | MLP:
     """The same branch without a history."""
-    if not isinstance(branch, HistoryGMF):
+    if not isinstance(branch, HistoryGMF | SequenceModel):
         return branch
-    assert branch.item_bias is not None
-    users, factors = branch.user_table.shape
-    plain = MF(users, len(branch.item_table), factors, branch.init_std).to(branch.user_table.device)
-    plain.load_state_dict({k: v for k, v in branch.state_dict().items() if k != "history_table"})
-    plain.user_table.copy_(branch.users())
+    users, (items, factors) = len(branch.user_table), branch.item_table.shape
+    plain = MF(users, items, factors, branch.init_std).to(branch.item_table.device)
+    values = branch.state_dict() | {"user_table": branch.users()}
+    plain.load_state_dict({name: values[name] for name in plain.state_dict()})
     return plain.requires_grad_(False)
-
-
-@torch.no_grad()
-def thaw(branch: HistoryGMF, frozen: GMF, history_table: Tensor) -> None:
-    """The way back from `freeze`, for more training: fill `branch`, whose history is attached.
-
-    `frozen` is what `freeze` made of it, and `history_table` [I, D] its history's table.
-    """
-    branch.load_state_dict({**frozen.state_dict(), "history_table": history_table})
-    branch.user_table.zero_()
-    branch.user_table.copy_(frozen.user_table - branch.users())

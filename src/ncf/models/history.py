@@ -98,7 +98,7 @@ def _sums(offsets: Tensor, rows: Tensor, table: Tensor, part: slice, weights: Te
 
 
 def history_of(dataset: Dataset, half_life: float = 0.0) -> History | RecentHistory:
-    """The users' histories in training; raises `ConfigError` for a half-life without times."""
+    """The users' histories in training; a `half_life` needs times."""
     users, items = len(dataset.users), len(dataset.items)
     if half_life:
         return RecentHistory.of(dataset.train, users, items, half_life)

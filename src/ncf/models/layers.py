@@ -13,6 +13,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from ncf.runtime import random_bits
+
 
 def zeros(*shape: int) -> nn.Parameter:
     """A learnable tensor of zeros; `reset` methods draw its first values from an explicit generator."""
@@ -75,3 +77,21 @@ class Tower(nn.Module):
 
     def _activate(self, hidden: Tensor) -> Tensor:
         return nn.functional.dropout(torch.relu(hidden), self.dropout, self.training)
+
+
+class DropoutMasks:
+    """Dropout whose masks follow from `seed` and the order of the calls; `rate` is kept to 1 / 256."""
+
+    def __init__(self, rate: float, seed: int) -> None:
+        self._level, self._seed, self._drawn = round(rate * 256), seed, 0
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """`values` with some set to zero and the others scaled, so that the mean stays."""
+        if not self._level:
+            return values
+        words = -(-values.numel() // 8)  # a byte for each value: eight from one 64-bit number
+        counters = torch.arange(self._drawn, self._drawn + words, device=values.device)
+        self._drawn += words
+        bytes_N = random_bits(self._seed, counters).view(torch.uint8)[: values.numel()]
+        kept = bytes_N.view(values.shape) >= self._level
+        return values * kept * (256 / (256 - self._level))

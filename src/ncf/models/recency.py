@@ -23,20 +23,29 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from ncf.config import ModelConfig
 from ncf.data import Interactions
 from ncf.errors import ConfigError
 
 Ages = npt.NDArray[np.int32]
 _HALVINGS = 8
+_IN_ORDER = "history_half_life", "history_places"
 
 
-def require_times(train: Interactions, half_life: float) -> None:
-    """Raise `ConfigError` for a half-life where the interactions have no times."""
-    if half_life and train.timestamps is None:
-        raise ConfigError(
-            f"model.history_half_life = {half_life:g} needs the times of interactions, and these data have "
-            "none: prepare them with a time column (--time), or set model.history_half_life = 0."
-        )
+def require_times(train: Interactions, config: ModelConfig) -> None:
+    """Raise `ConfigError` for a model that needs times where the interactions have none."""
+    if train.timestamps is not None or not (config.reads_sequences or config.history_half_life):
+        return
+    name = next((name for name in _IN_ORDER if getattr(config, name)), None)
+    value, other = (
+        (f"model.{name} = {getattr(config, name):g}", f"set model.{name} = 0")
+        if name
+        else (f"model.kind = '{config.kind}'", "choose another kind")
+    )
+    raise ConfigError(
+        f"{value} needs the times of interactions, and these data have none: prepare them with a time column "
+        f"(--time), or {other}."
+    )
 
 
 def ages(train: Interactions) -> Ages:
@@ -106,8 +115,7 @@ class RecentHistory:
 
     @classmethod
     def of(cls, train: Interactions, users: int, items: int, half_life: float) -> "RecentHistory":
-        """The histories of `users` and `items` in `train`; raises `ConfigError` where it has no times."""
-        require_times(train, half_life)
+        """The histories of `users` and `items` in `train`, which has times."""
         age = ages(train)
         order = np.lexsort((train.item_rows, -age, train.user_rows))
         age, owners = age[order], train.user_rows[order].astype(np.int64)

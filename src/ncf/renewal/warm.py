@@ -22,7 +22,7 @@ from ncf.data import Dataset
 from ncf.data.interactions import Int32
 from ncf.errors import ConfigError, DataError
 from ncf.evaluation.cross_dataset import on_record
-from ncf.models import Model, build_model, freeze, history_branch, history_of
+from ncf.models import Model, attach_histories, build_model, freeze
 from ncf.renewal.final import run_folder, weights_digest
 from ncf.renewal.item_columns import from_columns, item_features
 from ncf.serving.artifact import Artifact, open_artifact
@@ -117,8 +117,7 @@ class WarmStart:
         """The model with its first values, ready to score the users and items of `dataset`."""
         model = build_model(self.artifact.experiment.model, len(dataset.users), len(dataset.items))
         self.fill(model, dataset)
-        if (branch := history_branch(model)) is not None:
-            branch.attach(history_of(dataset, branch.half_life))
+        attach_histories(model, dataset, self.artifact.experiment.train.seed)
         return freeze(model)
 
     def _histories(self, dataset: Dataset, users: Rows) -> list[Rows]:
@@ -172,8 +171,8 @@ class WarmStart:
 
     def _copy(self, model: Model, network: NumpyModel, own_UW: Floats, values_IP: Floats) -> None:
         """Fill the tables of `model`, and give its layers the values that they had."""
-        weights = self.artifact.weights
-        names = sorted(name for name in weights if name.endswith("user_table"))
+        weights = self.artifact.trainable
+        names = sorted(name for name in self.artifact.weights if name.endswith("user_table"))
         parts = np.split(own_UW, np.cumsum(network.widths)[:-1], axis=1)
         filled = dict(zip(names, parts, strict=True))
         tables = self._tables()
@@ -220,6 +219,8 @@ def _shape(model: ModelConfig) -> dict[str, Any]:
         used.add("factors")
     if model.kind.endswith(("mlp", "neumf")):
         used |= {"embedding", "tower"}
-    if model.kind.startswith("history"):
-        used |= {name for name in values if name.startswith("history")}
+    family = model.kind.partition("-")[0]
+    prefix = {"history": "history", "sasrec": "attention"}.get(family)
+    if prefix:
+        used |= {name for name in values if name.startswith(prefix)}
     return {name: value for name, value in values.items() if name in used}

@@ -45,13 +45,16 @@ from ncf.data.files import atomic_folder, json_text, sha256_of, write_text
 from ncf.data.interactions import pair_keys
 from ncf.errors import ArtifactError
 from ncf.serving.archive import unpacked
+from ncf.serving.attention_encoder import NumpyEncoder
 from ncf.serving.consistency import MANIFEST, SCHEMA_VERSION, check_parts, verified_manifest
-from ncf.serving.fold_in import FoldIn
-from ncf.serving.history_embedding import Ages, HistoryEmbedding
+from ncf.serving.fold_in import FoldIn, own_vectors
+from ncf.serving.history_embedding import Ages, AttentionEmbedding, HistoryEmbedding
 from ncf.serving.numpy_model import Floats, NumpyModel, Rows, mapped_weights
 from ncf.serving.retrieval.retriever import Retriever
 
 if TYPE_CHECKING:
+    import torch
+
     from ncf.models import Model
 
 Prepared = TypeVar("Prepared", Retriever, FoldIn)
@@ -100,6 +103,19 @@ class Artifact:
     def history_embedding(self) -> HistoryEmbedding | None:
         """What turns a history into a vector, in a history-aware model only."""
         return HistoryEmbedding.open(self.folder)
+
+    @property
+    def trainable(self) -> dict[str, Floats]:
+        """The weights by the names that training has for them: users have their own parts, and what turns
+        histories into vectors is there.
+        """
+        embedding, network = self.history_embedding, NumpyModel(self.weights)
+        if embedding is None:
+            return dict(self.weights)
+        prefix, width = ("gmf." if "gmf.item_table" in self.weights else ""), embedding.table_ID.shape[1]
+        own_UW = own_vectors(network, np.arange(network.users), self.trained, embedding, self.seen)
+        added = {"user_table": own_UW[:, :width], **embedding.weights()}
+        return self.weights | {f"{prefix}{name}": value for name, value in added.items()}
 
     def _prepared(self, kind: type[Prepared], network: NumpyModel) -> Prepared:
         try:
@@ -198,7 +214,7 @@ def write_artifact(
     with atomic_folder(folder) as temporary:
         with phase("writing"):
             weights = _write_weights(temporary / "model.safetensors", model, weights_file)
-            embedding = _history_embedding(model, dataset)
+            embedding = _history_embedding(model, dataset, experiment.train.seed)
             if embedding is not None:
                 embedding.save(temporary)
             dataset.users.series().to_frame().write_parquet(temporary / "users.parquet")
@@ -242,28 +258,44 @@ def _build(
         return kind.build(network, trained(), seed, embedding, known)
 
 
-def _history_embedding(model: Model, dataset: Dataset) -> HistoryEmbedding | None:
-    """What turns histories into vectors, in a history-aware `model` trained on `dataset`."""
-    from ncf.models import history_branch
+def _history_embedding(model: Model, dataset: Dataset, seed: int) -> HistoryEmbedding | None:
+    """What turns histories into vectors, in a history-aware `model` trained on `dataset` with `seed`."""
+    from ncf.models import history_branch, sequence_branch
+    from ncf.models.attention import AttentionGMF, PlacesGMF
+    from ncf.models.recency import ages
+    from ncf.models.sequences import ages_in_order
 
-    branch = history_branch(model)
-    if branch is None:
+    def known(ages_T: Ages) -> Ages:
+        """[N] in the order of `dataset.known`, of [T] in that of training; -1 of what is not in it."""
+        ages_N = np.full(len(dataset.known.columns), -1, np.int32)
+        ages_N[_places_in_known(dataset)] = ages_T
+        return ages_N
+
+    sequences, history = sequence_branch(model), history_branch(model)
+    if sequences is not None:
+        arrays, ages_N = arrays_of(sequences), known(ages_in_order(dataset.train, seed))
+        table_ID = arrays["history_table"]
+        if isinstance(sequences, PlacesGMF):
+            log_weights = arrays["log_weights"]
+            return HistoryEmbedding(table_ID, sequences.exponent, ages_N=ages_N, log_weights_P=log_weights)
+        assert isinstance(sequences, AttentionGMF)
+        encoder = NumpyEncoder(arrays_of(sequences.encoder))
+        return AttentionEmbedding(table_ID, 0.0, ages_N=ages_N, encoder=encoder)
+    if history is None:
         return None
-    table_ID = branch.history_table.detach().float().cpu().numpy()
     return HistoryEmbedding(
-        table_ID, branch.exponent, branch.half_life, _ages(dataset) if branch.half_life else None
+        arrays_of(history)["history_table"],
+        history.exponent,
+        history.half_life,
+        known(ages(dataset.train)) if history.half_life else None,
     )
 
 
-def _ages(dataset: Dataset) -> Ages:
-    """[N] in the order of `dataset.known`: how many of the user's training items are later; -1 outside
-    training.
-    """
-    from ncf.models.recency import ages
-
-    ages_N = np.full(len(dataset.known.columns), -1, np.int32)
-    ages_N[_places_in_known(dataset)] = ages(dataset.train)
-    return ages_N
+def arrays_of(module: torch.nn.Module) -> dict[str, Floats]:
+    """The values of a module by name, float32."""
+    return {
+        name: value.detach().float().cpu().contiguous().numpy() for name, value in module.state_dict().items()
+    }
 
 
 def _places_in_known(dataset: Dataset) -> Rows:
@@ -281,10 +313,7 @@ def _write_weights(target: Path, model: Model, file: Path | None) -> dict[str, F
     if file is not None:
         shutil.move(file, target)
         return mapped_weights(target)
-    weights = {
-        name: value.detach().float().cpu().contiguous().numpy()
-        for name, value in freeze(model).state_dict().items()
-    }
+    weights = arrays_of(freeze(model))
     save_file(weights, target)
     return weights
 

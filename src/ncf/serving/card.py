@@ -31,6 +31,9 @@ _KINDS = {
     "history-gmf": "GMF of users who are an own vector and their history (SVD++ form; Koren, KDD'08)",
     "history-neumf": "NeuMF whose GMF branch has users of an own vector and their history "
     "(SVD++ form; Koren, KDD'08)",
+    "sasrec": "Self-attention over a user's latest items (SASRec; Kang & McAuley, ICDM'18)",
+    "sasrec-neumf": "NeuMF whose GMF branch is self-attention over a user's latest items "
+    "(SASRec; Kang & McAuley, ICDM'18)",
 }
 
 _LIMITS = """\

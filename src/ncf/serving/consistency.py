@@ -109,6 +109,8 @@ def check_parts(
         ages = history.ages_N
         if len(history.table_ID) != len(items) or not is_finite(history.table_ID):
             raise ValueError("the table of histories does not belong to these items")
+        if not all(is_finite(value) for value in history.weights().values()):
+            raise ValueError("what turns histories into vectors has values that are no numbers")
         if ages is not None and len(ages) != len(seen.columns):
             raise ValueError("the ages of used items do not belong to these items")
 

@@ -15,10 +15,10 @@ The one decision worth knowing: nothing is optimised in a request. The best line
 from a history is a row times a matrix: microseconds, the same arithmetic for GMF, MLP and NeuMF, and a few
 hundred kilobytes (and a byte an item) however large the catalogue is. docs/fold_in.md has how it was judged.
 
-Of a history-aware model only the own part is guessed: what its first half makes of a history is the sum that
-it was trained with (`models/history.py`), a look-up, and M is fitted to what that leaves over. Where the
-model has a half-life the order of a history counts, oldest first, and what a known user used before ages by
-what is new.
+Of a history-aware model only the own part is guessed: what its first half makes of a history is what it was
+trained with (`models/history.py`, `models/attention.py`), a look-up, and M is fitted to what that leaves
+over. Where the order of a history counts it is oldest first, and what a known user used before ages by what
+is new.
 
 Legend: B histories, U users, I items, N items of all histories, W width of a user vector, E width of all item
 tables, F features.
@@ -110,8 +110,8 @@ class FoldIn:
         return opened
 
     def vector(self, history: Rows) -> Floats:
-        """[W] of a visitor with these items, oldest first; repeats do not matter, and order only where there
-        is a half-life.
+        """[W] of a visitor with these items, oldest first; repeats do not matter, and order only in some
+        models.
         """
         vectors_BW = self.vectors([history])
         return np.asarray(vectors_BW[0])
@@ -137,7 +137,7 @@ class FoldIn:
     def updated(self, vector: Floats, seen: Rows, history: Rows, ages: Ages | None = None) -> Floats:
         """[W] of a known user: the trained `vector`, moved by what the new items of `history` add to `seen`.
 
-        `ages`: of `seen` in the trained history, where there is a half-life (`HistoryEmbedding.ages_of`).
+        `ages`: of `seen` in the trained history, where the order counts (`HistoryEmbedding.ages_of`).
         Then an item that was seen before counts anew as well.
         """
         known, new = self.informative(seen), self.informative(history)
@@ -164,7 +164,7 @@ class FoldIn:
         Ascending, or where the order of a history counts in the order of their last occurrence.
         """
         rows = np.asarray(rows)
-        in_order = self.embedding is not None and self.embedding.half_life
+        in_order = self.embedding is not None and self.embedding.in_order
         rows = last_of_each(rows) if in_order else np.unique(rows)
         return rows[self._informative_I[rows]]
 
@@ -197,6 +197,9 @@ def own_vectors(
     """[B, W] of training users, without what a look-up adds; `known` is as in `FoldIn.build`."""
     vectors_BW = network.user_vectors(users)
     if embedding is not None:
+        if embedding.whole:
+            vectors_BW[:, : embedding.table_ID.shape[1]] = 0
+            return vectors_BW
         for user, vector_W in zip(users.tolist(), vectors_BW, strict=True):
             found_D = _trained(embedding, user, seen, known)
             vector_W[: len(found_D)] -= found_D

@@ -210,10 +210,11 @@ class Recommender:
         """The best `k` items for a user who was not in training and has used the items of `history`, oldest
         first.
 
-        The order counts only where the model has a half-life (`model.history_half_life`); the last occurrence
-        of an item counts. Unknown items of the history are returned in `ignored`. Where no item of it was
-        used in training, the answer is by popularity. `exclude_seen` leaves the history out of the answer;
-        `candidates` and `exclude` are those of `recommend`. Raises `ConfigError` for a bad `k`.
+        The order counts only in models that know it (`model.history_half_life`, `model.history_places`,
+        `sasrec`); the last occurrence of an item counts. Unknown items of the history are returned in
+        `ignored`. Where no item of it was used in training, the answer is by popularity. `exclude_seen`
+        leaves the history out of the answer; `candidates` and `exclude` are those of `recommend`. Raises
+        `ConfigError` for a bad `k`.
         """
         check_k(k)
         return self._with_history(None, -1, history, k, exclude_seen, self._filters(candidates, exclude))
@@ -336,7 +337,7 @@ class Recommender:
         return _Filters(allowed, excluded, ignored + unknown)
 
     def _ages(self, row: int) -> Ages | None:
-        """The ages of a known user's items, where the model has a half-life."""
+        """The ages of a known user's items, where their order counts."""
         if self._fold_in.embedding is None:
             return None
         first, end = self.artifact.seen.offsets[row : row + 2].tolist()

@@ -22,6 +22,7 @@ from ncf.config import Experiment
 from ncf.data import Dataset
 from ncf.errors import ConfigError
 from ncf.models import GMF, MLP, HistoryGMF, Model, ModelScorer, NeuMF, build_model
+from ncf.models.attention import AttentionGMF, PlacesGMF
 from ncf.runtime import Workers, generator
 from ncf.tracking.tracker import Tracker
 from ncf.training.decomposition import Logits, Progress
@@ -29,6 +30,12 @@ from ncf.training.parallel.communicator import Communicator
 from ncf.training.parallel.sharded_weights import draw, spread
 from ncf.training.parallel.sharding import ShardedTables, rate_factor
 from ncf.training.spectral_init import ClosedForm, ignore, init_spectral, init_tables
+
+_HALVES: dict[type, str] = {
+    HistoryGMF: "history-gmf",
+    PlacesGMF: "history-gmf with history_places",
+    AttentionGMF: "sasrec",
+}
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,7 @@ class Initializer:
         gmf, mlp = pretrained
         assert self.experiment.pretraining is not None
         if type(gmf) is not type(model.gmf) or not isinstance(mlp, MLP):
-            wanted = "history-gmf" if isinstance(model.gmf, HistoryGMF) else "gmf"
+            wanted = _HALVES.get(type(model.gmf), "gmf")
             raise ConfigError(f"--gmf takes a run of kind {wanted} and --mlp one of kind mlp.")
         assert isinstance(gmf, GMF)
         try:

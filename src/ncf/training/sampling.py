@@ -117,6 +117,11 @@ class Step:
     items: Tensor
 
     @property
+    def candidates(self) -> int:
+        """C = 1 + K."""
+        return self.items.shape[1]
+
+    @property
     def counts(self) -> bool:
         """False where this process has no group, since there are more processes than groups."""
         return len(self.users) > 0

@@ -8,7 +8,7 @@ happens to the tables between steps. So neither the trainer nor the loop asks ag
 Legend: B users or groups, C candidates.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Protocol
@@ -19,7 +19,7 @@ from torch import Tensor
 from ncf.config import TrainConfig
 from ncf.data import Dataset
 from ncf.errors import ConfigError
-from ncf.models import HistoryGMF, Model, ModelScorer, history_branch, history_of
+from ncf.models import HistoryGMF, Model, ModelScorer, attach_histories, history_branch, sequence_branch
 from ncf.runtime import Workers, keep_freed_memory, spans
 from ncf.training.checkpoint import Checkpoints, add_prefix, part
 from ncf.training.gpu.graphs import recorder_of
@@ -35,10 +35,26 @@ from ncf.training.parallel.communicator import Communicator
 from ncf.training.parallel.sharded_checkpoint import forget_tables, load_tables, save_tables
 from ncf.training.parallel.sharding import ShardedTables
 from ncf.training.sampling import GroupSampler, Step
+from ncf.training.sequence_step import SequenceRunner
 
 _PARTS, _SMALL_TABLE, _LARGE_STEP = 4, 16 * 2**20, 16384
 Score = Callable[[Tensor, Tensor], Tensor]
 """From users [B] and items [B, C] to logits [B, C]."""
+
+
+class Sampler(Protocol):
+    """Draws the steps of epochs."""
+
+    device: torch.device
+    positives: int
+    """Of an epoch."""
+    steps: int
+    """Of an epoch."""
+    full_users: int
+    """Users whose positives are left out, as they have no negative."""
+
+    def epoch(self, epoch: int, workers: Workers, first_step: int = 0) -> Iterator[Step]:
+        """The steps of `epoch` from `first_step` on."""
 
 
 class StepRunner(Protocol):
@@ -46,10 +62,12 @@ class StepRunner(Protocol):
 
     lazy: set[str]
     """Names of the tables that are updated lazily."""
-    sampler: type[GroupSampler]
-    """What draws the steps."""
 
-    def run(self, step: Step, rate: float, stop: bool) -> tuple[Tensor, bool]:
+    @property
+    def sampler(self) -> Callable[..., Sampler]:
+        """What draws the steps."""
+
+    def run(self, step: Any, rate: float, stop: bool) -> tuple[Tensor, bool]:
         """Move the weights by one step with learning rate `rate`; `stop` says that this process is to stop.
 
         Returns the loss summed over the terms of all processes, and whether any process was asked to stop.
@@ -261,6 +279,14 @@ def choose_runner(context: RunContext, sharded: ShardedTables | None = None) -> 
     model, config, dataset = context.model, context.config, context.dataset
     device, history = next(model.parameters()).device, history_branch(model)
     rows = RowSelection(len(dataset.users), len(dataset.items))
+    if (branch := sequence_branch(model)) is not None:
+        if branch.sequences is None:
+            attach_histories(model, dataset, config.seed)
+        _keep_memory_on_cpu(device)
+        runner = SequenceRunner(
+            model, branch, config, context.objective, context.workers, context.communicator
+        )
+        return runner, TableStore()
     if sharded is not None:
         _keep_memory_on_cpu(device)
         return ShardedRunner(context, rows, sharded), ShardedStore(sharded)
@@ -325,7 +351,7 @@ def _history_table(context: RunContext, history: HistoryGMF) -> HistoryTable | R
     """How the history's table is trained; attaches the users' histories where the model has none yet."""
     config, dataset = context.config, context.dataset
     if history.history is None:
-        history.attach(history_of(dataset, history.half_life))
+        attach_histories(context.model, dataset, config.seed)
     if history.half_life:
         return RecentTable(history, config.l2_history)
     every = config.history_every or steps_between_moves(

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ncf.config import TrainConfig
 from ncf.data import Dataset
-from ncf.models import Model, parameter_count
+from ncf.models import Model, parameter_count, sequence_branch
 from ncf.runtime import Workers, choose_precision
 from ncf.training.checkpoint import Checkpoint, add_prefix, part
 from ncf.training.kernels.branch import Objective
@@ -79,7 +79,7 @@ class Trainer:
             LOSSES[config.loss],
             config.l2_gmf,
             config.l2_mlp,
-            choose_precision(config.precision, device),
+            choose_precision(config.precision, device, sequence_branch(model) is not None),
             _CPU_CHUNK if device.type == "cpu" else _DEVICE_CHUNK,
         )
         context = RunContext(dataset, model, config, self.objective, workers, self.communicator)
@@ -123,7 +123,7 @@ class Trainer:
             self.communicator.phase(f"training, step {step.number + 1} of epoch {position.epoch + 1}")
             loss, stopping = self._step(step, stop)
             losses.append(loss)  # on the device: reading it now would wait for the step
-            candidates = step.items.shape[1]
+            candidates = step.candidates
             position.step = step.number + 1
             position.terms += self.objective.loss.terms(step.groups, candidates)
             samples += step.groups * candidates

@@ -133,9 +133,7 @@ def suggest(shape: DataShape) -> Suggestion:
     ]
     notes = []
     if shape.times:
-        notes.append(
-            "The data have times: try model.kind = 'history-gmf' with model.history_half_life = 3 as well."
-        )
+        notes.append("The data have times: if the next item matters, train recipes/sasrec.toml as well.")
     if shape.per_user >= _DENSE:
         notes.append(
             f"{shape.per_user:.0f} interactions a user may be enough for a tower: try model.kind = 'neumf'."
