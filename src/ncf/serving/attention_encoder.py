@@ -26,6 +26,15 @@ class NumpyEncoder:
         self.weights = weights
         self._blocks = sum(name.endswith("mix.weight") for name in weights)
         self._heads, self.length = weights["blocks.0.log_weights"].shape
+        # [H, length, length] of each block: what scores have added, the second position seen from the first.
+        places = np.arange(self.length)
+        ages = places[:, None] - places
+        self._by_age = [
+            np.where(
+                ages < 0, np.float32(-np.inf), weights[f"blocks.{n}.log_weights"][:, np.maximum(ages, 0)]
+            )
+            for n in range(self._blocks)
+        ]
         self._turned = {
             name: np.ascontiguousarray(value.T) for name, value in weights.items() if value.ndim == 2
         }
@@ -37,12 +46,13 @@ class NumpyEncoder:
             return np.zeros(width, np.float32)
         states_nD = vectors_nD * np.float32(width**0.5)
         for block in range(self._blocks):
-            states_nD = self._block(f"blocks.{block}.", states_nD, block == self._blocks - 1)
+            states_nD = self._block(block, states_nD, block == self._blocks - 1)
         last_D: Floats = self._normed("norm", states_nD[-1:])[0]
         return last_D
 
-    def _block(self, name: str, states_nD: Floats, last: bool) -> Floats:
+    def _block(self, number: int, states_nD: Floats, last: bool) -> Floats:
         """[n, D], or only the last position of it."""
+        name = f"blocks.{number}."
         count, width = states_nD.shape
         asked = slice(-1, None) if last else slice(None)
         normed_nD = self._normed(f"{name}attention_norm", states_nD)
@@ -53,7 +63,7 @@ class NumpyEncoder:
         )
         scores: Floats = query[:, asked] @ key.transpose(0, 2, 1)
         scores *= np.float32((width // self._heads) ** -0.5)
-        scores += self._by_age(name, count)[:, asked]
+        scores += self._by_age[number][:, :count, :count][:, asked]
         scores -= scores.max(2, keepdims=True)
         np.exp(scores, out=scores)
         scores /= scores.sum(2, keepdims=True)
@@ -63,14 +73,6 @@ class NumpyEncoder:
         np.maximum(hidden, _ZERO, out=hidden)
         states += self._layer(f"{name}second", hidden)
         return states
-
-    def _by_age(self, name: str, count: int) -> Floats:
-        """[H, n, n]: what scores have added, the second position being looked at from the first."""
-        places = np.arange(count)
-        ages_nn = places[:, None] - places
-        weights_Hnn: Floats = self.weights[f"{name}log_weights"][:, np.maximum(ages_nn, 0)]
-        weights_Hnn[:, ages_nn < 0] = -np.inf
-        return weights_Hnn
 
     def _layer(self, name: str, values: Floats) -> Floats:
         result: Floats = values @ self._turned[f"{name}.weight"]

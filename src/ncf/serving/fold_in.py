@@ -150,6 +150,10 @@ class FoldIn:
         moved = np.asarray(vector + (after - before), np.float32)
         if self.embedding is not None:
             embedding = self.embedding
+            if embedding.whole:
+                assert ages is not None
+                moved[: embedding.table_ID.shape[1]] = embedding.after(seen, ages, new)
+                return moved
             change_D = (
                 embedding.vector(both) - embedding.vector(known)
                 if ages is None

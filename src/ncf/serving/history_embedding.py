@@ -93,7 +93,11 @@ class HistoryEmbedding:
         return self._of_ages(seen[ages >= 0], ages[ages >= 0])
 
     def change(self, seen: Rows, ages: Ages, new: Rows) -> Floats:
-        """[D]: what `new` items (distinct, oldest first) change in a history of `seen` ones with these ages.
+        """[D]: what `new` items change in the vector of a history; arguments are those of `after`."""
+        return self.after(seen, ages, new) - self.trained(seen, ages)
+
+    def after(self, seen: Rows, ages: Ages, new: Rows) -> Floats:
+        """[D] of a history of `seen` items with these ages, and of `new` ones (distinct, oldest first).
 
         Everything ages by the number of new items, less those that it was older than before; an item that
         comes again is as young as its last use.
@@ -102,8 +106,7 @@ class HistoryEmbedding:
         again = np.isin(before, new)
         aged = ages + len(new) - np.searchsorted(np.sort(ages[again]), ages)
         rows = np.concatenate([before[~again], new])
-        after = self._of_ages(rows, np.concatenate([aged[~again], _ages_in_order(len(new))]))
-        return after - self._of_ages(before, ages)
+        return self._of_ages(rows, np.concatenate([aged[~again], _ages_in_order(len(new))]))
 
     def _of_ages(self, rows: Rows, ages: npt.NDArray[Any]) -> Floats:
         if not self.in_order:
