@@ -593,6 +593,7 @@ def test_a_damaged_artifact_and_foreign_data_are_refused(project: Path, tmp_path
 
 def test_mistakes_of_recommending_are_sentences(project: Path, tmp_path: Path) -> None:
     assert "Give exactly one of --user" in refused("recommend", "runs/small", cwd=project)
+    assert "--set train.trending=7d" in refused("recommend", "runs/small", "--trending", cwd=project)
     assert "k must be a whole number of at least 1" in refused(
         "recommend", "runs/small", "--user", "u1", "-k", 0, cwd=project
     )

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from ncf.errors import ConfigError
@@ -46,8 +47,15 @@ def test_a_half_life_draws_what_is_new(tmp_path: Path) -> None:
     times = np.where(new, 1_700_000_000, 1_700_000_000 - 40 * 3600)
     data = replace(data, train=replace(data.train, timestamps=times), digest="times")
     options = RunOptions(serves=False, verdict=False)
-    run = train(data, experiment("mf", half_life="1h"), tmp_path / "run", options=options)
-    biases = open_artifact(run.artifact).weights["item_bias"]
+    recipe = experiment("mf", half_life="1h", trending="2h")
+    run = train(data, recipe, tmp_path / "run", options=options)
+    artifact = open_artifact(run.artifact)
+    trending = artifact.item_columns["trending"]
+    assert trending.sum() == trending[4] == new.sum()
+    taken = data.item_columns.with_columns(trending=pl.lit("yes"))
+    with pytest.raises(ConfigError, match="The items have a column 'trending': give it another name"):
+        train(replace(data, item_columns=taken), recipe, tmp_path / "other")
+    biases = artifact.weights["item_bias"]
     assert biases.argmax() == 4
     assert (biases[np.arange(len(biases)) != 4] < 0).all()
 

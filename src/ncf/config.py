@@ -146,6 +146,9 @@ class TrainConfig(ConfigSection):
     half_life: Duration = ""
     """A positive's weight halves with each half-life of age before the newest one: a number of hours, days or
     weeks, such as 12h, 30d or 2w; with "" age does not matter (`data/decay.py`)."""
+    trending: Duration = ""
+    """A window before the newest interaction, such as 7d: users of whom nothing is known get what was used
+    most in it, instead of the most popular items of all time (`data/decay.py`)."""
     loss: Literal["bce", "bpr", "softmax"] = "bce"
     init: Literal["random", "spectral", "auto"] = "random"
     """`spectral` takes the initial tables from a closed-form model of the data
@@ -400,7 +403,7 @@ def _first_mistake(error: ValidationError) -> str:
     given = mistake["input"]
     if mistake["type"] == "tuple_type":
         return f"{field}: a list such as [128, 64] is due, not {_shown(given)}."
-    if field.endswith("train.half_life"):
+    if field.endswith(("train.half_life", "train.trending")):
         return (
             f"{field}: a number of hours, days or weeks is due, such as 12h, 30d or 2w, not {_shown(given)}."
         )
@@ -420,7 +423,7 @@ _HABITS = {"checkpoint_every", "keep_checkpoints"}
 
 
 _ADDED: dict[str, dict[str, Any]] = {
-    "train": {"half_life": ""},
+    "train": {"half_life": "", "trending": ""},
     "model": {"attention_length": 200, "attention_blocks": 2, "attention_heads": 1, "history_places": 0},
 }
 """Settings that came later, with the values that change nothing."""

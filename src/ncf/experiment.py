@@ -19,7 +19,7 @@ import torch
 
 from ncf.config import Experiment, TrainConfig
 from ncf.data import Dataset, PrepareOptions, prepare_catalog
-from ncf.data.decay import decayed, seconds_a_unit
+from ncf.data.decay import TRENDING, decayed, period, with_trending
 from ncf.data.files import atomic_file, storage_errors, write_text
 from ncf.errors import ConfigError
 from ncf.models import Model, attach_histories, build_model
@@ -130,8 +130,11 @@ def train(
         if earlier is not None:
             raise ConfigError("A warm start needs whole tables: set train.tables = 'replicated'.")
     require_times(dataset.train, experiment.model)
-    if experiment.train.half_life:
-        seconds_a_unit(dataset, "train.half_life")
+    for name in ("half_life", "trending"):
+        if getattr(experiment.train, name):
+            period(dataset, getattr(experiment.train, name), f"train.{name}")
+    if experiment.train.trending and TRENDING in dataset.item_columns.columns:
+        raise ConfigError("The items have a column 'trending': give it another name for train.trending.")
     clock = PhaseClock(options.phases)
     trackers: list[Tracker] = [clock, options.tracker]
     folder = Path()
@@ -380,12 +383,12 @@ def _load_trained(model: Model, artifact: Artifact, seen: Dataset) -> None:
 
 def _seen(dataset: Dataset, config: TrainConfig, everything: bool) -> Dataset:
     """The data as a run with these settings sees them: perhaps with validation in training, or with
-    `everything`, and with weights where old interactions count less."""
+    `everything`, with weights where old interactions count less, and with what is trending."""
     if everything:
         dataset = dataset.with_everything_in_training()
     elif config.validation == "include":
         dataset = dataset.with_validation_in_training()
-    return decayed(dataset, config.half_life)
+    return with_trending(decayed(dataset, config.half_life), config.trending)
 
 
 def _log_setup(trainer: Trainer, dataset: Dataset, tracker: Tracker) -> None:

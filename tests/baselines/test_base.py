@@ -12,7 +12,8 @@ from support import csr_of
 
 
 def test_the_baselines_in_their_order() -> None:
-    assert list(BASELINES) == ["popularity", "random", "item-knn", "user-knn", "ials", "bpr", "ease"]
+    names = ["popularity", "trending", "random", "item-knn", "user-knn", "ials", "bpr", "ease"]
+    assert list(BASELINES) == names
 
 
 def test_settings_take_the_types_of_the_defaults() -> None:

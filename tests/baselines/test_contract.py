@@ -27,9 +27,11 @@ PERSONAL = sorted(SMALL)
 
 
 def fitted(name: str, dataset: Dataset, seed: int = 0, threads: int = 1) -> FittedBaseline:
+    seen = dataset.seen_in_training
+    times = 1_700_000_000 + 86_400 * np.arange(len(seen.columns)) if BASELINES[name].timed else None
     with workers(threads) as pool:
         return BASELINES[name].fit(
-            dataset.seen_in_training, len(dataset.items), SMALL.get(name, {}), seed, pool
+            replace(seen, timestamps=times), len(dataset.items), SMALL.get(name, {}), seed, pool
         )
 
 

@@ -3,11 +3,13 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
 from ncf.baselines import BASELINES
 from ncf.baselines.non_personalized import PopularityScorer, RandomScorer
 from ncf.config import EvaluationConfig
+from ncf.errors import ConfigError
 from ncf.evaluation import evaluate_sampled
 from ncf.runtime import Workers
 from support import csr_of, planted
@@ -40,6 +42,24 @@ def test_popularity_adds_weights() -> None:
     train = replace(csr_of([[0, 1], [1, 2], [1]]), weights=np.array([8, 1, 2, 0, 4], np.float32))
     scores = BASELINES["popularity"].fit(train, 4, {}, 0, Workers(1)).catalogue(torch.arange(1))
     torch.testing.assert_close(scores, torch.tensor([[8.0, 7.0, 0.0, 0.0]]) / 3.0)
+
+
+def test_what_is_trending_comes_first_and_of_equal_items_the_more_popular() -> None:
+    day = 86_400
+    ages = np.array([0, 9, 1, 8, 6, 9, 9, 9, 9], np.int64) * day
+    train = csr_of([[0, 1, 2], [0, 2, 4], [1, 3, 4]])
+    timed = replace(train, timestamps=1_700_000_000 - ages)
+    # Within 7 days item 0 was used once and item 2 twice.
+    lately = np.bincount(train.columns[ages < 7 * day], minlength=6)
+    scores = BASELINES["trending"].fit(timed, 6, {}, 0, Workers(1)).catalogue(torch.arange(1))[0]
+    order = sorted(range(6), key=lambda item: (-lately[item], -np.bincount(train.columns, minlength=6)[item]))
+    assert scores[order].tolist() == sorted(scores.tolist(), reverse=True)
+    assert (scores[0] < scores[2], scores[1] == scores[4], scores[3] < scores[1]) == (True, True, True)
+    whole = BASELINES["trending"].fit(timed, 6, {"window_days": 99}, 0, Workers(1)).catalogue(torch.arange(1))
+    popular = BASELINES["popularity"].fit(timed, 6, {}, 0, Workers(1)).catalogue(torch.arange(1))
+    assert torch.equal(whole.argsort(stable=True), popular.argsort(stable=True))
+    with pytest.raises(ConfigError, match=r"Trending needs times, .* have: leave it out \(--skip trending\)"):
+        BASELINES["trending"].fit(train, 6, {}, 0, Workers(1))
 
 
 def test_popularity_scores_all_users_alike() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ncf.data import Dataset
-from ncf.data.decay import decayed, seconds, seconds_a_unit
+from ncf.data.decay import decayed, seconds, seconds_a_unit, with_trending
 from ncf.errors import ConfigError
 
 NOW = 1_700_000_000
@@ -43,7 +43,29 @@ def test_weights_halve_with_age(dataset: Dataset, steps: int, weighted: bool) ->
 
 
 def test_dates_are_microseconds_whatever_their_size(dataset: Dataset) -> None:
-    assert seconds_a_unit(at(dataset, dataset.train.item_rows, "microseconds"), "train.half_life") == 1e-6
+    assert seconds_a_unit(np.array([5]), "train.half_life", microseconds=True) == 1e-6
+    data = at(dataset, dataset.train.item_rows * 60_000_000, "microseconds")
+    newest = int(dataset.train.item_rows.max())
+    trending = with_trending(data, "1h").item_columns["trending"].to_numpy()
+    assert (np.flatnonzero(trending) > newest - 60).all()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_trending_is_what_was_used_in_the_window(dataset: Dataset, weighted: bool) -> None:
+    draws = np.random.default_rng(0)
+    ages = draws.integers(0, 20, len(dataset.train)) * 3600
+    ages[3] = 0
+    data = at(dataset, NOW - ages)
+    weights = draws.random(len(ages)).astype(np.float32) if weighted else None
+    data = replace(data, train=replace(data.train, weights=weights))
+    slow = np.zeros(len(dataset.items))
+    for place, (item, age) in enumerate(zip(data.train.item_rows, ages, strict=True)):
+        slow[item] += (age < 5 * 3600) * (1 if weights is None else weights[place])
+    found = with_trending(data, "5h")
+    np.testing.assert_allclose(found.item_columns["trending"].to_numpy(), slow)
+    assert found.item_columns.columns[:2] == ["id", "popularity"]
+    assert 0 < slow.sum() < len(ages)
+    assert with_trending(data, "") is data
 
 
 def test_what_has_no_age_is_refused(dataset: Dataset) -> None:

@@ -1,14 +1,17 @@
 """The entries: files and baselines, chosen and refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ncf.baselines import BASELINES
 from ncf.config import Experiment
 from ncf.errors import ConfigError
-from ncf.leaderboard.entries import entries, space_of
+from ncf.leaderboard.entries import entries, fitting_entries, space_of
 from ncf.leaderboard.search import recipe_of
+from support import checkerboard
 
 
 def test_the_files_of_this_repository_and_every_baseline_take_part_with_valid_recipes_and_spaces() -> None:
@@ -23,6 +26,21 @@ def test_the_files_of_this_repository_and_every_baseline_take_part_with_valid_re
             recipes[entry.name] = recipe
         assert [parameter.name for parameter in space_of(entry, recipe)] == list(entry.space)
         assert entry.source
+
+
+def test_what_the_data_do_not_suit_is_left_out_unless_it_is_named() -> None:
+    chosen, dataset = entries(only=["popularity", "trending", "bpr"]), checkerboard()
+    weights, times = np.ones(len(dataset.train), np.float32), np.arange(len(dataset.train))
+    weighted = replace(dataset, train=replace(dataset.train, weights=weights), digest="w")
+    timed = replace(dataset, train=replace(dataset.train, timestamps=times), digest="t")
+    assert [entry.name for entry in fitting_entries(chosen, timed)[0]] == ["popularity", "trending", "bpr"]
+    kept, said = fitting_entries(chosen, weighted)
+    assert [entry.name for entry in kept] == ["popularity"]
+    assert said == [
+        "Trending is left out: it needs times, which these data do not have.",
+        "BPR is left out: it does not know the weights of these data.",
+    ]
+    assert len(fitting_entries(chosen, weighted, ["bpr"])[0]) == 2
 
 
 def test_an_entry_made_of_others_comes_after_them_and_pulls_them_in(files: Path) -> None:

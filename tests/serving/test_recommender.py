@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from ncf.data import Vocabulary
-from ncf.errors import ConfigError, UnknownIdError
+from ncf.errors import ArtifactError, ConfigError, UnknownIdError
 from ncf.serving.artifact import write_artifact
 from ncf.serving.batch import write_batch
 from ncf.serving.recommender import Recommender
@@ -84,6 +84,31 @@ def test_unknown_users_get_the_popular_and_are_told(recommender: Recommender) ->
     assert [one.source for one in mixed] == ["model", "popularity"]
     with pytest.raises(UnknownIdError, match="does not know user 'nobody' and 1 others"):
         recommender.recommend(["nobody", 104, 7], strict=True)
+
+
+def test_what_is_trending_is_the_fallback_and_a_list_of_its_own(
+    recommender: Recommender, tmp_path: Path
+) -> None:
+    dataset, recipe = checkerboard(), experiment("neumf", trending="7d")
+    lately = pl.Series("trending", np.random.default_rng(0).integers(0, 3, 30))
+    dataset = replace(dataset, item_columns=dataset.item_columns.with_columns(lately))
+    model = model_of("neumf", 40, 30, tower=[16, 8])
+    folder = write_artifact(tmp_path / "trending", model, recipe, dataset, {"test": {}}, "")
+    trending, popularity = Recommender.open(folder), dataset.popularity
+    order = sorted(range(500, 530), key=lambda i: (-lately[i - 500], -popularity[i - 500], i))
+    answer = trending.trending(30, exclude=[order[1], "nothing"])
+    assert (answer.subject, answer.source, answer.ignored) == (None, "trending", ["nothing"])
+    assert answer.items == [order[0], *order[2:]]
+    assert answer.scores[0] == lately.max()
+    assert trending.trending(3, candidates=[order[9], order[4]]).items == [order[4], order[9]]
+    for fallback in (trending.recommend("nobody", 30), trending.recommend_visitor([], 30)):
+        assert (fallback.items, fallback.source) == (order, "trending")
+    assert trending.recommend(104, 3).items == recommender.recommend(104, 3).items
+    with pytest.raises(ConfigError, match=r"trained without a window .* --set train\.trending=7d"):
+        recommender.trending()
+    write_artifact(tmp_path / "lacks", model, recipe, checkerboard(), {"test": {}}, "")
+    with pytest.raises(ArtifactError, match="the trending of an item is no number"):
+        Recommender.open(tmp_path / "lacks")
 
 
 def test_scores_of_pairs(recommender: Recommender) -> None:

@@ -10,10 +10,9 @@ from ncf.baselines.bpr import BPR
 from ncf.baselines.ease import EASE
 from ncf.baselines.ials import IALS
 from ncf.baselines.knn import ITEM_KNN, USER_KNN
-from ncf.baselines.non_personalized import POPULARITY, RANDOM
+from ncf.baselines.non_personalized import POPULARITY, RANDOM, TRENDING
 
-BASELINES: dict[str, Baseline] = {
-    baseline.name: baseline for baseline in (POPULARITY, RANDOM, ITEM_KNN, USER_KNN, IALS, BPR, EASE)
-}
+_ALL = (POPULARITY, TRENDING, RANDOM, ITEM_KNN, USER_KNN, IALS, BPR, EASE)
+BASELINES: dict[str, Baseline] = {baseline.name: baseline for baseline in _ALL}
 
 __all__ = ["BASELINES", "Baseline", "FittedBaseline"]

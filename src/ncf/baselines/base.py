@@ -57,6 +57,8 @@ class Baseline:
     """Whether the fit depends on the seed."""
     weighs: bool = True
     """Whether the fit knows the weights of interactions; else data with weights are refused."""
+    timed: bool = False
+    """Whether it needs times."""
     needs: tuple[str, ...] = ()
     """Modules of the extra `evaluate`."""
 
@@ -66,20 +68,24 @@ class Baseline:
         """Fit to the interactions `train` [U] over a catalogue of `items`.
 
         `settings` replaces defaults, `seed` decides every random draw, and `workers` are the threads to use.
-        Raises `ConfigError` for an unknown or invalid setting, for data too large for the method or with
-        weights that it does not know, and where a package that the method needs is missing.
+        Raises `ConfigError` for an unknown or invalid setting, for data that are too large for the method or
+        `lack` what it needs, and where a package that the method needs is missing.
         """
         complete = self.settings(settings)
-        if train.weights is not None and not self.weighs:
-            raise ConfigError(
-                f"{self.title} does not know the weights of these data: leave it out (--skip {self.name})."
-            )
+        if lack := self.lack(train.weights is not None, train.timestamps is not None):
+            raise ConfigError(f"{self.title} {lack}: leave it out (--skip {self.name}).")
         try:
             return self.fitting(train, items, complete, seed, workers)
         except LinAlgError:
             raise ConfigError(
                 f"{self.title} has no solution with l2 = {complete['l2']:g} on these data: raise l2."
             ) from None
+
+    def lack(self, weighted: bool, timed: bool) -> str:
+        """Why it cannot be fitted to data that have weights or times, or not; empty where it can be."""
+        if weighted and not self.weighs:
+            return "does not know the weights of these data"
+        return "needs times, which these data do not have" if self.timed and not timed else ""
 
     def settings(self, given: Mapping[str, Any]) -> Settings:
         """The defaults updated with `given`, in the defaults' types. Raises `ConfigError` for a bad one."""

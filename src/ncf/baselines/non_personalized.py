@@ -1,8 +1,9 @@
-"""Two models that know nothing of a user: the items by popularity, and a random order for each user.
+"""Models that know nothing of a user: items by popularity or by what is trending, and a random order.
 
-In: training interactions, or a seed. Out: scorers. The decision worth knowing: a random score is a hash of
-(seed, user, item), so any pair has the same score in a candidate list, in the whole catalogue and in any
-process, and nothing is stored.
+In: training interactions, or a seed. Out: scorers. Trending are the items that were used most in the last
+`window_days` before the newest interaction; of equal ones the more popular comes first. The decision worth
+knowing: a random score is a hash of (seed, user, item), so any pair has the same score in a candidate list,
+in the whole catalogue and in any process, and nothing is stored.
 
 Legend: B batch, C candidates, I items.
 """
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from ncf.baselines.base import Baseline, Settings, uses
 from ncf.data import Csr
+from ncf.data.decay import recent_uses, seconds, seconds_a_unit
 from ncf.runtime import Workers, random_bits, seed_of
 
 
@@ -67,12 +69,34 @@ def _fit_popularity(
     return PopularityScorer(uses(train, items))
 
 
+def _fit_trending(
+    train: Csr, items: int, settings: Settings, _seed: int, _workers: Workers
+) -> PopularityScorer:
+    assert train.timestamps is not None, "Baseline.fit refuses data without times"
+    steps = (
+        settings["window_days"] * seconds("1d") / seconds_a_unit(train.timestamps, "the baseline trending")
+    )
+    lately = recent_uses(train.timestamps, train.columns, train.weights, items, steps)
+    # Equal pairs get equal scores: the tie rule decides between them.
+    ranks_I = np.unique(np.stack([lately, uses(train, items)]), axis=1, return_inverse=True)[1]
+    return PopularityScorer(ranks_I.reshape(items))
+
+
 def _fit_random(_train: Csr, items: int, _settings: Settings, seed: int, _workers: Workers) -> RandomScorer:
     return RandomScorer(items, seed)
 
 
 POPULARITY = Baseline(
     "popularity", "Popularity", "Cremonesi, Koren & Turrin, RecSys'10 (TopPop)", fitting=_fit_popularity
+)
+TRENDING = Baseline(
+    "trending",
+    "Trending",
+    "popularity within a window of time",
+    fitting=_fit_trending,
+    defaults={"window_days": 7.0},
+    space={"window_days": {"low": 1.0, "high": 365.0, "log": True}},
+    timed=True,
 )
 RANDOM = Baseline(
     "random", "Random", "a random order for each user: what guessing gets", fitting=_fit_random, seeded=True

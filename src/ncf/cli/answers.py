@@ -38,4 +38,5 @@ def _heading(answer: Mapping[str, Any]) -> str:
         "model": audience,
         "fold_in": f"{audience}, with the history given",
         "popularity": f"{unknown}: the most popular items",
+        "trending": f"{unknown}: what is trending" if user is not None else "Trending",
     }[answer["source"]]

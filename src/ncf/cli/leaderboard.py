@@ -9,6 +9,7 @@ from ncf.cli.options import Json, print_json
 from ncf.errors import ConfigError, Interrupted, need
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from pathlib import Path
 
     from ncf.leaderboard.results import LeaderboardResults
@@ -68,7 +69,7 @@ def leaderboard(
     chosen = taking_part(entries, only or (), skip or ())
     if not page_only:
         need("evaluate", *(name for entry in chosen if entry.baseline for name in entry.baseline.needs))
-        _run(data, folder, chosen, (trials, budget, seeds), overwrite, quiet)
+        _run(data, folder, chosen, (trials, budget, seeds), only or (), overwrite, quiet)
     shown = started_entries(folder, taking_part(entries, only or () if page_only else (), skip or ()))
     results = read_results(folder, shown, seeds)
     page = write_results(results, folder)
@@ -85,21 +86,27 @@ def _run(
     folder: "Path",
     chosen: list[Any],
     amounts: tuple[int, float | None, int],
+    named: "Collection[str]",
     overwrite: bool,
     quiet: bool,
 ) -> None:
     from ncf.cli.leaderboard_watch import ShownLeaderboard
+    from ncf.leaderboard.entries import fitting_entries
     from ncf.leaderboard.run import LeaderboardListener, LeaderboardPlan, run
     from ncf.leaderboard.search import Budget
     from ncf.runtime import stop_requested
+    from ncf.tracking.console import log
 
     trials, seconds, seeds = amounts
     dataset, path = _open(data, quiet)
+    fitting, left_out = fitting_entries(chosen, dataset, named)
+    for sentence in left_out:
+        log(sentence)
     plan = LeaderboardPlan(folder, Budget(trials, seconds), seeds, overwrite)
     with stop_requested() as stop, ShownLeaderboard(trials, seeds) as shown:
         listener = LeaderboardListener() if quiet else shown
         try:
-            run(dataset, chosen, plan, data_path=path, listener=listener, stop=stop)
+            run(dataset, fitting, plan, data_path=path, listener=listener, stop=stop)
         except Interrupted:
             raise Interrupted(
                 f"Stopped; finished results are kept in {folder}: run the same command to resume, or add "

@@ -36,6 +36,9 @@ def recommend(
     ] = None,
     history: History = None,
     similar_to: SimilarTo = None,
+    trending: Annotated[
+        bool, typer.Option("--trending", help="What was used most lately (train.trending).")
+    ] = False,
     k: Items = 10,
     candidate: Candidate = None,
     exclude: Exclude = None,
@@ -61,6 +64,7 @@ def recommend(
             "--users-file": users_file,
             "--history": visitor,
             "--similar-to": similar_to,
+            "--trending": trending or None,
         }
     )
     recommender = Recommender.open(run, exact=exact)
@@ -69,7 +73,9 @@ def recommend(
 
         users = read_ids(users_file, "user", recommender.artifact.column_names.get("user"))
     filters: dict[str, Any] = {"candidates": candidate, "exclude": exclude or ()}
-    if similar_to is not None:
+    if trending:
+        answers = [recommender.trending(k, **filters)]
+    elif similar_to is not None:
         answers = [recommender.similar_items(similar_to, k, **filters)]
     elif visitor is not None:
         answers = [recommender.recommend_visitor(visitor, k, exclude_seen=not include_seen, **filters)]

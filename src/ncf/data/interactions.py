@@ -26,12 +26,14 @@ _STEP = 1 << 20
 class Csr:
     """Items by user. `offsets` is [U + 1] int64, `columns` is [N] int32 and ascending within a user.
 
-    `weights` [N] float32 are those of the interactions; None where all count alike.
+    `weights` [N] float32 and `timestamps` [N] int64 are those of `Interactions`; without weights all count
+    alike.
     """
 
     offsets: Int64
     columns: Int32
     weights: npt.NDArray[np.float32] | None = None
+    timestamps: Int64 | None = None
 
     @property
     def users(self) -> int:
@@ -61,7 +63,8 @@ class Csr:
         offsets = np.asarray(self.offsets[first : stop + 1])
         part = slice(offsets[0], offsets[-1])
         weights = None if self.weights is None else self.weights[part]
-        return Csr(offsets - offsets[0], self.columns[part], weights)
+        timestamps = None if self.timestamps is None else self.timestamps[part]
+        return Csr(offsets - offsets[0], self.columns[part], weights, timestamps)
 
     def contains_lists(self, users: Int32, items: npt.NDArray[Any]) -> Bool:
         """Whether each of the `items` [T, N] is one of its user's, of `users` [T]."""
@@ -159,9 +162,9 @@ class Interactions:
         offsets = np.zeros(users + 1, np.int64)
         np.cumsum(self.user_counts(users), out=offsets[1:])
         if is_sorted(self.user_rows, self.item_rows):
-            return Csr(offsets, self.item_rows, self.weights)
+            return Csr(offsets, self.item_rows, self.weights, self.timestamps)
         ordered = self.take(np.lexsort((self.item_rows, self.user_rows)))
-        return Csr(offsets, ordered.item_rows, ordered.weights)
+        return Csr(offsets, ordered.item_rows, ordered.weights, ordered.timestamps)
 
     def csr_between(self, first: int, stop: int) -> Csr:
         """`csr(…).between(first, stop)`, for columns sorted by user and item. Only that part is read."""

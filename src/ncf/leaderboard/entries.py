@@ -21,13 +21,14 @@ from.
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ncf.baselines import BASELINES, Baseline
 from ncf.config import Experiment
+from ncf.data import Dataset
 from ncf.errors import ConfigError
 from ncf.tuning import Space
 
@@ -96,6 +97,24 @@ def entries(
     if not kept:
         raise ConfigError("No entries are left to run: pass fewer names to --skip.")
     return sorted(kept, key=lambda entry: (_depth(entry, known), entry.order, entry.name))
+
+
+def fitting_entries(
+    chosen: Sequence[Entry], dataset: Dataset, named: Collection[str] = ()
+) -> tuple[list[Entry], list[str]]:
+    """Those of the `chosen` entries that can be fitted to `dataset`, and a sentence on each of the others.
+
+    Entries that are `named` stay: they fail with their own sentence.
+    """
+    train, kept, left_out = dataset.train, [], []
+    for entry in chosen:
+        baseline = entry.baseline
+        lack = baseline.lack(train.weights is not None, train.timestamps is not None) if baseline else ""
+        if lack and entry.name not in named:
+            left_out.append(f"{entry.title} is left out: it {lack}.")
+        else:
+            kept.append(entry)
+    return kept, left_out
 
 
 def _depth(entry: Entry, known: Mapping[str, Entry]) -> int:

@@ -409,7 +409,7 @@ def _load(folder: Path, manifest: dict[str, Any]) -> Artifact:
     )
     check_parts(
         artifact.weights, users, items, artifact.seen, artifact.untrained_users,
-        artifact.history_embedding,
+        artifact.history_embedding, bool(experiment.train.trending),
     )  # fmt: skip
     return artifact
 

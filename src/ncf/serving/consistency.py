@@ -84,8 +84,12 @@ def check_parts(
     seen: Csr,
     untrained: Rows,
     history: HistoryEmbedding | None,
+    trends: bool = False,
 ) -> None:
-    """Sizes, rows and numbers; `users` are ids, `items` the table with ids and popularity."""
+    """Sizes, rows and numbers; `users` are ids, `items` the table with ids and popularity.
+
+    `trends`: whether it also says what is trending.
+    """
     for side, wanted in (("user", len(users)), ("item", len(items))):
         sizes = [len(value) for name, value in weights.items() if name.endswith(f"{side}_table")]
         if not sizes or set(sizes) != {wanted}:
@@ -96,8 +100,9 @@ def check_parts(
     for what, ids in (("user", users), ("item", items["id"])):
         if ids.null_count() or ids.n_unique() < len(ids):
             raise ValueError(f"an id of a {what} is missing or there twice")
-    if not (items["popularity"].dtype.is_numeric() and is_finite(items["popularity"].to_numpy())):
-        raise ValueError("the popularity of an item is no number")
+    for name in ("popularity", *(("trending",) if trends else ())):
+        if name not in items or not (items[name].dtype.is_numeric() and is_finite(items[name].to_numpy())):
+            raise ValueError(f"the {name} of an item is no number")
     offsets = seen.offsets
     if len(offsets) != len(users) + 1 or offsets[0] != 0 or offsets[-1] != len(seen.columns):
         raise ValueError("the items that users have used do not belong to these users")

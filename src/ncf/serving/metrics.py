@@ -25,7 +25,7 @@ class ServerMetrics:
         )
         self.lists = Counter(
             "ncf_lists",
-            "Lists answered, by source: model, fold_in, popularity or similar.",
+            "Lists answered, by source: model, fold_in, popularity, trending or similar.",
             ["source"],
             registry=self.registry,
         )

@@ -2,8 +2,8 @@
 
 In: user and item ids in the caller's type. Out: ids of the same type, with scores (logits: higher is better,
 comparable within a user). One id gives one answer, a sequence of ids a list of answers. An unknown user is
-answered from the history in the request, else by popularity, and `source` says which; with `strict` an
-unknown user is an error.
+answered from the history in the request, else by popularity, or by what is trending where the model was
+trained with `train.trending`; `source` says which. With `strict` an unknown user is an error.
 
 The one decision worth knowing: known users, visitors and users with new history differ only in where their
 vector comes from. `vector -> query -> ranked items` is the same code for all of them.
@@ -32,7 +32,7 @@ from ncf.serving.retrieval.brute_force import BruteForce, PopularityRanker, Rank
 USERS_AT_ONCE = 256
 Id = str | int
 Mask = npt.NDArray[np.bool_]
-Source = Literal["model", "fold_in", "popularity", "similar"]
+Source = Literal["model", "fold_in", "popularity", "trending", "similar"]
 _MODEL: Source = "model"
 _FOLD_IN: Source = "fold_in"
 _NO_ROWS: Rows = np.empty(0, np.int64)
@@ -48,7 +48,7 @@ class Recommendation:
     """Item ids, best first."""
     scores: list[float]
     source: Source
-    """"fold_in" where the request's history counted, "popularity" for an unknown user."""
+    """"fold_in" where the request's history counted, "popularity" or "trending" for an unknown user."""
     ignored: list[Any] = field(default_factory=list)
     """Ids of the request that the model does not know."""
 
@@ -136,7 +136,9 @@ class Recommender:
         self.network = _network(artifact)
         self._ranker: Ranker = BruteForce(self.network) if exact else artifact.retrieval(self.network)
         self._fold_in = artifact.fold_in(self.network)
-        self._popular = PopularityRanker(artifact.item_columns["popularity"].to_numpy())
+        columns, self.window = artifact.item_columns, artifact.experiment.train.trending
+        lately = columns["trending"].to_numpy() if self.window else None
+        self._popular = PopularityRanker(columns["popularity"].to_numpy(), lately)
         self._similar = Similar(self.network)
 
     @classmethod
@@ -218,6 +220,23 @@ class Recommender:
         """
         check_k(k)
         return self._with_history(None, -1, history, k, exclude_seen, self._filters(candidates, exclude))
+
+    def trending(
+        self, k: int = 10, *, candidates: Sequence[Id] | None = None, exclude: Sequence[Id] = ()
+    ) -> Recommendation:
+        """The `k` items that were used most in the window before the newest interaction (`train.trending`).
+
+        Scores are uses, or sums of weights. `candidates` and `exclude` are those of `recommend`. Raises
+        `ConfigError` where the model was trained without a window.
+        """
+        check_k(k)
+        if not self.window:
+            raise ConfigError(
+                "The model was trained without a window for what is trending: train again with --set "
+                "train.trending=7d."
+            )
+        filters = self._filters(candidates, exclude)
+        return self._popular_answer(None, k, filters.excluded, filters, filters.ignored)
 
     def score(self, users: Sequence[Id], items: Sequence[Id]) -> Floats:
         """[N] float32: the score of each pair (users[n], items[n]). Raises `UnknownIdError`."""
@@ -360,7 +379,7 @@ class Recommender:
         self, user: Any, k: int, hidden: Rows, filters: _Filters, ignored: list[Any]
     ) -> Recommendation:
         scores, rows = self._popular.top(k, hidden, filters.allowed)
-        return self._listed(user, scores, rows, "popularity", ignored)
+        return self._listed(user, scores, rows, "trending" if self.window else "popularity", ignored)
 
     def _listed(
         self, subject: Any, scores: Floats, rows: Rows, source: Source, ignored: list[Any]

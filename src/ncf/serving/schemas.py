@@ -44,7 +44,7 @@ class Item(TypedDict):
 
 
 class _List(TypedDict):
-    source: Literal["model", "fold_in", "popularity", "similar"]
+    source: Literal["model", "fold_in", "popularity", "trending", "similar"]
     items: list[Item]
     ignored: Annotated[Ids, Field(description="Ids of the request that the model does not know.")]
 

@@ -16,11 +16,18 @@ def test_shapes_and_types() -> None:
     assert items.tolist() == [1, 2, 0]
 
 
-@given(st.lists(st.integers(0, 3), min_size=10, max_size=10), rows, st.none() | rows, st.integers(1, 12))
-def test_equals_sorting(counts: list[int], hidden: list[int], allowed: list[int] | None, k: int) -> None:
+TEN = st.lists(st.integers(0, 3), min_size=10, max_size=10)
+
+
+@given(TEN, st.none() | TEN, rows, st.none() | rows, st.integers(1, 12))
+def test_equals_sorting(
+    counts: list[int], lately: list[int] | None, hidden: list[int], allowed: list[int] | None, k: int
+) -> None:
     may = set(range(10) if allowed is None else allowed) - set(hidden)
-    expected = sorted(may, key=lambda row: (-counts[row], row))[:k]
+    first = counts if lately is None else lately
+    expected = sorted(may, key=lambda row: (-first[row], -counts[row], row))[:k]
     given_rows = None if allowed is None else np.unique(np.array(allowed, np.int64))
-    scores, items = PopularityRanker(np.array(counts)).top(k, np.array(hidden, np.int64), given_rows)
+    ranker = PopularityRanker(np.array(counts), None if lately is None else np.array(lately))
+    scores, items = ranker.top(k, np.array(hidden, np.int64), given_rows)
     assert items.tolist() == expected
-    assert scores.tolist() == [counts[row] for row in expected]
+    assert scores.tolist() == [first[row] for row in expected]

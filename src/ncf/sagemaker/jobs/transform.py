@@ -63,7 +63,7 @@ class Transformed:
     job: str
     written: Written
     fallbacks: int
-    """Users who got popular items."""
+    """Users who got popular or trending items."""
 
 
 def transform(
@@ -107,7 +107,9 @@ def transform(
     tables = users.tables(lists, user_kind, item_kind)
     rows = write_tables(tables, columns(user_kind, item_kind), output)
     written = Written(len(ids), rows, round(time.perf_counter() - began, 4))
-    return Transformed(job, written, sum(ranking["source"] == "popularity" for ranking in lists))
+    return Transformed(
+        job, written, sum(ranking["source"] in ("popularity", "trending") for ranking in lists)
+    )
 
 
 def transform_request(session: Session, job: str, model: str, options: TransformOptions) -> dict[str, Any]:

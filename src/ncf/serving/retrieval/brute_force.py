@@ -14,7 +14,7 @@ width of a branch's side.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -209,10 +209,14 @@ class Similar:
 class PopularityRanker:
     """The answer for users of whom nothing is known: items by their training interactions, sorted once."""
 
-    def __init__(self, popularity_I: npt.NDArray[np.integer]) -> None:
-        """`popularity_I` [I] counts the training interactions of each item."""
-        self._scores_I = popularity_I.astype(np.float32)
-        self._order = np.argsort(-self._scores_I, kind="stable").astype(np.int32)
+    def __init__(self, popularity_I: npt.NDArray[Any], trending_I: npt.NDArray[Any] | None = None) -> None:
+        """`popularity_I` [I] counts the training interactions of each item, `trending_I` the latest of them.
+
+        What is trending comes first, if it is given; of equal items the more popular, then the lower row.
+        """
+        self._scores_I = (popularity_I if trending_I is None else trending_I).astype(np.float32)
+        self._order = np.lexsort((-popularity_I, -self._scores_I)).astype(np.int32)
+        self._places_I = np.argsort(self._order)
 
     def top(self, k: int, hidden: Rows, allowed: Rows | None = None) -> tuple[Floats, Rows]:
         """Counts and item rows of the `k` most popular items, or of fewer where fewer are left.
@@ -221,7 +225,7 @@ class PopularityRanker:
         """
         if allowed is not None:
             left = np.setdiff1d(allowed, hidden)
-            rows = left[np.argsort(-self._scores_I[left], kind="stable")[:k]]
+            rows = left[np.argsort(self._places_I[left])[:k]]
         else:
             # At most as many rows as are hidden can drop out of the first k + hidden.
             rows = self._order[: k + len(hidden)]
