@@ -11,7 +11,7 @@ from ncf import analysis
 from ncf.cli import app
 from ncf.data.catalog import CATALOG
 from ncf.data.formats import Format
-from ncf.data.options import Split, Validation
+from ncf.data.options import Repeats, Split, Validation
 from ncf.evaluation.metrics import Ties
 from ncf.sagemaker.container.distribution import KINDS
 from ncf.sagemaker.endpoints.requests import Traffic
@@ -57,6 +57,7 @@ CHOICES: dict[str, Any] = {
     "ncf prepare --format": get_args(Format),
     "ncf prepare --split": get_args(Split),
     "ncf prepare --validation": get_args(Validation),
+    "ncf prepare --repeats": get_args(Repeats),
     "ncf train --tables": ("replicated", "sharded"),
     "ncf train --distributed": connect.KINDS,
     "ncf tune --pruner": PRUNERS,
