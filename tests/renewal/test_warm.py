@@ -153,7 +153,7 @@ def test_rows_that_the_old_run_was_trained_on_do_not_judge_the_new_one(
     )
     other.save(tmp_path / "data")
     settings = warm_recipe(runs["gmf"].folder, None, [])
-    assert settings.train.epochs == 3
+    assert settings.train.epochs == 4
     run = train(
         other, settings, tmp_path / "run", data_path=tmp_path / "data", warm=runs["gmf"].folder, options=QUICK
     )
@@ -201,6 +201,19 @@ def test_data_with_none_of_its_items_are_refused(data: Dataset, runs: dict[str, 
     other = replace(data, items=Vocabulary(data.items.ids + 1000), digest="")
     with pytest.raises(DataError, match="knows none of the 50 items of made-up, such as 1500, but 500"):
         WarmStart.of(runs["gmf"].folder, other)
+
+
+def test_tables_alone_learn_at_a_higher_rate(runs: dict[str, Run]) -> None:
+    """Layers keep the recipe's rate; a setting or a recipe that is given decides itself."""
+    own = recipe("gmf").train.learning_rate
+
+    def rate(kind: str, given: Experiment | None = None, *changes: str) -> float:
+        return warm_recipe(runs[kind].folder, given, list(changes)).train.learning_rate
+
+    assert rate("gmf") == rate("mf") == 0.02 > own
+    assert rate("neumf") == rate("mlp") == own
+    assert rate("gmf", recipe("gmf")) == own
+    assert rate("gmf", None, "train.learning_rate=0.3") == 0.3
 
 
 def test_the_command_takes_the_recipe_of_the_run(

@@ -29,10 +29,17 @@ from ncf.serving.artifact import Artifact, open_artifact
 from ncf.serving.fold_in import fit_map, guess, own_vectors
 from ncf.serving.numpy_model import Floats, NumpyModel, Rows
 
-EPOCHS = 3
-"""Of a warm start, where no recipe says so."""
+EPOCHS = 4
+LEARNING_RATE = 0.02
+"""Of a warm start, where no recipe says so. The rate is the least one, of the kinds `_TABLES_ALONE`.
+
+A recipe's rate is small where it starts from a closed form, which has seen all rows. A warm start has to move
+vectors towards rows that its start has not seen, in few steps (docs/accuracy.md).
+"""
 _TRUST = 20.0
 """An item counts n / (n + this) in the regression on columns, for n uses."""
+_TABLES_ALONE = ("gmf", "mf")
+"""Kinds without layers: a rate for tables is too high for layers."""
 _FREE = {"gmf_init_std", "mlp_init_std", "dropout", "history_dropout"}
 """Settings of a model that a warm start may change."""
 
@@ -188,15 +195,18 @@ class WarmStart:
 
 
 def warm_recipe(path: str | Path, recipe: Experiment | None, overrides: list[str]) -> Experiment:
-    """The settings of a warm start from the run at `path`: those of `recipe`, or of the run with 3 epochs.
+    """The settings of a warm start from the run at `path`: those of `recipe`, or of the run with 4 epochs.
 
-    `overrides` are of the run's own settings. Raises `ConfigError` for a `recipe` of another kind or width.
+    Without a `recipe` a kind without layers has a learning rate of at least .02. `overrides` are of the run's
+    own settings. Raises `ConfigError` for a `recipe` of another kind or width.
     """
     old = open_artifact(path).experiment
     if recipe is None:
         values = old.model_dump(mode="json")
         values["train"]["epochs"], values["data"], values["pretraining"] = EPOCHS, {}, None
         values["train"] |= {"init": "random", "init_l2": 0.0}
+        if old.model.kind in _TABLES_ALONE:
+            values["train"]["learning_rate"] = max(old.train.learning_rate, LEARNING_RATE)
         recipe = Experiment.parse(values, overrides, source=str(path))
     model = recipe.model
     if model.factors == "auto":
