@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from ncf.analysis.evaluated_run import open_run
 from ncf.errors import ConfigError
 from ncf.experiment import RunOptions, train
 from ncf.serving.artifact import open_artifact
@@ -52,6 +53,10 @@ def test_a_half_life_draws_what_is_new(tmp_path: Path) -> None:
     artifact = open_artifact(run.artifact)
     trending = artifact.item_columns["trending"]
     assert trending.sum() == trending[4] == new.sum()
+    data.save(tmp_path / "data")
+    judged = open_run(tmp_path / "run", tmp_path / "data").trained_on
+    assert judged.weights is not None
+    np.testing.assert_allclose(judged.weights, np.where(new, 1.0, 2.0**-40), rtol=1e-5)
     taken = data.item_columns.with_columns(trending=pl.lit("yes"))
     with pytest.raises(ConfigError, match="The items have a column 'trending': give it another name"):
         train(replace(data, item_columns=taken), recipe, tmp_path / "other")

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from ncf.config import EvaluationConfig
 from ncf.data import Csr, Dataset, HeldOut
 from ncf.data.dataset import with_held_out
+from ncf.data.decay import decayed
 from ncf.data.tables import Stage
 from ncf.errors import ConfigError, DataError
 from ncf.evaluation.cross_dataset import TranslatedScorer
@@ -105,7 +106,7 @@ class EvaluatedRun:
 
     @property
     def trained_on(self) -> Csr:
-        """The items of each user that the model was trained on: [U, I].
+        """The items of each user that the model was trained on, with the weights that it had: [U, I].
 
         Raises `ConfigError` where that was other data, in whose rows they are not known here.
         """
@@ -114,8 +115,10 @@ class EvaluatedRun:
                 f"{self.path} was trained on other data than {self.dataset.name}: --by, --cold and --split "
                 "time need the data of training."
             )
-        with_validation = self.artifact.experiment.train.validation == "include"
-        return self.dataset.seen_before("test" if with_validation else "validation")
+        config, dataset = self.artifact.experiment.train, self.dataset
+        if config.validation == "include":
+            dataset = dataset.with_validation_in_training()
+        return decayed(dataset, config.half_life).seen_in_training
 
     @property
     def item_counts(self) -> Counts:

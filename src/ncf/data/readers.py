@@ -10,7 +10,7 @@ its line.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,10 +123,7 @@ class Reading:
     @property
     def kept(self) -> list[str]:
         """The purposes of the columns after `weighed`."""
-        weighs = self._given.counted or "event" in self.column_of
-        return list(
-            dict.fromkeys([*(p for p in self.column_of if p != "event"), *(["weight"] if weighs else [])])
-        )
+        return kept_purposes(self.column_of, self._given)
 
     def weighed(self, cast: pl.DataFrame) -> pl.DataFrame:
         """The columns of a pass, with a `weight` that is the product of that and of the event's, if any."""
@@ -144,31 +141,19 @@ class Reading:
         )  # fmt: skip
         if not self._given.event_weights:
             raise self._unweighed()
-        absent = [kind for kind, weight in self._given.event_weights.items() if weight == 0]
-        if absent:
-            counts = self._collect(self._types.filter(pl.col("type").is_in(absent)))
-            for kind, rows in counts.iter_rows():
-                self.left_out.append(f"rows of the event '{kind}', {rows:,} in all, whose weight is 0")
+        if any(weight == 0 for weight in self._given.event_weights.values()):
+            self.left_out += left_out_events(self._collect(self._types).rows(), self._given)
             self.frame = self._without_events(self.frame)
 
     def _without_events(self, frame: pl.LazyFrame) -> pl.LazyFrame:
         """The rows of the table but those whose type weighs 0."""
-        absent = [kind for kind, weight in self._given.event_weights.items() if weight == 0]
-        if "event" not in self.column_of or not absent:
-            return frame
-        return frame.filter(~as_type(self.column_of["event"]).is_in(absent).fill_null(False))
+        column = self.column_of.get("event")
+        return frame if column is None else frame.filter(has_weight(column, self._given.event_weights))
 
     def _unweighed(self) -> DataError:
         """The error for types of events without a weight."""
         counts = self._collect(self._types).rows()
-        told = [f"'{kind}' ({rows:,} row{'s' if rows > 1 else ''})" for kind, rows in counts]
-        shown = ", ".join(told[:_MOST_TYPES])
-        more = f" and {len(told) - _MOST_TYPES:,} more" if len(told) > _MOST_TYPES else ""
-        kind = next((kind for kind, _ in counts if kind not in self._given.event_weights), "TYPE")
-        return DataError(
-            f"The events (column '{bare(self.column_of['event'])}') of {self.origin.path} are {shown}{more}: "
-            f"give each a weight, such as --event-weight {kind}=1, where 0 leaves its rows out."
-        )
+        return unweighed_events(counts, self._given, bare(self.column_of["event"]), self.origin.path)
 
     def columns(self) -> Columns:
         """The whole columns, in memory; raises `DataError` for the first value that does not fit."""
@@ -285,6 +270,42 @@ class Reading:
         if self.origin.format in ("csv", "movielens"):
             return f"line {row + 1 + self.origin.header:,} of {path}"
         return f"row {row + 1:,} of {path}"
+
+
+def kept_purposes(column_of: Collection[str], names: ColumnNames) -> list[str]:
+    """The purposes of `column_of` once events are weights; a counted table has weights too."""
+    kept = [purpose for purpose in column_of if purpose != "event"]
+    weighs = "weight" not in kept and (names.counted or "event" in column_of)
+    return [*kept, "weight"] if weighs else kept
+
+
+def has_weight(column: str, weights: Mapping[str, float]) -> pl.Expr:
+    """Whether the type in `column` does not weigh 0, or is unknown or missing, which is an error later."""
+    absent = [kind for kind, weight in weights.items() if weight == 0]
+    return ~as_type(column).is_in(absent).fill_null(False)
+
+
+def left_out_events(counts: Iterable[tuple[str, int]], names: ColumnNames) -> list[str]:
+    """A sentence about each type that weighs 0; `counts` are the types with their rows."""
+    return [
+        f"rows of the event '{kind}', {rows:,} in all, whose weight is 0"
+        for kind, rows in counts
+        if names.event_weights.get(kind) == 0
+    ]
+
+
+def unweighed_events(
+    counts: Collection[tuple[str, int]], names: ColumnNames, column: str, path: str
+) -> DataError:
+    """The error for types without a weight, in the `column` of the file `path`; `counts` as above."""
+    told = [f"'{kind}' ({rows:,} row{'s' if rows > 1 else ''})" for kind, rows in counts]
+    shown = ", ".join(told[:_MOST_TYPES])
+    more = f" and {len(told) - _MOST_TYPES:,} more" if len(told) > _MOST_TYPES else ""
+    kind = next((kind for kind, _ in counts if kind not in names.event_weights), "TYPE")
+    return DataError(
+        f"The events (column '{column}') of {path} are {shown}{more}: give each a weight, such as "
+        f"--event-weight {kind}=1, where 0 leaves its rows out."
+    )
 
 
 def frame_with_text(

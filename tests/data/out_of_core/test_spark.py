@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,9 @@ DEFECTS = {
     "nothing left": "user,item,timestamp,rating\n1,2,3,1\n2,2,3,1\n",
 }
 """Refused with the same sentence as in memory."""
+EVENTS: dict[str, Any] = {
+    "event": "rating", "event_weights": {"1": 0, "2": 0.1, "3": 0.7, "4": 3.3, "5": 1.3}
+}  # fmt: skip
 
 
 def table(seed: int, rows: int) -> pl.DataFrame:
@@ -62,6 +65,8 @@ def cases(folder: Path) -> dict[str, tuple[Path, PrepareOptions]]:
         "headless": (folder / "headless.tsv", PrepareOptions(negatives=20, header=False)),
         "fractions": (folder / "fractions.csv", PrepareOptions(negatives=20, split="time")),
         "filters": (folder / "last.parquet", filters),
+        "events": (folder / "text.csv", replace(filters, weight="rating", repeats="sum", **EVENTS)),
+        "counts": (folder / "last.parquet", PrepareOptions(negatives=20, repeats="sum")),
     }  # fmt: skip
 
 
@@ -74,6 +79,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         path = folder / f"{name.replace(' ', '-')}.csv"
         path.write_text(content)
         asked[name] = (path, PrepareOptions(min_rating=2 if name == "nothing left" else None))
+    asked["unweighed"] = (folder / "last.parquet", PrepareOptions(event="rating", event_weights={"2": 1}))
     outputs = {name: folder / "out" / name for name in asked}
     listed = [
         [str(path), str(outputs[name]), str(folder / "work" / name.replace(" ", "-")), asdict(options)]
@@ -89,7 +95,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return {name: (*asked[name], outputs[name], answer) for name, answer in zip(asked, answers, strict=True)}
 
 
-@pytest.mark.parametrize("name", ["last", "parts", "text", "padded", "headless", "fractions", "filters"])
+@pytest.mark.parametrize(
+    "name", ["last", "parts", "text", "padded", "headless", "fractions", "filters", "events", "counts"]
+)
 def test_same_folder_as_in_memory(runs: dict[str, Any], tmp_path: Path, name: str) -> None:
     path, options, output, answer = runs[name]
     dataset, report = prepare_file(path, options)
@@ -99,7 +107,7 @@ def test_same_folder_as_in_memory(runs: dict[str, Any], tmp_path: Path, name: st
     assert {path.name: path.read_bytes() for path in output.iterdir()} == expected
 
 
-@pytest.mark.parametrize("name", DEFECTS)
+@pytest.mark.parametrize("name", [*DEFECTS, "unweighed"])
 def test_defects_are_the_same_sentence_and_leave_nothing(runs: dict[str, Any], name: str) -> None:
     path, options, output, answer = runs[name]
     with pytest.raises(NcfError) as expected:

@@ -20,7 +20,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ncf.data.diagnosis import SCAN_ERRORS
-from ncf.data.encode import no_rating_column
+from ncf.data.encode import no_rating_column, repeats_name
 from ncf.data.files import atomic_folder
 from ncf.data.folder import refuse_foreign
 from ncf.data.interactions import Interactions
@@ -33,7 +33,7 @@ from ncf.data.out_of_core.streaming import finish
 from ncf.data.prepare import provenance_of, source_of
 from ncf.data.report import PrepareReport
 from ncf.data.vocabulary import Vocabulary, canonical
-from ncf.errors import ConfigError, DataError
+from ncf.errors import DataError
 
 
 def prepare_spark(
@@ -51,8 +51,6 @@ def prepare_spark(
     """
     options, target = options or PrepareOptions(), Path(output)
     refuse_foreign(target)
-    if options.event is not None or options.repeats != "latest":
-        raise ConfigError("Spark knows neither --event nor --repeats sum: use 'ncf prepare --input'.")
     item_table = read_item_table(options)
     origin = source_of(path, options)
     cast = read(spark, origin, options.columns, options.needs)
@@ -82,14 +80,21 @@ def _sorted(
     frame = cast.frame
     for purpose, vocabulary in vocabularies.items():
         frame = _encoded(spark, frame, purpose, vocabulary, f"{work}/{purpose}_rows")
-    kept = [name for name in ("time", "weight", "rating") if name in cast.column_of]
+    kept = [name for name in ("time", "weight", "rating") if name in cast.kept]
     latest = F.struct(*([F.col("time")] if "time" in kept else []), *PLACE)
     value = F.struct(*kept, F.lit(0).alias("none"))
-    pairs = frame.groupBy("user_row", "item_row").agg(F.max_by(value, latest).alias("value"))
-    pairs = pairs.select("user_row", "item_row", *(F.col(f"value.{name}").alias(name) for name in kept))
+    parts = {name: F.col(f"value.{name}") for name in kept}
+    found = [F.max_by(value, latest).alias("value")]
+    if options.repeats == "sum":
+        # In the order in which the reader in memory adds them up, so that the last bit is the same.
+        rows = F.array_sort(F.collect_list(F.struct(latest.alias("place"), "weight")))
+        found.append(F.aggregate(rows, F.lit(0.0), lambda total, row: total + row["weight"]).alias("sum"))
+        parts["weight"] = F.col("sum").cast("float")
+    pairs = frame.groupBy("user_row", "item_row").agg(*found)
+    pairs = pairs.select("user_row", "item_row", *(part.alias(name) for name, part in parts.items()))
     pairs = pairs.persist(StorageLevel.DISK_ONLY)
     distinct = pairs.count()
-    dropped = {"duplicates": cast.rows - distinct}
+    dropped = {repeats_name(options): cast.rows - distinct}
     good = pairs
     if options.min_rating is not None:
         # The threshold is compared as the column is kept: as float32.
@@ -121,7 +126,7 @@ def _fetched(
     folder: str, cast: Cast, users: Vocabulary, items: Vocabulary, scratch: Path
 ) -> SortedInteractions:
     """Read the sorted rows part by part into columns on the driver's disk."""
-    writer = SortedInteractionsWriter(scratch, set(cast.column_of), len(users))
+    writer = SortedInteractionsWriter(scratch, set(cast.kept), len(users))
     last = -1
     try:
         for batch in _scan(folder).collect_batches(chunk_size=ROWS, maintain_order=True, engine="streaming"):
@@ -135,8 +140,8 @@ def _fetched(
                 Interactions(
                     rows,
                     batch["item_row"].to_numpy(),
-                    batch["time"].to_numpy() if "time" in cast.column_of else None,
-                    batch["weight"].to_numpy() if "weight" in cast.column_of else None,
+                    batch["time"].to_numpy() if "time" in cast.kept else None,
+                    batch["weight"].to_numpy() if "weight" in cast.kept else None,
                 )
             )
     except SCAN_ERRORS as error:

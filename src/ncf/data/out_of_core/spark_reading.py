@@ -10,8 +10,9 @@ has one meaning. Executors therefore need Polars and pyarrow.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import polars as pl
@@ -21,14 +22,22 @@ from pyspark.sql import functions as F
 
 from ncf.data.columns import ColumnNames, Needs, guessed, resolve
 from ncf.data.formats import HEADERLESS, Source, bare
-from ncf.data.readers import cast_expressions, gaps, typed_time
-from ncf.data.values import gap_sentence, time_facts, time_written
+from ncf.data.readers import (
+    cast_expressions,
+    gaps,
+    has_weight,
+    kept_purposes,
+    left_out_events,
+    typed_time,
+    unweighed_events,
+)
+from ncf.data.values import as_type, gap_sentence, time_facts, time_written
 from ncf.errors import DataError
 
 PLACE = ("file", "block", "number")
 """Sorted by these, rows lie as they do in the table: by file, part of the file, and number within."""
 _PLACE_TYPES = {"file": "string", "block": "bigint", "number": "bigint"}
-_KINDS = {"time": "bigint", "rating": "float", "weight": "float"}
+_KINDS = {"time": "bigint", "rating": "float", "event": "float", "weight": "float"}
 _SCHEMA = {
     "string": pl.String(), "tinyint": pl.Int8(), "smallint": pl.Int16(), "int": pl.Int32(),
     "bigint": pl.Int64(), "float": pl.Float32(), "double": pl.Float64(), "date": pl.Date(),
@@ -47,12 +56,18 @@ class Cast:
     column_of: dict[str, str]
     text_ids: frozenset[str]
     time_unit: str
+    asked: ColumnNames
     left_out: tuple[str, ...] = ()
 
     @property
     def names(self) -> dict[str, str]:
         """What each column was called, without type suffixes."""
         return {purpose: bare(column) for purpose, column in self.column_of.items()}
+
+    @property
+    def kept(self) -> list[str]:
+        """The purposes of the columns of `frame`, once it is checked."""
+        return kept_purposes(self.column_of, self.asked)
 
 
 def read(spark: SparkSession, origin: Source, names: ColumnNames, needs: Needs) -> Cast:
@@ -94,8 +109,15 @@ def _read(spark: SparkSession, origin: Source, names: ColumnNames, needs: Needs)
     written = _time_written(columns, kinds)
     unit = "as given" if written in ("integer", "whole", "none") else "microseconds"
     rating = guessed(schema, "rating") if "rating" not in column_of else None
-    left_out = (f"rating = {bare(rating)}, which only --min-rating needs",) if rating else ()
-    cast = Cast(columns, 0, column_of, frozenset(), unit, left_out)
+    left_out: tuple[str, ...] = ()
+    if rating:
+        left_out = (f"rating = {bare(rating)}, which only --min-rating needs",)
+    if "event" in column_of:
+        counts = _types(columns)
+        if not names.event_weights.keys() >= {kind for kind, _ in counts}:
+            raise unweighed_events(counts, names, bare(column_of["event"]), origin.path)
+        left_out += tuple(left_out_events(counts, names))
+    cast = Cast(columns, 0, column_of, frozenset(), unit, names, left_out)
     while True:
         checked = _checked(cast, kinds, written, origin)
         if checked.text_ids == cast.text_ids:
@@ -133,7 +155,7 @@ def _checked(cast: Cast, kinds: pl.Schema, written: str, origin: Source) -> Cast
     wrong = [f"{name}_is_wrong" for name in column_of]
     fields = {**shapes, **dict.fromkeys((*flags, *wrong), "boolean"), **_PLACE_TYPES}
     frame = cast.frame.mapInArrow(
-        _caster(column_of, kinds, written, text_ids),
+        _caster(column_of, kinds, written, text_ids, cast.asked.event_weights),
         ", ".join(f"{name} {kind}" for name, kind in fields.items()),
     )
     counts = [F.sum(F.col(flag).cast("bigint")).alias(flag) for flag in (*flags, *wrong)]
@@ -146,18 +168,41 @@ def _checked(cast: Cast, kinds: pl.Schema, written: str, origin: Source) -> Cast
     for name in column_of:
         if count := counted[f"{name}_is_wrong"]:
             raise _gap(cast, frame, name, count, origin)
-    return replace(cast, frame=frame.select(*shapes, *PLACE), rows=int(counted["rows"]))
+    if "weight" in cast.kept:
+        factors = [F.col(name) for name in ("event", "weight") if name in column_of]
+        one = F.lit(1.0).cast("float")
+        frame = frame.withColumn("weight", reduce(lambda product, factor: product * factor, factors, one))
+    return replace(cast, frame=frame.select(*cast.kept, *PLACE), rows=int(counted["rows"]))
 
 
-def _caster(column_of: list[str], kinds: pl.Schema, written: str, text_ids: set[str]) -> Batches:
+def _types(columns: DataFrame) -> list[tuple[str, int]]:
+    """The types of events with their rows, those of most rows first, by the expression of the reader."""
+
+    def texts(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            raw = pl.from_arrow(batch)
+            assert isinstance(raw, pl.DataFrame)
+            found = raw.select(as_type("event").alias("type"))
+            yield from found.to_arrow(compat_level=pl.CompatLevel.oldest()).to_batches()
+
+    counted = columns.select("event").mapInArrow(texts, "type string").where("type is not null")
+    rows = counted.groupBy("type").count().orderBy(F.desc("count"), "type").collect()
+    return [(row["type"], int(row["count"])) for row in rows]
+
+
+def _caster(
+    column_of: list[str], kinds: pl.Schema, written: str, text_ids: set[str], weights: Mapping[str, float]
+) -> Batches:
     """What an executor does with a part of the rows."""
     purposes = {purpose: purpose for purpose in column_of}
 
     def cast(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        expressions = cast_expressions(purposes, kinds, written, text_ids, pl.String)
+        expressions = cast_expressions(purposes, kinds, written, text_ids, pl.String, weights)
         for batch in batches:
             raw = pl.from_arrow(batch)
             assert isinstance(raw, pl.DataFrame)
+            if "event" in purposes:
+                raw = raw.filter(has_weight("event", weights))
             values = raw.lazy().select(*expressions, *PLACE).collect()
             marks = []
             for purpose in column_of:
