@@ -177,6 +177,18 @@ def test_pieces_of_a_step_move_the_weights_as_the_whole_does(
         torch.testing.assert_close(cut.model.state_dict()[name], value, rtol=1e-4, atol=1e-5)
 
 
+def test_threads_share_a_step(data: Dataset) -> None:
+    (step, *_) = sampler(data, 12, 60).epoch(0, ALONE)
+    alone, shared = runner("sasrec", data), runner("sasrec", data)
+    shared.workers = Workers(2)
+    expected, _ = alone.run(step, 0.01, False)
+    loss, _ = shared.run(step, 0.01, False)
+    shared.workers.close()
+    torch.testing.assert_close(loss, expected)
+    for name, value in alone.model.state_dict().items():
+        torch.testing.assert_close(shared.model.state_dict()[name], value, rtol=1e-4, atol=1e-5)
+
+
 def test_two_processes_move_the_weights_as_one_does(data: Dataset) -> None:
     """Each process adds to the other's sums; here one after the other, with the first one's kept."""
     kept: list[list[torch.Tensor]] = []

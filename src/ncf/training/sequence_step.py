@@ -85,7 +85,7 @@ class SequenceRunner:
         self.optimizer = Optimizer(model, config, self.lazy)
 
     def run(self, step: SequenceStep, rate: float, stop: bool) -> tuple[Tensor, bool]:
-        results = self.workers.map(partial(self._part, step), _pieces(step))
+        results = self.workers.map(partial(self._part, step), _pieces(step, self.workers.threads))
         loss, gradients = results[0] if results else (torch.zeros(()), (None,) * len(self.parameters))
         totals = [
             torch.zeros_like(parameter) if gradient is None else gradient
@@ -156,8 +156,9 @@ class SequenceRunner:
         return losses_T.sum()
 
 
-def _pieces(step: SequenceStep) -> list[tuple[int, slice]]:
-    """Numbered spans of this process's windows."""
-    at_once = max(1, _POSITIONS_AT_ONCE // max(1, step.items.shape[1] - 1))
+def _pieces(step: SequenceStep, threads: int) -> list[tuple[int, slice]]:
+    """Numbered spans of this process's windows, of a bounded size and for all threads."""
+    fitting = max(1, _POSITIONS_AT_ONCE // max(1, step.items.shape[1] - 1))
+    at_once = max(1, min(fitting, -(-len(step.users) // threads)))
     starts = range(0, len(step.users), at_once)
     return [(number, slice(start, start + at_once)) for number, start in enumerate(starts)]
