@@ -22,12 +22,12 @@ ML1M = DataShape(6_040, 3_706, 994_169, 164.6, 271.0, 0.45, 0.044, False, 6_040)
 
 
 def test_notes_name_what_else_to_try() -> None:
-    """Long histories suggest a tower, times a half-life; the recipe is the same."""
+    """Long histories suggest a tower, times a model of sequences; the recipe is the same."""
     plain, dense = suggest(replace(ML1M, per_user=99.0)), suggest(ML1M)
     assert plain.choices == dense.choices
     assert plain.notes == []
     assert ["'neumf'" in note for note in dense.notes] == [True]
-    assert ["half_life" in note for note in suggest(replace(ML1M, times=True)).notes] == [True, False]
+    assert ["sasrec" in note for note in suggest(replace(ML1M, times=True)).notes] == [True, False]
 
 
 @given(
@@ -83,7 +83,7 @@ def test_the_written_recipe_trains_as_it_is(tmp_path: Path, monkeypatch: pytest.
     assert "60 users, 40 items" in done.stdout
     assert "audit     test: 60 lists of 1 +" in done.stdout
     assert "From the closed form it is the best default" in done.stdout
-    assert "history_half_life" in Path("recipe.toml").read_text()
+    assert "recipes/sasrec.toml" in Path("recipe.toml").read_text()
     trained = run.invoke(app, ["train", "recipe.toml", "--output", "run", "--quiet"])
     assert trained.exit_code == 0, trained.output + repr(trained.exception)
     assert json.loads(Path("run/run.json").read_text())["experiment"]["model"]["kind"] == "gmf"

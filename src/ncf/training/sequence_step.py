@@ -78,6 +78,8 @@ class SequenceRunner:
         self.model, self.branch, self.config, self.objective = model, branch, config, objective
         self.workers, self.communicator = workers, communicator
         self.lazy: set[str] = set()
+        if isinstance(model, NeuMF):
+            model.mlp.eval()  # the tower would draw its dropout from torch's global generator
         # What all candidates share makes no difference among them; its gradient is rounding alone.
         shared = set() if objective.loss.name == "bce" else {half.bias for half in branches(model)}
         self.parameters = [value for value in model.parameters() if value not in shared]
