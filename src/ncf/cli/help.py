@@ -55,6 +55,7 @@ class LateGroup(SectionedGroup):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
+        # Click declares a dictionary, and only reads it.
         self.commands = _Late(self.homes)  # type: ignore[assignment]
 
 
@@ -98,6 +99,7 @@ class App(typer.Typer):
             **{"add_completion": False, **settings},
         )  # fmt: skip
 
+    # Narrower than Typer's on purpose: all that is laid out here comes from the docstring.
     def command(self, name: str | None = None) -> Callable[[Any], Any]:  # type: ignore[override]
         """Register a function as a command."""
         return super().command(name, cls=Command)

@@ -143,9 +143,6 @@ class SequenceModel(MF, ABC):
 
 def _parts(rows: Places, lengths_U: Places) -> list[Places]:
     """`rows`, which come in order of their length, in parts of a bounded number of positions."""
-    ends = np.cumsum(lengths_U[rows])
-    return (
-        np.split(rows, np.searchsorted(ends, np.arange(_POSITIONS_AT_ONCE, ends[-1], _POSITIONS_AT_ONCE)))
-        if len(rows)
-        else []
-    )
+    before = np.cumsum(lengths_U[rows]) - lengths_U[rows]
+    parts = np.split(rows, np.flatnonzero(np.diff(before // _POSITIONS_AT_ONCE)) + 1)
+    return parts if len(rows) else []

@@ -26,7 +26,7 @@ from ncf.models import Model, attach_histories, build_model, freeze
 from ncf.renewal.final import run_folder, weights_digest
 from ncf.renewal.item_columns import from_columns, item_features
 from ncf.serving.artifact import Artifact, open_artifact
-from ncf.serving.fold_in import fit_map, guess, own_vectors
+from ncf.serving.fold_in import fit_map, guess
 from ncf.serving.numpy_model import Floats, NumpyModel, Rows
 
 EPOCHS = 4
@@ -36,6 +36,8 @@ LEARNING_RATE = 0.02
 A recipe's rate is small where it starts from a closed form, which has seen all rows. A warm start has to move
 vectors towards rows that its start has not seen, in few steps (docs/accuracy.md).
 """
+_OF_ITEMS = ("item_table", "item_bias", "history_table")
+"""The ends of the names of what a model knows of each item: [I] or [I, width]."""
 _TRUST = 20.0
 """An item counts n / (n + this) in the regression on columns, for n uses."""
 _TABLES_ALONE = ("gmf", "mf")
@@ -97,15 +99,21 @@ class WarmStart:
         """Give `model` its first values; `dataset` is as the run sees it. Returns a sentence about them."""
         artifact, network = self.artifact, NumpyModel(self.artifact.weights)
         new_users, new_items = np.flatnonzero(self.user_rows < 0), np.flatnonzero(self.item_rows < 0)
-        own_UW = own_vectors(
-            network, np.arange(network.users), artifact.trained, artifact.history_embedding, artifact.seen
-        )[self.user_rows]
+        weights = artifact.trainable
+        of_users = sorted(name for name in weights if name.endswith("user_table"))
+        own_UW = np.concatenate([weights[name] for name in of_users], axis=1)[self.user_rows]
         vectors_UW = network.user_vectors(self.user_rows)
         if len(new_users):
             fold_in, histories = artifact.fold_in(network), self._histories(dataset, new_users)
             own_UW[new_users], vectors_UW[new_users] = fold_in.own(histories), fold_in.vectors(histories)
-        values_IP, how = self._items(network, vectors_UW, dataset, new_items)
-        self._copy(model, network, own_UW, values_IP)
+        tables = {name: weights[name] for name in sorted(weights) if name.endswith(_OF_ITEMS)}
+        flat_IP = np.concatenate([value.reshape(network.items, -1) for value in tables.values()], axis=1)
+        values_IP, how = self._items(network, flat_IP, vectors_UW, dataset, new_items)
+        filled = dict(zip(of_users, _split(own_UW, network.widths), strict=True))
+        widths = [value.size // network.items for value in tables.values()]
+        for (name, table), part in zip(tables.items(), _split(values_IP, widths), strict=True):
+            filled[name] = part.reshape(-1, *table.shape[1:])
+        self._copy(model, weights | filled)
         kept_users, kept_items = len(self.user_rows) - len(new_users), len(self.item_rows) - len(new_items)
         self.counts["users"] = {
             "kept": kept_users, "folded_in": len(new_users), "dropped": network.users - kept_users
@@ -137,12 +145,12 @@ class WarmStart:
         return [history[history >= 0] for history in histories]
 
     def _items(
-        self, network: NumpyModel, vectors_UW: Floats, dataset: Dataset, new: Rows
+        self, network: NumpyModel, old_IP: Floats, vectors_UW: Floats, dataset: Dataset, new: Rows
     ) -> tuple[Floats, dict[str, int]]:
-        """[I, P] of the items of `dataset`, and how many of the `new` ones were placed how."""
-        old_IP = np.concatenate(
-            [value.reshape(network.items, -1) for value in self._tables().values()], axis=1
-        )
+        """[I, P] of the items of `dataset`, and how many of the `new` ones were placed how.
+
+        `old_IP` has the items of the earlier run, in its rows.
+        """
         values_IP, trained = old_IP[self.item_rows], self.artifact.trained
         users_of = users_by_item(dataset.seen_in_training, len(dataset.items))
         used, unused = new[users_of.counts[new] > 0], new[users_of.counts[new] == 0]
@@ -164,34 +172,19 @@ class WarmStart:
                 how["by_columns"] = len(unused)
         return values_IP, how
 
-    def _tables(self) -> dict[str, Floats]:
-        """What the earlier model knows of each item, by the names of its tables: [I] or [I, width]."""
-        weights, embedding = self.artifact.weights, self.artifact.history_embedding
-        tables = {
-            name: weights[name] for name in sorted(weights) if name.endswith(("item_table", "item_bias"))
-        }
-        if embedding is not None:
-            tables["gmf.history_table" if "gmf.item_table" in weights else "history_table"] = (
-                embedding.table_ID
-            )
-        return tables
-
-    def _copy(self, model: Model, network: NumpyModel, own_UW: Floats, values_IP: Floats) -> None:
-        """Fill the tables of `model`, and give its layers the values that they had."""
-        weights = self.artifact.trainable
-        names = sorted(name for name in self.artifact.weights if name.endswith("user_table"))
-        parts = np.split(own_UW, np.cumsum(network.widths)[:-1], axis=1)
-        filled = dict(zip(names, parts, strict=True))
-        tables = self._tables()
-        widths = [value.size // network.items for value in tables.values()]
-        for name, part in zip(tables, np.split(values_IP, np.cumsum(widths)[:-1], axis=1), strict=True):
-            filled[name] = part if tables[name].ndim == 2 else part[:, 0]
+    def _copy(self, model: Model, values: dict[str, Floats]) -> None:
+        """Fill `model` with the `values` of its weights by name."""
         with torch.no_grad():
             for name, value in model.state_dict().items():
-                found = filled.get(name, weights.get(name))
+                found = values.get(name)
                 if found is None or found.shape != tuple(value.shape):
                     raise ConfigError(f"{self.folder} has no values for {name} of this model: train it anew.")
                 value.copy_(torch.from_numpy(np.array(found, np.float32)))
+
+
+def _split(values: Floats, widths: list[int]) -> list[Floats]:
+    """Columns of these widths, one after the other."""
+    return np.split(values, np.cumsum(widths)[:-1], axis=1)
 
 
 def warm_recipe(path: str | Path, recipe: Experiment | None, overrides: list[str]) -> Experiment:

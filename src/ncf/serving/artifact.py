@@ -109,9 +109,10 @@ class Artifact:
         """The weights by the names that training has for them: users have their own parts, and what turns
         histories into vectors is there.
         """
-        embedding, network = self.history_embedding, NumpyModel(self.weights)
+        embedding = self.history_embedding
         if embedding is None:
-            return dict(self.weights)
+            return self.weights
+        network = NumpyModel(self.weights)
         prefix, width = ("gmf." if "gmf.item_table" in self.weights else ""), embedding.table_ID.shape[1]
         own_UW = own_vectors(network, np.arange(network.users), self.trained, embedding, self.seen)
         added = {"user_table": own_UW[:, :width], **embedding.weights()}

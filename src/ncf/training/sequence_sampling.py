@@ -74,20 +74,20 @@ class SequenceSampler:
         self._items = len(dataset.items)
         self._negatives = min(negatives, self._items)
         self._owners, self._firsts, self._stops = _windows(sequences.offsets, length)
-        lengths = self._stops - self._firsts - 1
-        self.positives = int(lengths.sum())
+        self._lengths = self._stops - self._firsts - 1
+        self.positives = int(self._lengths.sum())
         if not self.positives:
             raise DataError(
                 "No user has two interactions, so nothing follows anything: choose a model.kind that does "
                 "not read sequences."
             )
         # Of equal shares that are no smaller than the longest window, in each a window begins.
-        self.steps = max(1, self.positives // max(batch_size, int(lengths.max())))
+        self.steps = max(1, self.positives // max(batch_size, int(self._lengths.max())))
 
     def epoch(self, epoch: int, _: Workers, first_step: int = 0) -> Iterator[SequenceStep]:
         """The steps of `epoch` from `first_step` on."""
         random = np.random.default_rng(seed_of(self.seed, "order", epoch))
-        lengths = self._stops - self._firsts - 1
+        lengths = self._lengths
         # Nearly sorted by length: windows whose lengths differ by less than half may change places.
         order = np.argsort(np.log2(lengths) + random.random(len(lengths)), kind="stable")
         before = np.cumsum(lengths[order]) - lengths[order]
@@ -98,7 +98,7 @@ class SequenceSampler:
             yield self._step(epoch, number, order[cuts[part] : cuts[part + 1]])
 
     def _step(self, epoch: int, number: int, windows: Places) -> SequenceStep:
-        groups = int((self._stops - self._firsts - 1)[windows].sum())
+        groups = int(self._lengths[windows].sum())
         own_B = windows[self._rank :: self._size]
         places_BL = self._sequences.windows(self._firsts[own_B], self._stops[own_B])
         weights, sequence_weights = None, self._sequences.weights

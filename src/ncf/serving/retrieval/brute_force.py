@@ -214,9 +214,13 @@ class PopularityRanker:
 
         What is trending comes first, if it is given; of equal items the more popular, then the lower row.
         """
+        self._popularity_I = popularity_I
         self._scores_I = (popularity_I if trending_I is None else trending_I).astype(np.float32)
-        self._order = np.lexsort((-popularity_I, -self._scores_I)).astype(np.int32)
-        self._places_I = np.argsort(self._order)
+        self._order = self._ranked(slice(None)).astype(np.int32)
+
+    def _ranked(self, rows: Rows | slice) -> Rows:
+        """The order of `rows`, which are ascending."""
+        return np.lexsort((-self._popularity_I[rows], -self._scores_I[rows]))
 
     def top(self, k: int, hidden: Rows, allowed: Rows | None = None) -> tuple[Floats, Rows]:
         """Counts and item rows of the `k` most popular items, or of fewer where fewer are left.
@@ -225,7 +229,7 @@ class PopularityRanker:
         """
         if allowed is not None:
             left = np.setdiff1d(allowed, hidden)
-            rows = left[np.argsort(self._places_I[left])[:k]]
+            rows = left[self._ranked(left)[:k]]
         else:
             # At most as many rows as are hidden can drop out of the first k + hidden.
             rows = self._order[: k + len(hidden)]
